@@ -1,0 +1,1 @@
+"""The Blender side. Imports bpy; never torch or cv2."""

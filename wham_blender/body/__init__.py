@@ -1,0 +1,1 @@
+"""Bodies in the SMPL format, through smplx, and rotations."""

@@ -1,0 +1,1 @@
+"""Networks, one a file: torch modules that know no files and no devices."""

@@ -1,0 +1,1 @@
+"""The worker side: from a clip to a Motion file. Imports torch and cv2; never bpy."""

@@ -1,0 +1,76 @@
+"""What the worker says to the add-on: typed messages, one JSON object a line on standard output.
+
+The worker writes ``encode(message)``; the add-on reads lines and calls ``decode``. A line that is no
+message (a library printing to standard output, a line cut in half) becomes a ``Log``. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is. ``done`` of ``total`` units (frames) of one stage; ``fraction`` 0..1 of the whole job."""
+
+    stage: str
+    done: int
+    total: int
+    fraction: float
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class Log:
+    """A line for the log file; nobody has to read it."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Warn:
+    """A sentence that the animator should see although the job goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class People:
+    """The people found, largest and longest first: ``{"id", "first_frame", "last_frame", "frames", "height"}``
+    each, frames counted in the clip from 1, height as a share of the picture's."""
+
+    people: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job ended without a result; ``text`` says what happened, where, and what to do."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The job ended well; ``path`` is the Motion file written."""
+
+    path: str
+
+
+Message = Progress | Log | Warn | People | Failed | Done
+_TYPES: dict[str, type] = {kind.__name__: kind for kind in (Progress, Log, Warn, People, Failed, Done)}
+
+
+def encode(message: Message) -> str:
+    """One line of JSON without its line end, ``{"type": "Progress", "stage": ...}``."""
+    return json.dumps({"type": type(message).__name__, **asdict(message)}, ensure_ascii=False)
+
+
+def decode(line: str) -> Message:
+    """The message in one line; a ``Log`` of the line itself where it holds none."""
+    try:
+        record = json.loads(line)
+        return _TYPES[record.pop("type")](**record)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Log(line.rstrip("\r\n"))

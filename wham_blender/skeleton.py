@@ -1,0 +1,41 @@
+"""Names, order and mirror images of the points that every part of the project talks about.
+
+SMPL's 24 joints, COCO's 17 keypoints and WHAM's four foot points. NumPy only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+JOINT_NAMES = (
+    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle",
+    "right_ankle", "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head",
+    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+    "left_hand", "right_hand",
+)  # fmt: skip
+PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+
+COCO_NAMES = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
+    "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee",
+    "right_knee", "left_ankle", "right_ankle",
+)  # fmt: skip
+
+FOOT_POINTS = ("left_toe", "left_heel", "right_toe", "right_heel")
+
+
+def mirror_permutation(names: tuple[str, ...]) -> np.ndarray:
+    """Index of each name's left-right counterpart: ``mirrored = values[..., permutation, :]``.
+
+    Returns (N,) int64; names without a side map to themselves.
+    """
+    swapped = [
+        name.replace("left_", "right_") if name.startswith("left_") else name.replace("right_", "left_")
+        for name in names
+    ]
+    return np.array([names.index(name) for name in swapped])
+
+
+JOINT_MIRROR = mirror_permutation(JOINT_NAMES)
+COCO_MIRROR = mirror_permutation(COCO_NAMES)
+FOOT_MIRROR = mirror_permutation(FOOT_POINTS)
