@@ -1,0 +1,1 @@
+"""Developers' tools; nothing here ships in the extension."""

@@ -1,0 +1,45 @@
+"""Writes a weight file into ``bundled_weights/`` and its entry into the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wham_blender import weights
+
+_HEADER = "# Every weight file: its role, licence, where it is from and how it is checked.\n"
+
+
+def write_arrays(
+    role: str, name: str, arrays: dict[str, np.ndarray], *, licence: str, source: str, figures: dict[str, Any], version: str = "1"
+) -> Path:
+    """Save arrays as a compressed ``.npz`` under ``bundled_weights/`` and list it under ``role``."""
+    path = weights.folder() / name
+    aside = path.with_suffix(".part")
+    with aside.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    os.replace(aside, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    entries = weights.manifest()
+    entries[role] = weights.WeightFile(role, path, digest, licence, source, version, figures)
+    text = _HEADER + "".join(_entry(entry) for entry in entries.values())
+    (weights.folder() / "manifest.toml").write_text(text, "utf-8")
+    print(f"wrote {path.name}: {path.stat().st_size / 1e6:.1f} MB, {figures}")
+    return path
+
+
+def _entry(entry: weights.WeightFile) -> str:
+    lines = [f'{key} = "{value}"' for key, value in (
+        ("role", entry.role), ("name", entry.path.name), ("version", entry.version), ("licence", entry.licence),
+        ("source", entry.source), ("sha256", entry.sha256),
+    )]  # fmt: skip
+    figures = [f'"{name}" = {_value(value)}' for name, value in entry.figures.items()]
+    return "\n[[file]]\n" + "\n".join(lines) + "\n" + ("[file.figures]\n" + "\n".join(figures) + "\n" if figures else "")
+
+
+def _value(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(round(value, 4) if isinstance(value, float) else value)
