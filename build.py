@@ -1,0 +1,398 @@
+"""Sets up, builds, tests and demonstrates Import Video as Motion. Standard library only, Python 3.11 or newer.
+
+    python3 build.py demo [CLIP]                  a clip through the worker and into Blender: out/demo
+    python3 build.py test [PYTEST ARGUMENTS]      all checks and tests, or those named
+    python3 build.py zip                          the extension, validated by Blender: out/wham_blender-VERSION.zip
+    python3 build.py bench [NAME] [--json FILE]   one measurement as a table; without a name, the list of them
+    python3 build.py train [body|lifter|wham|all] [--mocap DIR] [--hours N]     makes bundled_weights anew
+
+What a command needs beyond Python (torch, Blender as a module, test tools) is installed on its first run into
+environments in the user's cache folder, shared by all checkouts. Nothing else on the machine is changed, except that
+Debian's packages that Blender needs are installed where this runs as root.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from xml.etree import ElementTree
+
+from wham_blender import weights
+
+ROOT = Path(__file__).resolve().parent
+OUT = ROOT / "out"
+LOCKS = ROOT / "tests/requirements"
+WORKER_PACKAGE = ROOT / "wham_blender/pipeline"
+DEMO_CLIP = ROOT / "tests/clips/walk_and_jump.mp4"
+TRAINING_STEPS = ("body", "lifter", "wham")
+WINDOWS = sys.platform == "win32"
+
+# Shared libraries that Blender's module loads on Linux, and the Debian packages that hold them.
+BLENDER_LIBRARIES = {
+    "libX11.so.6": ["libx11-6"],
+    "libXrender.so.1": ["libxrender1"],
+    "libXfixes.so.3": ["libxfixes3"],
+    "libXi.so.6": ["libxi6"],
+    "libxkbcommon.so.0": ["libxkbcommon0"],
+    "libSM.so.6": ["libsm6"],
+    "libICE.so.6": ["libice6"],
+    "libGL.so.1": ["libgl1"],
+    "libEGL.so.1": ["libegl1", "libgl1-mesa-dri"],
+}
+
+
+class BuildError(Exception):
+    """A command cannot go on; the text says what happened and what to do."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment: what pip installs, on which Pythons, and whose packages it sees besides its own."""
+
+    files: tuple[Path, ...]  # requirement files, and constraints.txt
+    pythons: tuple[str, ...]  # in order of preference
+    base: str | None = None
+
+
+BLENDERS = {"bpy-4.5.15": "3.11", "bpy-4.2.23": "3.11", "bpy-5.0.1": "3.11", "bpy-5.2.3": "3.13"}  # favourite first
+ENVIRONMENTS = {
+    "worker": Environment(
+        (WORKER_PACKAGE / "requirements.txt", WORKER_PACKAGE / "constraints.txt", LOCKS / "tools.txt"),
+        ("3.11", "3.12", "3.13"),
+    ),
+    "train": Environment((ROOT / "tools/training/requirements.txt",), ("3.11", "3.12", "3.13"), base="worker"),
+    **{name: Environment((LOCKS / f"{name}.txt",), (python,)) for name, python in BLENDERS.items()},
+}
+
+
+# --- environments ----------------------------------------------------------------------------------------------------
+
+
+def cache_folder() -> Path:
+    """Where the environments lie, in the user's cache folder as the platform has it."""
+    if WINDOWS:
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library/Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "wham_blender/envs"
+
+
+@contextmanager
+def exclusive(name: str) -> Iterator[None]:
+    """Let one process and thread at a time into the block; the others wait.
+
+    SQLite's file lock is the standard library's only one that works on every platform and ends with its process.
+    """
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(cache_folder() / f"{name}.lock", timeout=3600, isolation_level=None)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+    finally:
+        connection.close()
+
+
+@cache
+def find_python(version: str) -> Path | None:
+    """A Python of that version ("3.11") that can make environments: this one, PATH's, pyenv's or uv's."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    candidates = [[sys.executable]]
+    candidates += [[found] for folder in os.get_exec_path() if (found := shutil.which(f"python{version}", path=folder))]
+    candidates += [[str(found)] for found in sorted(pyenv.glob(f"{version}.*/bin/python"))]
+    if WINDOWS:
+        candidates.append(["py", f"-{version}"])
+    if shutil.which("uv"):
+        found = subprocess.run(["uv", "python", "find", version], capture_output=True, text=True, check=False)
+        candidates += [[found.stdout.strip()]] if found.returncode == 0 else []
+    probe = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2], sys.executable)"
+    for candidate in candidates:
+        try:
+            answer = subprocess.run([*candidate, "-c", probe], capture_output=True, text=True, check=False).stdout
+        except OSError:
+            continue
+        if answer.startswith(f"{version} "):
+            return Path(answer.split(maxsplit=1)[1].strip())
+    return None
+
+
+def environment(name: str) -> Path:
+    """The Python of an environment, which is made first where it is absent or was left half made."""
+    spec = ENVIRONMENTS[name]
+    version, python = next(((v, found) for v in spec.pythons if (found := find_python(v))), ("", None))
+    if python is None:
+        raise BuildError(f"{name} needs Python {' or '.join(spec.pythons)}, which was not found. Install it and retry.")
+    base = environment(spec.base) if spec.base else None
+    content = "\0".join([version, str(base), *(path.read_text("utf-8") for path in spec.files)])
+    folder = cache_folder() / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    executable = folder / ("Scripts/python.exe" if WINDOWS else "bin/python")
+    complete = folder / "complete"
+    with exclusive(folder.name):
+        if not (complete.exists() and executable.exists()):
+            print(f"making the environment {name}, once: {folder}", flush=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run([python, "-m", "venv", folder], check=True)
+            if base:
+                (site_packages(executable) / "base.pth").write_text(str(site_packages(base)), "utf-8")
+            pip = [executable, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+            for path in spec.files:
+                pip += ["-c" if path.name == "constraints.txt" else "-r", path]
+            if stream(pip, name, only=("Downloading", "Installing", "ERROR")):
+                raise BuildError(f"pip could not make the environment {name}; its words are above. Run the same again.")
+            complete.touch()
+    return executable
+
+
+def site_packages(python: Path) -> Path:
+    """The folder of an environment's packages."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+
+
+def blender(name: str | None = None) -> Path:
+    """The Python of an environment with Blender as a module; without a name, of the first that can be had."""
+    if name is None:
+        name = next((known for known, python in BLENDERS.items() if find_python(python)), next(iter(BLENDERS)))
+    if sys.platform == "linux":
+        with exclusive("system-libraries"):
+            install_blender_libraries()
+    return environment(name)
+
+
+def install_blender_libraries() -> None:
+    """Install what Blender's module loads from the system, or say what to install."""
+    packages = [name for library, names in BLENDER_LIBRARIES.items() if not loads(library) for name in names]
+    if not packages:
+        return
+    wanted = " ".join(packages)
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise BuildError(f"Blender needs libraries that this system lacks. Install them (Debian's names): {wanted}")
+    print(f"installing {wanted}", flush=True)
+    for command in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+        if stream(["apt-get", "-q", *command], "apt-get", only=("E:", "Setting up")):
+            raise BuildError(f"apt-get {command[0]} failed; its words are above. Install by hand: {wanted}")
+
+
+def loads(library: str) -> bool:
+    """Whether the system has a shared library."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def run(command: Sequence[str | Path]) -> int:
+    """Run a command in the user's folder with this checkout importable; its exit status."""
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False).returncode
+
+
+def stream(command: Sequence[str | Path], label: str, only: tuple[str, ...] = ("",)) -> int:
+    """Run a command in the checkout and print its lines as they come, named; its exit status.
+
+    ``only`` shows the lines that begin so, and everything that was left out when the command fails.
+    """
+    hidden = []
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "DEBIAN_FRONTEND": "noninteractive"}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, encoding="utf-8", errors="replace",
+    ) as process:  # fmt: skip
+        assert process.stdout
+        for line in process.stdout:
+            if line.lstrip().startswith(only):
+                print(f"{label:>10} | {line.rstrip()[:160]}", flush=True)
+            else:
+                hidden.append(line)
+    if process.returncode:
+        print("".join(hidden[-60:]), end="", flush=True)
+    return process.returncode
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def make_zip() -> int:
+    """Put the manifest, the package's contents and the bundled weights at the root of one validated zip."""
+    blender_ext = next(site_packages(blender()).glob("bpy/*/scripts/addons_core/bl_pkg/cli/blender_ext.py"))
+    with tempfile.TemporaryDirectory() as folder:
+        source, built = Path(folder, "source"), Path(folder, "built")
+        shutil.copytree(ROOT / "wham_blender", source, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        for name in ("blender_manifest.toml", "LICENSE", "NOTICE.md"):
+            shutil.copy(ROOT / name, source)
+        (source / "bundled_weights").mkdir()
+        shutil.copy(weights.folder() / "manifest.toml", source / "bundled_weights")
+        for role in weights.manifest():
+            shutil.copy(weights.find(role).path, source / "bundled_weights")
+        built.mkdir()
+        for step in (["validate", source], ["build", "--source-dir", source, "--output-dir", built]):
+            if stream([sys.executable, blender_ext, *step], "blender_ext"):
+                raise BuildError("Blender does not accept the extension; its words are above.")
+        manifest = tomllib.loads((source / "blender_manifest.toml").read_text("utf-8"))
+        target = OUT / f"{manifest['id']}-{manifest['version']}.zip"
+        OUT.mkdir(exist_ok=True)
+        aside = OUT / f"{target.name}.{os.getpid()}.part"
+        shutil.copy(next(built.glob("*.zip")), aside)
+        aside.replace(target)
+    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, validated by Blender's own command.")
+    return 0
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Tests counted."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+NOTHING_SELECTED = 5  # pytest's exit status where -k or the folder left nothing to run
+
+
+def tally(report: Path, status: int) -> Tally:
+    """Count the JUnit report of a suite that ended with ``status``; one that died or never began is a failure."""
+    tests = bad = skipped = 0
+    if report.exists():
+        for suite in ElementTree.parse(report).getroot().iter("testsuite"):  # noqa: S314 - pytest has just written it
+            tests += int(suite.get("tests", 0))
+            bad += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+            skipped += int(suite.get("skipped", 0))
+    return Tally(tests - bad - skipped, max(bad, int(status not in (0, NOTHING_SELECTED))), skipped)
+
+
+def run_suite(name: str, arguments: list[str]) -> Tally:
+    """Run pytest in one environment; one whose Python this machine lacks is skipped, and that is said."""
+    if name in BLENDERS and not find_python(BLENDERS[name]):
+        print(f"{name:>10} | skipped: it needs Python {BLENDERS[name]}, which was not found", flush=True)
+        return Tally(skipped=1)
+    report = OUT / "test" / f"{name}.xml"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.unlink(missing_ok=True)
+    python = blender(name) if name in BLENDERS else environment(name)
+    started = time.monotonic()
+    result = tally(report, stream([python, "-m", "pytest", "-q", f"--junitxml={report}", *arguments], name))
+    print(f"{name:>10} | {result} in {time.monotonic() - started:.0f} s", flush=True)
+    return result
+
+
+def check_code() -> Tally:
+    """Run the checks that only read the code; each counts as one test."""
+    python = environment("worker")
+    checks: dict[str, list[str | Path]] = {
+        "ruff": [python, "-m", "ruff", "check", "."],
+        "format": [python, "-m", "ruff", "format", "--check", "."],
+        "mypy": [python, "-m", "mypy"],
+        "imports": [python.parent / "lint-imports", "--no-logo"],
+    }
+    failed = sum(stream(command, name) != 0 for name, command in checks.items())
+    return Tally(len(checks) - failed, failed)
+
+
+def test(*arguments: str) -> int:
+    """Run the checks and every suite, or pytest alone on the tests named; two at a time."""
+    worker, addon = suite_arguments(arguments)
+    suites = ({"worker": worker} if worker else {}) | (dict.fromkeys(BLENDERS, addon) if addon else {})
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(run_suite, name, pytest_arguments) for name, pytest_arguments in suites.items()]
+        if not arguments:
+            jobs.append(pool.submit(check_code))
+        tallies = [job.result() for job in jobs]
+    total = Tally(*(sum(getattr(one, field.name) for one in tallies) for field in fields(Tally)))
+    if total == Tally():
+        raise BuildError("No test was run: nothing matches the arguments.")
+    print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
+    return int(total.failed > 0)
+
+
+def suite_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Pytest's arguments for the worker and for Blender's modules; an empty list is a suite that was not asked for.
+
+    tests/addon runs inside Blender, the rest in the worker; tests/gui opens a window and only runs when named.
+    """
+    paths = {argument: Path(argument.split("::")[0]) for argument in arguments if not argument.startswith("-")}
+    named = {argument: path.resolve() for argument, path in paths.items() if path.exists() or path.suffix == ".py"}
+    options = [argument for argument in arguments if argument not in named]
+    tests, inside = ROOT / "tests", ROOT / "tests/addon"
+    if not named or tests in named.values():
+        everything = [str(tests), f"--ignore={inside}", f"--ignore={tests / 'gui'}", *options]
+        return everything, [str(inside), *options]
+    worker, addon = [], []
+    for argument, path in named.items():
+        node = str(path) + argument[len(argument.split("::")[0]) :]
+        (addon if path.is_relative_to(inside) else worker).append(node)
+    return [*worker, *options] if worker else [], [*addon, *options] if addon else []
+
+
+def demo(clip: str = str(DEMO_CLIP)) -> int:
+    """Take a clip through the worker, import it in Blender and save the scene with a preview."""
+    folder = OUT / "demo"
+    motion = folder / "motion.npz"
+    folder.mkdir(parents=True, exist_ok=True)
+    if run([environment("worker"), "-m", "wham_blender.pipeline", clip, "-o", motion]):
+        raise BuildError(f"No motion could be made of {clip}; the worker's words are above.")
+    if run([blender(), ROOT / "tools/demo_blender.py", motion, Path(clip).resolve(), folder]):
+        raise BuildError(f"Blender could not import {motion}; its words are above.")
+    print(f"{clip} is a character now. Look in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}.")
+    return 0
+
+
+def bench(name: str | None = None, *arguments: str) -> int:
+    """Run one script of tests/bench in the worker's environment, or list them."""
+    names = sorted(path.stem for path in (ROOT / "tests/bench").glob("*.py") if path.stem != "report")
+    if name not in names:
+        print(f"Benches: {', '.join(names)}. Run one with: python3 build.py bench NAME [--json FILE]")
+        return int(name is not None)
+    if run([environment("worker"), ROOT / "tests/bench" / f"{name}.py", *arguments]):
+        raise BuildError(f"The bench {name} did not end well; its words are above.")
+    print(f"Measured {name}.")
+    return 0
+
+
+def train(step: str = "all", *arguments: str) -> int:
+    """Make the open body, the lifter or the WHAM weights, or all three in order."""
+    if step not in (*TRAINING_STEPS, "all"):
+        raise BuildError(f"There is no training step {step}. Choose one of: {', '.join(TRAINING_STEPS)}, all.")
+    python = environment("train")
+    for module in TRAINING_STEPS if step == "all" else (step,):
+        if run([python, "-m", f"tools.training.{module}", *arguments]):
+            raise BuildError(f"Training {module} stopped; its words are above. The same command goes on from there.")
+    print(f"Trained {step}; the files are in {weights.folder()}.")
+    return 0
+
+
+COMMANDS: dict[str, Callable[..., int]] = {"demo": demo, "test": test, "zip": make_zip, "bench": bench, "train": train}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; its exit status."""
+    if not arguments or arguments[0] not in COMMANDS:
+        print(__doc__)
+        return 0 if arguments in (["-h"], ["--help"], ["help"]) else 2
+    try:
+        return COMMANDS[arguments[0]](*arguments[1:])
+    except (BuildError, weights.WeightsError) as error:
+        print(f"build.py {arguments[0]}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
