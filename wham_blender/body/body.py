@@ -1,0 +1,99 @@
+"""A body in the SMPL file format, posed through smplx; only the vertices that somebody asked for are computed.
+
+Loper et al., *SMPL: A Skinned Multi-Person Linear Model*, SIGGRAPH Asia 2015.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from smplx import SMPLLayer
+from smplx.lbs import batch_rigid_transform, blend_shapes
+from smplx.utils import Struct
+from torch import Tensor, nn
+
+from ..skeleton import COCO_NAMES
+from ..weights import WeightsError
+
+_SMPL_KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
+_REGRESSORS = ("J_regressor_wham", "J_regressor_feet")
+_HIPS = [COCO_NAMES.index("left_hip"), COCO_NAMES.index("right_hip")]
+
+
+class _Smpl(SMPLLayer):
+    SHAPE_SPACE_DIM = 10  # all that WHAM knows; smplx prints a warning where a file has fewer than it expects
+
+
+class Landmarks(NamedTuple):
+    """Points of N posed bodies in metres, the middle of the hips at the origin."""
+
+    joints: Tensor  # (N, 31, 3): COCO's 17 first
+    feet: Tensor  # (N, 4, 3): left toe, left heel, right toe, right heel
+    offset: Tensor  # (N, 3): the middle of the hips where SMPL puts it without a translation
+
+
+class Body(nn.Module):
+    """SMPL or a body of its format. Takes (N, 24, 3, 3) rotation matrices and (N, 10) betas."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """``arrays``: SMPL's own keys, and J_regressor_wham (31, V) and J_regressor_feet (4, V)."""
+        missing = [key for key in (*_SMPL_KEYS, *_REGRESSORS) if key not in arrays]
+        if missing:
+            raise WeightsError(
+                f"This body model lacks {', '.join(missing)}. Choose a body file in SMPL's format with WHAM's "
+                "regressors, or leave the choice to the add-on."
+            )
+        super().__init__()
+        data = {key: np.asarray(arrays[key]) for key in _SMPL_KEYS}
+        self.smpl = _Smpl("", data_struct=Struct(**data | {"shapedirs": data["shapedirs"][..., :10]}))
+        rows = np.vstack([arrays[key] for key in _REGRESSORS])
+        touched = np.flatnonzero(rows.any(0))
+        self.register_buffer("_touched", torch.from_numpy(touched), persistent=False)
+        self.register_buffer("_regressors", torch.tensor(rows[:, touched], dtype=torch.float32), persistent=False)
+        rest = torch.einsum("jv,vkb->jkb", self.smpl.J_regressor, self.smpl.shapedirs)
+        self.register_buffer("_rest_directions", rest, persistent=False)
+        self.register_buffer("_rest_template", self.smpl.J_regressor @ self.smpl.v_template, persistent=False)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Body:
+        """Read an ``.npz`` in SMPL's format; raises WeightsError where it is none."""
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = dict(archive)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise WeightsError(
+                f"The body model {Path(path).name} cannot be read ({error}). Choose an .npz in SMPL's format."
+            ) from error
+        return cls(arrays)
+
+    @property
+    def faces(self) -> np.ndarray:
+        """(T, 3) vertex indices."""
+        return np.asarray(self.smpl.faces)
+
+    def rest_joints(self, betas: Tensor) -> Tensor:
+        """(..., 10) to (..., 24, 3) metres, y up, x to the body's left."""
+        return self._rest_template + torch.einsum("...b,jkb->...jk", betas, self._rest_directions)
+
+    def vertices(self, poses: Tensor, betas: Tensor, indices: Tensor | slice = slice(None)) -> Tensor:
+        """Positions (N, len(indices), 3) of those vertices, metres, without a translation."""
+        smpl = self.smpl
+        _, transforms = batch_rigid_transform(poses, self.rest_joints(betas), smpl.parents)
+        shaped = smpl.v_template[indices] + blend_shapes(betas, smpl.shapedirs[indices])
+        directions = smpl.posedirs.unflatten(1, (-1, 3))[:, indices].flatten(1)
+        bend = (poses[:, 1:] - torch.eye(3, device=poses.device)).flatten(1)
+        posed = shaped + (bend @ directions).view_as(shaped)
+        skin = torch.einsum("vj,njkl->nvkl", smpl.lbs_weights[indices], transforms[:, :, :3])
+        return (skin[..., :3] @ posed[..., None])[..., 0] + skin[..., 3]
+
+    def landmarks(self, poses: Tensor, betas: Tensor) -> Landmarks:
+        """Joints and feet by the regressors, from the vertices that these touch."""
+        points = self._regressors @ self.vertices(poses, betas, self._touched)
+        offset = points[:, _HIPS].mean(1)
+        joints, feet = (points - offset[:, None]).split([len(points[0]) - 4, 4], 1)
+        return Landmarks(joints, feet, offset)
