@@ -1,0 +1,113 @@
+"""Looks at one person's upright crop with MediaPipe's heavy landmark net: 33 landmarks in 2D and 3D, and COCO's 17."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+
+from ..skeleton import COCO_NAMES
+from ..weights import WeightFile
+from .litert import LiteRTNetwork
+
+LANDMARKS = 33
+# Left and right swapped; the net's points come in pairs from the ears on.
+LANDMARK_MIRROR = np.array([0, 4, 5, 6, 1, 2, 3] + [i + 1 if i % 2 else i - 1 for i in range(7, LANDMARKS)])
+# COCO's keypoints among the landmarks: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles.
+COCO_LANDMARKS = np.array([0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28])
+COUNTED_CONFIDENCE = 0.3  # a keypoint below is not counted (WHAM)
+PERSON_SCORE = 0.5  # from here on the net sees a person in its crop
+_INPUT = 256  # pixels, side of the net's square input
+_REACH = 2.5  # side of the crop over the farthest keypoint's distance from the hips; measured best of 2.2 to 3.1
+_HIPS = [COCO_NAMES.index("left_hip"), COCO_NAMES.index("right_hip")]
+_SHOULDERS = [COCO_NAMES.index("left_shoulder"), COCO_NAMES.index("right_shoulder")]
+
+
+@dataclass
+class Person:
+    """One person seen in a clip, on an exact 30 fps clock of F frames; float32 unless said otherwise."""
+
+    keypoints: np.ndarray  # (F, 17, 3) COCO x, y (pixels), confidence; confidence 0 where the person was not seen
+    landmarks: np.ndarray  # (F, 33, 3) MediaPipe x, y (pixels), visibility
+    landmarks_3d: np.ndarray  # (F, 33, 3) metres, hip-centred, camera axes: x right, y down, z away
+    boxes: np.ndarray  # (F, 3) cx, cy (pixels), s (200 pixels)
+    time: np.ndarray  # (F,) float64 seconds since the clip's first frame
+    visible: np.ndarray  # (F,) bool
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `Person(**arrays)` takes, ready for an .npz file."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square of the picture, turned so that the person's spine is upright in it."""
+
+    center: np.ndarray  # (2,) pixels
+    side: float  # pixels
+    turn: np.ndarray  # (2, 2) rotation from the crop's axes to the picture's
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the net saw in one crop."""
+
+    landmarks: np.ndarray  # (33, 3) x, y in pixels of the picture, visibility 0..1
+    landmarks_3d: np.ndarray  # (33, 3) metres, hip-centred, camera axes: x right, y down, z away
+    score: float  # 0..1 that the crop holds a person
+
+    @property
+    def keypoints(self) -> np.ndarray:
+        """(17, 3) COCO keypoints: x, y in pixels, confidence."""
+        return self.landmarks[COCO_LANDMARKS]
+
+
+def counted(keypoints: np.ndarray) -> np.ndarray:
+    """Which of the keypoints (..., 3) are sure enough to count, (...) bool."""
+    return keypoints[..., 2] > COUNTED_CONFIDENCE
+
+
+def crop_around(keypoints: np.ndarray) -> Crop:
+    """The crop round COCO keypoints (17, 3) in pixels: centred on the hips, out beyond the farthest counted one."""
+    points = np.asarray(keypoints[:, :2], np.float64)
+    hips, shoulders = points[_HIPS].mean(0), points[_SHOULDERS].mean(0)
+    reach = np.linalg.norm(np.concatenate([points[counted(keypoints)], [shoulders]]) - hips, axis=1).max()
+    spine = float(np.linalg.norm(shoulders - hips))
+    x, y = (shoulders - hips) / spine if spine > 0 else (0.0, -1.0)
+    return Crop(hips, _REACH * max(float(reach), 1.0), np.array([[-y, -x], [x, -y]]))
+
+
+class Landmarker:
+    """MediaPipe Pose's heavy landmark net (Google, Apache-2.0)."""
+
+    def __init__(self, file: WeightFile) -> None:
+        self._network = LiteRTNetwork(file)
+
+    def __call__(self, image: np.ndarray, crop: Crop) -> Look:
+        """Look at one crop of a frame, (H, W, 3) uint8 RGB, and at its mirror image, and take the mean."""
+        linear = crop.turn * (crop.side / _INPUT)
+        # The net counts coordinates from the input's edge, OpenCV from the first pixel's middle.
+        origin = crop.center - linear @ np.full(2, (_INPUT - 1) / 2)
+        pixels = cv2.warpAffine(
+            image, np.column_stack([linear, origin]), (_INPUT, _INPUT), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        )
+        points, metres, score = self._infer(pixels)
+        mirrored_points, mirrored_metres, mirrored_score = self._infer(pixels[:, ::-1])
+        mirrored_points[:, 0] = _INPUT - mirrored_points[:, 0]
+        mirrored_metres[:, 0] *= -1
+        points = (points + mirrored_points[LANDMARK_MIRROR]) / 2
+        metres = (metres + mirrored_metres[LANDMARK_MIRROR]) / 2
+        metres[:, :2] = metres[:, :2] @ crop.turn.T
+        points[:, :2] = (points[:, :2] - _INPUT / 2) @ linear.T + crop.center
+        return Look(points, metres, (score + mirrored_score) / 2)
+
+    def _infer(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """Points (33, 3) in pixels of the input with visibility, metres (33, 3) in the crop's axes, and the score."""
+        points, score, _mask, _heatmaps, metres = self._network(pixels[None].astype(np.float32) / 255)
+        rows = points.reshape(-1, 5)[:LANDMARKS]  # x, y, z, then visibility and presence before the sigmoid
+        visibility = 1 / (1 + np.exp(-rows[:, 3:4]))
+        return np.concatenate([rows[:, :2], visibility], 1), metres.reshape(-1, 3)[:LANDMARKS], float(score.item())

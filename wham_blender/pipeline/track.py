@@ -1,0 +1,239 @@
+"""Watches a clip once: who is where in every frame, and the landmarks of each; then makes whole, clean people of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from scipy.interpolate import make_interp_spline
+from scipy.ndimage import median_filter
+from ultralytics.engine.results import Boxes
+from ultralytics.trackers.byte_tracker import BYTETracker
+
+from . import video
+from .detect import Detector
+from .errors import PipelineError
+from .keypoints import (
+    COCO_LANDMARKS, LANDMARKS, PERSON_SCORE, Landmarker, Look, Person, counted, crop_around,
+)  # fmt: skip
+
+DETECT_EVERY = 3  # looks; in between, people are followed by their own landmarks
+_NEW_SCORE = 0.25  # the detector's score from which a newcomer is tracked (MoveNet's own advice is 0.2 to 0.3)
+_LOST_SCORE = 0.1  # and from which a lost person is found again
+_SAME = 0.3  # overlap (intersection over union) from which two boxes are of one person
+_LEAST_KEYPOINTS = 6  # WHAM drops a frame with fewer that count
+_LEAST_SECONDS = 1.0  # WHAM drops a shorter track
+_BRIDGED_SECONDS = 2.0  # the longest gap between two pieces of one person's track
+_ALIKE = 1.5  # and the largest ratio of their sizes
+_BOX_MARGIN = 1.2  # WHAM's box: the longer side of the tight one times this
+_MEDIAN = 15  # frames; WHAM's median filter of the box at 30 fps
+
+
+@dataclass
+class Sightings:
+    """Everything seen in one pass over T frames of a clip, of which L were looked at, in N rows of one person each."""
+
+    size: np.ndarray  # (2,) int64 width and height, pixels
+    numbers: np.ndarray  # (T,) int64 clip frame numbers, from 1
+    times: np.ndarray  # (T,) float64 seconds since the clip's first frame
+    looked: np.ndarray  # (L,) int64 indices into times
+    look: np.ndarray  # (N,) int64 index into looked
+    track: np.ndarray  # (N,) int64
+    landmarks: np.ndarray  # (N, 33, 3) x, y (pixels), visibility
+    landmarks_3d: np.ndarray  # (N, 33, 3) metres, as in Person
+
+    @property
+    def keypoints(self) -> np.ndarray:
+        """(N, 17, 3) COCO x, y (pixels), confidence."""
+        return self.landmarks[:, COCO_LANDMARKS]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `Sightings(**arrays)` takes, ready for an .npz file."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+class _Tracker:
+    """Ultralytics' ByteTrack on bare boxes."""
+
+    def __init__(self) -> None:
+        self._tracker = BYTETracker(
+            SimpleNamespace(
+                track_high_thresh=_NEW_SCORE, track_low_thresh=_LOST_SCORE, new_track_thresh=_NEW_SCORE,
+                track_buffer=int(video.LOOKS_PER_SECOND), match_thresh=0.8, fuse_score=True,
+            )
+        )  # fmt: skip
+
+    def update(self, boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int]) -> dict[int, int]:
+        """Track id of each box that belongs to a track: {index: id}. Boxes (n, 4) x1, y1, x2, y2; size (H, W)."""
+        rows = np.column_stack([boxes, scores, np.zeros(len(boxes))]).astype(np.float32)
+        return {int(row[-1]): int(row[4]) for row in self._tracker.update(Boxes(rows, size))}
+
+
+def watch(
+    clip: Path,
+    detector: Detector,
+    landmarker: Landmarker,
+    start: int = 1,
+    end: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Sightings:
+    """One pass over frames start..end of a clip. ``progress`` is told frames done and frames in all.
+
+    Raises PipelineError as `video.frames` does.
+    """
+    info = video.probe(clip)
+    total = min(end or info.frames, info.frames) - start + 1
+    tracker = _Tracker()
+    followed: dict[int, Look] = {}
+    waiting = True  # someone may be there whom nobody follows
+    numbers, times, looked, rows = [], [], [], []
+    for frame in video.frames(clip, start, end):
+        numbers.append(frame.number)
+        times.append(frame.time)
+        if frame.image is None:
+            continue
+        followed, lost = _follow(frame.image, followed, landmarker)
+        boxes, scores = _boxes(followed), np.array([look.score for look in followed.values()])
+        newcomers = np.empty((0, len(COCO_LANDMARKS), 3))
+        if waiting or lost or len(looked) % DETECT_EVERY == 0:
+            found, found_scores, found_keypoints = detector(frame.image)
+            new = (found_scores > _LOST_SCORE) & (_overlaps(found, boxes) < _SAME).all(1)
+            newcomers = found_keypoints[new]
+            boxes = np.concatenate([boxes, found[new]])
+            scores = np.concatenate([scores, found_scores[new]])
+        waiting = bool((scores[len(followed) :] > _NEW_SCORE).any())
+        ids = tracker.update(boxes, scores, frame.image.shape[:2])
+        looks = list(followed.values())
+        followed = {}
+        for index, track in ids.items():
+            if index < len(looks):
+                followed[track] = looks[index]
+            else:
+                first = landmarker(frame.image, crop_around(newcomers[index - len(looks)]))
+                look = landmarker(frame.image, crop_around(first.keypoints))
+                if look.score > PERSON_SCORE:
+                    followed[track] = look
+        rows += [(len(looked), track, look.landmarks, look.landmarks_3d) for track, look in followed.items()]
+        looked.append(len(times) - 1)
+        progress(len(times), total)
+    look_index, track_ids, landmarks, landmarks_3d = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Sightings(
+        size=np.array([info.width, info.height]),
+        numbers=np.array(numbers, np.int64),
+        times=np.array(times, np.float64),
+        looked=np.array(looked, np.int64),
+        look=np.array(look_index, np.int64),
+        track=np.array(track_ids, np.int64),
+        landmarks=np.array(landmarks, np.float32).reshape(-1, LANDMARKS, 3),
+        landmarks_3d=np.array(landmarks_3d, np.float32).reshape(-1, LANDMARKS, 3),
+    )
+
+
+def _follow(image: np.ndarray, people: dict[int, Look], landmarker: Landmarker) -> tuple[dict[int, Look], bool]:
+    """Look where each person was a frame ago. Returns those still seen, and whether someone was lost."""
+    seen: dict[int, Look] = {}
+    for track, before in people.items():
+        look = landmarker(image, crop_around(before.keypoints))
+        if look.score > PERSON_SCORE and counted(look.keypoints).sum() >= _LEAST_KEYPOINTS:
+            seen[track] = look
+    # Where one has slipped onto another's body, the one that jumped farther has to go.
+    for track in sorted(seen, key=lambda track: -_shift(people[track], seen[track])):
+        others = [look for other, look in seen.items() if other != track]
+        if any(_shift(seen[track], other) < 0.1 for other in others):
+            del seen[track]
+    return seen, len(seen) < len(people)
+
+
+def _shift(first: Look, second: Look) -> float:
+    """Mean distance between the keypoints of two looks, in body sizes (the second's box, its longer side)."""
+    size = np.ptp(second.keypoints[:, :2], axis=0).max()
+    return float(np.linalg.norm(first.keypoints[:, :2] - second.keypoints[:, :2], axis=1).mean() / max(size, 1.0))
+
+
+def _boxes(people: dict[int, Look]) -> np.ndarray:
+    """Tight boxes (n, 4) x1, y1, x2, y2 round the counted keypoints."""
+    points = [look.keypoints[counted(look.keypoints), :2] for look in people.values()]
+    return np.array([[*p.min(0), *p.max(0)] for p in points]).reshape(-1, 4)
+
+
+def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union (n, m) of boxes (n, 4) and (m, 4), x1, y1, x2, y2."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), -1)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], -1) for boxes in (first, second)]
+    return shared / np.maximum(areas[0][:, None] + areas[1] - shared, 1e-9)
+
+
+def people(sightings: Sightings) -> list[Person]:
+    """Whole, clean people at 30 fps, the largest and longest first. Pieces of one person are joined, gaps bridged.
+
+    WHAM's clean-up: a frame with few counted keypoints is dropped, and so is a track of under a second (in a clip
+    shorter than two seconds: one of under half the clip).
+    """
+    usable = counted(sightings.keypoints).sum(1) >= _LEAST_KEYPOINTS
+    pieces = [np.flatnonzero(usable & (sightings.track == track)) for track in np.unique(sightings.track[usable])]
+    least = max(2, min(_LEAST_SECONDS * video.LOOKS_PER_SECOND, len(sightings.looked) / 2))
+    found = [_person(sightings, rows) for rows in _join(sightings, pieces) if len(rows) >= least]
+    return sorted(found, key=lambda person: -float(person.boxes[person.visible, 2].sum()))
+
+
+def _join(sightings: Sightings, pieces: list[np.ndarray]) -> list[np.ndarray]:
+    """Put pieces together where one begins soon after another ended, close by and of like size."""
+    seconds = sightings.times[sightings.looked][sightings.look]
+    boxes = _box(sightings.keypoints)
+    whole: list[np.ndarray] = []
+    for piece in sorted(pieces, key=lambda rows: seconds[rows[0]]):
+        best, nearest = None, 1.0
+        for index, rows in enumerate(whole):
+            gap = seconds[piece[0]] - seconds[rows[-1]]
+            ended, begun = boxes[rows[-1]], boxes[piece[0]]
+            larger, smaller = max(ended[2], begun[2]), min(ended[2], begun[2])
+            apart = float(np.linalg.norm(ended[:2] - begun[:2])) / (200 * larger)
+            if 0 < gap <= _BRIDGED_SECONDS and larger < _ALIKE * smaller and apart < nearest:
+                best, nearest = index, apart
+        if best is None:
+            whole.append(piece)
+        else:
+            whole[best] = np.concatenate([whole[best], piece])
+    return whole
+
+
+def _box(keypoints: np.ndarray) -> np.ndarray:
+    """WHAM's boxes (n, 3) cx, cy (pixels), s (200 pixels) round the counted ones of keypoints (n, 17, 3)."""
+    points = np.where(counted(keypoints)[..., None], keypoints[..., :2], np.nan)
+    low, high = np.nanmin(points, 1), np.nanmax(points, 1)
+    return np.concatenate([(low + high) / 2, (high - low).max(-1, keepdims=True) * _BOX_MARGIN / 200], 1)
+
+
+def _person(sightings: Sightings, rows: np.ndarray) -> Person:
+    """One person's rows, in order of time, on the 30 fps clock from the first sighting to the last."""
+    seconds = sightings.times[sightings.looked]
+    looks = sightings.look[rows]
+    begin, end = seconds[looks[0]], seconds[looks[-1]]
+    time = begin + np.arange(int(np.ceil((end - begin) * video.LOOKS_PER_SECOND - 1e-6)) + 1) / video.LOOKS_PER_SECOND
+    landmarks = _resample(time, seconds[looks], sightings.landmarks[rows])
+    # A clock frame is seen where the looks before and after it both saw the person.
+    seen = np.zeros(len(seconds), bool)
+    seen[looks] = True
+    place = np.round(np.interp(time, seconds, np.arange(len(seconds))), 6)
+    visible = seen[np.floor(place).astype(int)] & seen[np.ceil(place).astype(int)]
+    landmarks[~visible, :, 2] = 0
+    keypoints = landmarks[:, COCO_LANDMARKS]
+    boxes = _resample(time, seconds[looks], _box(sightings.keypoints[rows]))
+    return Person(
+        keypoints=keypoints,
+        landmarks=landmarks,
+        landmarks_3d=_resample(time, seconds[looks], sightings.landmarks_3d[rows]),
+        boxes=median_filter(boxes, size=(_MEDIAN, 1), mode="nearest"),
+        time=time,
+        visible=visible,
+    )
+
+
+def _resample(time: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values (n, ...) of the known times (n,), linearly at other times (F,), held after the last; float32."""
+    return make_interp_spline(known, values, k=1)(np.minimum(time, known[-1])).astype(np.float32)

@@ -1,0 +1,140 @@
+"""Decodes a clip once, in order, with presentation times and upright pictures, ahead of whoever looks at it."""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .errors import PipelineError
+
+LOOKS_PER_SECOND = 30.0
+_AHEAD = 8  # frames kept decoded
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """What the file's header says."""
+
+    path: Path
+    width: int  # pixels, upright
+    height: int
+    fps: float
+    frames: int  # 0 where the header does not say
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of the clip. Frames that the networks need not see carry no picture."""
+
+    number: int  # in the clip, from 1
+    time: float  # seconds since the clip's first frame
+    image: np.ndarray | None  # (H, W, 3) uint8 RGB, upright
+
+
+def probe(path: Path) -> ClipInfo:
+    """Open a clip and read its header.
+
+    Raises PipelineError where there is no such file, it is empty, or it holds no video that can be decoded.
+    """
+    capture = _open(path)
+    try:
+        return _info(path, capture)
+    finally:
+        capture.release()
+
+
+def frames(path: Path, start: int = 1, end: int | None = None) -> Iterator[Frame]:
+    """Frames ``start`` to ``end`` (clip numbers from 1, both included), decoded in a thread of their own.
+
+    Pictures come with the frames nearest to a 30 fps clock and with the last frame. Raises PipelineError as `probe`
+    does, and where no frame can be decoded.
+    """
+    ready: queue.Queue[Frame | BaseException | None] = queue.Queue(_AHEAD)
+    stopped = threading.Event()
+
+    def put(item: Frame | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def decode() -> None:
+        try:
+            for frame in _decode(path, start, end):
+                put(frame)
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # handed to the thread that reads
+            put(error)
+
+    threading.Thread(target=decode, name="decode", daemon=True).start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+
+
+def _decode(path: Path, start: int, end: int | None) -> Iterator[Frame]:
+    capture = _open(path)
+    try:
+        info = _info(path, capture)
+        last = min(end or info.frames, info.frames or math.inf)
+        number, time, origin, slot = 0, -1.0, 0.0, -1
+        while not (end and number >= end) and capture.grab():
+            number += 1
+            stamp = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if number == 1:
+                origin = stamp if math.isfinite(stamp) else 0.0
+            # Some files carry no times, or times that stand still: go on by the frame rate.
+            time = stamp - origin if stamp - origin > time else time + 1 / info.fps
+            if number < start:
+                continue
+            # A quarter of a look's grace, so that a clip of 30 fps with jitter loses no frame.
+            due = math.floor(time * LOOKS_PER_SECOND + 0.25)
+            image = None
+            if due > slot or number == last:
+                slot = due
+                _, picture = capture.retrieve()
+                image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+            yield Frame(number, time, image)
+        if number == 0:
+            raise PipelineError(f"No frame of {path.name} can be decoded. {_CONVERT}")
+    finally:
+        capture.release()
+
+
+_CONVERT = "Convert the clip to MP4 (H.264), for example by rendering it from Blender's video editor, and try again."
+
+
+def _open(path: Path) -> cv2.VideoCapture:
+    if not path.is_file():
+        raise PipelineError(f"There is no clip {path.name} in {path.parent}. Check the path.")
+    if path.stat().st_size == 0:
+        raise PipelineError(f"{path.name} is an empty file. Copy the clip again.")
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise PipelineError(f"{path.name} is not a video, or it was cut off while it was copied. {_CONVERT}")
+    return capture
+
+
+def _info(path: Path, capture: cv2.VideoCapture) -> ClipInfo:
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return ClipInfo(
+        path,
+        int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
+        int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+        fps if math.isfinite(fps) and 1 <= fps <= 1000 else 30.0,
+        max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))),
+    )
