@@ -190,9 +190,8 @@ def _join(sightings: Sightings, pieces: list[np.ndarray]) -> list[np.ndarray]:
         best, nearest = None, 1.0
         for index, rows in enumerate(whole):
             gap = seconds[piece[0]] - seconds[rows[-1]]
-            ended, begun = boxes[rows[-1]], boxes[piece[0]]
-            larger, smaller = max(ended[2], begun[2]), min(ended[2], begun[2])
-            apart = float(np.linalg.norm(ended[:2] - begun[:2])) / (200 * larger)
+            smaller, larger = sorted(float(np.median(boxes[part, 2])) for part in (rows, piece))
+            apart = float(np.linalg.norm(boxes[rows[-1], :2] - boxes[piece[0], :2])) / (200 * larger)
             if 0 < gap <= _BRIDGED_SECONDS and larger < _ALIKE * smaller and apart < nearest:
                 best, nearest = index, apart
         if best is None:
