@@ -1,0 +1,35 @@
+"""What every bench ends with: its figures as a table on the screen and, where asked, as JSON in a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+Cell = str | int | float | None
+
+
+def report(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], json_path: str | Path | None = None
+) -> None:
+    """Print the rows as an aligned table under a title; write them to ``json_path`` as one object a row.
+
+    Floats are shown with four significant digits and written in full. Raises ValueError where a row has not
+    one cell for each column.
+    """
+    lines = [list(columns), *([_show(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    numeric = [all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))]
+    print(title)
+    for line in lines:
+        cells = zip(line, widths, numeric, strict=True)
+        print("  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in cells).rstrip())
+    if json_path:
+        records = [dict(zip(columns, row, strict=True)) for row in rows]
+        Path(json_path).write_text(json.dumps({"title": title, "rows": records}, indent=2) + "\n", "utf-8")
+
+
+def _show(cell: Cell) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
