@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import inspect
 import os
 import shutil
 import sqlite3
@@ -147,9 +148,10 @@ def environment(name: str) -> Path:
             print(f"making the environment {name}, once: {folder}", flush=True)
             shutil.rmtree(folder, ignore_errors=True)
             subprocess.run([python, "-m", "venv", folder], check=True)
+            pip: list[str | Path] = [executable, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
             if base:
                 (site_packages(executable) / "base.pth").write_text(str(site_packages(base)), "utf-8")
-            pip = [executable, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+                pip.append("--no-deps")  # whatever else they need is in the base
             for path in spec.files:
                 pip += ["-c" if path.name == "constraints.txt" else "-r", path]
             if stream(pip, name, only=("Downloading", "Installing", "ERROR")):
@@ -261,6 +263,9 @@ class Tally:
     failed: int = 0
     skipped: int = 0
 
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
 
 NOTHING_SELECTED = 5  # pytest's exit status where -k or the folder left nothing to run
 
@@ -316,7 +321,7 @@ def test(*arguments: str) -> int:
     total = Tally(*(sum(getattr(one, field.name) for one in tallies) for field in fields(Tally)))
     if total == Tally():
         raise BuildError("No test was run: nothing matches the arguments.")
-    print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
+    print(total)
     return int(total.failed > 0)
 
 
@@ -381,11 +386,14 @@ COMMANDS: dict[str, Callable[..., int]] = {"demo": demo, "test": test, "zip": ma
 
 def main(arguments: list[str]) -> int:
     """Run one command; its exit status."""
-    if not arguments or arguments[0] not in COMMANDS:
+    try:
+        command = COMMANDS[arguments[0]]
+        inspect.signature(command).bind(*arguments[1:])
+    except (IndexError, KeyError, TypeError):
         print(__doc__)
         return 0 if arguments in (["-h"], ["--help"], ["help"]) else 2
     try:
-        return COMMANDS[arguments[0]](*arguments[1:])
+        return command(*arguments[1:])
     except (BuildError, weights.WeightsError) as error:
         print(f"build.py {arguments[0]}: {error}", file=sys.stderr)
         return 1

@@ -81,7 +81,7 @@ class TestSkeleton:
 class TestKinematics:
     def test_rotations_agree_with_scipy(self):
         vectors = np.random.default_rng(1).normal(size=(500, 3)) * 2
-        vectors[:3] = 0, [1e-9, 0, 0], [0, np.pi, 0]
+        vectors[:3] = [0, 0, 0], [1e-9, 0, 0], [0, np.pi, 0]
         np.testing.assert_allclose(
             motion.rotation_matrices(vectors), Rotation.from_rotvec(vectors).as_matrix(), atol=1e-12
         )

@@ -1,0 +1,158 @@
+"""build.py: environments are whole or made again, tests are counted and sent to the right Python, the zip is right."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from bench.report import report
+
+import build
+from wham_blender import weights
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch) -> str:
+    """An environment that holds nothing, in a cache of its own."""
+    monkeypatch.setattr(build, "cache_folder", lambda: tmp_path / "envs")
+    requirements = tmp_path / "tiny.txt"
+    requirements.write_text("# nothing\n")
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    monkeypatch.setitem(build.ENVIRONMENTS, "tiny", build.Environment((requirements,), (version,)))
+    return "tiny"
+
+
+def folders() -> list[Path]:
+    return [path for path in build.cache_folder().iterdir() if path.is_dir()]
+
+
+class TestEnvironments:
+    def test_made_once_though_two_ask_at_once(self, tiny, capsys):
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(build.environment, [tiny, tiny])
+        assert first == second
+        assert capsys.readouterr().out.count("making the environment") == 1
+        assert subprocess.run([first, "-c", "import pip"], check=False).returncode == 0
+
+    def test_a_half_made_one_is_made_again_and_a_whole_one_is_kept(self, tiny, capsys):
+        build.environment(tiny)
+        (folder,) = folders()
+        (folder / "mine").touch()
+        build.environment(tiny)
+        assert (folder / "mine").exists()
+        (folder / "complete").unlink()
+        build.environment(tiny)
+        assert not (folder / "mine").exists()
+        assert (folder / "complete").exists()
+
+    def test_other_requirements_are_another_environment(self, tiny):
+        before = build.environment(tiny)
+        build.ENVIRONMENTS[tiny].files[0].write_text("# something else\n")
+        assert build.environment(tiny) != before
+        assert before.exists()
+
+    def test_one_that_pip_cannot_make_is_not_taken_for_made(self, tiny):
+        build.ENVIRONMENTS[tiny].files[0].write_text("./no-such-folder\n")
+        for _ in range(2):
+            with pytest.raises(build.BuildError, match="pip could not make"):
+                build.environment(tiny)
+
+    def test_an_unknown_python_is_a_sentence(self, tiny, monkeypatch):
+        monkeypatch.setitem(build.ENVIRONMENTS, tiny, build.Environment((), ("2.0",)))
+        with pytest.raises(build.BuildError, match=r"needs Python 2\.0"):
+            build.environment(tiny)
+
+    def test_every_requirement_is_pinned(self):
+        for path in {path for spec in build.ENVIRONMENTS.values() for path in spec.files}:
+            lines = [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith(("#", "-c"))]
+            assert lines
+            assert not [line for line in lines if "==" not in line], path
+
+
+EVERYTHING = [str(build.ROOT / "tests"), f"--ignore={build.ROOT}/tests/addon", f"--ignore={build.ROOT}/tests/gui"]
+
+
+class TestSuites:
+    @pytest.mark.parametrize(
+        ("arguments", "worker", "addon"),
+        [
+            ([], EVERYTHING, ["tests/addon"]),
+            (["-k", "rig"], [*EVERYTHING, "-k", "rig"], ["tests/addon", "-k", "rig"]),
+            (["tests", "-x"], [*EVERYTHING, "-x"], ["tests/addon", "-x"]),
+            (["tests/test_build.py::TestSuites"], ["tests/test_build.py::TestSuites"], []),
+            (["tests/addon", "-x"], [], ["tests/addon", "-x"]),
+            (["tests/addon/test_new.py", "tests/gui"], ["tests/gui"], ["tests/addon/test_new.py"]),
+        ],
+    )
+    def test_arguments_reach_the_python_that_owns_the_paths(self, monkeypatch, arguments, worker, addon):
+        monkeypatch.chdir(build.ROOT)
+
+        def absolute(names):
+            return [str(build.ROOT / name) if name.startswith("tests") else name for name in names]
+
+        assert build.suite_arguments(arguments) == (absolute(worker), absolute(addon))
+
+    @pytest.mark.parametrize(
+        ("content", "status", "expected"),
+        [
+            ('<testsuites><testsuite tests="9" failures="2" errors="1" skipped="3"/></testsuites>', 1, (3, 3, 3)),
+            ('<testsuites><testsuite tests="4" failures="0" errors="0" skipped="0"/></testsuites>', 0, (4, 0, 0)),
+            ('<testsuites><testsuite tests="4" failures="0" errors="0" skipped="0"/></testsuites>', -11, (4, 1, 0)),
+            (None, 4, (0, 1, 0)),
+            (None, build.NOTHING_SELECTED, (0, 0, 0)),
+        ],
+    )
+    def test_counting(self, tmp_path, content, status, expected):
+        if content:
+            (tmp_path / "report.xml").write_text(content)
+        assert build.tally(tmp_path / "report.xml", status) == build.Tally(*expected)
+
+    def test_a_failing_test_fails_the_command(self, tmp_path):
+        bad = tmp_path / "test_bad.py"
+        bad.write_text("def test_good(): pass\ndef test_bad(): assert False\n")
+        done = command("test", str(bad))
+        assert done.returncode == 1
+        assert done.stdout.splitlines()[-1] == "1 passed, 1 failed, 0 skipped"
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, build.ROOT / "build.py", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_help_and_wrong_words_are_answered():
+    assert command("--help").returncode == 0
+    assert command("nonsense").returncode == 2
+    assert command("zip", "extra").returncode == 2
+    assert "build.py demo" in command().stdout
+    assert command("train", "everything").returncode == 1
+
+
+def test_benches_are_listed():
+    done = command("bench")
+    assert done.returncode == 0
+    assert "report" not in done.stdout
+    assert command("bench", "no-such-bench").returncode == 1
+
+
+def test_zip_has_everything_at_its_root_and_nothing_else():
+    done = command("zip")
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = set(zipfile.ZipFile(done.stdout.splitlines()[-1].split(".zip: ")[0] + ".zip").namelist())
+    assert names >= {"blender_manifest.toml", "__init__.py", "motion.py", "LICENSE", "NOTICE.md"}
+    assert names >= {"pipeline/requirements.txt", "pipeline/constraints.txt", "bundled_weights/manifest.toml"}
+    assert names >= {f"bundled_weights/{entry.path.name}" for entry in weights.manifest().values()}
+    assert not [name for name in names if name.startswith("wham_blender/") or "__pycache__" in name or "tests" in name]
+
+
+def test_report_prints_a_table_and_writes_the_figures(tmp_path, capsys):
+    report("Speed", ["clip", "fps"], [["walk", 12.34567], ["run", None]], tmp_path / "speed.json")
+    assert capsys.readouterr().out == "Speed\nclip    fps\nwalk  12.35\nrun       -\n"
+    written = json.loads((tmp_path / "speed.json").read_text())
+    assert written == {"title": "Speed", "rows": [{"clip": "walk", "fps": 12.34567}, {"clip": "run", "fps": None}]}
+    with pytest.raises(ValueError, match="zip"):
+        report("Speed", ["clip", "fps"], [["walk"]])
