@@ -147,13 +147,14 @@ def make() -> dict[str, np.ndarray]:
     source = Anny()
     rng = np.random.default_rng(0)
     heads_of = [[source.bones.index(bone) for bone in joint_heads(joint)] for joint in JOINT_NAMES]
-    meshes, joints = [], []
+    meshes, joints, bones = [], [], []
     for _ in range(SHAPES):
         vertices, heads = source.t_pose(**draw_phenotype(rng))
         centre = heads[heads_of[0]].mean(0)
         meshes.append(vertices - centre)
+        bones.append(heads - centre)
         joints.append(np.array([heads[rows].mean(0) for rows in heads_of]) - centre)
-    mesh, joint = np.array(meshes), np.array(joints)
+    mesh, joint, knuckles = np.array(meshes), np.array(joints), np.array(bones)
 
     template = mesh.mean(0)
     flat = (mesh - template).reshape(SHAPES, -1)
@@ -185,15 +186,18 @@ def make() -> dict[str, np.ndarray]:
             row = np.zeros(len(template))
             row[sole] = 1 / len(sole)
             feet.append(row)
-    landmarks = np.array(
-        [source.regressors[f"{side}_{part}"] for part in ("heel", "big_toe") for side in ("left", "right")]
-    )
+    landmarks = [source.regressors[f"{side}_{part}"] for part in ("heel", "big_toe") for side in ("left", "right")]
+    for finger in ("finger2-1", "finger5-1"):  # the knuckles of index and little finger
+        for letter in "LR":
+            targets = knuckles[:60, source.bones.index(f"{finger}.{letter}")]
+            near = np.argsort(np.linalg.norm(template - targets.mean(0), axis=1))[:100]
+            landmarks.append(sparse_regressor(mesh[:60], targets, near))
     return {
         "v_template": template, "shapedirs": shapedirs, "posedirs": np.zeros((*template.shape, 207)),
         "J_regressor": np.array(regressor), "weights": weights, "f": source.faces.astype(np.uint32),
         "kintree_table": np.array([[2**32 - 1, *PARENTS[1:]], range(24)], dtype=np.int64),
         "J_regressor_wham": np.vstack([coco, np.array(regressor)[others]]), "J_regressor_feet": np.array(feet),
-        "J_regressor_landmarks": landmarks,
+        "J_regressor_landmarks": np.array(landmarks),
     }  # fmt: skip
 
 

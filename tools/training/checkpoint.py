@@ -1,0 +1,47 @@
+"""Checkpoints of a training run, so that it goes on where it was stopped."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+FOLDER = Path("work/training")
+
+
+def load(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Fill model and optimizer from the last checkpoint; returns what was saved beside them, {} at the first start."""
+    path = FOLDER / f"{name}.pt"
+    if not path.exists():
+        return {}
+    saved = torch.load(path, weights_only=True)
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    state: dict[str, Any] = saved["state"]
+    return state
+
+
+def save(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Write a checkpoint aside, then put it in place."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"{name}.pt"
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": state}, path.with_suffix(".part"))
+    os.replace(path.with_suffix(".part"), path)
+
+
+def cosine(step: int, steps: int, time_share: float, peak: float, warm: int = 500) -> float:
+    """Learning rate: up over ``warm`` steps, then down along a cosine to a hundredth.
+
+    It is down when ``steps`` are done or the time is (``time_share`` 0..1), whichever is first.
+    """
+    share = min(1.0, max(step / steps, time_share))
+    return peak * min(1.0, (step + 1) / warm) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def arrays(model: torch.nn.Module) -> dict[str, np.ndarray]:
+    """The model's tensors for shipping: half precision, by name."""
+    return {name: tensor.detach().numpy().astype(np.float16) for name, tensor in model.state_dict().items()}

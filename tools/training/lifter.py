@@ -1,0 +1,148 @@
+"""Trains the per-frame lifter on endless random views of the mocap: ``build.py train lifter``.
+
+Checkpoints lie in ``work/training/lifter.pt``; a second call goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from smplx.lbs import batch_rodrigues
+from torch import Tensor
+
+from wham_blender.body.rotations import matrix_from_r6d
+from wham_blender.models.lifter import Lifter
+
+from . import checkpoint, shipped, simulate
+
+BATCH = 1024
+STEPS_PER_REPORT = 250
+
+
+class Views:
+    """Draws batches of views of random poses."""
+
+    def __init__(self, library: simulate.Library, body: simulate.TrainingBody, seed: int, *, perturbed: bool) -> None:
+        self.library, self.body, self.perturbed = library, body, perturbed
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def draw(self, count: int = BATCH) -> tuple[simulate.View, Tensor, Tensor, Tensor]:
+        """A view, the true local rotations (N, 24, 3, 3) with the root's in camera axes, betas, and joints (N, 24, 3)."""
+        g = self.generator
+        total = len(self.library.rotations)
+        rotations = self.library.rotations[torch.randint(total, (count,), generator=g)]
+        if self.perturbed:
+            other = self.library.rotations[torch.randint(total, (count,), generator=g)]
+            rotations = simulate.perturb(rotations, g, other)
+            tilt = torch.randn(count, 3, generator=g) * torch.where(torch.rand(count, 1, generator=g) < 0.1, 0.5, 0.1)
+            rotations[:, 0] = batch_rodrigues(tilt) @ rotations[:, 0]
+        betas = simulate.random_betas(count, g)
+        camera = simulate.random_cameras(count, g)
+        rotations = torch.cat([(camera.rotation @ rotations[:, 0])[:, None], rotations[:, 1:]], 1)
+        joints, points, _ = self.body(rotations, betas)
+        hips = points[:, 11:13].mean(1, keepdim=True)
+        view = simulate.observe(points - hips, camera, g, simulate.Errors())
+        return view, rotations, betas, torch.cat([joints, points], 1) - hips
+
+    def lift(self, model: Lifter, view: simulate.View, *, without_3d: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the lifter; in a share of the samples the landmark net's 3D is withheld."""
+        seen = (torch.rand(len(view.place), 1, generator=self.generator) >= without_3d).float()
+        return model(view.keypoints, view.mask, view.place, view.landmarks, seen)
+
+
+def procrustes_error(predicted: Tensor, true: Tensor) -> Tensor:
+    """Mean distance (N,) after the best similarity transform of each sample; (N, K, 3) both, metres."""
+    a, b = predicted - predicted.mean(1, keepdim=True), true - true.mean(1, keepdim=True)
+    u, s, vh = torch.linalg.svd(a.transpose(1, 2) @ b)
+    sign = torch.ones_like(s)
+    sign[:, 2] = torch.det(u @ vh)
+    rotation = u @ (sign[..., None] * vh)
+    scale = (s * sign).sum(1) / (a**2).sum((1, 2))
+    return (scale[:, None, None] * a @ rotation - b).norm(dim=-1).mean(1)
+
+
+LIMBS = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]  # COCO: shoulders, elbows, wrists, hips, knees, ankles
+
+
+@torch.no_grad()
+def validate(model: Lifter, views: Views, count: int = 4096) -> dict[str, float]:
+    """Errors in millimetres on held-out clips: PA-MPJPE and MPJPE of 12 joints, and of the landmark net's own 3D."""
+    model.eval()
+    view, _, _, true = views.draw(count)
+    _, pose, betas = views.lift(model, view, without_3d=0.0)
+    _, points, _ = views.body(matrix_from_r6d(pose.reshape(count, 24, 6)), betas)
+    points = (points - points[:, 11:13].mean(1, keepdim=True))[:, LIMBS]
+    true = true[:, 24:][:, LIMBS]
+    model.train()
+    return {
+        "pa_mpjpe_mm": 1000 * float(procrustes_error(points, true).mean()),
+        "mpjpe_mm": 1000 * float((points - true).norm(dim=-1).mean()),
+        "simulated_landmark_net_pa_mpjpe_mm": 1000 * float(procrustes_error(view.landmarks[:, LIMBS], true).mean()),
+    }
+
+
+def loss_of(body: simulate.TrainingBody, pose: Tensor, betas: Tensor, rotations: Tensor, true_betas: Tensor, true: Tensor) -> Tensor:
+    """Rotations, joints and points in metres, shape."""
+    count = len(pose)
+    predicted = matrix_from_r6d(pose.reshape(count, 24, 6))
+    joints, points, _ = body(predicted, betas)
+    placed = torch.cat([joints, points], 1) - points[:, 11:13].mean(1, keepdim=True)
+    turn = (predicted - rotations).abs().mean((0, 2, 3))
+    weight = torch.ones(24)
+    weight[0] = 4.0
+    weight[[10, 11, 22, 23]] = 0.1
+    return (turn * weight).mean() + 4 * (placed - true).norm(dim=-1).mean() + 0.02 * (betas - true_betas).abs().mean()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """``build.py train lifter``"""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--steps", type=int, default=24_000)
+    args = parser.parse_args(argv)
+    torch.manual_seed(0)
+    body = simulate.TrainingBody()
+    clips = simulate.load(args.mocap, body, held_out=False)
+    library = simulate.Library.of(clips)
+    model = Lifter()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+    state = checkpoint.load("lifter", model, optimizer)
+    step, figures = state.get("step", 0), state.get("figures", {})
+    views = Views(library, body, seed=step, perturbed=True)
+    held_out = simulate.Library.of(simulate.load(args.mocap, body, held_out=True))
+    print(f"{len(clips)} clips, {len(library.rotations)} frames; {len(held_out.rotations)} held out; from step {step}", flush=True)
+    begin, losses = time.monotonic(), []
+    while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
+        for group in optimizer.param_groups:
+            group["lr"] = checkpoint.cosine(step, args.steps, (time.monotonic() - begin) / (60 * args.minutes), 1e-3)
+        with torch.no_grad():
+            view, rotations, betas, true = views.draw()
+        _, pose, shape = views.lift(model, view, without_3d=0.15)
+        loss = loss_of(body, pose, shape, rotations, betas, true)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        step += 1
+        if step % STEPS_PER_REPORT == 0:
+            figures = validate(model, Views(held_out, body, seed=1, perturbed=False))
+            checkpoint.save("lifter", model, optimizer, {"step": step, "figures": figures})
+            spent = time.monotonic() - begin
+            mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
+            print(f"step {step} {spent:.0f} s loss {mean:.4f} " + " ".join(f"{k} {v:.1f}" for k, v in figures.items()), flush=True)
+    figures = validate(model, Views(held_out, body, seed=1, perturbed=False))
+    checkpoint.save("lifter", model, optimizer, {"step": step, "figures": figures})
+    shipped.write_arrays(
+        "lifter", "open_lifter.npz", checkpoint.arrays(model), licence="GPL-3.0-or-later",
+        source="trained by tools/training/lifter.py on mocap.cs.cmu.edu and DeepMimic motion, the open body and simulated views",
+        figures={"steps": step, **figures},
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
