@@ -1,0 +1,90 @@
+"""How far a motion is from the truth: the measures that WHAM's paper reports. NumPy, metres, F frames.
+
+Joints are (F, J, 3) of any joint set unless a docstring says otherwise; results are per frame and in metres.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+SEGMENT = 100  # frames of WA-MPJPE-100 and W-MPJPE-100
+_PLANTED_BELOW = 0.01  # metres a frame: a slower true foot is planted
+
+
+def similarity(source: np.ndarray, target: np.ndarray, scaled: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Best scale (...), rotation (..., 3, 3) and shift (..., 3) from source points (..., N, 3) to target's.
+
+    ``target ~ scale * source @ rotation.T + shift`` in the least-squares sense (Umeyama, PAMI 1991).
+    """
+    source_mean, target_mean = source.mean(-2, keepdims=True), target.mean(-2, keepdims=True)
+    centred = source - source_mean
+    u, spread, vh = np.linalg.svd((target - target_mean).swapaxes(-1, -2) @ centred)
+    sign = np.ones_like(spread)
+    sign[..., 2] = np.sign(np.linalg.det(u @ vh))
+    rotation = (u * sign[..., None, :]) @ vh
+    size = (centred**2).sum((-1, -2))
+    scale = (spread * sign).sum(-1) / np.maximum(size, 1e-12) if scaled else np.ones_like(size)
+    shift = target_mean - scale[..., None, None] * source_mean @ rotation.swapaxes(-1, -2)
+    return scale, rotation, shift[..., 0, :]
+
+
+def _moved(points: np.ndarray, by: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    scale, rotation, shift = by
+    return scale[..., None, None] * points @ rotation.swapaxes(-1, -2) + shift[..., None, :]
+
+
+def _distance(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(predicted - true, axis=-1).mean(-1)
+
+
+def mpjpe(predicted: np.ndarray, true: np.ndarray, centre: list[int]) -> np.ndarray:
+    """(F,) mean distance of the joints after the mean of the joints ``centre`` is laid on the origin."""
+    return _distance(
+        predicted - predicted[:, centre].mean(1, keepdims=True), true - true[:, centre].mean(1, keepdims=True)
+    )
+
+
+def pa_mpjpe(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """(F,) mean distance of the joints after each frame's best similarity."""
+    return _distance(_moved(predicted, similarity(predicted, true)), true)
+
+
+def accel_error(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """(F - 2,) mean distance of the joints' second differences, metres a frame squared."""
+    return _distance(np.diff(predicted, n=2, axis=0), np.diff(true, n=2, axis=0))
+
+
+def jitter(predicted: np.ndarray, fps: float) -> np.ndarray:
+    """(F - 3,) mean jerk of the joints in 10 m/s^3, the unit of the papers."""
+    return np.linalg.norm(np.diff(predicted, n=3, axis=0), axis=-1).mean(-1) * fps**3 / 10
+
+
+def rte(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """(F,) distance of root positions (F, 3) after the best rigid motion, as a share of the true path's length."""
+    moved = _moved(predicted, similarity(predicted, true, scaled=False))
+    return np.linalg.norm(moved - true, axis=-1) / np.linalg.norm(np.diff(true, axis=0), axis=-1).sum()
+
+
+def wa_mpjpe(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """(F,) mean distance of the joints in the world, each segment of 100 frames laid on the truth as a whole."""
+    return _by_segment(predicted, true, SEGMENT)
+
+
+def w_mpjpe(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """(F,) the same, each segment laid on the truth by its first two frames only."""
+    return _by_segment(predicted, true, 2)
+
+
+def foot_sliding(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Movement in metres of foot points (F, 4, 3) in every step in which the true point moves under 1 cm."""
+    planted = np.linalg.norm(np.diff(true, axis=0), axis=-1) < _PLANTED_BELOW
+    return np.linalg.norm(np.diff(predicted, axis=0), axis=-1)[planted]
+
+
+def _by_segment(predicted: np.ndarray, true: np.ndarray, aligned: int) -> np.ndarray:
+    errors = []
+    for start in range(0, len(true), SEGMENT):
+        source, target = predicted[start : start + SEGMENT], true[start : start + SEGMENT]
+        by = similarity(source[:aligned].reshape(-1, 3), target[:aligned].reshape(-1, 3))
+        errors.append(_distance(_moved(source, by), target))
+    return np.concatenate(errors)
