@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -37,10 +37,6 @@ class Person:
 
     def __len__(self) -> int:
         return len(self.time)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """What `Person(**arrays)` takes, ready for an .npz file."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,10 +15,9 @@ from ultralytics.trackers.byte_tracker import BYTETracker
 
 from . import video
 from .detect import Detector
-from .errors import PipelineError
-from .keypoints import (
-    COCO_LANDMARKS, LANDMARKS, PERSON_SCORE, Landmarker, Look, Person, counted, crop_around,
-)  # fmt: skip
+from .keypoints import COCO_LANDMARKS, LANDMARKS, PERSON_SCORE, Landmarker, Look, Person, counted, crop_around
+
+Progress = Callable[[int, int], None]  # told what is done and how much there is in all
 
 DETECT_EVERY = 3  # looks; in between, people are followed by their own landmarks
 _NEW_SCORE = 0.25  # the detector's score from which a newcomer is tracked (MoveNet's own advice is 0.2 to 0.3)
@@ -50,10 +49,6 @@ class Sightings:
         """(N, 17, 3) COCO x, y (pixels), confidence."""
         return self.landmarks[:, COCO_LANDMARKS]
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """What `Sightings(**arrays)` takes, ready for an .npz file."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
 
 class _Tracker:
     """Ultralytics' ByteTrack on bare boxes."""
@@ -78,18 +73,21 @@ def watch(
     landmarker: Landmarker,
     start: int = 1,
     end: int | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Sightings:
     """One pass over frames start..end of a clip. ``progress`` is told frames done and frames in all.
 
     Raises PipelineError as `video.frames` does.
     """
     info = video.probe(clip)
-    total = min(end or info.frames, info.frames) - start + 1
+    total = (info.last(end) or 0) - start + 1
     tracker = _Tracker()
     followed: dict[int, Look] = {}
     waiting = True  # someone may be there whom nobody follows
-    numbers, times, looked, rows = [], [], [], []
+    numbers: list[int] = []
+    times: list[float] = []
+    looked: list[int] = []
+    rows: list[tuple[int, int, np.ndarray, np.ndarray]] = []
     for frame in video.frames(clip, start, end):
         numbers.append(frame.number)
         times.append(frame.time)
@@ -118,7 +116,7 @@ def watch(
                     followed[track] = look
         rows += [(len(looked), track, look.landmarks, look.landmarks_3d) for track, look in followed.items()]
         looked.append(len(times) - 1)
-        progress(len(times), total)
+        progress(len(times), max(total, len(times)))
     look_index, track_ids, landmarks, landmarks_3d = zip(*rows, strict=True) if rows else ((), (), (), ())
     return Sightings(
         size=np.array([info.width, info.height]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import queue
 import threading
@@ -27,6 +28,10 @@ class ClipInfo:
     height: int
     fps: float
     frames: int  # 0 where the header does not say
+
+    def last(self, end: int | None) -> int | None:
+        """Number of the last frame, where a range ends at ``end`` or with the clip; None where nobody knows."""
+        return min(end or self.frames, self.frames) if self.frames else end
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,9 @@ def frames(path: Path, start: int = 1, end: int | None = None) -> Iterator[Frame
 
     def put(item: Frame | BaseException | None) -> None:
         while not stopped.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
+            with contextlib.suppress(queue.Full):
+                ready.put(item, timeout=0.1)
+                return
 
     def decode() -> None:
         try:
@@ -76,7 +80,8 @@ def frames(path: Path, start: int = 1, end: int | None = None) -> Iterator[Frame
         except BaseException as error:  # handed to the thread that reads
             put(error)
 
-    threading.Thread(target=decode, name="decode", daemon=True).start()
+    decoder = threading.Thread(target=decode, name="decode", daemon=True)
+    decoder.start()
     try:
         while (item := ready.get()) is not None:
             if isinstance(item, BaseException):
@@ -84,13 +89,14 @@ def frames(path: Path, start: int = 1, end: int | None = None) -> Iterator[Frame
             yield item
     finally:
         stopped.set()
+        decoder.join(0.5)  # a process that ends while a thread decodes may crash
 
 
 def _decode(path: Path, start: int, end: int | None) -> Iterator[Frame]:
     capture = _open(path)
     try:
         info = _info(path, capture)
-        last = min(end or info.frames, info.frames or math.inf)
+        last = info.last(end)
         number, time, origin, slot = 0, -1.0, 0.0, -1
         while not (end and number >= end) and capture.grab():
             number += 1

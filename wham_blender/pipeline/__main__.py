@@ -1,0 +1,133 @@
+"""``python -m wham_blender.pipeline CLIP -o motion.npz``: a clip goes in, a Motion file comes out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from .. import protocol
+
+_FAILED, _CANCELLED = 1, 130  # exit codes, the second as a shell has it for SIGINT
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the job that the command line asks for; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    tell = _tell_json if options.json else _Terminal()
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):  # the last is Windows' CTRL_BREAK
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _cancel)
+    try:
+        return _work(options, tell)
+    except KeyboardInterrupt:
+        tell(protocol.Failed(f"Cancelled: {options.clip.name} was not imported. The stages that were done are kept."))
+        return _CANCELLED
+
+
+def _work(options: argparse.Namespace, tell: Callable[[protocol.Message], None]) -> int:
+    # Before the libraries are loaded: none of them asks the network, installs anything or talks in between.
+    for name, value in {
+        "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false", "OPENCV_FFMPEG_LOGLEVEL": "-8",
+        "OPENCV_LOG_LEVEL": "ERROR",
+    }.items():  # fmt: skip
+        os.environ.setdefault(name, value)
+    from ..motion import MotionFileError
+    from ..weights import WeightsError
+    from . import run
+    from .errors import PipelineError
+
+    try:
+        job = run.Job(**{name: value for name, value in vars(options).items() if name != "json"})
+        tell(protocol.Done(str(run.run(job, tell))))
+    except (PipelineError, WeightsError, MotionFileError) as error:
+        tell(protocol.Failed(str(error)))
+        return _FAILED
+    except Exception as error:  # a fault of ours: the sentence for the panel, the traceback for the log
+        traceback.print_exc()
+        tell(protocol.Failed(f"{options.clip.name} could not be imported: {error}. The log says where it happened."))
+        return _FAILED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m wham_blender.pipeline", description="Turn a clip of a person into a Motion file."
+    )
+    parser.add_argument("clip", type=Path, metavar="CLIP", help="the video")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the motion.npz to write")
+    parser.add_argument(
+        "--person", type=_person, default="MAIN", help="MAIN (the default), ALL, or a number from 1, largest first"
+    )
+    parser.add_argument("--start", type=int, default=1, metavar="N", help="first frame of the clip, from 1")
+    parser.add_argument("--end", type=int, metavar="N", help="last frame of the clip")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="keep finished stages here and go on from them")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--quality", choices=("auto", "draft", "full"), default="auto")
+    parser.add_argument("--camera", choices=("auto", "static"), default="auto")
+    parser.add_argument("--focal-length", type=float, metavar="MM", help="of the lens, as on 35 mm film")
+    parser.add_argument("--json", action="store_true", help="say everything as lines of JSON")
+    return parser
+
+
+def _person(text: str) -> str | int:
+    if text.upper() in ("MAIN", "ALL"):
+        return text.upper()
+    if text.isdecimal() and int(text) >= 1:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is neither MAIN nor ALL nor a number from 1")
+
+
+def _cancel(_signal: int, _frame: FrameType | None) -> None:
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):  # once is enough: what tidies up is not to be interrupted
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _tell_json(message: protocol.Message) -> None:
+    print(protocol.encode(message), flush=True)
+
+
+class _Terminal:
+    """Shows messages to a person: one line of progress, the rest above it."""
+
+    def __init__(self) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=100, bar_format="{desc:<10}|{bar}| {n:3.0f} % {postfix}", leave=False)
+
+    def __call__(self, message: protocol.Message) -> None:
+        match message:
+            case protocol.Progress():
+                left = "" if message.seconds_left is None else f", {message.seconds_left:.0f} s left"
+                self._bar.set_description_str(message.stage, refresh=False)
+                self._bar.set_postfix_str(f"{message.done} of {message.total}{left}", refresh=False)
+                self._bar.n = 100 * message.fraction
+                self._bar.refresh()
+            case protocol.People():
+                for person in message.people:
+                    self._write(
+                        f"Person {person['id']}: frames {person['first_frame']} to {person['last_frame']}, "
+                        f"{person['height']:.0%} of the picture high"
+                    )
+            case protocol.Log() | protocol.Warn():
+                self._write(message.text)
+            case protocol.Failed():
+                self._bar.close()
+                print(message.text, file=sys.stderr)
+            case protocol.Done():
+                self._bar.close()
+                print(f"Wrote {message.path}")
+
+    def _write(self, text: str) -> None:
+        self._bar.write(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,378 @@
+"""The stages of a job in order, each kept on disk, so that a run resumes where the last one ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from .. import motion, protocol
+from ..body.body import Body
+from ..models.wham import WHAM
+from . import backends, camera_motion, features, lift, track, video, world
+from .detect import Detector
+from .errors import PipelineError
+from .keypoints import Landmarker, Person
+
+Tell = Callable[[protocol.Message], None]
+Arrays = dict[str, np.ndarray]
+
+_VERSION = 1  # raise it when a stage gives another result from the same settings: kept stages are then made anew
+# Each stage's share of a job's time, as measured on a CPU.
+_SHARES = {"watch": 0.9, "clean": 0.01, "features": 0.03, "lift": 0.04, "world": 0.01, "write": 0.01}
+_FILM_WIDTH = 36.0  # millimetres, 35 mm film
+_STALE = 3600.0  # seconds after which a file written aside belongs to no running job
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with which clip."""
+
+    clip: Path
+    output: Path
+    person: str | int = "MAIN"  # MAIN, ALL, or a number from 1, largest and longest first
+    start: int = 1  # clip frames from 1, both included
+    end: int | None = None
+    resume: Path | None = None  # the job folder; None: one of the clip's own in the user's cache
+    device: str = "auto"  # auto, cpu or cuda
+    quality: str = "auto"
+    camera: str = "auto"  # auto or static
+    focal_length: float | None = None  # millimetres, as on 35 mm film
+
+
+def run(job: Job, tell: Tell) -> Path:
+    """Do the whole job and return the path of the Motion file.
+
+    Raises PipelineError, WeightsError or MotionFileError with a sentence for the animator.
+    """
+    info = video.probe(job.clip)
+    _check_range(job, info)
+    _check_output(job.output)
+    backend = backends.choose(job.quality)
+    tell(protocol.Log(backend.reason))
+    with job.clip.open("rb") as stream:
+        clip = hashlib.file_digest(stream, "sha256").hexdigest()
+    stages = _Stages(job.resume or _cache() / clip[:20], tell)
+
+    def weights(*roles: str) -> list[str]:
+        return [backend.files[role].sha256 for role in roles]
+
+    def watch(progress: track.Progress) -> Arrays:
+        nets = Detector(backend.files["detector"]), Landmarker(backend.files["landmarks"])
+        return vars(track.watch(job.clip, *nets, job.start, job.end, progress))
+
+    watched = [clip, job.start, info.last(job.end), weights("detector", "landmarks")]
+    arrays, key = stages.do("watch", watched, watch)
+    sightings = track.Sightings(**arrays)
+    _check_sightings(job, info, sightings, tell)
+
+    arrays, key = stages.do("clean", [key], lambda progress: _joined(map(vars, track.people(sightings))))
+    people = [Person(**each) for each in _parted(arrays)]
+    if not people:
+        raise PipelineError(
+            f"No person found in {job.clip.name} ({len(sightings.looked)} frames looked at). Choose a clip that shows "
+            "a whole person for a second or more, not too small and not in the dark."
+        )
+    tell(protocol.People([_about(number, person, sightings) for number, person in enumerate(people, 1)]))
+    device = _device(job.device)
+    size = (int(sightings.size[0]), int(sightings.size[1]))
+    camera_K = _intrinsics(size, job.focal_length)
+    chosen = _chosen(job, len(people))
+    tracks = [people[number - 1] for number in chosen]
+    body = Body.load(backend.files["body"].path).to(device)
+
+    lifts, keys = [], []
+    for number, person in zip(chosen, tracks, strict=True):
+        lifted, lift_key = _lift(stages, [key, number], person, size, camera_K, backend, body, 1 / len(chosen))
+        lifts.append(lifted)
+        keys.append(lift_key)
+
+    def place(_progress: track.Progress) -> Arrays:
+        placed: list[world.Placed] = []
+        for person, lifted in zip(tracks, lifts, strict=True):
+            camera = None
+            if placed:  # the camera stands still: the first person's, at any frame, is everybody's
+                turn, shift = placed[0].camera_R[:1], placed[0].camera_t[:1]
+                camera = np.repeat(turn, len(person), 0), np.repeat(shift, len(person), 0)
+            placed.append(world.place(lifted, body, camera=camera, seen=person.visible))
+        return _joined(map(vars, placed))
+
+    arrays, _ = stages.do("world", keys, place)
+    settings = {name: str(value) for name, value in vars(job).items() if name not in ("clip", "output", "resume")}
+    meta = {
+        "clip": job.clip.name, "size": size, "fps": _fps(sightings), "settings": settings, "quality": backend.quality,
+        "timings": stages.timings,
+        "weights": {
+            role: {"name": file.path.name, "version": file.version, "sha256": file.sha256}
+            for role, file in backend.files.items()
+        },
+    }  # fmt: skip
+    motion.save(job.output, [
+        _motion(sightings, person, world.Placed(**each), camera_K, meta | {"person": number})
+        for number, person, each in zip(chosen, tracks, _parted(arrays), strict=True)
+    ])  # fmt: skip
+    stages.say("write", 1, 1, 1.0)
+    return job.output
+
+
+def _lift(
+    stages: _Stages, settings: list[Any], person: Person, size: tuple[int, int], camera_K: np.ndarray,
+    backend: backends.Backend, body: Body, share: float,
+) -> tuple[lift.Lift, str]:  # fmt: skip
+    """One person's features and lift, and the key of the latter."""
+    files = backend.files
+    arrays, key = stages.do(
+        "features", [*settings, files["lifter"].sha256],
+        lambda progress: _joined(map(vars, features.describe(person, size, files["lifter"]))), share,
+    )  # fmt: skip
+    views = [lift.View(**each) for each in _parted(arrays)]
+
+    def lift_person(progress: track.Progress) -> Arrays:
+        with np.load(files["wham"].path, allow_pickle=False) as archive:
+            model = WHAM.from_state_dict({name: torch.from_numpy(archive[name]) for name in archive.files})
+        turn = lift.camera_turn(camera_motion.static(len(person)).rotations)
+        device = body.smpl.v_template.device
+        return vars(lift.lift(
+            model.eval().to(device), body, person.keypoints, person.boxes, size, *views, cam_angvel=turn,
+            camera_K=camera_K, progress=lambda done: progress(done, len(person)),
+        ))  # fmt: skip
+
+    needed = [key, files["wham"].sha256, files["body"].sha256, camera_K.tolist()]
+    arrays, key = stages.do("lift", needed, lift_person, share)
+    return lift.Lift(**arrays), key
+
+
+def _motion(
+    sightings: track.Sightings, person: Person, placed: world.Placed, camera_K: np.ndarray, meta: dict[str, Any]
+) -> motion.Motion:
+    """One person at the clip's own frames, out of the 30 fps clock: turns by slerp, the rest linearly."""
+    inside = (sightings.times > person.time[0] - 1e-6) & (sightings.times < person.time[-1] + 1e-6)
+    time_ = sightings.times[inside]
+    place = np.interp(time_, person.time, np.arange(len(person)))
+    before, after = np.floor(place).astype(int), np.ceil(place).astype(int)
+    share = place - before
+
+    def between(values: np.ndarray) -> np.ndarray:
+        part = share.reshape(-1, *[1] * (values.ndim - 1))
+        return values[before] * (1 - part) + values[after] * part
+
+    def turned(rotations: Rotation, count: int) -> Rotation:
+        """Rotations of ``count`` joints a frame, one frame after the other."""
+        rows = np.arange(len(person) * count).reshape(-1, count)
+        first, second = rotations[rows[before].ravel()], rotations[rows[after].ravel()]
+        way = (first.inv() * second).as_rotvec() * np.repeat(share, count)[:, None]
+        return first * Rotation.from_rotvec(way)
+
+    keypoints = between(person.keypoints)
+    return motion.Motion(
+        poses=turned(Rotation.from_rotvec(placed.poses.reshape(-1, 3)), 24).as_rotvec().reshape(-1, 72),
+        trans=between(placed.trans),
+        betas=placed.betas,
+        mocap_framerate=meta["fps"],
+        contacts=between(placed.contacts),
+        confidence=keypoints[..., 2].mean(1),
+        visible=person.visible[before] & person.visible[after],
+        camera_R=turned(Rotation.from_matrix(placed.camera_R), 1).as_matrix(),
+        camera_t=between(placed.camera_t),
+        camera_K=camera_K,
+        rest_joints=placed.rest_joints,
+        frame=sightings.numbers[inside],
+        time=time_,
+        keypoints=keypoints,
+        meta=meta,
+    )
+
+
+def _about(number: int, person: Person, sightings: track.Sightings) -> dict[str, Any]:
+    """What the People message says of one person."""
+    inside = (sightings.times > person.time[0] - 1e-6) & (sightings.times < person.time[-1] + 1e-6)
+    frames = sightings.numbers[inside]
+    height = np.ptp(person.landmarks[person.visible, :, 1], axis=1)
+    return {
+        "id": number,
+        "first_frame": int(frames[0]),
+        "last_frame": int(frames[-1]),
+        "frames": len(frames),
+        "height": round(float(np.median(height) / sightings.size[1]), 3),
+    }
+
+
+def _chosen(job: Job, count: int) -> list[int]:
+    """Numbers, from 1, of the people that the job asks for."""
+    if job.person == "ALL":
+        return list(range(1, count + 1))
+    number = 1 if job.person == "MAIN" else int(job.person)
+    if number > count:
+        there = "one person" if count == 1 else f"{count} people"
+        raise PipelineError(
+            f"There is no person {number} in {job.clip.name}, which shows {there}. Choose MAIN or a number up to {count}."
+        )
+    return [number]
+
+
+def _device(name: str) -> torch.device:
+    """The device of a setting: auto takes a CUDA card where there is one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise PipelineError("No CUDA card can be used on this computer. Choose the device cpu, or auto.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _intrinsics(size: tuple[int, int], focal_length: float | None) -> np.ndarray:
+    """Camera matrix (3, 3) in pixels; the focal length is of 35 mm film, whose width is the picture's longer side."""
+    camera_K = lift.default_intrinsics(size)
+    if focal_length is not None:
+        camera_K[0, 0] = camera_K[1, 1] = focal_length / _FILM_WIDTH * max(size)
+    return camera_K
+
+
+def _fps(sightings: track.Sightings) -> float:
+    """The clip's mean frame rate."""
+    return float((len(sightings.times) - 1) / (sightings.times[-1] - sightings.times[0]))
+
+
+def _joined(records: Iterable[Arrays]) -> Arrays:
+    """Several records as one: {"0/name": ..., "1/name": ...}."""
+    return {f"{number}/{name}": value for number, record in enumerate(records) for name, value in record.items()}
+
+
+def _parted(arrays: Arrays) -> list[Arrays]:
+    """The records that _joined made one of."""
+    records: dict[int, Arrays] = {}
+    for name, value in arrays.items():
+        number, field = name.split("/")
+        records.setdefault(int(number), {})[field] = value
+    return [records[number] for number in sorted(records)]
+
+
+class _Stages:
+    """Does stages or finds what an earlier run kept of them, and tells how far the job is."""
+
+    def __init__(self, folder: Path, tell: Tell) -> None:
+        self.timings: dict[str, float] = {}  # seconds, of the stages done in this run
+        self._folder, self._tell = folder, tell
+        self._done = self._reused = 0.0  # shares of the job
+        self._started = time.monotonic()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for aside in folder.glob(".*.part"):  # of runs that were killed
+                if time.time() - aside.stat().st_mtime > _STALE:
+                    aside.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
+    def do(
+        self, stage: str, settings: list[Any], make: Callable[[track.Progress], Arrays], share: float = 1.0
+    ) -> tuple[Arrays, str]:
+        """The stage's arrays and the key that names them, to be put into the settings of stages that build on them.
+
+        ``share`` is this call's part of the stage, where it is done once for each of several people.
+        """
+        key = hashlib.sha256(json.dumps([_VERSION, stage, *settings]).encode()).hexdigest()[:20]
+        path = self._folder / f"{stage}-{key}.npz"
+        arrays = _load(path)
+        whole = _SHARES[stage] * share
+        if arrays is None:
+            begun = time.monotonic()
+            self.say(stage, 0, 1, whole)
+            arrays = make(lambda done, total: self.say(stage, done, total, whole))
+            _save(path, arrays)
+            self.timings[stage] = round(self.timings.get(stage, 0.0) + time.monotonic() - begun, 3)
+        else:
+            self._tell(protocol.Log(f"{stage}: kept from an earlier run"))
+            self._reused += whole
+        self._done += whole
+        self.say(stage, 1, 1, 0.0)
+        return arrays, key
+
+    def say(self, stage: str, done: int, total: int, whole: float) -> None:
+        """Tell that ``done`` of ``total`` parts of a stage are finished, which is ``whole`` of the job."""
+        fraction = min(1.0, self._done + whole * min(1.0, done / max(total, 1)))
+        worked = fraction - self._reused
+        left = (time.monotonic() - self._started) * (1 - fraction) / worked if worked > 0.02 else None
+        self._tell(protocol.Progress(stage, done, total, fraction, left))
+
+
+def _load(path: Path) -> Arrays | None:
+    """What a stage kept; None where there is nothing, or nothing whole."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _save(path: Path, arrays: Arrays) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with aside.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+        aside.replace(path)
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _cache() -> Path:
+    """Where job folders lie unless one is named."""
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "wham_blender" / "jobs"
+
+
+def _unwritable(folder: Path, error: OSError) -> PipelineError:
+    return PipelineError(
+        f"Cannot write to {folder}: {error.strerror or error}. Choose a folder you may write to, with space left."
+    )
+
+
+def _check_output(output: Path) -> None:
+    """Refuse, before the work is done, a result that cannot be written."""
+    if output.suffix != ".npz" or output.is_dir():
+        raise PipelineError(f"{output.name} cannot be the motion file. Give a file name that ends in .npz.")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output.parent).close()
+    except OSError as error:
+        raise _unwritable(output.parent, error) from error
+
+
+def _check_range(job: Job, info: video.ClipInfo) -> None:
+    last = info.frames or sys.maxsize
+    if not 1 <= job.start <= (job.end or last) or job.start > last:
+        raise PipelineError(
+            f"Frames {job.start} to {job.end or 'the end'} cannot be taken from {job.clip.name}, which has "
+            f"{info.frames} frames. Choose a first frame from 1 on and a last one after it."
+        )
+
+
+def _check_sightings(job: Job, info: video.ClipInfo, sightings: track.Sightings, tell: Tell) -> None:
+    count = len(sightings.numbers)
+    if count < 2:
+        raise PipelineError(
+            f"Only one frame of {job.clip.name} can be looked at, and a movement needs two. Choose a clip instead of a "
+            "picture, and a longer range of its frames."
+        )
+    expected = (info.last(job.end) or 0) - job.start + 1
+    if count < 0.9 * expected:
+        tell(protocol.Warn(
+            f"{job.clip.name} breaks off: {count} of {expected} frames could be decoded. Copy the clip again if the "
+            "rest matters."
+        ))  # fmt: skip
