@@ -1,0 +1,116 @@
+"""Runs inside bpy: the add-on from this checkout, a clean scene for each test, and a motion to import."""
+
+import sys
+from pathlib import Path
+
+import bpy  # first: it brings addon_utils
+
+# isort: split
+import addon_utils
+import numpy as np
+import pytest
+
+from wham_blender import motion as motion_file
+from wham_blender import weights
+from wham_blender.motion import Motion
+
+CLIP = Path(__file__).parents[1] / "clips" / "walk_and_jump.mp4"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _addon():
+    """Enable the add-on as Blender does; the last unregister() also shows that nothing is left pending at exit."""
+    assert addon_utils.enable("wham_blender", default_set=True)
+    yield
+    addon_utils.disable("wham_blender", default_set=True)
+
+
+@pytest.fixture(autouse=True)
+def _clean_scene():
+    """Each test starts from an empty file."""
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    if "wham_blender" not in bpy.context.preferences.addons:
+        addon_utils.enable("wham_blender", default_set=True)
+
+
+@pytest.fixture(scope="session")
+def body():
+    """The arrays of the bundled body."""
+    with np.load(weights.find("body").path, allow_pickle=False) as model:
+        return {name: model[name] for name in model.files}
+
+
+@pytest.fixture(scope="session")
+def motion(body) -> Motion:
+    """Forty frames at 25 fps of large, varied rotations, in a size and shape of its own, seen by a moving camera."""
+    return make_motion(body)
+
+
+def make_motion(body: dict[str, np.ndarray], count: int = 40, rate: float = 25.0, seed: int = 0) -> Motion:
+    """Random rotations up to 170 degrees about smoothly turning axes; contacts that switch; a camera that circles."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(count)[:, None, None] / count
+    phase, speed = rng.uniform(0, 2 * np.pi, (24, 3)), rng.integers(1, 4, (24, 3))
+    axes = np.sin(2 * np.pi * speed * t + phase)
+    angle = np.radians(170) * np.sin(2 * np.pi * t + phase[:, :1])
+    poses = axes / np.linalg.norm(axes, axis=-1, keepdims=True) * angle
+    betas = rng.normal(0, 1, 10)
+    vertices = body["v_template"] + body["shapedirs"] @ betas
+    turn = 2 * np.pi * t[:, 0, 0]
+    cos, sin, zero, one = np.cos(turn), np.sin(turn), np.zeros(count), np.ones(count)
+    # The camera looks inwards from a circle of 5 m, 1.2 m up: x tangential, y down, z inwards.
+    camera_R = np.stack([-sin, cos, zero, zero, zero, -one, -cos, -sin, zero], 1).reshape(count, 3, 3)
+    centre = np.stack([5 * cos, 5 * sin, 1.2 * one], 1)
+    return Motion(
+        poses=poses.reshape(count, 72),
+        trans=np.stack([t[:, 0, 0], np.sin(turn), 1 + 0.1 * cos], 1),
+        betas=betas,
+        mocap_framerate=rate,
+        contacts=np.clip(0.5 + 0.7 * np.sin(turn[:, None] * [1, 2, 3, 4] + [0, 1, 2, 3]), 0, 1),
+        confidence=np.full(count, 0.8),
+        visible=np.ones(count, bool),
+        camera_R=camera_R,
+        camera_t=-np.einsum("fij,fj->fi", camera_R, centre),
+        camera_K=np.array([[900.0, 0, 610], [0, 900, 390], [0, 0, 1]]),
+        rest_joints=body["J_regressor"] @ vertices,
+        frame=np.arange(11, 11 + count),
+        time=np.arange(10, 10 + count) / rate,
+        keypoints=np.zeros((count, 17, 3)),
+        meta={"clip": "dance.mp4", "size": [1280, 720]},
+    )
+
+
+@pytest.fixture
+def motion_path(motion, tmp_path) -> Path:
+    """The motion's file."""
+    path = tmp_path / "motion.npz"
+    motion_file.save(path, [motion])
+    return path
+
+
+@pytest.fixture
+def fake_worker(tmp_path, monkeypatch):
+    """Makes the worker's Python a script that ignores what it is told to run and does what the test says.
+
+    The script's text runs with ``arguments`` (what the worker would get), ``say(message)`` and ``protocol``.
+    """
+    if sys.platform == "win32":
+        pytest.skip("the stand-in for a Python is a POSIX script")
+
+    def install(body: str) -> None:
+        script = tmp_path / "fake_worker.py"
+        script.write_text(
+            "import os, shutil, signal, sys, time\n"
+            f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+            "from wham_blender import protocol\n"
+            "arguments = sys.argv[sys.argv.index('wham_blender.pipeline') + 1:]\n"
+            "say = lambda message: print(protocol.encode(message), flush=True)\n" + body,
+            "utf-8",
+        )
+        python = tmp_path / "python"
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', "utf-8")
+        python.chmod(0o755)
+        monkeypatch.setenv("WHAM_WORKER_PYTHON", str(python))
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+    return install

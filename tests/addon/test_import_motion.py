@@ -1,0 +1,255 @@
+"""What `import_motion` builds is what the motion file says, measured in the evaluated scene."""
+
+import shutil
+
+import bpy
+import numpy as np
+import pytest
+from bpy_extras.object_utils import world_to_camera_view
+from mathutils import Vector
+
+from tests.addon.conftest import CLIP, make_motion
+from wham_blender import motion as motion_file
+from wham_blender import weights
+from wham_blender.addon.contacts import planted
+from wham_blender.motion import forward_kinematics
+from wham_blender.skeleton import FOOT_POINTS, JOINT_NAMES
+
+MILLIMETRE = 0.001
+
+
+def objects(kind, collection=None):
+    return [o for o in (collection or bpy.data.collections["dance"]).objects if o.type == kind]
+
+
+def curves(action):
+    """All curves of an action, before and after 4.4."""
+    if hasattr(action, "slots"):
+        (slot,), (layer,) = action.slots, action.layers
+        return list(layer.strips[0].channelbag(slot).fcurves)
+    return list(action.fcurves)
+
+
+def go_to(frame):
+    whole = int(np.floor(frame))
+    bpy.context.scene.frame_set(whole, subframe=frame - whole)
+    return bpy.context.evaluated_depsgraph_get()
+
+
+@pytest.mark.parametrize(
+    ("fps", "scene_fps", "start", "expected"),
+    [
+        ("CLIP", 24, 1, lambda row: 1 + row),
+        ("SCENE", 25, 100, lambda row: 100 + row),
+        ("SCENE", 24, -3, lambda row: -3 + row * 24 / 25),
+    ],
+)
+def test_joints_and_rotations_are_the_motions(motion, motion_path, fps, scene_fps, start, expected):
+    bpy.context.scene.render.fps = scene_fps
+    assert bpy.ops.wham.import_motion(filepath=str(motion_path), fps=fps, start_frame=start) == {"FINISHED"}
+    (armature,) = objects("ARMATURE")
+    assert sorted(armature.data.bones.keys()) == sorted(JOINT_NAMES)
+    positions, rotations = forward_kinematics(motion.poses, motion.trans, motion.rest_joints)
+    upright = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
+    for row in range(len(motion)):
+        evaluated = armature.evaluated_get(go_to(expected(row)))
+        for joint, name in enumerate(JOINT_NAMES):
+            bone = evaluated.pose.bones[name]
+            head = evaluated.matrix_world @ bone.head
+            assert np.linalg.norm(np.array(head) - positions[row, joint]) < MILLIMETRE, (row, name)
+            turned = np.array(bone.matrix.to_3x3()) @ np.array(bone.bone.matrix_local.to_3x3()).T
+            assert np.abs(turned @ upright - rotations[row, joint]).max() < 1e-4, (row, name)
+
+
+def test_one_action_without_jumps_of_sign(motion, motion_path):
+    bpy.ops.wham.import_motion(filepath=str(motion_path))
+    (armature,) = objects("ARMATURE")
+    found = {(c.data_path, c.array_index): c for c in curves(armature.animation_data.action)}
+    assert len(found) == 3 + 24 * 4 + 4
+    for name in JOINT_NAMES:
+        assert armature.pose.bones[name].rotation_mode == "QUATERNION"
+        path = f'pose.bones["{name}"].rotation_quaternion'
+        keys = np.array([[k.co[1] for k in found[path, i].keyframe_points] for i in range(4)]).T
+        assert len(keys) == len(motion)
+        assert np.sum(keys[1:] * keys[:-1], axis=1).min() > 0, name
+        assert np.abs(np.linalg.norm(keys, axis=1) - 1).max() < 1e-5
+        assert found[path, 0].group.name == name
+    assert {k.interpolation for c in found.values() for k in c.keyframe_points} == {"LINEAR"}
+
+
+def test_rig_stands_and_faces_minus_y(motion_path):
+    bpy.ops.wham.import_motion(filepath=str(motion_path))
+    (armature,), (skin,) = objects("ARMATURE"), objects("MESH")
+    bones = armature.data.bones
+    assert bones["head"].head_local.z > bones["pelvis"].head_local.z > bones["left_knee"].head_local.z
+    assert bones["left_foot"].head_local.y < bones["left_ankle"].head_local.y
+    assert bones["left_hand"].head_local.x > 0 > bones["right_hand"].head_local.x
+    lowest = min(vertex.co.z for vertex in skin.data.vertices)
+    assert lowest == pytest.approx(0, abs=1e-6)
+    assert bones["left_knee"].tail_local == bones["left_ankle"].head_local
+    left, right = (np.array(bones[f"{side}_elbow"].matrix_local.to_3x3()) for side in ("left", "right"))
+    assert left[:, 2] @ right[:, 2] > 0.9  # z axes alike on both sides
+
+
+def test_skin_moves_as_linear_blend_skinning_says(motion, motion_path, body):
+    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP")
+    (skin,) = objects("MESH")
+    rest = body["v_template"] + body["shapedirs"] @ motion.betas
+    positions, rotations = forward_kinematics(motion.poses, motion.trans, motion.rest_joints)
+    for row in (0, 13, len(motion) - 1):
+        mesh = skin.evaluated_get(go_to(1 + row)).data
+        moved = np.empty((len(rest), 3), np.float32)
+        mesh.vertices.foreach_get("co", moved.ravel())
+        by_joint = np.einsum("jab,vjb->vja", rotations[row], rest[:, None] - motion.rest_joints) + positions[row]
+        expected = np.einsum("vj,vja->va", body["weights"], by_joint)
+        assert np.abs(moved - expected).max() < MILLIMETRE
+
+
+def test_contacts_are_keyed_and_marked(motion, motion_path):
+    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP", start_frame=5)
+    (armature,) = objects("ARMATURE")
+    for row in range(len(motion)):
+        go_to(5 + row)
+        values = [armature[f"contact_{point}"] for point in FOOT_POINTS]
+        assert np.abs(values - motion.contacts[row]).max() < 1e-6
+    markers = {(m.name, m.frame) for m in armature.animation_data.action.pose_markers}
+    down = planted(motion.contacts)
+    assert len(markers) == np.abs(np.diff(down, axis=0, prepend=False)).sum() > 8
+    for index, name in enumerate(("L toe", "L heel", "R toe", "R heel")):
+        for row in range(1, len(motion)):
+            if down[row, index] != down[row - 1, index]:
+                assert (f"{name} {'down' if down[row, index] else 'up'}", 5 + row) in markers
+
+
+def test_noise_between_the_thresholds_is_no_switch():
+    wavering = np.array([0.5, 0.59, 0.61, 0.5, 0.41, 0.59, 0.39, 0.59, 0.2])[:, None]
+    assert planted(wavering)[:, 0].tolist() == [False, False, True, True, True, True, False, False, False]
+
+
+def test_camera_sees_what_the_clip_showed(motion, motion_path):
+    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP")
+    scene = bpy.context.scene
+    (camera,) = objects("CAMERA")
+    assert scene.camera == camera
+    assert (scene.render.resolution_x, scene.render.resolution_y) == (1280, 720)
+    joints = motion.joints()
+    for row in range(0, len(motion), 7):
+        go_to(1 + row)
+        seen = (joints[row] @ motion.camera_R[row].T + motion.camera_t[row]) @ motion.camera_K.T
+        for point, (x, y, depth) in zip(joints[row], seen, strict=True):
+            u, v, _ = world_to_camera_view(scene, camera, Vector(point))
+            assert abs(u * 1280 - x / depth) < 1
+            assert abs((1 - v) * 720 - y / depth) < 1
+
+
+def test_still_camera_has_no_keys(motion, tmp_path, body):
+    still = make_motion(body)
+    still.camera_R[:], still.camera_t[:] = still.camera_R[0], still.camera_t[0]
+    motion_file.save(tmp_path / "still.npz", [still])
+    bpy.ops.wham.import_motion(filepath=str(tmp_path / "still.npz"))
+    (camera,) = objects("CAMERA")
+    assert camera.animation_data is None
+    assert np.linalg.norm(camera.location) == pytest.approx(np.hypot(5, 1.2), abs=1e-4)
+
+
+def test_clip_beside_the_file_is_the_background(motion_path):
+    bpy.ops.wham.import_motion(filepath=str(motion_path))
+    assert not objects("CAMERA")[0].data.background_images
+    shutil.copy(CLIP, motion_path.with_name("dance.mp4"))
+    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP", start_frame=50)
+    (camera,) = objects("CAMERA", bpy.data.collections["dance.001"])
+    (background,) = camera.data.background_images
+    assert camera.data.show_background_images
+    assert background.clip.size[:] == (1768, 994)
+    # Row 0 is the clip's frame 11: at scene frame 50 the background must show that one.
+    assert 50 - background.clip.frame_start + 1 == 11
+
+
+def test_scene_takes_the_clips_rate_and_range(motion_path, tmp_path, body):
+    scene = bpy.context.scene
+    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP", start_frame=3)
+    assert (scene.render.fps, scene.frame_start, scene.frame_end) == (25, 3, 42)
+    motion_file.save(tmp_path / "ntsc.npz", [make_motion(body, rate=30000 / 1001)])
+    bpy.ops.wham.import_motion(filepath=str(tmp_path / "ntsc.npz"), fps="CLIP")
+    assert scene.render.fps == 30
+    assert scene.render.fps_base == pytest.approx(1.001)
+    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="SCENE", start_frame=1000)
+    assert (scene.render.fps, scene.frame_start) == (30, 1)
+    assert scene.frame_end == 1000 + np.ceil(39 / 25 * 30000 / 1001)
+
+
+def test_second_import_leaves_the_first_alone(motion_path):
+    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP")
+    first = bpy.data.collections["dance"]
+    (armature,) = objects("ARMATURE")
+    names = sorted(o.name for o in first.objects)
+    go_to(20)
+    before = [np.array(bone.matrix) for bone in armature.pose.bones]
+    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP", start_frame=30)
+    assert sorted(o.name for o in first.objects) == names
+    (second,) = objects("ARMATURE", bpy.data.collections["dance.001"])
+    assert second.animation_data.action != armature.animation_data.action
+    assert second.data != armature.data
+    go_to(20)
+    assert all((np.array(b.matrix) == m).all() for b, m in zip(armature.pose.bones, before, strict=True))
+
+
+def test_all_people_of_a_file_and_their_one_camera(motion, tmp_path, body):
+    other = make_motion(body, seed=1)
+    other.frame += 10
+    other.time += 10 / 25
+    motion_file.save(tmp_path / "two.npz", [motion, other])
+    bpy.ops.wham.import_motion(filepath=str(tmp_path / "two.npz"), fps="CLIP")
+    first, second = objects("ARMATURE")
+    assert (first.name, second.name) == ("dance person 1", "dance person 2")
+    assert len(objects("CAMERA")) == 1
+    evaluated = second.evaluated_get(go_to(1 + 10 + 4))
+    assert np.linalg.norm(np.array(evaluated.pose.bones["head"].head) - other.joints()[4, 15]) < MILLIMETRE
+
+
+def test_other_bodys_motion_gets_bones_only(motion, tmp_path, body):
+    taller = make_motion(body)
+    taller.rest_joints *= 1.1
+    motion_file.save(tmp_path / "taller.npz", [taller])
+    bpy.ops.wham.import_motion(filepath=str(tmp_path / "taller.npz"), fps="CLIP")
+    (armature,) = objects("ARMATURE")
+    assert not objects("MESH")
+    evaluated = armature.evaluated_get(go_to(8))
+    assert np.linalg.norm(np.array(evaluated.pose.bones["left_hand"].head) - taller.joints()[7, 22]) < MILLIMETRE
+
+
+def test_missing_body_gets_bones_only(motion_path, monkeypatch, tmp_path):
+    monkeypatch.setattr(weights, "folder", lambda: tmp_path)
+    assert bpy.ops.wham.import_motion(filepath=str(motion_path)) == {"FINISHED"}
+    assert objects("ARMATURE")
+    assert not objects("MESH")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "There is no file bad.npz"),
+        (b"", "bad.npz is not a motion file"),
+        (b"PK\x03\x04 half a zip", "bad.npz is not a motion file"),
+        ({"poses": np.zeros((3, 72))}, "bad.npz lacks something a motion file needs"),
+        ({"poses": np.array([object()])}, "bad.npz is not a motion file"),
+    ],
+)
+def test_bad_files_give_a_sentence(tmp_path, content, sentence):
+    path = tmp_path / "bad.npz"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        np.savez(path, **content)
+    with pytest.raises(RuntimeError, match=sentence):
+        bpy.ops.wham.import_motion(filepath=str(path))
+    assert not bpy.data.collections
+    assert not bpy.data.actions
+
+
+def test_import_leaves_another_objects_edit_mode(motion_path):
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.object.mode_set(mode="EDIT")
+    bpy.ops.wham.import_motion(filepath=str(motion_path))
+    assert bpy.context.mode == "OBJECT"
+    assert objects("ARMATURE")

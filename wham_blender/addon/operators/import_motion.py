@@ -1,0 +1,116 @@
+"""Import a motion file: characters with their actions, the camera and its clip, in one new collection."""
+
+import math
+from pathlib import Path
+
+import bpy
+import numpy as np
+from bpy.props import StringProperty
+
+from ... import motion as motion_file
+from ... import weights
+from ...motion import Motion, MotionFileError
+from .. import camera, rig
+from ..action import ActionWriter, write_pose
+from ..contacts import write_contacts
+from ..properties import PlacementOptions
+
+
+class WHAM_OT_import_motion(PlacementOptions, bpy.types.Operator):
+    """Make keyframed characters of a motion file (.npz)."""
+
+    bl_idname = "wham.import_motion"
+    bl_label = "Import Motion"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filepath: StringProperty(name="Motion", subtype="FILE_PATH", options={"SKIP_SAVE"})
+    clip: StringProperty(
+        name="Clip",
+        description="The video behind the camera; empty for the one of that name beside the motion file",
+        subtype="FILE_PATH",
+        options={"SKIP_SAVE"},
+    )
+    filter_glob: StringProperty(default="*.npz", options={"HIDDEN"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask for the file."""
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Read the file and build what it holds."""
+        clip = Path(bpy.path.abspath(self.clip)) if self.clip else None
+        return import_file(self, context, Path(bpy.path.abspath(self.filepath)), clip)
+
+
+def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: Path, clip: Path | None) -> set[str]:
+    """Bring the people of a motion file into the scene as the operator's PlacementOptions say.
+
+    Returns the operator's status; what went wrong, or is less than whole, is reported through it.
+    """
+    try:
+        people = motion_file.load(path)
+    except MotionFileError as error:
+        operator.report({"ERROR"}, str(error))
+        return {"CANCELLED"}
+    if clip is None:
+        clip = path.parent / people[0].meta.get("clip", "")
+    if context.mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+
+    scene = context.scene
+    name = Path(people[0].meta.get("clip", path.name)).stem
+    rate = people[0].mocap_framerate
+    if operator.fps == "CLIP":
+        scene.render.fps = math.ceil(rate - 1e-3)
+        scene.render.fps_base = scene.render.fps / rate
+    scene_rate = scene.render.fps / scene.render.fps_base
+    first_frame = min(person.frame[0] for person in people)
+    first_time = min(person.time[0] for person in people)
+
+    def place(frame: np.ndarray, time: np.ndarray) -> np.ndarray:
+        if operator.fps == "CLIP":
+            return operator.start_frame + (frame - first_frame).astype(float)
+        return operator.start_frame + np.round((time - first_time) * scene_rate, 4)
+
+    collection = bpy.data.collections.new(name)
+    scene.collection.children.link(collection)
+    for number, person in enumerate(people, 1):
+        label = name if len(people) == 1 else f"{name} person {number}"
+        _build_character(operator, label, person, place(person.frame, person.time), collection)
+
+    solved = camera.of_people(people)
+    frames = place(solved.frame, solved.time)
+    scene.camera = camera.build(f"{name} camera", solved, frames, collection)
+    scene.render.resolution_x, scene.render.resolution_y = solved.size
+    scene.render.resolution_percentage = 100
+    if clip.is_file():
+        camera.show_clip(scene.camera, clip, operator.start_frame - int(first_frame) + 1)
+        if abs(scene_rate / rate - 1) > 1e-3:
+            operator.report(
+                {"WARNING"},
+                f"The scene runs at {scene_rate:g} fps and the clip at {rate:g}: the background will not keep step. "
+                "Import with the clip's frame rate to see it in step.",
+            )
+    end = math.ceil(frames[-1])
+    if operator.fps == "CLIP":
+        scene.frame_start, scene.frame_end = operator.start_frame, end
+    else:
+        scene.frame_end = max(scene.frame_end, end)
+    return {"FINISHED"}
+
+
+def _build_character(
+    operator: bpy.types.Operator, name: str, person: Motion, frames: np.ndarray, collection: bpy.types.Collection
+) -> None:
+    try:
+        body = rig.shape_body(weights.find("body").path, person)
+        lack = "" if body else "The motion was made with another body than the one that ships inside"
+    except weights.WeightsError as error:
+        body, lack = None, str(error).removesuffix(".")
+    if lack:
+        operator.report({"WARNING"}, f"{lack}: only its bones are made.")
+    armature = rig.build(name, person, body, collection)
+    writer = ActionWriter(armature, name, frames)
+    write_pose(writer, armature, person)
+    write_contacts(writer, armature, person.contacts, frames)

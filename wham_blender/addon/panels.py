@@ -1,0 +1,54 @@
+"""The N-panel's tab WHAM and the entries in File > Import."""
+
+import bpy
+
+from .operators.import_motion import WHAM_OT_import_motion
+from .operators.import_video import WHAM_OT_import_video
+from .preferences import draw_progress
+from .properties import VideoOptions, copy_options
+
+
+class WHAM_PT_import(bpy.types.Panel):
+    """From a clip to a character."""
+
+    bl_label = "Import Video as Motion"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "WHAM"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the clip, its options, the button and the progress line."""
+        settings = context.scene.wham
+        layout = self.layout
+        layout.prop(settings, "filepath")
+        column = layout.column()
+        column.use_property_split = True
+        column.use_property_decorate = False
+        column.prop(settings, "person")
+        column.prop(settings, "quality")
+        column.prop(settings, "device")
+        column.prop(settings, "focal_length_mm")
+        row = column.row(align=True)
+        row.prop(settings, "clip_start")
+        row.prop(settings, "clip_end")
+        column.prop(settings, "start_frame")
+        column.prop(settings, "fps")
+        operator = layout.operator(WHAM_OT_import_video.bl_idname, icon="ARMATURE_DATA")
+        operator.filepath = settings.filepath
+        copy_options(settings, operator, VideoOptions)
+        draw_progress(layout, context.window_manager.wham_job)
+
+
+def _draw_import_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
+    menu.layout.operator(WHAM_OT_import_video.bl_idname, text="Video as Motion (.mp4, .mov, ...)")
+    menu.layout.operator(WHAM_OT_import_motion.bl_idname, text="Motion (.npz)")
+
+
+def register() -> None:
+    """Add the menu entries."""
+    bpy.types.TOPBAR_MT_file_import.append(_draw_import_menu)
+
+
+def unregister() -> None:
+    """Take the menu entries away."""
+    bpy.types.TOPBAR_MT_file_import.remove(_draw_import_menu)

@@ -1,0 +1,103 @@
+"""The character in Blender: an armature with SMPL's 24 joints as bones, and the body's mesh skinned to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+from mathutils import Vector
+
+from ..motion import Motion
+from ..skeleton import JOINT_NAMES, PARENTS
+
+# SMPL's rest pose (y up, facing z) to Blender's (z up, facing -y).
+BODY_TO_BLENDER = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+
+# A bone ends where the chain goes on (the first child; up the spine from the pelvis) ...
+_NEXT = {parent: child for child, parent in reversed(list(enumerate(PARENTS)))} | {0: JOINT_NAMES.index("spine1")}
+# ... and the last ones of a chain at this offset: metres, SMPL's axes.
+_LAST = {
+    "head": (0.0, 0.18, 0.02), "left_foot": (0.0, 0.0, 0.07), "right_foot": (0.0, 0.0, 0.07),
+    "left_hand": (0.08, 0.0, 0.0), "right_hand": (-0.08, 0.0, 0.0),
+}  # fmt: skip
+_SHORTEST_BONE = 0.01  # metres; Blender removes bones of no length
+_AGREEMENT = 0.002  # metres between a body's joints and the motion's, beyond which it is another body
+_LEAST_WEIGHT = 1e-4
+
+
+@dataclass(frozen=True)
+class Body:
+    """A mesh in SMPL's rest pose, shaped by a motion's betas."""
+
+    vertices: np.ndarray  # (V, 3) metres, y up
+    faces: np.ndarray  # (T, 3) vertex indices
+    weights: np.ndarray  # (V, 24) skinning
+
+
+def shape_body(path: Path, motion: Motion) -> Body | None:
+    """The body in an SMPL-format ``.npz``, shaped as the motion says; None where it is not the motion's body."""
+    with np.load(path, allow_pickle=False) as model:
+        vertices = model["v_template"] + model["shapedirs"] @ motion.betas
+        joints = model["J_regressor"] @ vertices
+        if np.abs(joints - motion.rest_joints).max() > _AGREEMENT:
+            return None
+        return Body(vertices, model["f"], model["weights"])
+
+
+def build(name: str, motion: Motion, body: Body | None, collection: bpy.types.Collection) -> bpy.types.Object:
+    """An armature object in its rest pose, pelvis over the origin and standing on the floor, with its skinned mesh.
+
+    Pose correctives (SMPL's ``posedirs``) are left out: Blender's armature modifier is plain linear blend skinning.
+    """
+    rest = motion.rest_joints.astype(float)
+    lowest = (rest if body is None else body.vertices)[:, 1].min()
+    origin = np.array([rest[0, 0], lowest, rest[0, 2]])
+    armature = _build_armature(name, rest - origin, collection)
+    if body is not None:
+        _build_mesh(f"{name} body", body, (body.vertices - origin) @ BODY_TO_BLENDER.T, armature, collection)
+    return armature
+
+
+def _build_armature(name: str, rest: np.ndarray, collection: bpy.types.Collection) -> bpy.types.Object:
+    armature = bpy.data.objects.new(name, bpy.data.armatures.new(name))
+    armature.show_in_front = True
+    armature.data.display_type = "STICK"
+    collection.objects.link(armature)
+    bpy.context.view_layer.objects.active = armature
+    bpy.ops.object.mode_set(mode="EDIT")
+    bones = armature.data.edit_bones
+    for joint, joint_name in enumerate(JOINT_NAMES):
+        bone = bones.new(joint_name)
+        bone.head = BODY_TO_BLENDER @ rest[joint]
+        along = rest[_NEXT[joint]] - rest[joint] if joint in _NEXT else np.array(_LAST[joint_name])
+        if np.linalg.norm(along) < _SHORTEST_BONE:
+            along = np.array([0.0, _SHORTEST_BONE, 0.0])
+        bone.tail = bone.head + Vector(BODY_TO_BLENDER @ along)
+        # Upright bones turn their z axis to the front, level ones upwards: alike on both sides of the body.
+        upright = abs(along[1]) > 0.7 * np.linalg.norm(along)
+        bone.align_roll((0.0, -1.0, 0.0) if upright else (0.0, 0.0, 1.0))
+        if joint:
+            bone.parent = bones[JOINT_NAMES[PARENTS[joint]]]
+    bpy.ops.object.mode_set(mode="OBJECT")
+    for bone in armature.pose.bones:
+        bone.rotation_mode = "QUATERNION"
+        bone.lock_location = [bone.parent is not None] * 3
+    return armature
+
+
+def _build_mesh(
+    name: str, body: Body, vertices: np.ndarray, armature: bpy.types.Object, collection: bpy.types.Collection
+) -> None:
+    mesh = bpy.data.meshes.new(name)
+    mesh.from_pydata(vertices.tolist(), [], body.faces.tolist())
+    mesh.shade_smooth()
+    skin = bpy.data.objects.new(name, mesh)
+    collection.objects.link(skin)
+    skin.parent = armature
+    skin.modifiers.new("Armature", "ARMATURE").object = armature
+    for joint, joint_name in enumerate(JOINT_NAMES):
+        group = skin.vertex_groups.new(name=joint_name)
+        for vertex in np.flatnonzero(body.weights[:, joint] > _LEAST_WEIGHT).tolist():
+            group.add([vertex], body.weights[vertex, joint], "REPLACE")
