@@ -119,8 +119,8 @@ def find_python(version: str) -> Path | None:
     if WINDOWS:
         candidates.append(["py", f"-{version}"])
     if shutil.which("uv"):
-        found = subprocess.run(["uv", "python", "find", version], capture_output=True, text=True, check=False)
-        candidates += [[found.stdout.strip()]] if found.returncode == 0 else []
+        answer = subprocess.run(["uv", "python", "find", version], capture_output=True, text=True, check=False).stdout
+        candidates += [[line] for line in answer.splitlines()]
     probe = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2], sys.executable)"
     for candidate in candidates:
         try:
@@ -170,14 +170,15 @@ def blender(name: str | None = None) -> Path:
     """The Python of an environment with Blender as a module; without a name, of the first that can be had."""
     if name is None:
         name = next((known for known, python in BLENDERS.items() if find_python(python)), next(iter(BLENDERS)))
-    if sys.platform == "linux":
-        with exclusive("system-libraries"):
-            install_blender_libraries()
+    with exclusive("system-libraries"):
+        install_blender_libraries()
     return environment(name)
 
 
 def install_blender_libraries() -> None:
     """Install what Blender's module loads from the system, or say what to install."""
+    if sys.platform != "linux":
+        return
     packages = [name for library, names in BLENDER_LIBRARIES.items() if not loads(library) for name in names]
     if not packages:
         return
@@ -242,7 +243,8 @@ def make_zip() -> int:
         for role in weights.manifest():
             shutil.copy(weights.find(role).path, source / "bundled_weights")
         built.mkdir()
-        for step in (["validate", source], ["build", "--source-dir", source, "--output-dir", built]):
+        steps: list[list[str | Path]] = [["validate", source], ["build", "--source-dir", source, "--output-dir", built]]
+        for step in steps:
             if stream([sys.executable, blender_ext, *step], "blender_ext"):
                 raise BuildError("Blender does not accept the extension; its words are above.")
         manifest = tomllib.loads((source / "blender_manifest.toml").read_text("utf-8"))
@@ -331,13 +333,14 @@ def suite_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     tests/addon runs inside Blender, the rest in the worker; tests/gui opens a window and only runs when named.
     """
     paths = {argument: Path(argument.split("::")[0]) for argument in arguments if not argument.startswith("-")}
-    named = {argument: path.resolve() for argument, path in paths.items() if path.exists() or path.suffix == ".py"}
+    named = {argument: path.resolve() for argument, path in paths.items() if path.suffix == ".py" or path.exists()}
     options = [argument for argument in arguments if argument not in named]
     tests, inside = ROOT / "tests", ROOT / "tests/addon"
     if not named or tests in named.values():
         everything = [str(tests), f"--ignore={inside}", f"--ignore={tests / 'gui'}", *options]
         return everything, [str(inside), *options]
-    worker, addon = [], []
+    worker: list[str] = []
+    addon: list[str] = []
     for argument, path in named.items():
         node = str(path) + argument[len(argument.split("::")[0]) :]
         (addon if path.is_relative_to(inside) else worker).append(node)

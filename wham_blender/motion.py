@@ -84,9 +84,7 @@ def rotation_matrices(axis_angle: np.ndarray) -> np.ndarray:
     return np.eye(3) + first * cross + second * (cross @ cross)
 
 
-def forward_kinematics(
-    poses: np.ndarray, trans: np.ndarray, rest_joints: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def forward_kinematics(poses: np.ndarray, trans: np.ndarray, rest_joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pose SMPL's skeleton.
 
     Takes poses (F, 72) axis-angle, trans (F, 3) and rest_joints (24, 3), metres.
@@ -159,7 +157,7 @@ def load(path: str | Path) -> list[Motion]:
     try:
         if "poses" in data:
             return [_motion(data)]
-        people = []
+        people: list[Motion] = []
         while f"p{len(people)}/poses" in data:
             prefix = f"p{len(people)}/"
             person = {name[len(prefix) :]: value for name, value in data.items() if name.startswith(prefix)}
@@ -187,7 +185,7 @@ def _arrays(person: Motion) -> dict[str, np.ndarray]:
 
 
 def _write(stream: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
-    np.savez_compressed(stream, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
 def _motion(data: dict[str, np.ndarray]) -> Motion:
