@@ -122,7 +122,7 @@ class Regressor(nn.Module):
         return outputs, hidden, LstmState(h, c, last)
 
     def _step_through(self, x: Tensor, state: LstmState) -> tuple[Tensor, Tensor, Tensor]:
-        """Frame by frame: what does not depend on the frame before is one product for all frames, the rest one a layer."""
+        """Frame by frame; what does not depend on the frame before is one product for all frames."""
         rnn = self.rnn
         after = self.at + self.n_fed
         weight = rnn.weight_ih_l0
@@ -162,9 +162,7 @@ class MotionEncoder(nn.Module):
         """(B, 88): the first frame's 3D keypoints, then its network input."""
         return self.regressor.start(self.neural_init(init_kp), init_kp[:, :N_KEYPOINTS_3D])
 
-    def forward(
-        self, x: Tensor, state: LstmState, previous: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, LstmState]:
+    def forward(self, x: Tensor, state: LstmState, previous: Tensor | None = None) -> tuple[Tensor, Tensor, LstmState]:
         """x (B, F, 37) to keypoints (B, F, 51), context (B, F, width + 51) and the new state."""
         (keypoints,), hidden, state = self.regressor(self.embed_layer(x), state, previous)
         return keypoints, torch.cat([hidden, keypoints], -1), state

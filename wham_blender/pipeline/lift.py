@@ -72,9 +72,7 @@ def camera_turn(camera_R: np.ndarray, fps: float = FPS) -> np.ndarray:
     return np.concatenate([angvel, angvel[:1] if len(angvel) else np.zeros((1, 6))]).astype(np.float32)
 
 
-def mirror_track(
-    keypoints: np.ndarray, boxes: np.ndarray, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def mirror_track(keypoints: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints (F, 17, 3) and boxes (F, 3) of the mirrored clip, left and right swapped."""
     keypoints, boxes = keypoints[:, COCO_MIRROR], boxes.copy()
     keypoints[..., 0] = size[0] - keypoints[..., 0]
@@ -149,7 +147,7 @@ def lift(
         rows = slice(begin, min(begin + chunk, count))
         x, mask = inputs(rows)
         angvel = torch.from_numpy(cam_angvel[rows]).to(device).expand(len(views), -1, -1)
-        seen = to_device([each[rows] for each in features]) if features else None
+        seen = to_device([np.asarray(each[rows], np.float32) for each in features]) if features else None
         output, state = model(x, mask, angvel, seen, state, residual)
         after = slice(rows.start + 1, rows.stop + 1)
         result.root[after], result.velocity[rows] = output.root[0].cpu(), output.velocity[0].cpu()
@@ -208,10 +206,11 @@ class _World:
     def advance(
         self, output: WhamOutput, root_cam: Tensor, feet: Tensor, contact: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """n frames on, from the root's orientation in the camera (n, 3, 3), feet round the hips in the camera's
-        axes (n, 4, 3) and contacts (n, 4).
+        """Go n frames on.
 
-        Returns the feet in the world, the refined root r6d and velocity, and their rollout: matrices and positions.
+        Takes the root's orientation in the camera (n, 3, 3), the feet round the hips in the camera's axes (n, 4, 3)
+        and contacts (n, 4). Returns the feet in the world, the refined root r6d and velocity, and their rollout:
+        matrices and positions.
         """
         root = torch.cat([self.root, matrix_from_r6d(output.root[0])])
         velocity = output.velocity[0]

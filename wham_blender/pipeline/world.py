@@ -123,9 +123,7 @@ def _turned(rotations: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _around_pelvis(
-    lift: Lift, body: Body, betas: np.ndarray, pelvis: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _around_pelvis(lift: Lift, body: Body, betas: np.ndarray, pelvis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The middle of the hips (F, 3) and the feet (F, 4, 3) from the pelvis, in the camera's axes, for one shape."""
     device = body.smpl.v_template.device
     hips, feet = [], []

@@ -1,0 +1,100 @@
+"""Bodies through smplx, only in part, and rotations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+from smplx.lbs import lbs
+from torch import Tensor
+
+from wham_blender import weights
+from wham_blender.body.body import Body
+from wham_blender.body.rotations import closest_rotation, matrix_from_r6d, mirror_pose, r6d_from_matrix
+from wham_blender.motion import forward_kinematics
+from wham_blender.skeleton import JOINT_MIRROR
+from wham_blender.weights import WeightsError
+
+
+@pytest.fixture(scope="module")
+def posed() -> tuple[Tensor, Tensor]:
+    rng = np.random.default_rng(0)
+    vectors = 0.5 * rng.standard_normal((6 * 24, 3))
+    poses = Rotation.from_rotvec(vectors).as_matrix().reshape(6, 24, 3, 3)
+    return torch.tensor(poses, dtype=torch.float32), torch.tensor(rng.standard_normal((6, 10)), dtype=torch.float32)
+
+
+def by_smplx(body: Body, poses: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
+    smpl = body.smpl
+    return lbs(
+        betas, poses, smpl.v_template, smpl.shapedirs, smpl.posedirs, smpl.J_regressor, smpl.parents,
+        smpl.lbs_weights, pose2rot=False,
+    )  # fmt: skip
+
+
+def test_some_vertices_are_those_of_the_whole_body(open_body: Body, posed: tuple[Tensor, Tensor]) -> None:
+    vertices, _ = by_smplx(open_body, *posed)
+    torch.testing.assert_close(open_body.vertices(*posed), vertices, rtol=0, atol=1e-5)
+    some = torch.tensor([5, 1234, 77])
+    torch.testing.assert_close(open_body.vertices(*posed, some), vertices[:, some], rtol=0, atol=1e-5)
+
+
+def test_landmarks_are_the_regressors_on_the_whole_body(open_body: Body, posed: tuple[Tensor, Tensor]) -> None:
+    with np.load(weights.find("body").path) as archive:
+        rows = np.concatenate([archive["J_regressor_wham"], archive["J_regressor_feet"]])
+    vertices, _ = by_smplx(open_body, *posed)
+    expected = torch.tensor(rows, dtype=torch.float32) @ vertices
+    hips = expected[:, [11, 12]].mean(1)
+    found = open_body.landmarks(*posed)
+    torch.testing.assert_close(found.offset, hips, rtol=0, atol=1e-5)
+    centred = torch.cat([found.joints, found.feet], 1)
+    torch.testing.assert_close(centred, expected - hips[:, None], rtol=0, atol=1e-5)
+
+
+def test_rest_joints_pose_as_smplx_poses_them(open_body: Body, posed: tuple[Tensor, Tensor]) -> None:
+    poses, betas = posed
+    _, joints = by_smplx(open_body, poses, betas)
+    vectors = Rotation.from_matrix(poses.numpy().reshape(-1, 3, 3)).as_rotvec().reshape(-1, 72)
+    for frame, rest in enumerate(open_body.rest_joints(betas).numpy()):
+        ours, _ = forward_kinematics(vectors[frame : frame + 1], np.zeros((1, 3)), rest)
+        np.testing.assert_allclose(ours[0], joints[frame].numpy(), atol=1e-5)
+
+
+def test_other_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    with np.load(weights.find("body").path) as archive:
+        arrays = dict(archive)
+    del arrays["J_regressor_feet"]
+    with pytest.raises(WeightsError, match="lacks J_regressor_feet"):
+        Body(arrays)
+    (tmp_path / "body.npz").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(WeightsError, match=r"body\.npz cannot be read"):
+        Body.load(tmp_path / "body.npz")
+
+
+def test_r6d_are_the_first_two_rows(posed: tuple[Tensor, Tensor]) -> None:
+    poses, _ = posed
+    r6d = r6d_from_matrix(poses)
+    torch.testing.assert_close(r6d[0, 0, 3:], poses[0, 0, 1])
+    stretched = r6d * torch.tensor([2.0] * 3 + [0.5] * 3)
+    torch.testing.assert_close(matrix_from_r6d(stretched), poses, rtol=0, atol=1e-5)
+
+
+def test_closest_rotation_is_a_rotation() -> None:
+    noise = torch.randn(200, 3, 3, generator=torch.Generator().manual_seed(0))  # about half turned inside out
+    found = closest_rotation(noise)
+    torch.testing.assert_close(found @ found.mT, torch.eye(3).expand(200, 3, 3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.det(found), torch.ones(200), rtol=0, atol=1e-5)
+    for vector in 0.1 * np.concatenate([np.eye(3), -np.eye(3)]):
+        beside = found @ torch.tensor(Rotation.from_rotvec(vector).as_matrix(), dtype=torch.float32)
+        assert ((found - noise).norm(dim=(1, 2)) < (beside - noise).norm(dim=(1, 2))).all()
+
+
+def test_a_mirrored_pose_swaps_sides_and_turns(posed: tuple[Tensor, Tensor]) -> None:
+    poses, _ = posed
+    vectors = Rotation.from_matrix(poses.numpy().reshape(-1, 3, 3)).as_rotvec().reshape(-1, 24, 3)
+    expected = vectors[:, JOINT_MIRROR] * [1, -1, -1]
+    found = Rotation.from_matrix(mirror_pose(poses).numpy().reshape(-1, 3, 3)).as_rotvec().reshape(-1, 24, 3)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
