@@ -5,29 +5,67 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import socket
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from .. import protocol
 
 _FAILED, _CANCELLED = 1, 130  # exit codes, the second as a shell has it for SIGINT
+_PATIENCE = 0.7  # seconds from a signal to the end of the process
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the job that the command line asks for; returns the exit code."""
     options = _parser().parse_args(arguments)
     tell = _tell_json if options.json else _Terminal()
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):  # the last is Windows' CTRL_BREAK
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _cancel)
+    cancelled = protocol.Failed(f"Cancelled: {options.clip.name} was not imported. What was finished is kept.")
+    _listen_for_cancel(lambda: tell(cancelled))
     try:
         return _work(options, tell)
     except KeyboardInterrupt:
-        tell(protocol.Failed(f"Cancelled: {options.clip.name} was not imported. The stages that were done are kept."))
+        tell(cancelled)
         return _CANCELLED
+
+
+def _listen_for_cancel(last_words: Callable[[], None]) -> None:
+    """From now on SIGINT, SIGTERM and Windows' CTRL_BREAK raise KeyboardInterrupt in this thread.
+
+    Where a library's long call does not let that through in time, a thread of its own ends the process.
+    """
+    here, there = socket.socketpair()
+    there.setblocking(False)
+
+    def watch() -> None:
+        here.recv(1)
+        time.sleep(_PATIENCE)
+        last_words()
+        _leave(_CANCELLED)
+
+    threading.Thread(target=watch, name="cancel", daemon=True).start()
+    signal.set_wakeup_fd(there.detach())
+    for name in _SIGNALS:
+        signal.signal(name, _cancel)
+
+
+def _cancel(_signal: int, _frame: FrameType | None) -> None:
+    for name in _SIGNALS:  # once is enough: what tidies up is not to be interrupted
+        signal.signal(name, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without the libraries' own tidying up, which takes a second or two."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _work(options: argparse.Namespace, tell: Callable[[protocol.Message], None]) -> int:
@@ -83,13 +121,6 @@ def _person(text: str) -> str | int:
     raise argparse.ArgumentTypeError(f"{text} is neither MAIN nor ALL nor a number from 1")
 
 
-def _cancel(_signal: int, _frame: FrameType | None) -> None:
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):  # once is enough: what tidies up is not to be interrupted
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def _tell_json(message: protocol.Message) -> None:
     print(protocol.encode(message), flush=True)
 
@@ -130,4 +161,4 @@ class _Terminal:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

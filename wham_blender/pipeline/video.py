@@ -16,6 +16,7 @@ import numpy as np
 from .errors import PipelineError
 
 LOOKS_PER_SECOND = 30.0
+_EVERY_FRAME_BELOW = 31.0  # frames a second; no frame of these is left out, however their times jitter
 _AHEAD = 8  # frames kept decoded
 
 
@@ -80,8 +81,7 @@ def frames(path: Path, start: int = 1, end: int | None = None) -> Iterator[Frame
         except BaseException as error:  # handed to the thread that reads
             put(error)
 
-    decoder = threading.Thread(target=decode, name="decode", daemon=True)
-    decoder.start()
+    threading.Thread(target=decode, name="decode", daemon=True).start()
     try:
         while (item := ready.get()) is not None:
             if isinstance(item, BaseException):
@@ -89,7 +89,6 @@ def frames(path: Path, start: int = 1, end: int | None = None) -> Iterator[Frame
             yield item
     finally:
         stopped.set()
-        decoder.join(0.5)  # a process that ends while a thread decodes may crash
 
 
 def _decode(path: Path, start: int, end: int | None) -> Iterator[Frame]:
@@ -97,20 +96,21 @@ def _decode(path: Path, start: int, end: int | None) -> Iterator[Frame]:
     try:
         info = _info(path, capture)
         last = info.last(end)
-        number, time, origin, slot = 0, -1.0, 0.0, -1
+        every = info.fps < _EVERY_FRAME_BELOW
+        number, time, origin, slot = 0, 0.0, 0.0, -1
         while not (end and number >= end) and capture.grab():
             number += 1
             stamp = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if number == 1:
                 origin = stamp if math.isfinite(stamp) else 0.0
-            # Some files carry no times, or times that stand still: go on by the frame rate.
-            time = stamp - origin if stamp - origin > time else time + 1 / info.fps
+            else:
+                # Some files carry no times, or times that stand still: go on by the frame rate.
+                time = stamp - origin if stamp - origin > time else time + 1 / info.fps
             if number < start:
                 continue
-            # A quarter of a look's grace, so that a clip of 30 fps with jitter loses no frame.
             due = math.floor(time * LOOKS_PER_SECOND + 0.25)
             image = None
-            if due > slot or number == last:
+            if every or due > slot or number == last:
                 slot = due
                 _, picture = capture.retrieve()
                 image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

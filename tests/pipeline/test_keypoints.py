@@ -1,0 +1,118 @@
+"""The landmark net's looks, on a frame of a real clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from wham_blender import weights
+from wham_blender.pipeline import video
+from wham_blender.pipeline.detect import Detector
+from wham_blender.pipeline.keypoints import LANDMARK_MIRROR, Crop, Landmarker, Look, crop_around
+from wham_blender.skeleton import COCO_MIRROR, COCO_NAMES
+
+CLIP = Path(__file__).parents[1] / "clips" / "balance_cam01.mp4"
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    picture = next(video.frames(CLIP)).image
+    assert picture is not None
+    return picture
+
+
+@pytest.fixture(scope="module")
+def landmarker() -> Landmarker:
+    return Landmarker(weights.find("landmarks"))
+
+
+@pytest.fixture(scope="module")
+def first(image: np.ndarray, landmarker: Landmarker) -> tuple[Crop, Look]:
+    """The look at the man in the middle, from the detector's keypoints."""
+    boxes, scores, keypoints = Detector(weights.find("detector"))(image)
+    nearest = np.argmax(np.where(scores > 0.25, boxes[:, 3] - boxes[:, 1], 0))
+    crop = crop_around(keypoints[nearest])
+    return crop, landmarker(image, crop)
+
+
+def point(look: Look, name: str) -> np.ndarray:
+    return look.keypoints[COCO_NAMES.index(name), :2]
+
+
+def test_the_detector_sees_the_man_and_the_bystander(image: np.ndarray) -> None:
+    boxes, scores, keypoints = Detector(weights.find("detector"))(image)
+    sure = boxes[scores > 0.25]
+    assert len(sure) == 2
+    heights = np.sort(sure[:, 3] - sure[:, 1])
+    assert heights[0] == pytest.approx(470, rel=0.15)  # pixels, measured by hand in the first frame
+    assert heights[1] == pytest.approx(840, rel=0.15)
+    best = np.argmax(scores)
+    inside = keypoints[best, :, :2]
+    assert (inside > boxes[best, :2] - 20).all()
+    assert (inside < boxes[best, 2:] + 20).all()
+
+
+def test_a_look_sees_the_body_the_right_way_round(first: tuple[Crop, Look]) -> None:
+    _, look = first
+    assert look.score > 0.9
+    assert point(look, "nose")[1] < point(look, "left_hip")[1] < point(look, "left_ankle")[1]
+    # He faces the camera: his left is on the picture's right.
+    assert point(look, "left_shoulder")[0] > point(look, "right_shoulder")[0]
+    assert np.allclose(point(look, "left_ankle"), (402, 1089), atol=30)  # by hand
+
+
+def test_3d_is_in_the_camera_s_axes(first: tuple[Crop, Look]) -> None:
+    _, look = first
+    hips = look.landmarks_3d[[23, 24]].mean(0)
+    assert np.abs(hips).max() < 0.05
+    seen, solid = look.landmarks[11:29, :2], look.landmarks_3d[11:29, :2]
+    seen, solid = seen - seen.mean(0), solid - solid.mean(0)
+    # The picture is nearly the 3D seen from the front, at one scale and without a turn.
+    scale = (seen * solid).sum() / (solid**2).sum()
+    assert np.linalg.norm(seen - scale * solid) < 0.25 * np.linalg.norm(seen)
+
+
+def test_the_mirror_image_gives_the_mirrored_look(
+    image: np.ndarray, landmarker: Landmarker, first: tuple[Crop, Look]
+) -> None:
+    crop, look = first
+    width = image.shape[1]
+    there = Crop(np.array([width - 1 - crop.center[0], crop.center[1]]), crop.side, crop.turn.T)
+    mirrored = landmarker(np.ascontiguousarray(image[:, ::-1]), there)
+    points = mirrored.landmarks[LANDMARK_MIRROR]
+    points[:, 0] = width - 1 - points[:, 0]
+    assert np.abs(points[:, :2] - look.landmarks[:, :2]).max() < 2
+    assert np.abs(mirrored.landmarks_3d[LANDMARK_MIRROR] * (-1, 1, 1) - look.landmarks_3d).max() < 0.01
+
+
+def test_a_turned_picture_gives_the_turned_look(
+    image: np.ndarray, landmarker: Landmarker, first: tuple[Crop, Look]
+) -> None:
+    crop, look = first
+    height = image.shape[0]
+    turned = cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)  # (x, y) goes to (height - 1 - y, x)
+    quarter = np.array([[0.0, -1.0], [1.0, 0.0]])
+    again = landmarker(turned, Crop(quarter @ crop.center + (height - 1, 0), crop.side, quarter @ crop.turn))
+    assert np.abs(look.landmarks[:, :2] @ quarter.T + (height - 1, 0) - again.landmarks[:, :2]).max() < 2
+    assert np.abs(look.landmarks_3d[:, :2] @ quarter.T - again.landmarks_3d[:, :2]).max() < 0.01
+
+
+def test_crops_stand_on_the_hips_with_the_spine_upright() -> None:
+    keypoints = np.zeros((17, 3))
+    keypoints[5:7, :2], keypoints[11:13, :2] = (300, 100), (100, 100)  # lying, the head to the right
+    keypoints[15:17, :2] = (-300, 100)
+    keypoints[[5, 6, 11, 12, 15, 16], 2] = 1
+    crop = crop_around(keypoints)
+    assert np.allclose(crop.center, (100, 100))
+    assert crop.side == pytest.approx(2.5 * 400)
+    assert np.allclose(crop.turn @ (0, -1), (1, 0))  # what is up in the crop points to the head
+    keypoints[15:17, 2] = 0.1  # unsure ankles do not stretch it
+    assert crop_around(keypoints).side == pytest.approx(2.5 * 200)
+
+
+def test_mirroring_twice_changes_nothing() -> None:
+    assert (LANDMARK_MIRROR[LANDMARK_MIRROR] == np.arange(33)).all()
+    assert (COCO_MIRROR[COCO_MIRROR] == np.arange(17)).all()

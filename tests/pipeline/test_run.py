@@ -1,0 +1,220 @@
+"""Jobs: bad input gets its sentence, stages are kept and found again, and results return to the clip's own frames."""
+
+from __future__ import annotations
+
+import shutil
+import wave
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from wham_blender import motion, protocol, weights
+from wham_blender.pipeline import run, track, video
+from wham_blender.pipeline.errors import PipelineError
+from wham_blender.pipeline.keypoints import Person
+from wham_blender.pipeline.world import Placed
+
+WriteClip = Callable[..., Path]
+CLIP = Path(__file__).parents[1] / "clips" / "balance_cam01.mp4"
+
+
+def sentence(clip: Path, folder: Path, expected: type[Exception] = PipelineError, **settings: Any) -> str:
+    """What a job that must fail says; nothing may be left where the motion would be."""
+    output = settings.pop("output", folder / "motion.npz")
+    with pytest.raises(expected) as caught:
+        run.run(run.Job(clip, output, resume=folder / "job", **settings), lambda message: None)
+    assert not output.is_file()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.endswith(".")
+    return text
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    assert sentence(tmp_path / "gone.mp4", tmp_path).startswith("There is no clip gone.mp4 in")
+
+
+def test_a_folder_is_no_clip(tmp_path: Path) -> None:
+    assert sentence(tmp_path, tmp_path).startswith("There is no clip")
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    assert sentence(tmp_path / "empty.mp4", tmp_path).startswith("empty.mp4 is an empty file.")
+
+
+def test_a_truncated_mp4(write_clip: WriteClip, tmp_path: Path) -> None:
+    clip = write_clip()
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    assert "grey.mp4 is not a video, or it was cut off" in sentence(clip, tmp_path)
+
+
+def test_a_clip_that_breaks_off_is_warned_about(write_clip: WriteClip, tmp_path: Path) -> None:
+    clip = write_clip("grey.avi", frames=60)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    told: list[protocol.Message] = []
+    with pytest.raises(PipelineError, match="No person found"):
+        run.run(run.Job(clip, tmp_path / "motion.npz", resume=tmp_path / "job"), told.append)
+    (warning,) = [message.text for message in told if isinstance(message, protocol.Warn)]
+    assert warning.startswith("grey.avi breaks off: ")
+
+
+def test_an_audio_file(tmp_path: Path) -> None:
+    path = tmp_path / "song.wav"
+    with wave.open(str(path), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(16000))
+    assert "song.wav is not a video" in sentence(path, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.jpg"])
+def test_a_picture(name: str, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / name), np.zeros((240, 320, 3), np.uint8))
+    assert sentence(tmp_path / name, tmp_path).startswith(f"Only one frame of {name} can be looked at")
+
+
+def test_one_frame(write_clip: WriteClip, tmp_path: Path) -> None:
+    assert "a movement needs two" in sentence(write_clip(frames=1), tmp_path)
+    assert "a movement needs two" in sentence(write_clip(), tmp_path, start=5, end=5)
+
+
+def test_a_clip_without_people(write_clip: WriteClip, tmp_path: Path) -> None:
+    assert sentence(write_clip(frames=40), tmp_path).startswith("No person found in grey.mp4 (40 frames looked at).")
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, None), (-3, None), (20, 10), (41, None), (1, 0)])
+def test_a_range_that_is_not_there(start: int, end: int | None, write_clip: WriteClip, tmp_path: Path) -> None:
+    text = sentence(write_clip(frames=40), tmp_path, start=start, end=end)
+    assert text.startswith(f"Frames {start} to ")
+    assert "has 40 frames" in text
+
+
+def test_an_unwritable_output_folder(write_clip: WriteClip, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    text = sentence(write_clip(), tmp_path, output=tmp_path / "file" / "motion.npz")
+    assert text.startswith(f"Cannot write to {tmp_path / 'file'}")
+    assert "ends in .npz" in sentence(write_clip(), tmp_path, output=tmp_path / "motion.mp4")
+    with pytest.raises(PipelineError, match="Cannot write to"):
+        run.run(run.Job(write_clip(), tmp_path / "m.npz", resume=tmp_path / "file" / "job"), lambda message: None)
+
+
+@pytest.mark.parametrize("role", ["detector", "wham"])
+def test_a_damaged_weight_file(
+    role: str, write_clip: WriteClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = shutil.copytree(weights.folder(), tmp_path / "bundled")
+    monkeypatch.setattr(weights, "folder", lambda: bundle)
+    path = weights.manifest()[role].path
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    text = sentence(write_clip(), tmp_path, weights.WeightsError)
+    assert text.startswith(f"The weight file {path.name} is damaged")
+
+
+def test_full_quality_says_what_it_lacks(write_clip: WriteClip, tmp_path: Path) -> None:
+    assert "Choose draft quality" in sentence(write_clip(), tmp_path, quality="full")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the stages of the balance clip's frames 1 to 40 and the motion of everybody in them."""
+    folder = tmp_path_factory.mktemp("finished")
+    run.run(run.Job(CLIP, folder / "all.npz", "ALL", end=40, resume=folder / "job"), lambda message: None)
+    return folder
+
+
+def kept(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[list[str], Path]:
+    """Stages that a second job finds in the folder; it must not decode a frame again."""
+    monkeypatch.setattr(video, "frames", lambda *_: pytest.fail("a frame was decoded again"))
+    told: list[protocol.Message] = []
+    output = run.run(run.Job(CLIP, folder / "again.npz", resume=folder / "job", end=40, **settings), told.append)
+    texts = [message.text for message in told if isinstance(message, protocol.Log)]
+    fractions = [message.fraction for message in told if isinstance(message, protocol.Progress)]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1)
+    return [text.split(":")[0] for text in texts if text.endswith("kept from an earlier run")], output
+
+
+def test_a_second_run_only_writes(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages, output = kept(finished, monkeypatch, person="ALL")
+    assert stages == ["watch", "clean", "features", "lift", "features", "lift", "world"]
+    for first, again in zip(motion.load(finished / "all.npz"), motion.load(output), strict=True):
+        assert (first.poses == again.poses).all()
+        assert (first.trans == again.trans).all()
+
+
+def test_another_person_needs_no_new_look(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages, output = kept(finished, monkeypatch, person=2)
+    assert stages == ["watch", "clean", "features", "lift"]
+    (bystander,) = motion.load(output)
+    assert np.allclose(bystander.trans[0, :2] + bystander.rest_joints[0, :2], 0, atol=1e-3)
+
+
+def test_another_lens_keeps_what_was_seen(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages, output = kept(finished, monkeypatch, focal_length=50.0)
+    assert stages == ["watch", "clean", "features"]
+    (person,) = motion.load(output)
+    assert person.camera_K[0, 0] == pytest.approx(50 / 36 * 1920)
+
+
+def test_a_damaged_stage_is_made_anew(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (clean,) = (finished / "job").glob("clean-*.npz")
+    clean.write_bytes(clean.read_bytes()[:1000])
+    stages, _ = kept(finished, monkeypatch)
+    assert "clean" not in stages
+    assert "lift" in stages  # it is made of the same again
+
+
+def test_a_person_who_is_not_there(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PipelineError, match=r"There is no person 3 in balance_cam01.mp4, which shows 2 people\."):
+        kept(finished, monkeypatch, person=3)
+
+
+def test_no_half_stage_stays(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    before = sorted((finished / "job").iterdir())
+    monkeypatch.setattr(np, "savez", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kept(finished, monkeypatch, focal_length=28.0)
+    assert sorted((finished / "job").iterdir()) == before
+
+
+def test_results_return_to_the_clip_s_own_frames() -> None:
+    """A body that turns and walks evenly at 30 fps does so at the clip's uneven times too."""
+    clock = 1 + np.arange(31) / 30
+    person = Person(
+        keypoints=np.ones((31, 17, 3)), landmarks=np.ones((31, 33, 3)), landmarks_3d=np.zeros((31, 33, 3)),
+        boxes=np.ones((31, 3)), time=clock, visible=np.arange(31) != 15,
+    )  # fmt: skip
+    poses = np.zeros((31, 24, 3), np.float32)
+    poses[:, 0] = Rotation.from_rotvec(np.outer(4 * clock, (0, 0, 1))).as_rotvec()  # passes the half turn
+    poses[:, 5] = np.outer(clock, (0.5, 0, 0))
+    placed = Placed(
+        poses=poses.reshape(31, 72), trans=np.outer(clock, (1, 2, 0)), betas=np.zeros(10), contacts=np.zeros((31, 4)),
+        rest_joints=np.zeros((24, 3)), camera_R=np.tile(np.eye(3), (31, 1, 1)), camera_t=np.zeros((31, 3)),
+    )  # fmt: skip
+    times = np.sort(np.random.default_rng(0).uniform(0, 3, 200))
+    seen = track.Sightings(
+        size=np.array([640, 480]), numbers=np.arange(11, 211), times=times, looked=np.arange(200),
+        look=np.zeros(0, int), track=np.zeros(0, int), landmarks=np.zeros((0, 33, 3)),
+        landmarks_3d=np.zeros((0, 33, 3)),
+    )  # fmt: skip
+    result = run._motion(seen, person, placed, np.eye(3), {"fps": 66.7})
+    inside = (times >= 1) & (times <= 2)
+    assert (result.frame == np.arange(11, 211)[inside]).all()
+    assert np.allclose(result.trans, np.outer(times[inside], (1, 2, 0)), atol=1e-5)
+    turned = Rotation.from_rotvec(result.poses[:, :3]) * Rotation.from_rotvec(np.outer(4 * times[inside], (0, 0, -1)))
+    assert turned.magnitude().max() < 1e-4
+    assert np.allclose(result.poses[:, 15], 0.5 * times[inside], atol=1e-5)
+    hidden = np.abs(result.time - clock[15]) < 1 / 30
+    assert (result.visible == ~hidden).all()

@@ -1,0 +1,122 @@
+"""From sightings to whole people, and one pass over a real clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wham_blender import weights
+from wham_blender.pipeline import track
+from wham_blender.pipeline.detect import Detector
+from wham_blender.pipeline.keypoints import Landmarker
+
+CLIPS = Path(__file__).parents[1] / "clips"
+
+
+def sightings(tracks: dict[int, tuple[range, float]], looks: int = 120, fps: float = 30.0) -> track.Sightings:
+    """Upright people of 400 pixels, by track id: the looks that saw them, and where they stood at look 0.
+
+    They move a pixel a look to the right.
+    """
+    random = np.random.default_rng(0)
+    body = np.column_stack([random.uniform(-50, 50, 33), np.linspace(0, 400, 33)])
+    rows = [(look, key, x + look) for key, (seen, x) in tracks.items() for look in seen]
+    landmarks = np.ones((len(rows), 33, 3), np.float32)
+    landmarks[..., :2] = body + np.array([(x, 100) for _, _, x in rows]).reshape(-1, 1, 2)
+    return track.Sightings(
+        size=np.array([1920, 1080]),
+        numbers=np.arange(1, looks + 1),
+        times=np.arange(looks) / fps,
+        looked=np.arange(looks),
+        look=np.array([look for look, _, _ in rows]),
+        track=np.array([key for _, key, _ in rows]),
+        landmarks=landmarks,
+        landmarks_3d=np.zeros((len(rows), 33, 3), np.float32),
+    )
+
+
+def test_one_person_comes_out_as_seen() -> None:
+    seen = sightings({7: (range(120), 500.0)})
+    (person,) = track.people(seen)
+    assert len(person) == 120
+    assert person.visible.all()
+    assert np.allclose(person.time, np.arange(120) / 30)
+    assert np.allclose(person.landmarks, seen.landmarks, atol=1e-3)
+    tight = np.ptp(person.keypoints[0, :, :2], axis=0).max()
+    assert np.allclose(person.boxes[:, 2], tight * 1.2 / 200, rtol=1e-3)
+    assert np.allclose(np.diff(person.boxes[10:-10, 0]), 1, atol=1e-3)
+
+
+def test_a_gap_is_bridged_and_flagged() -> None:
+    rows = sightings({1: (range(50), 500.0), 2: (range(70, 120), 500.0)})
+    (person,) = track.people(rows)
+    assert len(person) == 120
+    assert not person.visible[50:70].any()
+    assert person.visible[:50].all()
+    assert person.visible[70:].all()
+    assert (person.keypoints[50:70, :, 2] == 0).all()
+    assert np.allclose(np.diff(person.landmarks[:, 0, 0]), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [(range(70, 120), 1500.0), (range(40, 120), 560.0)],
+    ids=["far away", "at the same time"],
+)
+def test_another_person_is_not_joined(second: tuple[range, float]) -> None:
+    assert len(track.people(sightings({1: (range(50), 500.0), 2: second}))) == 2
+
+
+def test_a_long_absence_is_not_bridged() -> None:
+    assert len(track.people(sightings({1: (range(60), 500.0), 2: (range(140, 200), 500.0)}, looks=200))) == 2
+
+
+def test_the_longest_comes_first_and_a_passing_shadow_not_at_all() -> None:
+    people = track.people(sightings({1: (range(20), 100.0), 2: (range(40, 80), 800.0), 3: (range(120), 1400.0)}))
+    assert [len(person) for person in people] == [120, 40]
+
+
+def test_frames_with_few_sure_keypoints_do_not_count() -> None:
+    rows = sightings({1: (range(120), 500.0)})
+    rows.landmarks[30:40, 11:, 2] = 0.1  # only the five of the head are left
+    (person,) = track.people(rows)
+    assert person.visible.sum() == 110
+
+
+def test_a_clip_of_less_than_a_second_still_has_its_person() -> None:
+    (person,) = track.people(sightings({1: (range(12), 500.0)}, looks=12))
+    assert len(person) == 12
+
+
+def test_any_frame_rate_ends_up_on_the_clock() -> None:
+    (person,) = track.people(sightings({1: (range(48), 500.0)}, looks=48, fps=24.0))
+    assert np.allclose(np.diff(person.time), 1 / 30)
+    assert person.time[-1] >= 47 / 24 - 1e-9
+    assert person.visible.all()
+    middle = person.time <= 47 / 24
+    x = person.landmarks[:, 0, 0] - person.landmarks[0, 0, 0]
+    assert np.allclose(x[middle], person.time[middle] * 24, atol=1e-3)
+
+
+def test_nobody_gives_nobody() -> None:
+    assert track.people(sightings({})) == []
+
+
+def test_a_pass_over_a_real_clip_finds_the_man_and_the_bystander() -> None:
+    nets = Detector(weights.find("detector")), Landmarker(weights.find("landmarks"))
+    told: list[tuple[int, int]] = []
+    seen = track.watch(
+        CLIPS / "balance_cam01.mp4", *nets, start=41, end=60, progress=lambda *done: told.append(done)
+    )
+    assert seen.numbers.tolist() == list(range(41, 61))
+    assert seen.looked.tolist() == [*range(0, 20, 2), 19]
+    assert told[-1] == (20, 20)
+    man, bystander = track.people(seen)
+    assert man.visible.all()
+    assert bystander.visible.all()
+    assert (man.boxes[:, 2] > 1.5 * bystander.boxes[:, 2]).all()
+    assert (bystander.boxes[:, 0] < 200).all()
+    assert man.time[0] == pytest.approx(40 / 60, abs=1e-3)
+    assert man.keypoints[..., 2].mean() > 0.8
