@@ -89,8 +89,8 @@ def as_lifted(
     offset = body.landmarks(torch.tensor(in_camera, dtype=torch.float32), torch.zeros(count, 10)).offset.numpy()
     hips_cam = np.einsum("nij,nj->ni", camera_R, pelvis) + camera_t + offset - rest
     hips_world = pelvis + np.einsum("nji,nj->ni", camera_R, offset - rest)
-    yaw = np.zeros(count)
-    world = hips_world @ to_wham.T
+    yaw: np.ndarray = np.zeros(count)
+    world: np.ndarray = hips_world @ to_wham.T
     if rng is not None:
         hips_cam *= 1 + 0.05 * rng.standard_normal((count, 1))
         hips_cam[:, :2] += 0.01 * rng.standard_normal((count, 2))

@@ -40,6 +40,11 @@ class Landmarks(NamedTuple):
 class Body(nn.Module):
     """SMPL or a body of its format. Takes (N, 24, 3, 3) rotation matrices and (N, 10) betas."""
 
+    _touched: Tensor  # indices of the vertices that the landmark regressors touch
+    _regressors: Tensor  # (35, len(_touched))
+    _rest_template: Tensor  # (24, 3)
+    _rest_directions: Tensor  # (24, 3, 10)
+
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         """``arrays``: SMPL's own keys, and J_regressor_wham (31, V) and J_regressor_feet (4, V)."""
         missing = [key for key in (*_SMPL_KEYS, *_REGRESSORS) if key not in arrays]

@@ -123,14 +123,12 @@ class Regressor(nn.Module):
 
     def _step_through(self, x: Tensor, state: LstmState) -> tuple[Tensor, Tensor, Tensor]:
         """Frame by frame; what does not depend on the frame before is one product for all frames."""
-        rnn = self.rnn
         after = self.at + self.n_fed
-        weight = rnn.weight_ih_l0
-        outside = torch.cat([weight[:, : self.at], weight[:, after:]], 1)
-        known = (x @ outside.T + (rnn.bias_ih_l0 + rnn.bias_hh_l0)).unbind(1)
-        inside, biases = [torch.cat([weight[:, self.at : after], rnn.weight_hh_l0], 1)], [known[0].T]
-        for layer in range(1, rnn.num_layers):
-            w_ih, w_hh, b_ih, b_hh = rnn.all_weights[layer]
+        w_ih, w_hh, b_ih, b_hh = self.rnn.all_weights[0]
+        outside = torch.cat([w_ih[:, : self.at], w_ih[:, after:]], 1)
+        known = (x @ outside.T + (b_ih + b_hh)).unbind(1)
+        inside, biases = [torch.cat([w_ih[:, self.at : after], w_hh], 1)], [known[0].T]
+        for w_ih, w_hh, b_ih, b_hh in self.rnn.all_weights[1:]:
             inside.append(torch.cat([w_ih, w_hh], 1))
             biases.append((b_ih + b_hh)[:, None])
         decode = self.get_submodule(f"declayer{self.fed}")

@@ -207,11 +207,11 @@ def _solve(
         position = found[:-1].reshape(-1, 3)
         heights = position[:, None, 2] + feet[..., 2]
         if not guess:
-            height = np.percentile(heights.min(1), 10) if floor is None else floor
+            height = float(np.percentile(heights.min(1), 10)) if floor is None else floor
             weight = 1 / (_FLOOR_GUESS if floor is None else _FLOOR_KNOWN)
             guess = [(last * weight, np.array([height * weight]))]
         else:
-            height = found[-1]
+            height = float(found[-1])
         grounded = planted | (heights < height)
         slid = np.linalg.norm(np.diff(position, axis=0)[:, None] + slides, axis=-1)
         trust = both / _SLIDE / np.sqrt(1 + (slid / _SLIDE_OUTLIER) ** 2)
