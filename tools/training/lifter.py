@@ -19,7 +19,7 @@ from wham_blender.models.lifter import Lifter
 from . import checkpoint, shipped, simulate
 
 BATCH = 1024
-STEPS_PER_REPORT = 250
+STEPS_PER_REPORT = 200
 
 
 class Views:

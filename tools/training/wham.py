@@ -1,0 +1,421 @@
+"""Trains the small WHAM network on virtual clips, on the features of the trained lifter: ``build.py train wham``.
+
+Sequences run as one fused LSTM pass: the first pass is given noisy true outputs of the frame before, the second, the
+one that learns, what the first pass (or the network itself) put out. Checkpoints lie in ``work/training/wham.pt``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from smplx.lbs import batch_rodrigues
+from torch import Tensor
+
+from wham_blender import weights
+from wham_blender.body.rotations import matrix_from_r6d, r6d_from_matrix
+from wham_blender.models.lifter import Lifter
+from wham_blender.models.wham import WHAM, Previous
+
+from . import checkpoint, shipped, simulate
+from .lifter import LIMBS, procrustes_error
+
+FPS = 30.0
+FRAMES = 40
+BATCH = 48
+STEPS_PER_REPORT = 100
+
+
+@dataclass
+class Sequences:
+    """A batch of virtual clips: B people, F frames. What is seen, and the truth."""
+
+    x: Tensor  # (B, F, 37) network input
+    mask: Tensor  # (B, F, 17) bool: keypoints not to be trusted
+    cam_angvel: Tensor  # (B, F, 6)
+    features: Tensor  # (B, F, d_feat)
+    lifted: Tensor  # (B, F, 24, 3, 3) the lifter's own poses
+    lifted_betas: Tensor  # (B, F, 10)
+    pose: Tensor  # (B, F, 24, 3, 3) true rotations, the root's in the camera frame
+    betas: Tensor  # (B, 10)
+    points: Tensor  # (B, F, 25, 3) hip-centred, camera axes
+    feet: Tensor  # (B, F, 4, 3) the same for the foot points
+    root: Tensor  # (B, F, 3, 3) in the y-down world that the first camera looks into
+    hips: Tensor  # (B, F, 3) metres in that world, the first at the origin
+    cam: Tensor  # (B, F, 3) weak camera
+    contacts: Tensor  # (B, F, 4)
+    flat_floor: Tensor  # (B,) bool
+
+
+class Drawer:
+    """Draws batches of virtual clips from a library of motion."""
+
+    def __init__(
+        self, library: simulate.Library, body: simulate.TrainingBody, lifter: Lifter, seed: int, *, varied: bool
+    ) -> None:
+        self.library, self.body, self.lifter, self.varied = library, body, lifter, varied
+        self.generator = torch.Generator().manual_seed(seed)
+        usable = [i for i, length in enumerate(library.lengths) if length > FRAMES + 2]
+        self.usable = torch.tensor(usable)
+        self.share = torch.tensor([float(library.lengths[i]) ** 0.5 for i in usable])
+
+    def _smooth(self, count: int, size: int, knots: int = 5) -> Tensor:
+        """Smooth random curves (count, F, size) of about unit size that begin at zero."""
+        wave = torch.randn(count, size, knots, generator=self.generator)
+        curve = torch.nn.functional.interpolate(wave, size=FRAMES, mode="linear", align_corners=True)
+        kernel = torch.hann_window(13, periodic=False)
+        padded = torch.nn.functional.pad(curve, (6, 6), mode="replicate").reshape(-1, 1, FRAMES + 12)
+        curve = torch.nn.functional.conv1d(padded, (kernel / kernel.sum()).view(1, 1, -1)).view(count, size, FRAMES)
+        return (curve - curve[..., :1]).transpose(1, 2)
+
+    def _motion(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Windows of clips at varied speed: rotations (B, F, 24, 3, 3), trans (B, F, 3), contacts, flat floor (B,)."""
+        g, library = self.generator, self.library
+        clips = self.usable[torch.multinomial(self.share, count, replacement=True, generator=g)]
+        lengths = torch.tensor(library.lengths)[clips]
+        speed = torch.rand(count, generator=g) * 0.6 + 0.7 if self.varied else torch.ones(count)
+        speed = torch.minimum(speed, (lengths - 2) / FRAMES)
+        begin = torch.rand(count, generator=g) * (lengths - 1.01 - speed * (FRAMES - 1)) + torch.tensor(library.starts)[clips]
+        at = begin[:, None] + speed[:, None] * torch.arange(FRAMES)
+        low, part = at.long(), (at - at.long())
+        mixed = torch.lerp(library.rotations[low], library.rotations[low + 1], part[..., None, None, None])
+        trans = torch.lerp(library.trans[low], library.trans[low + 1], part[..., None])
+        return matrix_from_r6d(r6d_from_matrix(mixed)), trans, library.contacts[at.round().long()], library.flat_floor[low[:, 0]]
+
+    @torch.no_grad()
+    def draw(self, count: int = BATCH) -> Sequences:
+        """A batch of virtual clips."""
+        g, body, total = self.generator, self.body, count * FRAMES
+        rotations, trans, contacts, flat = self._motion(count)
+        if self.varied:  # the same small change of pose over a clip, slowly changing
+            sway = self._smooth(count, 72) * 0.06 + torch.randn(count, 1, 72, generator=g) * 0.05
+            sway[..., :3] = 0
+            rotations = rotations @ batch_rodrigues(sway.reshape(-1, 3)).view(count, FRAMES, 24, 3, 3)
+        betas = simulate.random_betas(count, g)
+        rest = body.rest + torch.einsum("nb,bjk->njk", betas, body.rest_shapes)
+        trans = trans * ((rest[:, 1, 1] - rest[:, 7, 1]) / (body.rest[1, 1] - body.rest[7, 1]))[:, None, None]
+
+        camera = simulate.random_cameras(count, g)
+        moving = torch.rand(count, generator=g) < 0.35
+        turn = self._smooth(count, 3) * 0.35 * moving[:, None, None]
+        world_to_camera = batch_rodrigues(turn.reshape(-1, 3)).view(count, FRAMES, 3, 3) @ camera.rotation[:, None]
+
+        repeated = betas.repeat_interleave(FRAMES, 0)
+        _, points, feet = body(rotations.reshape(total, 24, 3, 3), repeated)
+        middle = points[:, 11:13].mean(1)
+        hips_world = trans + middle.view(count, FRAMES, 3)
+        points, feet = points - middle[:, None], feet - middle[:, None]
+
+        # Where the hips are in the camera: seen from one spot, or followed by a camera that moves.
+        way = torch.einsum("btij,btj->bti", world_to_camera, hips_world - hips_world[:, :1])
+        kernel = torch.ones(3, 1, 15) / 15
+        slow = torch.nn.functional.conv1d(
+            torch.nn.functional.pad(hips_world.transpose(1, 2), (7, 7), mode="replicate"), kernel, groups=3
+        ).transpose(1, 2)
+        bob = torch.einsum("btij,btj->bti", world_to_camera, hips_world - slow)
+        followed = bob - bob[:, :1] + self._smooth(count, 3) * 0.25
+        offset = torch.where(moving[:, None, None], followed, way)
+        depth = torch.maximum(camera.place[:, 2], 1.2 - offset[..., 2].amin(1))
+        place = camera.place * (depth / camera.place[:, 2])[:, None]
+        place = place[:, None] + offset
+
+        flat_camera = simulate.Camera(
+            world_to_camera.reshape(total, 3, 3), camera.focal.repeat_interleave(FRAMES), camera.size.repeat_interleave(FRAMES, 0),
+            place.reshape(total, 3),
+        )  # fmt: skip
+        turned = world_to_camera.reshape(total, 1, 3, 3)
+        points = (turned @ points[..., None])[..., 0]
+        feet = (turned @ feet[..., None])[..., 0]
+        view = simulate.observe(points, flat_camera, g, simulate.Errors(), FRAMES)
+        features, pose6d, lifted_betas = self.lifter(
+            view.keypoints, view.mask, view.place, view.landmarks, torch.ones(total, 1)
+        )
+        x = torch.cat([view.keypoints[:, :17].flatten(1), view.place], 1)
+
+        side = view.box[:, 2]
+        scale = 2 * flat_camera.focal / (side * flat_camera.place[:, 2])
+        shift = flat_camera.place[:, :2] - 2 * (view.box[:, :2] - flat_camera.size / 2) / (scale * side)[:, None]
+        cam = torch.cat([scale[:, None], shift], 1)
+
+        step = world_to_camera[:, :-1] @ world_to_camera[:, 1:].mT
+        angvel = (step[..., :2, :].flatten(2) - torch.tensor([1.0, 0, 0, 0, 1, 0])) * FPS
+        angvel = torch.cat([angvel, angvel[:, :1]], 1)
+
+        root_cam = (turned[:, 0] @ rotations.reshape(total, 24, 3, 3)[:, 0]).view(count, FRAMES, 3, 3)
+        pose = torch.cat([root_cam[:, :, None], rotations[:, :, 1:]], 2)
+        level = _levelled(world_to_camera[:, 0]) @ world_to_camera[:, 0]  # world (y up) to WHAM's (y down)
+        root = level[:, None] @ rotations[:, :, 0]
+        hips = torch.einsum("bij,btj->bti", level, hips_world - hips_world[:, :1])
+
+        def rows(value: Tensor) -> Tensor:
+            return value.reshape(count, FRAMES, *value.shape[1:])
+
+        return Sequences(
+            x=rows(x), mask=rows(~view.mask[:, :17]), cam_angvel=angvel, features=rows(features),
+            lifted=rows(matrix_from_r6d(pose6d.reshape(total, 24, 6))), lifted_betas=rows(lifted_betas), pose=pose,
+            betas=betas, points=rows(points), feet=rows(feet), root=root, hips=hips, cam=rows(cam), contacts=contacts,
+            flat_floor=flat,
+        )  # fmt: skip
+
+
+def _levelled(world_to_camera: Tensor) -> Tensor:
+    """(B, 3, 3): the least turn that makes a camera's y axis point down in the world (y up)."""
+    down = -world_to_camera[:, :, 1]
+    target = torch.tensor([0.0, 1, 0]).expand_as(down)
+    axis = torch.linalg.cross(down, target)
+    angle = torch.atan2(axis.norm(dim=1), down[:, 1])
+    return batch_rodrigues(axis / axis.norm(dim=1, keepdim=True).clamp(min=1e-9) * angle[:, None])
+
+
+@dataclass
+class Run:
+    """The network's outputs on a batch, and the refined trajectory."""
+
+    keypoints: Tensor
+    pose: Tensor  # (B, F, 24, 3, 3)
+    betas: Tensor  # (B, F, 10)
+    cam: Tensor
+    contact: Tensor
+    root: Tensor  # (B, F, 6)
+    velocity: Tensor  # (B, F, 3)
+    root_refined: Tensor
+    velocity_refined: Tensor
+    previous: Previous  # these outputs a frame later, for the next pass
+
+
+@torch.no_grad()
+def pass_through(model: WHAM, lifter: Lifter, features: Tensor) -> None:
+    """Start from where the lifter is: set integrator and motion decoder so that the lifter's own pose comes out.
+
+    The integrator clears the encoder's hidden part of the context and puts the feature there; each LSTM layer carries
+    it on in the linear range of its tanh, half-open to the frame before; the last layers are the lifter's. Learning
+    then adds what time and the other inputs tell. features (N, d_feat): a sample, for their size.
+    """
+    width, context = model.motion_encoder.regressor.rnn.hidden_size, model.integrator.layer3.out_features
+    d_feat, lift_by = features.shape[1], 0.2  # GELU is above -0.17, so the rectifiers never bend
+    if d_feat != width or model.integrator.layer1.out_features != 2 * width:
+        raise ValueError("passing features through needs d_feat = width and an integrator twice as wide")
+    layer1, layer2, layer3 = (getattr(model.integrator, f"layer{number}") for number in (1, 2, 3))
+    for layer in (layer1, layer2, layer3):
+        layer.weight.mul_(0.1)
+        layer.bias.zero_()
+    eye = torch.eye(width)
+    layer1.weight[:width, context:] += eye
+    layer1.bias[:width] = lift_by
+    layer1.weight[width:, :width] += eye
+    layer1.bias[width:] = 1.0  # the encoder's hidden part is between -1 and 1
+    layer1.weight[:, :] *= layer1.weight.abs() > 0.5
+    layer2.weight.zero_().add_(torch.eye(2 * width))
+    layer3.weight.zero_()
+    layer3.weight[:width, :width] = eye
+    layer3.weight[:width, width:] = -eye
+    layer3.bias[:width] = 1.0 - lift_by
+
+    gain = 0.25 / float(features.abs().quantile(0.99))
+    regressor = model.motion_decoder.regressor
+    hidden = regressor.rnn.hidden_size
+    open_by = 1.5  # enter = 1 - forget, so that a constant input comes out as it is
+    factor = 1.0
+    for number, (w_ih, w_hh, b_ih, b_hh) in enumerate(regressor.rnn.all_weights):
+        for matrix in (w_ih, w_hh):
+            matrix.mul_(0.1)
+            matrix[2 * hidden : 2 * hidden + width] = 0
+        for bias in (b_ih, b_hh):
+            bias.zero_()
+        b_ih[:width], b_ih[hidden : hidden + width], b_ih[3 * hidden : 3 * hidden + width] = open_by, -open_by, 2 * open_by
+        w_ih[2 * hidden : 2 * hidden + width, :width] = eye * (gain if number == 0 else 1.0)
+        factor *= torch.sigmoid(torch.tensor(2 * open_by)).item()
+    for number, own in ((0, lifter.pose), (1, lifter.betas)):
+        head = getattr(regressor, f"declayer{number}")
+        head.weight.mul_(0.02)
+        head.weight[:, :width] = own.weight / (gain * factor)
+        head.bias.copy_(own.bias)
+
+
+def run(model: WHAM, body: simulate.TrainingBody, batch: Sequences, previous: Previous | None, *, refine: bool = True) -> Run:
+    """One pass over a batch from the lifter's first pose; ``previous`` None runs the network on its own outputs."""
+    count = len(batch.x)
+    first, first_betas = batch.lifted[:, 0], batch.lifted_betas[:, 0]
+    _, points, _ = body(first, first_betas)
+    first_points = (points - points[:, 11:13].mean(1, keepdim=True))[:, :17].flatten(1)
+    init_pose = r6d_from_matrix(first)
+    state = model.start(torch.cat([first_points, batch.x[:, 0]], 1), init_pose, init_pose[:, 0])
+    out, _ = model(batch.x, batch.mask, batch.cam_angvel, batch.features, state, previous=previous)
+    pose = matrix_from_r6d(out.pose.unflatten(-1, (24, 6)))
+
+    def after(start: Tensor, value: Tensor) -> Tensor:
+        return torch.cat([start[:, None], value[:, :-1]], 1).detach()
+
+    later = Previous(after(first_points, out.keypoints), after(init_pose[:, 0], out.root), after(init_pose.flatten(1), out.pose))
+    root_refined, velocity_refined = out.root, out.velocity
+    if refine:
+        with torch.no_grad():
+            _, points, feet = body(pose.flatten(0, 1), out.betas.flatten(0, 1))
+            feet = (feet - points[:, 11:13].mean(1, keepdim=True)).view(count, -1, 4, 3)
+            matrix = matrix_from_r6d(out.root)
+            feet = feet @ (matrix @ pose[:, :, 0].mT).mT
+            before = torch.cat([matrix_from_r6d(init_pose[:, :1, :]).view(count, 1, 3, 3), matrix[:, :-1]], 1)
+            positions = (before @ out.velocity[..., None])[..., 0].cumsum(1)
+            moved = (matrix @ out.velocity[..., None])[..., 0]
+            slide = torch.diff(feet, dim=1, prepend=feet[:, :1]) + moved[:, :, None]
+            slide[:, 0] = 0
+            slide = slide * (out.contact > 0.5)[..., None]
+            moved = moved - slide.sum(2) / ((slide != 0).sum(2) + 1e-4)
+            velocity = (matrix.mT @ moved[..., None])[..., 0]
+            placed = feet + positions[:, :, None]
+            speed = torch.diff(placed, dim=1, prepend=placed[:, :1]) * FPS * out.contact[..., None]
+        root_refined, velocity_refined, _ = model.trajectory_refiner(
+            out.context.detach(), speed.flatten(2), out.root.detach(), velocity
+        )
+    return Run(out.keypoints, pose, out.betas, out.cam, out.contact, out.root, out.velocity, root_refined, velocity_refined, later)
+
+
+def noisy_truth(batch: Sequences, generator: torch.Generator) -> Previous:
+    """The true outputs of the frame before each frame, with errors that stay for a while as a network's own do."""
+    def noise(shape: torch.Size, size: float) -> Tensor:
+        kept = torch.randn(shape[0], 1, *shape[2:], generator=generator)
+        return size * (kept + torch.randn(shape, generator=generator)) * torch.rand(shape[0], *[1] * (len(shape) - 1), generator=generator)
+
+    def before(value: Tensor) -> Tensor:
+        return torch.cat([value[:, :1], value[:, :-1]], 1)
+
+    keypoints = batch.points[:, :, :17].flatten(2)
+    root, pose = r6d_from_matrix(batch.root), r6d_from_matrix(batch.pose).flatten(2)
+    return Previous(
+        before(keypoints + noise(keypoints.shape, 0.06)), before(root + noise(root.shape, 0.08)), before(pose + noise(pose.shape, 0.15))
+    )
+
+
+def loss_of(body: simulate.TrainingBody, batch: Sequences, result: Run) -> Tensor:
+    """Weighted sum of the errors of everything the network puts out."""
+    count, frames = batch.x.shape[:2]
+    keypoints = (result.keypoints.view(count, frames, 17, 3) - batch.points[:, :, :17]).norm(dim=-1).mean()
+    weight = torch.ones(24)
+    weight[0] = 4.0
+    weight[[10, 11, 22, 23]] = 0.1
+    pose = ((result.pose - batch.pose).abs().mean((0, 1, 3, 4)) * weight).mean()
+    _, points, feet = body(result.pose.flatten(0, 1), result.betas.flatten(0, 1))
+    middle = points[:, 11:13].mean(1, keepdim=True)
+    placed = torch.cat([points, feet], 1) - middle
+    true = torch.cat([batch.points, batch.feet], 2).flatten(0, 1)
+    joints = (placed - true).norm(dim=-1).mean()
+    moved = (placed - true).view(count, frames, -1, 3)
+    jitter = torch.diff(moved, dim=1).norm(dim=-1).mean()
+    root = matrix_from_r6d(result.root)
+    truth_before = torch.cat([batch.root[:, :1], batch.root[:, :-1]], 1)
+    step = torch.diff(batch.hips, dim=1, prepend=batch.hips[:, :1])
+    velocity = (truth_before.mT @ step[..., None])[..., 0]
+    contact = ((result.contact - batch.contacts) ** 2).mean((1, 2))
+    contact = (contact * batch.flat_floor).sum() / batch.flat_floor.sum().clamp(min=1)
+    world = (root - batch.root).abs().mean() + 0.5 * FPS * (result.velocity - velocity).norm(dim=-1).mean()
+    refined = matrix_from_r6d(result.root_refined)
+    refined_world = (refined - batch.root).abs().mean() + 0.5 * FPS * (result.velocity_refined - velocity).norm(dim=-1).mean()
+    first = batch.root[:, :1]
+    before = torch.cat([first, refined[:, :-1]], 1)
+    path = (before @ result.velocity_refined[..., None])[..., 0].cumsum(1)
+    drift = (path - batch.hips).norm(dim=-1).mean()
+    cam = (result.cam - batch.cam).abs().mean()
+    betas = (result.betas - batch.betas[:, None]).abs().mean()
+    return (
+        2 * keypoints + 2 * pose + 6 * joints + 6 * jitter + world + refined_world + 0.3 * drift + cam + 0.02 * betas + contact
+    )
+
+
+@torch.no_grad()
+def validate(model: WHAM, drawer: Drawer, body: simulate.TrainingBody, batches: int = 2) -> dict[str, float]:
+    """Figures on held-out clips, the network running on its own outputs."""
+    model.eval()
+    sums: dict[str, list[float]] = {}
+    for _ in range(batches):
+        batch = drawer.draw(32)
+        result = run(model, body, batch, None)
+
+        def placed(pose: Tensor, betas: Tensor) -> Tensor:
+            _, points, _ = body(pose.flatten(0, 1), betas.flatten(0, 1))
+            return points[:, LIMBS] - points[:, 11:13].mean(1, keepdim=True)
+
+        true = batch.points.flatten(0, 1)[:, LIMBS]
+        ours, lifted = placed(result.pose, result.betas), placed(batch.lifted, batch.lifted_betas)
+        before = torch.cat([batch.root[:, :1], matrix_from_r6d(result.root_refined)[:, :-1]], 1)
+        path = (before @ result.velocity_refined[..., None])[..., 0].cumsum(1)
+        length = torch.diff(batch.hips, dim=1).norm(dim=-1).sum(1)
+        walked = length > 0.8
+        flat = batch.flat_floor
+        down, said = batch.contacts[flat] > 0.5, result.contact[flat] > 0.5
+        tilt = torch.rad2deg(torch.arccos((matrix_from_r6d(result.root_refined)[..., 1, :] * batch.root[..., 1, :]).sum(-1).clamp(-1, 1)))
+        figures = {
+            "pa_mpjpe_mm": 1000 * procrustes_error(ours, true).mean(), "mpjpe_mm": 1000 * (ours - true).norm(dim=-1).mean(),
+            "lifter_pa_mpjpe_mm": 1000 * procrustes_error(lifted, true).mean(),
+            "lifter_mpjpe_mm": 1000 * (lifted - true).norm(dim=-1).mean(),
+            "contact_f1": 2 * (down & said).sum() / (down.sum() + said.sum()).clamp(min=1),
+            "rte_percent": 100 * ((path - batch.hips).norm(dim=-1).mean(1) / length)[walked].mean(), "tilt_degrees": tilt.mean(),
+            "jitter_ratio": torch.diff(ours.view(32, FRAMES, 12, 3), n=3, dim=1).norm(dim=-1).mean()
+            / torch.diff(lifted.view(32, FRAMES, 12, 3), n=3, dim=1).norm(dim=-1).mean(),
+        }  # fmt: skip
+        for name, value in figures.items():
+            sums.setdefault(name, []).append(float(value))
+    model.train()
+    return {name: float(np.mean(values)) for name, values in sums.items()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """``build.py train wham``"""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--steps", type=int, default=8000)
+    args = parser.parse_args(argv)
+    torch.manual_seed(0)
+    body = simulate.TrainingBody()
+    with np.load(weights.find("lifter").path, allow_pickle=False) as arrays:
+        lifter = Lifter.from_state_dict({name: torch.from_numpy(arrays[name]).float() for name in arrays.files}).eval()
+    library = simulate.Library.of(simulate.load(args.mocap, body, held_out=False))
+    held_out = simulate.Library.of(simulate.load(args.mocap, body, held_out=True))
+    d_feat = lifter.feature.out_features
+    model = WHAM(width=256, layers=2, d_feat=d_feat, integrator_width=512, refiner_width=256, refiner_layers=2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+    state = checkpoint.load("wham", model, optimizer)
+    step, figures = state.get("step", 0), state.get("figures", {})
+    drawer = Drawer(library, body, lifter, seed=step, varied=True)
+    if not state:
+        pass_through(model, lifter, drawer.draw().features.flatten(0, 1))
+    print(f"{len(library.rotations)} frames, {len(held_out.rotations)} held out; from step {step}", flush=True)
+    begin, losses = time.monotonic(), []
+    while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
+        share = (time.monotonic() - begin) / (60 * args.minutes)
+        for group in optimizer.param_groups:
+            group["lr"] = checkpoint.cosine(step, args.steps, share, 1e-3, warm=200)
+        batch = drawer.draw()
+        previous = noisy_truth(batch, drawer.generator)
+        if step > 300:  # then what the network itself puts out, given that
+            with torch.no_grad():
+                for _ in range(1 + (step % 2)):
+                    previous = run(model, body, batch, previous, refine=False).previous
+        loss = loss_of(body, batch, run(model, body, batch, previous))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        step += 1
+        if step % STEPS_PER_REPORT == 0:
+            figures = validate(model, Drawer(held_out, body, lifter, seed=1, varied=False), body)
+            checkpoint.save("wham", model, optimizer, {"step": step, "figures": figures})
+            mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
+            print(f"step {step} {time.monotonic() - begin:.0f} s loss {mean:.4f} " + " ".join(f"{k} {v:.2f}" for k, v in figures.items()), flush=True)
+    figures = validate(model, Drawer(held_out, body, lifter, seed=1, varied=False), body, batches=8)
+    checkpoint.save("wham", model, optimizer, {"step": step, "figures": figures})
+    shipped.write_arrays(
+        "wham", "open_wham.npz", checkpoint.arrays(model), licence="GPL-3.0-or-later",
+        source="trained by tools/training/wham.py on mocap.cs.cmu.edu and DeepMimic motion, the open body, simulated views and "
+               "the open lifter's features",
+        figures={"steps": step, **figures},
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
