@@ -30,8 +30,8 @@ def sightings(tracks: dict[int, tuple[range, float]], looks: int = 120, fps: flo
         numbers=np.arange(1, looks + 1),
         times=np.arange(looks) / fps,
         looked=np.arange(looks),
-        look=np.array([look for look, _, _ in rows]),
-        track=np.array([key for _, key, _ in rows]),
+        look=np.array([look for look, _, _ in rows], int),
+        track=np.array([key for _, key, _ in rows], int),
         landmarks=landmarks,
         landmarks_3d=np.zeros((len(rows), 33, 3), np.float32),
     )

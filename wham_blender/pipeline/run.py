@@ -60,59 +60,30 @@ def run(job: Job, tell: Tell) -> Path:
     info = video.probe(job.clip)
     _check_range(job, info)
     _check_output(job.output)
+    device = _device(job.device)
     backend = backends.choose(job.quality)
     tell(protocol.Log(backend.reason))
     with job.clip.open("rb") as stream:
         clip = hashlib.file_digest(stream, "sha256").hexdigest()
     stages = _Stages(job.resume or _cache() / clip[:20], tell)
 
-    def weights(*roles: str) -> list[str]:
-        return [backend.files[role].sha256 for role in roles]
-
-    def watch(progress: track.Progress) -> Arrays:
-        nets = Detector(backend.files["detector"]), Landmarker(backend.files["landmarks"])
-        return vars(track.watch(job.clip, *nets, job.start, job.end, progress))
-
-    watched = [clip, job.start, info.last(job.end), weights("detector", "landmarks")]
-    arrays, key = stages.do("watch", watched, watch)
-    sightings = track.Sightings(**arrays)
-    _check_sightings(job, info, sightings, tell)
-
-    arrays, key = stages.do("clean", [key], lambda progress: _joined(map(vars, track.people(sightings))))
-    people = [Person(**each) for each in _parted(arrays)]
-    if not people:
-        raise PipelineError(
-            f"No person found in {job.clip.name} ({len(sightings.looked)} frames looked at). Choose a clip that shows "
-            "a whole person for a second or more, not too small and not in the dark."
-        )
+    sightings, people, key = _see(stages, clip, job, info, backend, tell)
     tell(protocol.People([_about(number, person, sightings) for number, person in enumerate(people, 1)]))
-    device = _device(job.device)
-    size = (int(sightings.size[0]), int(sightings.size[1]))
-    camera_K = _intrinsics(size, job.focal_length)
     chosen = _chosen(job, len(people))
     tracks = [people[number - 1] for number in chosen]
     body = Body.load(backend.files["body"].path).to(device)
-
+    size = (int(sightings.size[0]), int(sightings.size[1]))
+    camera_K = _intrinsics(size, job.focal_length)
     lifts, keys = [], []
     for number, person in zip(chosen, tracks, strict=True):
         lifted, lift_key = _lift(stages, [key, number], person, size, camera_K, backend, body, 1 / len(chosen))
         lifts.append(lifted)
         keys.append(lift_key)
+    arrays, _ = stages.do("world", keys, lambda progress: _joined(map(vars, _place(lifts, tracks, body))))
 
-    def place(_progress: track.Progress) -> Arrays:
-        placed: list[world.Placed] = []
-        for person, lifted in zip(tracks, lifts, strict=True):
-            camera = None
-            if placed:  # the camera stands still: the first person's, at any frame, is everybody's
-                turn, shift = placed[0].camera_R[:1], placed[0].camera_t[:1]
-                camera = np.repeat(turn, len(person), 0), np.repeat(shift, len(person), 0)
-            placed.append(world.place(lifted, body, camera=camera, seen=person.visible))
-        return _joined(map(vars, placed))
-
-    arrays, _ = stages.do("world", keys, place)
-    settings = {name: str(value) for name, value in vars(job).items() if name not in ("clip", "output", "resume")}
     meta = {
-        "clip": job.clip.name, "size": size, "fps": _fps(sightings), "settings": settings, "quality": backend.quality,
+        "clip": job.clip.name, "size": size, "fps": _fps(sightings), "quality": backend.quality,
+        "settings": {name: str(value) for name, value in vars(job).items() if name not in ("clip", "output", "resume")},
         "timings": stages.timings,
         "weights": {
             role: {"name": file.path.name, "version": file.version, "sha256": file.sha256}
@@ -127,26 +98,50 @@ def run(job: Job, tell: Tell) -> Path:
     return job.output
 
 
+def _see(
+    stages: _Stages, clip: str, job: Job, info: video.ClipInfo, backend: backends.Backend, tell: Tell
+) -> tuple[track.Sightings, list[Person], str]:
+    """What is in the clip (of that hash), its people, and the key of both."""
+    files = backend.files
+
+    def watch(progress: track.Progress) -> Arrays:
+        nets = Detector(files["detector"]), Landmarker(files["landmarks"])
+        return vars(track.watch(job.clip, *nets, job.start, job.end, progress))
+
+    settings = [clip, job.start, info.last(job.end), files["detector"].sha256, files["landmarks"].sha256]
+    arrays, key = stages.do("watch", settings, watch)
+    sightings = track.Sightings(**arrays)
+    _check_sightings(job, info, sightings, tell)
+    arrays, key = stages.do("clean", [key], lambda progress: _joined(map(vars, track.people(sightings))))
+    if not arrays:
+        raise PipelineError(
+            f"No person found in {job.clip.name} ({len(sightings.looked)} frames looked at). Choose a clip that shows "
+            "a whole person for a second or more, not too small and not in the dark."
+        )
+    return sightings, [Person(**each) for each in _parted(arrays)], key
+
+
 def _lift(
     stages: _Stages, settings: list[Any], person: Person, size: tuple[int, int], camera_K: np.ndarray,
     backend: backends.Backend, body: Body, share: float,
 ) -> tuple[lift.Lift, str]:  # fmt: skip
     """One person's features and lift, and the key of the latter."""
     files = backend.files
-    arrays, key = stages.do(
-        "features", [*settings, files["lifter"].sha256],
-        lambda progress: _joined(map(vars, features.describe(person, size, files["lifter"]))), share,
-    )  # fmt: skip
+
+    def describe(_progress: track.Progress) -> Arrays:
+        return _joined(map(vars, features.describe(features.load(files["lifter"].path), person, size)))
+
+    arrays, key = stages.do("features", [*settings, files["lifter"].sha256], describe, share)
     views = [lift.View(**each) for each in _parted(arrays)]
 
     def lift_person(progress: track.Progress) -> Arrays:
         with np.load(files["wham"].path, allow_pickle=False) as archive:
             model = WHAM.from_state_dict({name: torch.from_numpy(archive[name]) for name in archive.files})
-        turn = lift.camera_turn(camera_motion.static(len(person)).rotations)
         device = body.smpl.v_template.device
         return vars(lift.lift(
-            model.eval().to(device), body, person.keypoints, person.boxes, size, *views, cam_angvel=turn,
-            camera_K=camera_K, progress=lambda done: progress(done, len(person)),
+            model.eval().to(device), body, person.keypoints, person.boxes, size, *views, camera_K=camera_K,
+            cam_angvel=lift.camera_turn(camera_motion.static(len(person)).rotations),
+            progress=lambda done: progress(done, len(person)),
         ))  # fmt: skip
 
     needed = [key, files["wham"].sha256, files["body"].sha256, camera_K.tolist()]
@@ -154,13 +149,25 @@ def _lift(
     return lift.Lift(**arrays), key
 
 
+def _place(lifts: list[lift.Lift], people: list[Person], body: Body) -> list[world.Placed]:
+    """Everybody in one world: the first person's, seen by the same camera, which stands still."""
+    placed: list[world.Placed] = []
+    for person, lifted in zip(people, lifts, strict=True):
+        camera = None
+        if placed:
+            turn, shift = placed[0].camera_R[:1], placed[0].camera_t[:1]
+            camera = np.repeat(turn, len(person), 0), np.repeat(shift, len(person), 0)
+        placed.append(world.place(lifted, body, camera=camera, seen=person.visible))
+    return placed
+
+
 def _motion(
     sightings: track.Sightings, person: Person, placed: world.Placed, camera_K: np.ndarray, meta: dict[str, Any]
 ) -> motion.Motion:
     """One person at the clip's own frames, out of the 30 fps clock: turns by slerp, the rest linearly."""
-    inside = (sightings.times > person.time[0] - 1e-6) & (sightings.times < person.time[-1] + 1e-6)
-    time_ = sightings.times[inside]
-    place = np.interp(time_, person.time, np.arange(len(person)))
+    inside = _inside(sightings, person)
+    times = sightings.times[inside]
+    place = np.interp(times, person.time, np.arange(len(person)))
     before, after = np.floor(place).astype(int), np.ceil(place).astype(int)
     share = place - before
 
@@ -189,16 +196,20 @@ def _motion(
         camera_K=camera_K,
         rest_joints=placed.rest_joints,
         frame=sightings.numbers[inside],
-        time=time_,
+        time=times,
         keypoints=keypoints,
         meta=meta,
     )
 
 
+def _inside(sightings: track.Sightings, person: Person) -> np.ndarray:
+    """Which of the clip's frames (T,) lie between a person's first and last."""
+    return (sightings.times > person.time[0] - 1e-6) & (sightings.times < person.time[-1] + 1e-6)
+
+
 def _about(number: int, person: Person, sightings: track.Sightings) -> dict[str, Any]:
     """What the People message says of one person."""
-    inside = (sightings.times > person.time[0] - 1e-6) & (sightings.times < person.time[-1] + 1e-6)
-    frames = sightings.numbers[inside]
+    frames = sightings.numbers[_inside(sightings, person)]
     height = np.ptp(person.landmarks[person.visible, :, 1], axis=1)
     return {
         "id": number,
@@ -215,9 +226,8 @@ def _chosen(job: Job, count: int) -> list[int]:
         return list(range(1, count + 1))
     number = 1 if job.person == "MAIN" else int(job.person)
     if number > count:
-        there = "one person" if count == 1 else f"{count} people"
         raise PipelineError(
-            f"There is no person {number} in {job.clip.name}, which shows {there}. Choose MAIN or a number up to {count}."
+            f"There is no person {number} in {job.clip.name}: it shows {count}. Choose MAIN or a number up to {count}."
         )
     return [number]
 
@@ -355,11 +365,11 @@ def _check_output(output: Path) -> None:
 
 
 def _check_range(job: Job, info: video.ClipInfo) -> None:
-    last = info.frames or sys.maxsize
-    if not 1 <= job.start <= (job.end or last) or job.start > last:
+    end = info.frames or sys.maxsize if job.end is None else job.end
+    if not 1 <= job.start <= end or job.start > (info.frames or end):
         raise PipelineError(
-            f"Frames {job.start} to {job.end or 'the end'} cannot be taken from {job.clip.name}, which has "
-            f"{info.frames} frames. Choose a first frame from 1 on and a last one after it."
+            f"Frames {job.start} to {'the last' if job.end is None else end} cannot be taken from {job.clip.name}, "
+            f"which has {info.frames or 'some'} frames. Choose a first frame from 1 on and a last one after it."
         )
 
 
