@@ -34,14 +34,14 @@ def _clean_scene():
 
 
 @pytest.fixture(scope="session")
-def body():
+def body() -> dict[str, np.ndarray]:
     """The arrays of the bundled body."""
     with np.load(weights.find("body").path, allow_pickle=False) as model:
         return {name: model[name] for name in model.files}
 
 
 @pytest.fixture(scope="session")
-def motion(body) -> Motion:
+def motion(body: dict[str, np.ndarray]) -> Motion:
     """Forty frames at 25 fps of large, varied rotations, in a size and shape of its own, seen by a moving camera."""
     return make_motion(body)
 
@@ -81,7 +81,7 @@ def make_motion(body: dict[str, np.ndarray], count: int = 40, rate: float = 25.0
 
 
 @pytest.fixture
-def motion_path(motion, tmp_path) -> Path:
+def motion_path(motion: Motion, tmp_path: Path) -> Path:
     """The motion's file."""
     path = tmp_path / "motion.npz"
     motion_file.save(path, [motion])

@@ -11,9 +11,7 @@ from .action import ActionWriter
 _DOWN, _UP = 0.6, 0.4  # probabilities that end the air and the contact: a gap, so that noise makes no markers
 
 
-def write_contacts(
-    writer: ActionWriter, armature: bpy.types.Object, contacts: np.ndarray, frames: np.ndarray
-) -> None:
+def write_contacts(writer: ActionWriter, armature: bpy.types.Object, contacts: np.ndarray, frames: np.ndarray) -> None:
     """Key ``contact_left_toe`` ... on the armature and mark the switches in its action.
 
     Takes contacts (F, 4) probabilities in the order of FOOT_POINTS and the scene frames (F,) of those rows.

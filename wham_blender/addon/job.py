@@ -18,10 +18,10 @@ from pathlib import Path
 from .. import protocol
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# -I keeps the user's packages, PYTHON* variables and the current folder out. The folder that holds this package is
-# searched last: other extensions lie there too, and none may stand before the worker's own packages.
+# The folder that holds this package is searched last: other extensions lie there too, and none may stand before the
+# worker's own packages.
 _START = (
-    f"import runpy, sys; sys.path.append({str(_PACKAGE.parent)!r}); "
+    "import runpy, sys; sys.path.append(sys.argv.pop(1)); "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
 _GRACE = 2.0  # seconds between asking a process to end and killing it
@@ -32,8 +32,11 @@ class JobError(Exception):
 
 
 def module_command(python: Path, module: str, *arguments: str) -> list[str]:
-    """The command that runs a module of this package, named as ``wham_blender. ...``, by another Python."""
-    return [str(python), "-I", "-u", "-X", "utf8", "-c", _START, module, *arguments]
+    """The command that runs a module of this package, named as ``wham_blender. ...``, by another Python.
+
+    Isolated (-I): the user's packages, PYTHON* variables and the current folder stay out.
+    """
+    return [str(python), "-I", "-u", "-X", "utf8", "-c", _START, str(_PACKAGE.parent), module, *arguments]
 
 
 class Job:
@@ -49,12 +52,13 @@ class Job:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("wb") as errors:
+            log.write_bytes(b"")
+            with log.open("ab") as errors:
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment,
                     encoding="utf-8", errors="replace",
                     start_new_session=sys.platform != "win32",
-                    creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0,
+                    creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
                 )  # fmt: skip
         except OSError as error:
             raise JobError(

@@ -22,7 +22,9 @@ class VideoOptions(PlacementOptions):
     """What to look for in a clip, and how; shared by the importer and the panel."""
 
     person: StringProperty(
-        name="Person", description="MAIN, ALL, or a person's number in the clip from 1, the largest first", default="MAIN"
+        name="Person",
+        description="MAIN, ALL, or a person's number in the clip from 1, the largest first",
+        default="MAIN",
     )
     quality: EnumProperty(
         name="Quality",

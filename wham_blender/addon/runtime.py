@@ -20,7 +20,6 @@ from .. import protocol
 from .job import module_command
 
 _PIPELINE = Path(__file__).resolve().parents[1] / "pipeline"
-REQUIREMENTS = _PIPELINE / "requirements.txt"
 _MARKER = "complete"  # written last, so that a half-made folder is known as such
 _CHECK_SECONDS = 60.0
 _CHECK = """
@@ -75,7 +74,7 @@ def find(preferred: str = "") -> Path:
 
 def check(python: Path) -> str:
     """One line that describes a whole worker's Python; raises RuntimeProblem where it lacks a package or fails."""
-    names = re.findall(r"^([\w.-]+)", REQUIREMENTS.read_text("utf-8"), re.MULTILINE)
+    names = re.findall(r"^([\w.-]+)", (_PIPELINE / "requirements.txt").read_text("utf-8"), re.MULTILINE)
     try:
         answer = subprocess.run(
             [str(python), "-I", "-c", _CHECK, *names],
@@ -83,7 +82,9 @@ def check(python: Path) -> str:
         ).stdout  # fmt: skip
         version, missing = json.loads(answer)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise RuntimeProblem(f"{python} does not run ({error}). Choose another Python or install the worker.") from error
+        raise RuntimeProblem(
+            f"{python} does not run ({error}). Choose another Python or install the worker."
+        ) from error
     if missing:
         raise RuntimeProblem(
             f"The Python at {python} lacks {', '.join(missing)}. Install the worker again, or add them there."
@@ -112,7 +113,8 @@ def _say(message: protocol.Message) -> None:
 def _pip(python: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [str(python), "-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input",
-         "--requirement", str(REQUIREMENTS), "--constraint", str(_PIPELINE / "constraints.txt"), *arguments],
+         "--requirement", str(_PIPELINE / "requirements.txt"), "--constraint", str(_PIPELINE / "constraints.txt"),
+         *arguments],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, encoding="utf-8", errors="replace",
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Operators that run a worker process: in the background from a window, blocking from a script."""
 
 import time
+from collections.abc import Callable
 from typing import ClassVar
 
 import bpy
@@ -16,6 +17,7 @@ class WhenIdle:
     """Base of operators that are refused while a job runs: there is one at a time."""
 
     running: ClassVar[Job | None] = None
+    poll_message_set: ClassVar[Callable[[str], None]]  # Blender's
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -27,13 +29,19 @@ class WhenIdle:
 
 
 class JobOperator(WhenIdle):
-    """Base of operators that start a Job and do something with its result.
+    """Base of operators that start a Job and do something with its result."""
 
-    A subclass has ``start(context)``, which returns the Job, and ``finish(context, path)``, which returns the
-    operator's status.
-    """
-
+    report: Callable[[set[str], str], None]  # Blender's, like the next
+    options: bpy.types.OperatorOptions
     _timer: bpy.types.Timer | None = None
+
+    def start(self, context: bpy.types.Context) -> Job:
+        """Start the process; may raise JobError or RuntimeProblem."""
+        raise NotImplementedError
+
+    def finish(self, context: bpy.types.Context, path: str) -> set[str]:
+        """Use what the job made at a path; returns the operator's status."""
+        raise NotImplementedError
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Start the job; wait for it where there is no window or a script called."""

@@ -1,0 +1,169 @@
+"""A job's whole life with workers that behave and workers that do not. Needs no Blender."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from wham_blender.addon.job import Job, JobError, module_command
+from wham_blender.protocol import Done, Failed, Message, Progress, Warn
+
+PATIENCE = 20.0  # seconds within which anything here must have happened
+SPEAK = (
+    "import os, signal, subprocess, sys, time\n"
+    f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+    "from wham_blender.protocol import *\n"
+    "say = lambda message: print(encode(message), flush=True)\n"
+)
+
+
+@pytest.fixture
+def start(tmp_path):
+    jobs = []
+
+    def launch(script):
+        jobs.append(Job([sys.executable, "-c", SPEAK + script], tmp_path / "job" / "worker.log"))
+        return jobs[-1]
+
+    yield launch
+    for job in jobs:
+        job.stop()
+
+
+def until(job, condition):
+    """Poll until the condition holds for the messages so far; returns them."""
+    messages: list[Message] = []
+    deadline = time.monotonic() + PATIENCE
+    while not condition(messages):
+        assert time.monotonic() < deadline, (messages, job.log.read_text("utf-8"))
+        messages += job.poll()
+        time.sleep(0.01)
+    return messages
+
+
+def to_end(job):
+    return until(job, lambda _: job.result is not None)
+
+
+def test_messages_arrive_in_order_and_noise_goes_to_the_log(start):
+    job = start(
+        "say(Progress('watch', 1, 2, 0.5)); print('a library talks'); say(Warn('dark')); "
+        "print('{\"type\": \"Progress\", \"stage\"', end='\\n', flush=True); print('to the log', file=sys.stderr); "
+        "say(Done('motion.npz'))"
+    )
+    messages = [m for m in to_end(job) if isinstance(m, (Progress, Warn, Done))]
+    assert messages == [Progress("watch", 1, 2, 0.5), Warn("dark"), Done("motion.npz")]
+    assert job.result == Done("motion.npz")
+    job.stop()
+    log = job.log.read_text("utf-8")
+    assert all(text in log for text in ("a library talks", '"stage"', "to the log"))
+
+
+def test_failed_is_the_result(start):
+    job = start("say(Failed('No person found.')); sys.exit(1)")
+    to_end(job)
+    assert job.result == Failed("No person found.")
+
+
+def test_a_death_without_a_word_gets_a_sentence_and_its_traceback_a_log(start):
+    job = start("say(Progress('watch', 1, 2, 0.5)); 1 / 0")
+    to_end(job)
+    assert isinstance(job.result, Failed)
+    assert "exit code 1" in job.result.text
+    assert str(job.log) in job.result.text
+    assert "Traceback" not in job.result.text
+    job.stop()
+    assert "ZeroDivisionError" in job.log.read_text("utf-8")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+def test_a_killed_worker_gets_a_sentence(start):
+    job = start('sys.stdout.write(\'{"type": "Pro\'); sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)')
+    to_end(job)
+    assert isinstance(job.result, Failed)
+    assert "SIGKILL" in job.result.text
+
+
+def test_poll_does_not_wait_for_a_worker_that_hangs(start):
+    job = start("say(Progress('watch', 0, 9, 0.0)); time.sleep(60)")
+    until(job, bool)
+    assert job.poll() == []  # a poll that waited would never come back within the suite's patience
+    assert job.result is None
+    job.cancel()
+    to_end(job)
+    assert job.cancelled
+    assert "cancelled" in job.result.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to ignore")
+def test_a_worker_that_ignores_the_signal_is_killed_with_what_it_started(start):
+    job = start(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "say(Progress('watch', child.pid, 0, 0.0)); time.sleep(60)"
+    )
+    child = until(job, bool)[0].done
+    job.cancel()
+    to_end(job)
+    deadline = time.monotonic() + PATIENCE
+    while is_running(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_worker_that_ends_on_the_signal_may_say_so_itself(start):
+    job = start(
+        "def end(*_): say(Failed('Stopped by you.')); os._exit(130)\n"
+        "signal.signal(signal.SIGTERM, end); say(Progress('watch', 0, 9, 0.0)); time.sleep(60)"
+    )
+    until(job, bool)
+    job.cancel()
+    to_end(job)
+    assert job.result == Failed("Stopped by you.")
+
+
+def test_a_child_that_keeps_the_pipe_open_does_not_delay_the_end(start):
+    job = start("subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); os._exit(3)")
+    to_end(job)
+    assert "exit code 3" in job.result.text
+    if sys.platform != "win32":
+        os.killpg(job._process.pid, signal.SIGKILL)
+
+
+def test_the_environment_of_blenders_python_stays_out(start, monkeypatch):
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    job = start("say(Done(','.join(n for n in os.environ if n.startswith('PYTHON'))))")
+    to_end(job)
+    assert job.result == Done("")
+
+
+def test_no_interpreter_is_a_sentence(tmp_path):
+    with pytest.raises(JobError, match="cannot be started"):
+        Job([str(tmp_path / "python")], tmp_path / "worker.log")
+
+
+def test_a_module_runs_under_its_name_and_other_extensions_stay_behind(tmp_path, monkeypatch):
+    """Laid out as extensions are: other folders beside this package must not stand before the worker's modules."""
+    user_default = tmp_path / "user_default"
+    (user_default / "json").mkdir(parents=True)
+    (user_default / "json" / "__init__.py").write_text("raise ImportError('another extension')", "utf-8")
+    package = user_default / "wham_blender"
+    package.mkdir()
+    (package / "__init__.py").write_text("", "utf-8")
+    (package / "worker.py").write_text("import json, sys; print(__name__, __package__, sys.argv[1:])", "utf-8")
+    monkeypatch.setattr("wham_blender.addon.job._PACKAGE", package)
+    job = Job(module_command(Path(sys.executable), "wham_blender.worker", "a clip.mp4"), tmp_path / "worker.log")
+    to_end(job)
+    job.stop()
+    assert job.log.read_text("utf-8").strip() == "__main__ wham_blender ['a clip.mp4']"

@@ -1,0 +1,78 @@
+"""The add-on comes and goes without a trace, and its panel draws."""
+
+import addon_utils
+import bpy
+import pytest
+
+from wham_blender.addon import preferences
+from wham_blender.addon.operators import background
+from wham_blender.addon.operators.import_motion import WHAM_OT_import_motion
+from wham_blender.addon.operators.import_video import WHAM_OT_import_video
+from wham_blender.addon.panels import WHAM_PT_import
+from wham_blender.addon.properties import VideoOptions, copy_options
+
+
+def traces():
+    found = [name for name in dir(bpy.types) if name.startswith("WHAM_")]
+    found += [name for owner in (bpy.types.Scene, bpy.types.WindowManager) for name in dir(owner) if "wham" in name]
+    found += [f.__name__ for f in bpy.types.TOPBAR_MT_file_import._dyn_ui_initialize() if "wham" in f.__module__]
+    return found + dir(bpy.ops.wham)
+
+
+def test_comes_and_goes_and_comes():
+    assert "WHAM_PT_import" in traces()
+    for _ in range(2):
+        addon_utils.disable("wham_blender", default_set=True)
+        assert traces() == []
+        addon_utils.enable("wham_blender", default_set=True)
+        assert {"WHAM_PT_import", "import_video", "wham_job", "_draw_import_menu"} <= set(traces())
+
+
+def test_both_importers_can_be_undone_in_one_step():
+    for operator in (WHAM_OT_import_motion, WHAM_OT_import_video):
+        assert operator.bl_options == {"REGISTER", "UNDO"}
+
+
+class Layout:
+    """A stand-in for UILayout that notes what is drawn."""
+
+    def __init__(self, drawn):
+        self.drawn = drawn
+
+    def __getattr__(self, call):
+        def note(*arguments, **options):
+            self.drawn.append((call, *(a for a in arguments if isinstance(a, str)), options.get("text")))
+            return Layout(self.drawn)
+
+        return note
+
+
+@pytest.mark.parametrize("state", ["idle", "running", "failed"])
+def test_panel_and_preferences_draw(state):
+    job = bpy.context.window_manager.wham_job
+    job.running, job.text, job.fraction = state == "running", "watch 5 of 9", 0.5
+    job.error = "No person found in a clip whose name is rather long.mp4 (230 frames looked at)." * (state == "failed")
+    drawn: list[tuple] = []
+    stand_in = type("Panel", (), {"layout": Layout(drawn), "worker_state": "not checked"})()
+    WHAM_PT_import.draw(stand_in, bpy.context)
+    preferences.WHAM_AP_preferences.draw(stand_in, bpy.context)
+    job.running, job.error = False, ""
+    assert ("prop", "filepath", None) in drawn
+    assert ("operator", "wham.import_video", None) in drawn
+    assert drawn.count(("progress", "watch 5 of 9")) == 2 * (state == "running")
+    assert drawn.count(("operator", "wham.cancel", "")) == 2 * (state == "running")
+    shown = " ".join(call[-1] for call in drawn if call[0] == "label")
+    assert ("No person found in a clip whose name is rather long.mp4 (230" in shown) == (state == "failed")
+
+
+def test_panel_hands_all_its_options_to_the_operator():
+    settings = bpy.context.scene.wham
+    settings.person, settings.start_frame, settings.fps, settings.clip_end = "ALL", 12, "CLIP", 99
+    got = type("Operator", (), {})()
+    copy_options(settings, got, VideoOptions)
+    assert (got.person, got.start_frame, got.fps, got.clip_end, got.quality) == ("ALL", 12, "CLIP", 99, "AUTO")
+    assert set(vars(got)) < set(bpy.ops.wham.import_video.get_rna_type().properties.keys())
+
+
+def test_nothing_is_left_running():
+    assert background.WhenIdle.running is None
