@@ -1,0 +1,108 @@
+"""How far the draft pipeline's joints are from a motion-capture truth, beside the landmark net's own 3D.
+
+``build.py bench accuracy --clips FOLDER``: the folder holds clips, one ``.trc`` of markers triangulated at the clips'
+frames (metres, y up) and one calibration ``.toml`` (Rodrigues rotation and translation, world to camera, z up) whose
+sections carry the clips' numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tempfile
+import tomllib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from report import report
+from scipy.interpolate import make_interp_spline
+
+from wham_blender import motion, weights
+from wham_blender.body.body import Body
+from wham_blender.motion import rotation_matrices
+from wham_blender.pipeline import metrics
+from wham_blender.pipeline.keypoints import COCO_LANDMARKS
+from wham_blender.pipeline.run import Job, run
+from wham_blender.skeleton import COCO_NAMES
+
+LIMBS = list(range(5, 17))  # COCO's shoulders, elbows, wrists, hips, knees, ankles
+HIPS = [6, 7]  # among those
+MARKERS = [f"{name.split('_')[0][0].upper()}{name.split('_')[1].capitalize()}" for name in np.array(COCO_NAMES)[LIMBS]]
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv")
+JOB_PARTS = "clean-*.npz"  # the stage in which a job keeps the people it saw
+
+
+def read_markers(path: Path) -> np.ndarray:
+    """The 12 joints (F, 12, 3) of a ``.trc`` file, metres, z up."""
+    lines = path.read_text().splitlines()
+    names = [name for name in lines[3].split("\t")[2:] if name.strip()]
+    rows = [[float(word) for word in line.split("\t")[2 : 2 + 3 * len(names)]] for line in lines[5:] if line.strip()]
+    points = np.array(rows).reshape(len(rows), -1, 3)[..., [2, 0, 1]]
+    return points[:, [names.index(marker) for marker in MARKERS]]
+
+
+def read_rotation(path: Path, clip: Path) -> np.ndarray:
+    """Rotation (3, 3), world to camera, of the section that has the clip's number."""
+    number = int(re.findall(r"\d+", clip.stem)[-1])
+    for name, section in tomllib.loads(path.read_text()).items():
+        if name != "metadata" and int(re.findall(r"\d+", name)[-1]) == number:
+            return cv2.Rodrigues(np.array(section["rotation"]))[0]
+    raise SystemExit(f"{path.name} has no camera with the number of {clip.name}.")
+
+
+def our_joints(person: motion.Motion, body: Body) -> np.ndarray:
+    """The 12 joints (F, 12, 3) of a Motion in its camera's axes, by the body's COCO regressors."""
+    rotations = torch.from_numpy(rotation_matrices(person.poses.reshape(-1, 24, 3))).float()
+    with torch.inference_mode():
+        points = body.landmarks(rotations, torch.from_numpy(person.betas).expand(len(person), -1)).joints.numpy()
+    return np.einsum("fij,fkj->fki", person.camera_R, points[:, LIMBS])
+
+
+def seen_joints(job_folder: Path, times: np.ndarray) -> np.ndarray:
+    """The landmark net's own 12 joints (F, 12, 3) of the main person, at the clip's times."""
+    with np.load(next(job_folder.glob(JOB_PARTS)), allow_pickle=False) as people:
+        points = people["0/landmarks_3d"][:, COCO_LANDMARKS][:, LIMBS]
+        return make_interp_spline(people["0/time"], points, k=1)(times)
+
+
+def measure(clip: Path, markers: np.ndarray, rotation: np.ndarray, body: Body) -> tuple[dict[str, float], int]:
+    """Figures of one clip in millimetres, and its frames with a person."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(clip=clip, output=Path(folder) / "motion.npz", resume=Path(folder) / "job", quality="draft")
+        person = motion.load(run(job, lambda message: None))[0]
+        seen = seen_joints(Path(folder) / "job", person.time)
+    frames = person.frame - 1
+    frames = frames[frames < len(markers)]
+    true = markers[frames] @ rotation.T
+    figures = {}
+    for name, points in (("ours", our_joints(person, body)), ("landmark net", seen)):
+        points = points[: len(frames)]
+        figures[f"{name} PA-MPJPE"] = 1000 * float(metrics.pa_mpjpe(points, true).mean())
+        figures[f"{name} MPJPE"] = 1000 * float(metrics.mpjpe(points, true, HIPS).mean())
+        figures[f"{name} accel"] = 1000 * float(metrics.accel_error(points, true).mean())
+    return figures, int(person.visible.sum())
+
+
+def main() -> None:
+    """Measure every clip of the folder and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=Path, required=True)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    markers = read_markers(next(args.clips.glob("*.trc")))
+    calibration = next(args.clips.glob("*.toml"))
+    clips = sorted(path for path in args.clips.iterdir() if path.suffix.lower() in VIDEOS)
+    body = Body.load(weights.find("body").path)
+    rows = []
+    for clip in clips:
+        figures, frames = measure(clip, markers, read_rotation(calibration, clip), body)
+        rows.append([clip.name, frames, *figures.values()])
+    columns = ["clip", "frames with a person", *(f"{name}, mm" for name in figures)]
+    rows.append(["mean", "", *np.mean([row[2:] for row in rows], axis=0)])
+    report("Draft pipeline against motion capture: 12 joints; accel in mm per frame squared", columns, rows, args.json)
+
+
+if __name__ == "__main__":
+    main()
