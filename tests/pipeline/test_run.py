@@ -174,7 +174,7 @@ def test_a_damaged_stage_is_made_anew(finished: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_person_who_is_not_there(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(PipelineError, match="There is no person 3 in balance_cam01.mp4: it shows 2"):
+    with pytest.raises(PipelineError, match=r"There is no person 3 in balance_cam01\.mp4: it shows 2"):
         kept(finished, monkeypatch, person=3)
 
 

@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--quality", choices=("auto", "draft", "full"), default="auto")
     parser.add_argument("--camera", choices=("auto", "static"), default="auto")
-    parser.add_argument("--focal-length", type=float, metavar="MM", help="of the lens, as on 35 mm film")
+    parser.add_argument("--focal-length", type=_millimetres, metavar="MM", help="of the lens, as on 35 mm film")
     parser.add_argument("--json", action="store_true", help="say everything as lines of JSON")
     return parser
 
@@ -119,6 +119,12 @@ def _person(text: str) -> str | int:
     if text.isdecimal() and int(text) >= 1:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text} is neither MAIN nor ALL nor a number from 1")
+
+
+def _millimetres(text: str) -> float:
+    if (value := float(text)) > 0:
+        return value
+    raise argparse.ArgumentTypeError(f"{text} is no length of a lens")
 
 
 def _tell_json(message: protocol.Message) -> None:

@@ -1,0 +1,162 @@
+"""The command line: a real clip in, a motion out; resumed, cancelled, refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wham_blender import motion, protocol, weights
+from wham_blender.motion import Motion
+from wham_blender.skeleton import COCO_NAMES, JOINT_NAMES
+
+ROOT = Path(__file__).parents[2]
+CLIP = ROOT / "tests" / "clips" / "balance_cam01.mp4"
+_PAIRS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+LIMBS = [f"{side}_{name}" for name in _PAIRS for side in ("left", "right")]
+WAIT = 600  # seconds after which a process hangs
+
+
+def start(*arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
+    """The worker as a process of its own, its caches in a folder of the test's."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "wham_blender.pipeline", *map(str, arguments)],
+        cwd=ROOT, env=os.environ | {"XDG_CACHE_HOME": str(folder), "LOCALAPPDATA": str(folder)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, list[protocol.Message], str]:
+    out, err = process.communicate(timeout=WAIT)
+    return process.returncode, [protocol.decode(line) for line in out.splitlines()], err
+
+
+@pytest.fixture(scope="module")
+def balance(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[protocol.Message]]:
+    """A folder with balance.npz and its cache, and what the worker said."""
+    folder = tmp_path_factory.mktemp("balance")
+    code, said, errors = finish(start(CLIP, "-o", folder / "balance.npz", "--json", folder=folder))
+    assert code == 0, errors
+    return folder, said
+
+
+def projected(person: Motion, names: list[str]) -> np.ndarray:
+    """Where the camera sees the named joints, (F, N, 2) pixels."""
+    joints = person.joints()[:, [JOINT_NAMES.index(name) for name in names]]
+    seen = np.einsum("fij,fnj->fni", person.camera_R, joints) + person.camera_t[:, None]
+    assert (seen[..., 2] > 0).all()
+    pixels = seen @ person.camera_K.T
+    return pixels[..., :2] / pixels[..., 2:]
+
+
+def test_the_worker_speaks_the_protocol(balance: tuple[Path, list[protocol.Message]]) -> None:
+    folder, said = balance
+    assert said[-1] == protocol.Done(str(folder / "balance.npz"))
+    (people,) = [message.people for message in said if isinstance(message, protocol.People)]
+    assert [person["id"] for person in people] == [1, 2]
+    assert {(person["first_frame"], person["last_frame"]) for person in people} == {(1, 100)}
+    progress = [message for message in said if isinstance(message, protocol.Progress)]
+    fractions = [message.fraction for message in progress]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1)
+    stages = list(dict.fromkeys(message.stage for message in progress))
+    assert stages == ["watch", "clean", "features", "lift", "world", "write"]
+
+
+def test_the_motion_covers_the_clip(balance: tuple[Path, list[protocol.Message]]) -> None:
+    (person,) = motion.load(balance[0] / "balance.npz")
+    assert person.frame.tolist() == list(range(1, 101))
+    assert np.allclose(person.time, np.arange(100) / 60, atol=1e-3)
+    assert person.mocap_framerate == pytest.approx(60)
+    assert person.visible.all()
+    assert person.meta["clip"] == CLIP.name
+    assert person.meta["size"] == [1080, 1920]
+    assert {role: file["sha256"] for role, file in person.meta["weights"].items()} == {
+        role: file.sha256 for role, file in weights.manifest().items()
+    }
+    assert set(person.meta["timings"]) == {"watch", "clean", "features", "lift", "world"}
+
+
+def test_the_camera_sees_the_body_where_the_clip_shows_the_man(balance: tuple[Path, list[protocol.Message]]) -> None:
+    (person,) = motion.load(balance[0] / "balance.npz")
+    shown = person.keypoints[:, [COCO_NAMES.index(name) for name in LIMBS], :2]
+    off = np.linalg.norm(projected(person, LIMBS) - shown, axis=-1)
+    height = np.ptp(shown[..., 1], axis=1).mean()
+    assert np.median(off) < 0.06 * height
+    assert np.percentile(off, 95) < 0.2 * height
+
+
+def test_a_second_run_resumes_by_itself(balance: tuple[Path, list[protocol.Message]]) -> None:
+    folder, _ = balance
+    code, said, errors = finish(start(CLIP, "-o", folder / "again.npz", "--json", folder=folder))
+    assert code == 0, errors
+    logged = [message.text for message in said if isinstance(message, protocol.Log)]
+    assert [text.split(":")[0] for text in logged if "kept" in text] == ["watch", "clean", "features", "lift", "world"]
+    (first,), (again,) = motion.load(folder / "balance.npz"), motion.load(folder / "again.npz")
+    assert (first.poses == again.poses).all()
+
+
+def test_without_json_a_person_can_read_it(balance: tuple[Path, list[protocol.Message]]) -> None:
+    folder, _ = balance
+    process = start(CLIP, "-o", folder / "read.npz", folder=folder)
+    out, err = process.communicate(timeout=WAIT)
+    assert process.returncode == 0
+    assert out == f"Wrote {folder / 'read.npz'}\n"
+    assert "100 %" in err
+    assert "Person 2: frames 1 to 100" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_without_a_half_file(number: signal.Signals, tmp_path: Path) -> None:
+    out, job = tmp_path / "out", tmp_path / "job"
+    process = start(CLIP, "-o", out / "motion.npz", "--resume", job, "--json", folder=tmp_path)
+    assert process.stdout is not None
+    for line in process.stdout:
+        message = protocol.decode(line)
+        if isinstance(message, protocol.Progress) and message.done > 2:
+            break
+    process.send_signal(number)
+    code, said, errors = finish(process)
+    assert code == 130
+    assert "Traceback" not in errors
+    assert isinstance(said[-1], protocol.Failed)
+    assert said[-1].text.startswith("Cancelled: balance_cam01.mp4 was not imported.")
+    assert list(out.iterdir()) == list(job.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_signal_ends_a_library_s_long_call() -> None:
+    # One call into C that would take hours and lets no Python code of its thread run.
+    code = (
+        "import hashlib, os, signal, threading; from wham_blender.pipeline import __main__ as worker;"
+        "worker._listen_for_cancel(lambda: print('last words'));"
+        "threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start();"
+        "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=WAIT)
+    assert (ended.returncode, ended.stdout) == (130, "last words\n")
+
+
+def test_a_refusal_is_a_sentence_and_no_traceback(tmp_path: Path) -> None:
+    code, said, errors = finish(start(tmp_path / "gone.mp4", "-o", tmp_path / "m.npz", "--json", folder=tmp_path))
+    assert code == 1
+    assert said == [protocol.Failed(f"There is no clip gone.mp4 in {tmp_path}. Check the path.")]
+    assert errors == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--person", "SOMEBODY"), ("--person", "0"), ("--start", "first"), ("--focal-length", "-1")]
+)
+def test_a_wrong_option_is_refused_at_once(option: str, value: str, tmp_path: Path) -> None:
+    code, said, errors = finish(start(CLIP, "-o", tmp_path / "m.npz", option, value, folder=tmp_path))
+    assert code == 2
+    assert said == []
+    assert option in errors
