@@ -1,0 +1,54 @@
+"""The zip that `build.py zip` makes installs in Blender as a user's would, and its operator imports a motion."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+INSTALL = """
+import subprocess, sys
+import bpy
+from pathlib import Path
+bpy.ops.extensions.package_install_files(filepath=sys.argv[1], repo="user_default", enable_on_install=True)
+name = "bl_ext.user_default.wham_blender"
+assert name in bpy.context.preferences.addons, "installed, but not enabled"
+assert "wham_blender" not in sys.modules, "this must be the installed copy"
+assert bpy.ops.wham.import_motion(filepath=sys.argv[2]) == {"FINISHED"}
+print("kinds", sorted(o.type for o in bpy.data.collections["dance"].objects))
+
+# The worker finds the package under its plain name, wherever the extension lies.
+job, runtime = sys.modules[name + ".addon.job"], sys.modules[name + ".addon.runtime"]
+impossible = str(Path(sys.argv[1]) / "a folder inside a file")
+command = job.module_command(Path(sys.executable), "wham_blender.addon.runtime", impossible)
+print("worker", subprocess.run(command, capture_output=True, encoding="utf-8").stdout)
+
+import addon_utils
+addon_utils.disable(name, default_set=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def extension():
+    subprocess.run([sys.executable, "build.py", "zip"], cwd=ROOT, check=True)
+    version = tomllib.loads((ROOT / "blender_manifest.toml").read_text("utf-8"))["version"]
+    return ROOT / "out" / f"wham_blender-{version}.zip"
+
+
+def test_installed_extension_imports_a_motion(extension, motion_path, tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-c", INSTALL, extension, motion_path],
+        cwd=tmp_path,
+        env={**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path / "user")},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "kinds ['ARMATURE', 'CAMERA', 'MESH']" in run.stdout
+    assert "A Python cannot be made in" in run.stdout, run.stdout
+    installed = tmp_path / "user" / "extensions" / "user_default" / "wham_blender"
+    assert (installed / "bundled_weights" / "manifest.toml").is_file()
