@@ -10,7 +10,7 @@ import pytest
 from wham_blender import weights
 from wham_blender.pipeline import track
 from wham_blender.pipeline.detect import Detector
-from wham_blender.pipeline.keypoints import Landmarker
+from wham_blender.pipeline.keypoints import Landmarker, Look
 
 CLIPS = Path(__file__).parents[1] / "clips"
 
@@ -90,13 +90,6 @@ def test_the_longest_comes_first_and_a_passing_shadow_not_at_all() -> None:
     assert [len(person) for person in people] == [120, 40]
 
 
-def test_frames_with_few_sure_keypoints_do_not_count() -> None:
-    rows = sightings({1: (range(120), 500.0)})
-    rows.landmarks[30:40, 11:, 2] = 0.1  # only the five of the head are left
-    (person,) = track.people(rows)
-    assert person.visible.sum() == 110
-
-
 def test_a_clip_of_less_than_a_second_still_has_its_person() -> None:
     (person,) = track.people(sightings({1: (range(12), 500.0)}, looks=12))
     assert len(person) == 12
@@ -113,6 +106,27 @@ def test_any_frame_rate_ends_up_on_the_clock() -> None:
 
 def test_nobody_gives_nobody() -> None:
     assert track.people(sightings({})) == []
+
+
+def look(x: float, score: float = 1.0, sure: int = 33) -> Look:
+    """An upright body at x, of whose landmarks the first ``sure`` count."""
+    landmarks = np.column_stack([np.full(33, x), np.linspace(100, 500, 33), np.arange(33) < sure])
+    return Look(landmarks, np.zeros((33, 3)), score)
+
+
+@pytest.mark.parametrize("now", [look(510, score=0.4), look(510, sure=6)], ids=["no person", "only a head"])
+def test_a_person_who_is_hardly_seen_is_lost(now: Look) -> None:
+    before = {1: look(500), 2: look(900)}
+    seen, lost = track._follow(np.zeros((9, 9, 3)), before, lambda _, crop: now if crop.center[0] < 600 else before[2])
+    assert list(seen) == [2]
+    assert lost
+
+
+def test_who_slips_onto_another_s_body_goes() -> None:
+    before = {1: look(500), 2: look(600)}
+    seen, lost = track._follow(np.zeros((9, 9, 3)), before, lambda image, crop: look(605))
+    assert list(seen) == [2]
+    assert lost
 
 
 def test_a_pass_over_a_real_clip_finds_the_man_and_the_bystander() -> None:

@@ -16,7 +16,7 @@ from ultralytics.trackers.byte_tracker import BYTETracker
 
 from . import video
 from .detect import Detector
-from .keypoints import COCO_LANDMARKS, LANDMARKS, PERSON_SCORE, Landmarker, Look, Person, counted, crop_around
+from .keypoints import COCO_LANDMARKS, LANDMARKS, PERSON_SCORE, Crop, Landmarker, Look, Person, counted, crop_around
 
 Progress = Callable[[int, int], None]  # told what is done and how much there is in all
 
@@ -24,7 +24,7 @@ DETECT_EVERY = 3  # looks; in between, people are followed by their own landmark
 _NEW_SCORE = 0.25  # the detector's score from which a newcomer is tracked (MoveNet's own advice is 0.2 to 0.3)
 _LOST_SCORE = 0.1  # and from which a lost person is found again
 _SAME = 0.3  # overlap (intersection over union) from which two boxes are of one person
-_LEAST_KEYPOINTS = 6  # WHAM drops a frame with fewer that count
+_LEAST_KEYPOINTS = 6  # a look with fewer that count is dropped (WHAM)
 _LEAST_SECONDS = 1.0  # WHAM drops a shorter track
 _BRIDGED_SECONDS = 2.0  # the longest gap between two pieces of one person's track
 _ALIKE = 1.5  # and the largest ratio of their sizes
@@ -116,7 +116,7 @@ def watch(
             else:
                 first = landmarker(frame.image, crop_around(newcomers[index - len(looks)]))
                 look = landmarker(frame.image, crop_around(first.keypoints))
-                if look.score > PERSON_SCORE:
+                if _is_person(look):
                     followed[track] = look
         rows += [(len(looked), track, look.landmarks, look.landmarks_3d) for track, look in followed.items()]
         looked.append(len(times) - 1)
@@ -134,12 +134,14 @@ def watch(
     )
 
 
-def _follow(image: np.ndarray, people: dict[int, Look], landmarker: Landmarker) -> tuple[dict[int, Look], bool]:
+def _follow(
+    image: np.ndarray, people: dict[int, Look], landmarker: Callable[[np.ndarray, Crop], Look]
+) -> tuple[dict[int, Look], bool]:
     """Look where each person was a frame ago. Returns those still seen, and whether someone was lost."""
     seen: dict[int, Look] = {}
     for track, before in people.items():
         look = landmarker(image, crop_around(before.keypoints))
-        if look.score > PERSON_SCORE and counted(look.keypoints).sum() >= _LEAST_KEYPOINTS:
+        if _is_person(look):
             seen[track] = look
     # Where one has slipped onto another's body, the one that jumped farther has to go.
     for track in sorted(seen, key=lambda track: -_shift(people[track], seen[track])):
@@ -147,6 +149,10 @@ def _follow(image: np.ndarray, people: dict[int, Look], landmarker: Landmarker) 
         if any(_shift(seen[track], other) < 0.1 for other in others):
             del seen[track]
     return seen, len(seen) < len(people)
+
+
+def _is_person(look: Look) -> bool:
+    return look.score > PERSON_SCORE and counted(look.keypoints).sum() >= _LEAST_KEYPOINTS
 
 
 def _shift(first: Look, second: Look) -> float:
@@ -173,11 +179,9 @@ def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def people(sightings: Sightings) -> list[Person]:
     """Whole, clean people at 30 fps, the largest and longest first. Pieces of one person are joined, gaps bridged.
 
-    WHAM's clean-up: a frame with few counted keypoints is dropped, and so is a track of under a second (in a clip
-    shorter than two seconds: one of under half the clip).
+    A track of under a second is dropped (in a clip shorter than two: one of under half the clip).
     """
-    usable = counted(sightings.keypoints).sum(1) >= _LEAST_KEYPOINTS
-    pieces = [np.flatnonzero(usable & (sightings.track == track)) for track in np.unique(sightings.track[usable])]
+    pieces = [np.flatnonzero(sightings.track == track) for track in np.unique(sightings.track)]
     least = max(2, min(_LEAST_SECONDS * video.LOOKS_PER_SECOND, len(sightings.looked) / 2))
     found = [_person(sightings, rows) for rows in _join(sightings, pieces) if len(rows) >= least]
     return sorted(found, key=lambda person: -float(person.boxes[person.visible, 2].sum()))
