@@ -4,7 +4,7 @@
     python3 build.py test [PYTEST ARGUMENTS]      all checks and tests, or those named
     python3 build.py zip                          the extension, validated by Blender: out/wham_blender-VERSION.zip
     python3 build.py bench [NAME] [--json FILE]   one measurement as a table; without a name, the list of them
-    python3 build.py train [body|lifter|wham|all] [--mocap DIR] [--hours N]     makes bundled_weights anew
+    python3 build.py train [body|lifter|wham|all] [--mocap DIR] [--minutes N]   makes bundled_weights anew
 
 What a command needs beyond Python (torch, Blender as a module, test tools) is installed on its first run into
 environments in the user's cache folder, shared by all checkouts. Nothing else on the machine is changed, except that
@@ -378,7 +378,8 @@ def train(step: str = "all", *arguments: str) -> int:
         raise BuildError(f"There is no training step {step}. Choose one of: {', '.join(TRAINING_STEPS)}, all.")
     python = environment("train")
     for module in TRAINING_STEPS if step == "all" else (step,):
-        if run([python, "-m", f"tools.training.{module}", *arguments]):
+        options = () if step == "all" and module == "body" else arguments  # the body needs no mocap, no hours
+        if run([python, "-m", f"tools.training.{module}", *options]):
             raise BuildError(f"Training {module} stopped; its words are above. The same command goes on from there.")
     print(f"Trained {step}; the files are in {weights.folder()}.")
     return 0
