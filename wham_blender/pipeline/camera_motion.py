@@ -15,6 +15,8 @@ class CameraMotion:
     static: bool
 
 
-def static(frames: int) -> CameraMotion:
-    """A camera on a tripod."""
+def estimate(camera: str, frames: int) -> CameraMotion:
+    """The camera's turns in F frames for the setting ``static`` or ``auto``; for now auto takes it for static too."""
+    if camera not in ("static", "auto"):
+        raise ValueError(f"no camera setting: {camera}")
     return CameraMotion(np.tile(np.eye(3), (frames, 1, 1)), True)

@@ -31,7 +31,7 @@ Arrays = dict[str, np.ndarray]
 
 _VERSION = 1  # raise it when a stage gives another result from the same settings: kept stages are then made anew
 # Each stage's share of a job's time, as measured on a CPU.
-_SHARES = {"watch": 0.9, "clean": 0.01, "features": 0.03, "lift": 0.04, "world": 0.01, "write": 0.01}
+_SHARES = {"watch": 0.85, "clean": 0.01, "features": 0.02, "lift": 0.09, "world": 0.02, "write": 0.01}
 _FILM_WIDTH = 36.0  # millimetres, 35 mm film
 _STALE = 3600.0  # seconds after which a file written aside belongs to no running job
 
@@ -76,14 +76,15 @@ def run(job: Job, tell: Tell) -> Path:
     camera_K = _intrinsics(size, job.focal_length)
     lifts, keys = [], []
     for number, person in zip(chosen, tracks, strict=True):
-        lifted, lift_key = _lift(stages, [key, number], person, size, camera_K, backend, body, 1 / len(chosen))
+        turns = camera_motion.estimate(job.camera, len(person)).rotations
+        lifted, lift_key = _lift(stages, [key, number], person, size, camera_K, turns, backend, body, 1 / len(chosen))
         lifts.append(lifted)
         keys.append(lift_key)
     arrays, _ = stages.do("world", keys, lambda progress: _joined(map(vars, _place(lifts, tracks, body))))
 
     meta = {
         "clip": job.clip.name, "size": size, "fps": _fps(sightings), "quality": backend.quality,
-        "settings": {name: str(value) for name, value in vars(job).items() if name not in ("clip", "output", "resume")},
+        "settings": {name: value for name, value in vars(job).items() if name not in ("clip", "output", "resume")},
         "timings": stages.timings,
         "weights": {
             role: {"name": file.path.name, "version": file.version, "sha256": file.sha256}
@@ -123,7 +124,7 @@ def _see(
 
 def _lift(
     stages: _Stages, settings: list[Any], person: Person, size: tuple[int, int], camera_K: np.ndarray,
-    backend: backends.Backend, body: Body, share: float,
+    camera_R: np.ndarray, backend: backends.Backend, body: Body, share: float,
 ) -> tuple[lift.Lift, str]:  # fmt: skip
     """One person's features and lift, and the key of the latter."""
     files = backend.files
@@ -140,11 +141,10 @@ def _lift(
         device = body.smpl.v_template.device
         return vars(lift.lift(
             model.eval().to(device), body, person.keypoints, person.boxes, size, *views, camera_K=camera_K,
-            cam_angvel=lift.camera_turn(camera_motion.static(len(person)).rotations),
-            progress=lambda done: progress(done, len(person)),
+            cam_angvel=lift.camera_turn(camera_R), progress=lambda done: progress(done, len(person)),
         ))  # fmt: skip
 
-    needed = [key, files["wham"].sha256, files["body"].sha256, camera_K.tolist()]
+    needed = [key, files["wham"].sha256, files["body"].sha256, camera_K.tolist(), camera_R.tolist()]
     arrays, key = stages.do("lift", needed, lift_person, share)
     return lift.Lift(**arrays), key
 
