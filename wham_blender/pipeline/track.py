@@ -13,6 +13,7 @@ from scipy.ndimage import median_filter
 from scipy.signal import savgol_filter
 from ultralytics.engine.results import Boxes
 from ultralytics.trackers.byte_tracker import BYTETracker
+from ultralytics.utils.metrics import bbox_ioa
 
 from . import video
 from .detect import Detector
@@ -102,7 +103,7 @@ def watch(
         newcomers = np.empty((0, len(COCO_LANDMARKS), 3))
         if waiting or lost or len(looked) % DETECT_EVERY == 0:
             found, found_scores, found_keypoints = detector(frame.image)
-            new = (found_scores > _LOST_SCORE) & (_overlaps(found, boxes) < _SAME).all(1)
+            new = (found_scores > _LOST_SCORE) & (bbox_ioa(found, boxes, iou=True) < _SAME).all(1)
             newcomers = found_keypoints[new]
             boxes = np.concatenate([boxes, found[new]])
             scores = np.concatenate([scores, found_scores[new]])
@@ -165,15 +166,6 @@ def _boxes(people: dict[int, Look]) -> np.ndarray:
     """Tight boxes (n, 4) x1, y1, x2, y2 round the counted keypoints."""
     points = [look.keypoints[counted(look.keypoints), :2] for look in people.values()]
     return np.array([[*p.min(0), *p.max(0)] for p in points]).reshape(-1, 4)
-
-
-def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union (n, m) of boxes (n, 4) and (m, 4), x1, y1, x2, y2."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), -1)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], -1) for boxes in (first, second)]
-    return shared / np.maximum(areas[0][:, None] + areas[1] - shared, 1e-9)
 
 
 def people(sightings: Sightings) -> list[Person]:
