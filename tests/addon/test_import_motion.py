@@ -247,9 +247,9 @@ def test_bad_files_give_a_sentence(tmp_path, content, sentence):
     assert not bpy.data.actions
 
 
-def test_import_leaves_another_objects_edit_mode(motion_path):
+def test_import_leaves_another_objects_edit_mode_and_selects_the_character(motion_path):
     bpy.ops.mesh.primitive_cube_add()
     bpy.ops.object.mode_set(mode="EDIT")
     bpy.ops.wham.import_motion(filepath=str(motion_path))
     assert bpy.context.mode == "OBJECT"
-    assert objects("ARMATURE")
+    assert bpy.context.selected_objects == objects("ARMATURE") == [bpy.context.object]

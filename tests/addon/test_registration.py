@@ -30,7 +30,7 @@ def test_comes_and_goes_and_comes():
 
 def test_both_importers_can_be_undone_in_one_step():
     for operator in (WHAM_OT_import_motion, WHAM_OT_import_video):
-        assert operator.bl_options == {"REGISTER", "UNDO"}
+        assert "UNDO" in operator.bl_options
 
 
 class Layout:

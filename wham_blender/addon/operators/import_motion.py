@@ -53,13 +53,16 @@ def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: 
     except MotionFileError as error:
         operator.report({"ERROR"}, str(error))
         return {"CANCELLED"}
+    clip_name = Path(people[0].meta.get("clip", "")).name
     if clip is None:
-        clip = path.parent / people[0].meta.get("clip", "")
+        clip = path.parent / clip_name
     if context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
+    for selected in context.selected_objects:
+        selected.select_set(False)
 
     scene = context.scene
-    name = Path(people[0].meta.get("clip", path.name)).stem
+    name = Path(clip_name or path.name).stem
     rate = people[0].mocap_framerate
     if operator.fps == "CLIP":
         scene.render.fps = math.ceil(rate - 1e-3)
@@ -111,6 +114,7 @@ def _build_character(
     if lack:
         operator.report({"WARNING"}, f"{lack}: only its bones are made.")
     armature = rig.build(name, person, body, collection)
+    armature.select_set(True)
     writer = ActionWriter(armature, name, frames)
     write_pose(writer, armature, person)
     write_contacts(writer, armature, person.contacts, frames)

@@ -18,7 +18,7 @@ class WHAM_OT_import_video(JobOperator, VideoOptions, bpy.types.Operator):
 
     bl_idname = "wham.import_video"
     bl_label = "Import Video as Motion"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}  # not REGISTER: the redo panel would run the worker again at every change
 
     filepath: StringProperty(name="Clip", subtype="FILE_PATH", options={"SKIP_SAVE"})
     filter_glob: StringProperty(default="*.mp4;*.mov;*.m4v;*.avi;*.mkv;*.webm", options={"HIDDEN"})
