@@ -199,7 +199,7 @@ def observe(
     side = (high - low).amax(1) * 1.2
     amount = (0.4 + 1.2 * pick(1))[:, :, None]
     pixels = pixels + side[:, None, None] * amount * (
-        errors.keypoint * noise(POINTS, 2, slow=0.5) + errors.keypoint_bias * noise(POINTS, 2, slow=1.0 if frames > 1 else 0)
+        errors.keypoint * noise(POINTS, 2, slow=0.8) + errors.keypoint_bias * noise(POINTS, 2, slow=1.0 if frames > 1 else 0)
     )
     wild = torch.rand(count, POINTS, generator=generator) < 0.01
     pixels = torch.where(wild[..., None], pixels + side[:, None, None] * 0.08 * torch.randn(count, POINTS, 2, generator=generator), pixels)

@@ -377,7 +377,7 @@ def main(argv: list[str] | None = None) -> None:
     held_out = simulate.Library.of(simulate.load(args.mocap, body, held_out=True))
     d_feat = lifter.feature.out_features
     model = WHAM(width=256, layers=2, d_feat=d_feat, integrator_width=512, refiner_width=256, refiner_layers=2)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=6e-4, weight_decay=0.01)
     state = checkpoint.load("wham", model, optimizer)
     step, figures = state.get("step", 0), state.get("figures", {})
     drawer = Drawer(library, body, lifter, seed=step, varied=True)
@@ -388,7 +388,7 @@ def main(argv: list[str] | None = None) -> None:
     while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
         share = (time.monotonic() - begin) / (60 * args.minutes)
         for group in optimizer.param_groups:
-            group["lr"] = checkpoint.cosine(step, args.steps, share, 1e-3, warm=200)
+            group["lr"] = checkpoint.cosine(step, args.steps, share, 6e-4, warm=100)
         batch = drawer.draw()
         previous = noisy_truth(batch, drawer.generator)
         if step > 300:  # then what the network itself puts out, given that
