@@ -38,8 +38,11 @@ class Warn:
 
 @dataclass(frozen=True)
 class People:
-    """The people found, largest and longest first: ``{"id", "first_frame", "last_frame", "frames", "height"}``
-    each, frames counted in the clip from 1, height as a share of the picture's."""
+    """The people found, largest and longest first.
+
+    Each is ``{"id", "first_frame", "last_frame", "frames", "height"}``, frames counted in the clip from 1, height as
+    a share of the picture's.
+    """
 
     people: list[dict[str, Any]] = field(default_factory=list)
 
