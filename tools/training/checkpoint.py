@@ -29,7 +29,9 @@ def save(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer, st
     """Write a checkpoint aside, then put it in place."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.pt"
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": state}, path.with_suffix(".part"))
+    torch.save(
+        {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": state}, path.with_suffix(".part")
+    )
     os.replace(path.with_suffix(".part"), path)
 
 

@@ -30,7 +30,7 @@ class Views:
         self.generator = torch.Generator().manual_seed(seed)
 
     def draw(self, count: int = BATCH) -> tuple[simulate.View, Tensor, Tensor, Tensor]:
-        """A view, the true local rotations (N, 24, 3, 3) with the root's in camera axes, betas, and joints (N, 24, 3)."""
+        """A view, the true rotations (N, 24, 3, 3), the root's in camera axes, betas, joints and points (N, 49, 3)."""
         g = self.generator
         total = len(self.library.rotations)
         rotations = self.library.rotations[torch.randint(total, (count,), generator=g)]
@@ -84,7 +84,9 @@ def validate(model: Lifter, views: Views, count: int = 4096) -> dict[str, float]
     }
 
 
-def loss_of(body: simulate.TrainingBody, pose: Tensor, betas: Tensor, rotations: Tensor, true_betas: Tensor, true: Tensor) -> Tensor:
+def loss_of(
+    body: simulate.TrainingBody, pose: Tensor, betas: Tensor, rotations: Tensor, true_betas: Tensor, true: Tensor
+) -> Tensor:
     """Rotations, joints and points in metres, shape."""
     count = len(pose)
     predicted = matrix_from_r6d(pose.reshape(count, 24, 6))
@@ -98,7 +100,7 @@ def loss_of(body: simulate.TrainingBody, pose: Tensor, betas: Tensor, rotations:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """``build.py train lifter``"""
+    """Train on from the last checkpoint and ship the result: ``build.py train lifter``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
     parser.add_argument("--minutes", type=float, default=30)
@@ -114,7 +116,10 @@ def main(argv: list[str] | None = None) -> None:
     step, figures = state.get("step", 0), state.get("figures", {})
     views = Views(library, body, seed=step, perturbed=True)
     held_out = simulate.Library.of(simulate.load(args.mocap, body, held_out=True))
-    print(f"{len(clips)} clips, {len(library.rotations)} frames; {len(held_out.rotations)} held out; from step {step}", flush=True)
+    print(
+        f"{len(clips)} clips, {len(library.rotations)} frames; {len(held_out.rotations)} held out; from step {step}",
+        flush=True,
+    )
     begin, losses = time.monotonic(), []
     while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
         for group in optimizer.param_groups:
@@ -134,12 +139,16 @@ def main(argv: list[str] | None = None) -> None:
             checkpoint.save("lifter", model, optimizer, {"step": step, "figures": figures})
             spent = time.monotonic() - begin
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
-            print(f"step {step} {spent:.0f} s loss {mean:.4f} " + " ".join(f"{k} {v:.1f}" for k, v in figures.items()), flush=True)
+            print(
+                f"step {step} {spent:.0f} s loss {mean:.4f} " + " ".join(f"{k} {v:.1f}" for k, v in figures.items()),
+                flush=True,
+            )
     figures = validate(model, Views(held_out, body, seed=1, perturbed=False))
     checkpoint.save("lifter", model, optimizer, {"step": step, "figures": figures})
     shipped.write_arrays(
         "lifter", "open_lifter.npz", checkpoint.arrays(model), licence="GPL-3.0-or-later",
-        source="trained by tools/training/lifter.py on mocap.cs.cmu.edu and DeepMimic motion, the open body and simulated views",
+        source="trained by tools/training/lifter.py on mocap.cs.cmu.edu and DeepMimic motion, the open body and "
+               "simulated views",
         figures={"steps": step, **figures},
     )  # fmt: skip
 

@@ -105,7 +105,8 @@ def read_bvh(path: Path) -> Take:
             f"{side}_{ours}": f"{letter}_{theirs}"
             for ours, theirs in (
                 ("hip", "Thigh"), ("knee", "Calf"), ("ankle", "Foot"), ("toe", "ToeBase"), ("collar", "Clavicle"),
-                ("shoulder", "Upperarm"), ("elbow", "Forearm"), ("wrist", "Hand"), ("index", "Index1"), ("pinky", "Pinky1"),
+                ("shoulder", "Upperarm"), ("elbow", "Forearm"), ("wrist", "Hand"), ("index", "Index1"),
+                ("pinky", "Pinky1"),
             )
         }  # fmt: skip
     index = {ours: names.index(f"CC_Base_{theirs}") for ours, theirs in bones.items()}
@@ -224,7 +225,7 @@ def read_deepmimic(path: Path) -> Take:
 
 
 def basis(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) matrices whose columns are ``first``, the rest of ``second``, and their cross product, unit length."""
+    """(..., 3, 3): columns ``first``, what of ``second`` is across it, and their cross product, all of unit length."""
     x = first / np.linalg.norm(first, axis=-1, keepdims=True)
     y = second - (second * x).sum(-1, keepdims=True) * x
     y = y / np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), 1e-9)
@@ -262,7 +263,9 @@ def _yaw(forward: np.ndarray) -> np.ndarray:
     return Rotation.from_euler("y", np.arctan2(forward[:, 0], forward[:, 2])[:, None]).as_matrix()
 
 
-def _limb_constant(frame: np.ndarray, first: np.ndarray, second: np.ndarray, rest: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def _limb_constant(
+    frame: np.ndarray, first: np.ndarray, second: np.ndarray, rest: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
     """Constant C (3, 3) with ``frame @ C`` = SMPL's rotation of a limb bone.
 
     first, second (F, 3): directions of the bone and of its hinge axis (length = sine of the bend), in the world;
@@ -303,6 +306,7 @@ def to_body(take: Take, rest: np.ndarray, foot_points: Callable[[np.ndarray, np.
     world["neck"] = _between(chest, head, 0.5)
 
     for side, outward in zip(SIDES, (1.0, -1.0), strict=True):
+
         def direction(a: str, b: str, side: str = side) -> np.ndarray:
             return _unit(p[f"{side}_{b}"] - p[f"{side}_{a}"])
 
@@ -352,9 +356,12 @@ def to_body(take: Take, rest: np.ndarray, foot_points: Callable[[np.ndarray, np.
             local[:, index] = np.swapaxes(glob[:, parent], 1, 2) @ glob[:, index]
     poses = Rotation.from_matrix(local.reshape(-1, 3, 3)).as_rotvec().reshape(count, 72)
 
-    ours = np.linalg.norm(joint["left_knee"] - joint["left_hip"]) + np.linalg.norm(joint["left_ankle"] - joint["left_knee"])
+    ours = np.linalg.norm(joint["left_knee"] - joint["left_hip"]) + np.linalg.norm(
+        joint["left_ankle"] - joint["left_knee"]
+    )
     theirs = np.median(
-        np.linalg.norm(p["left_knee"] - p["left_hip"], axis=1) + np.linalg.norm(p["left_ankle"] - p["left_knee"], axis=1)
+        np.linalg.norm(p["left_knee"] - p["left_hip"], axis=1)
+        + np.linalg.norm(p["left_ankle"] - p["left_knee"], axis=1)
     )
     hips = forward_kinematics(poses, np.zeros((count, 3)), rest)[0][:, 1:3].mean(1)
     trans = middle * (ours / theirs) - hips
@@ -380,11 +387,17 @@ def contacts(feet: np.ndarray, flat_floor: bool) -> np.ndarray:
     return (uniform_filter1d(touching.astype(float), 3, axis=0) > 0.5).astype(np.float32)
 
 
-def read_folder(folder: Path, rest: np.ndarray, foot_points: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[Clip]:
+def read_folder(
+    folder: Path, rest: np.ndarray, foot_points: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> list[Clip]:
     """Every clip of a folder with ``cmu_bvh``, ``cmu_amc`` and ``pybullet`` in it, on the body."""
     readers = (("cmu_bvh/*.bvh", read_bvh), ("cmu_amc/*.amc", read_amc), ("pybullet/*.txt", read_deepmimic))
-    takes = [(reader, path) for pattern, reader in readers for path in sorted(folder.glob(pattern))
-             if path.stem not in SAME_RECORDING]
+    takes = [
+        (reader, path)
+        for pattern, reader in readers
+        for path in sorted(folder.glob(pattern))
+        if path.stem not in SAME_RECORDING
+    ]
     if not takes:
         raise SystemExit(f"No motion capture in {folder}: it needs cmu_bvh/*.bvh, cmu_amc/*.amc or pybullet/*.txt.")
     return [to_body(reader(path), rest, foot_points) for reader, path in takes]

@@ -15,13 +15,20 @@ _HEADER = "# Every weight file: its role, licence, where it is from and how it i
 
 
 def write_arrays(
-    role: str, name: str, arrays: dict[str, np.ndarray], *, licence: str, source: str, figures: dict[str, Any], version: str = "1"
+    role: str,
+    name: str,
+    arrays: dict[str, np.ndarray],
+    *,
+    licence: str,
+    source: str,
+    figures: dict[str, Any],
+    version: str = "1",
 ) -> Path:
     """Save arrays as a compressed ``.npz`` under ``bundled_weights/`` and list it under ``role``."""
     path = weights.folder() / name
     aside = path.with_suffix(".part")
     with aside.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
     os.replace(aside, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     entries = weights.manifest()
@@ -38,7 +45,9 @@ def _entry(entry: weights.WeightFile) -> str:
         ("source", entry.source), ("sha256", entry.sha256),
     )]  # fmt: skip
     figures = [f'"{name}" = {_value(value)}' for name, value in entry.figures.items()]
-    return "\n[[file]]\n" + "\n".join(lines) + "\n" + ("[file.figures]\n" + "\n".join(figures) + "\n" if figures else "")
+    return (
+        "\n[[file]]\n" + "\n".join(lines) + "\n" + ("[file.figures]\n" + "\n".join(figures) + "\n" if figures else "")
+    )
 
 
 def _value(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Virtual cameras on moving bodies, and the errors that the landmark net makes: endless training views.
 
-A view is what the pipeline would have seen: 25 keypoints in a box and the landmark net's 3D, with the truth beside them.
+A view is what the pipeline would have seen: 25 keypoints in a box and the landmark net's 3D, with the truth beside.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wham_blender.skeleton import JOINT_MIRROR, PARENTS
 
 from . import mocap
 
-# Parent of each of the 25 points in the chain along which the landmark net's depth errors add up (-1: the hips' middle).
+# Parent of each of the 25 points in the chain along which the landmark net's errors add up (-1: the hips' middle).
 _CHAIN = (5, 0, 0, 0, 0, 11, 12, 5, 6, 7, 8, -1, -1, 11, 12, 13, 14, 15, 16, 15, 16, 9, 10, 9, 10)
 _CHAIN_ORDER = (11, 12, 5, 6, 13, 14, 7, 8, 0, 15, 16, 9, 10, 1, 2, 3, 4, 17, 18, 19, 20, 21, 22, 23, 24)
 
@@ -30,10 +30,18 @@ class TrainingBody(torch.nn.Module):
     a small basis once.
     """
 
+    rest: torch.Tensor  # (24, 3) joints of the mean body, metres
+    rest_shapes: torch.Tensor  # (10, 24, 3)
+    basis: torch.Tensor  # (29, 24, 4)
+    basis_shapes: torch.Tensor  # (10, 29, 24, 4)
+    parents: torch.Tensor
+
     def __init__(self, path: Path | None = None) -> None:
         super().__init__()
         with np.load(path or weights.find("body").path, allow_pickle=False) as arrays:
-            data = {name: torch.from_numpy(arrays[name].astype(np.float64)) for name in arrays.files if name != "posedirs"}
+            data = {
+                name: torch.from_numpy(arrays[name].astype(np.float64)) for name in arrays.files if name != "posedirs"
+            }
         rows = torch.cat([data["J_regressor_wham"][:17], data["J_regressor_landmarks"], data["J_regressor_feet"]])
         template, shapes = data["v_template"], data["shapedirs"]
 
@@ -83,7 +91,9 @@ class Library:
         poses = [clip.poses for clip in clips] + ([mirror_poses(clip.poses) for clip in clips] if turned else [])
         flip = np.array([-1.0, 1, 1])
         trans = [clip.trans for clip in clips] + ([clip.trans * flip for clip in clips] if turned else [])
-        contacts = [clip.contacts for clip in clips] + ([clip.contacts[:, [2, 3, 0, 1]] for clip in clips] if turned else [])
+        contacts = [clip.contacts for clip in clips] + (
+            [clip.contacts[:, [2, 3, 0, 1]] for clip in clips] if turned else []
+        )
         flat = [np.full(len(clip.poses), clip.flat_floor) for clip in clips] * (2 if turned else 1)
         lengths = [len(pose) for pose in poses]
         joined = torch.from_numpy(np.concatenate(poses)).float()
@@ -167,9 +177,7 @@ class View:
     box: torch.Tensor  # (N, 3) cx, cy, side in pixels
 
 
-def observe(
-    points: torch.Tensor, camera: Camera, generator: torch.Generator, errors: Errors, frames: int = 1
-) -> View:
+def observe(points: torch.Tensor, camera: Camera, generator: torch.Generator, errors: Errors, frames: int = 1) -> View:
     """Look at points (N, 25, 3), relative to the hips and in camera axes, as the detector and landmark net do.
 
     ``frames``: samples come in runs of that many consecutive frames; slow errors are shared within a run.
@@ -199,10 +207,15 @@ def observe(
     side = (high - low).amax(1) * 1.2
     amount = (0.4 + 1.2 * pick(1))[:, :, None]
     pixels = pixels + side[:, None, None] * amount * (
-        errors.keypoint * noise(POINTS, 2, slow=0.8) + errors.keypoint_bias * noise(POINTS, 2, slow=1.0 if frames > 1 else 0)
+        errors.keypoint * noise(POINTS, 2, slow=0.8)
+        + errors.keypoint_bias * noise(POINTS, 2, slow=1.0 if frames > 1 else 0)
     )
     wild = torch.rand(count, POINTS, generator=generator) < 0.01
-    pixels = torch.where(wild[..., None], pixels + side[:, None, None] * 0.08 * torch.randn(count, POINTS, 2, generator=generator), pixels)
+    pixels = torch.where(
+        wild[..., None],
+        pixels + side[:, None, None] * 0.08 * torch.randn(count, POINTS, 2, generator=generator),
+        pixels,
+    )
     mask = torch.rand(count, POINTS, generator=generator) > errors.masked * 2 * pick(1)
     lost = pick(1) < 0.06  # legs below the picture, a frequent truncation
     legs = torch.zeros(POINTS, dtype=torch.bool)
@@ -216,7 +229,8 @@ def observe(
     keypoints = keypoints * mask[..., None]
     longest = camera.size.amax(1)
     place = torch.stack([
-        (2 * centre[:, 0] - camera.size[:, 0]) / longest, (2 * centre[:, 1] - camera.size[:, 1]) / longest, side / longest,
+        (2 * centre[:, 0] - camera.size[:, 0]) / longest, (2 * centre[:, 1] - camera.size[:, 1]) / longest,
+        side / longest,
     ], 1)  # fmt: skip
 
     landmarks = _landmark_errors(points, camera, noise, pick, errors)
@@ -249,7 +263,9 @@ def _landmark_errors(points: torch.Tensor, camera: Camera, noise, pick, errors: 
     return turned - turned[:, 11:13].mean(1, keepdim=True)
 
 
-def perturb(rotations: torch.Tensor, generator: torch.Generator, other: torch.Tensor | None = None, size: float = 0.12) -> torch.Tensor:
+def perturb(
+    rotations: torch.Tensor, generator: torch.Generator, other: torch.Tensor | None = None, size: float = 0.12
+) -> torch.Tensor:
     """New poses (N, 24, 3, 3) near those given: joints turned a little, arms of ``other`` taken now and then."""
     count = len(rotations)
     out = rotations.clone()
@@ -258,7 +274,9 @@ def perturb(rotations: torch.Tensor, generator: torch.Generator, other: torch.Te
         take = torch.rand(count, generator=generator) < 0.3
         out[:, arms] = torch.where(take[:, None, None, None], other[:, arms], out[:, arms])
     amount = torch.rand(count, 1, 1, generator=generator) * size
-    turns = batch_rodrigues((torch.randn(count, 24, 3, generator=generator) * amount).reshape(-1, 3)).reshape(-1, 24, 3, 3)
+    turns = batch_rodrigues((torch.randn(count, 24, 3, generator=generator) * amount).reshape(-1, 3)).reshape(
+        -1, 24, 3, 3
+    )
     return out @ turns
 
 

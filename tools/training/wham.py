@@ -1,7 +1,8 @@
 """Trains the small WHAM network on virtual clips, on the features of the trained lifter: ``build.py train wham``.
 
-Sequences run as one fused LSTM pass: the first pass is given noisy true outputs of the frame before, the second, the
-one that learns, what the first pass (or the network itself) put out. Checkpoints lie in ``work/training/wham.pt``.
+Sequences learn in one fused LSTM pass. What it takes as the outputs of the frame before is, in three steps of four,
+what the network itself put out when it ran frame by frame, so that it learns on its own errors; in the fourth, the
+truth with noise. Checkpoints lie in ``work/training/wham.pt``.
 """
 
 from __future__ import annotations
@@ -79,12 +80,20 @@ class Drawer:
         lengths = torch.tensor(library.lengths)[clips]
         speed = torch.rand(count, generator=g) * 0.6 + 0.7 if self.varied else torch.ones(count)
         speed = torch.minimum(speed, (lengths - 2) / FRAMES)
-        begin = torch.rand(count, generator=g) * (lengths - 1.01 - speed * (FRAMES - 1)) + torch.tensor(library.starts)[clips]
+        begin = (
+            torch.rand(count, generator=g) * (lengths - 1.01 - speed * (FRAMES - 1))
+            + torch.tensor(library.starts)[clips]
+        )
         at = begin[:, None] + speed[:, None] * torch.arange(FRAMES)
         low, part = at.long(), (at - at.long())
         mixed = torch.lerp(library.rotations[low], library.rotations[low + 1], part[..., None, None, None])
         trans = torch.lerp(library.trans[low], library.trans[low + 1], part[..., None])
-        return matrix_from_r6d(r6d_from_matrix(mixed)), trans, library.contacts[at.round().long()], library.flat_floor[low[:, 0]]
+        return (
+            matrix_from_r6d(r6d_from_matrix(mixed)),
+            trans,
+            library.contacts[at.round().long()],
+            library.flat_floor[low[:, 0]],
+        )
 
     @torch.no_grad()
     def draw(self, count: int = BATCH) -> Sequences:
@@ -124,8 +133,8 @@ class Drawer:
         place = place[:, None] + offset
 
         flat_camera = simulate.Camera(
-            world_to_camera.reshape(total, 3, 3), camera.focal.repeat_interleave(FRAMES), camera.size.repeat_interleave(FRAMES, 0),
-            place.reshape(total, 3),
+            world_to_camera.reshape(total, 3, 3), camera.focal.repeat_interleave(FRAMES),
+            camera.size.repeat_interleave(FRAMES, 0), place.reshape(total, 3),
         )  # fmt: skip
         turned = world_to_camera.reshape(total, 1, 3, 3)
         points = (turned @ points[..., None])[..., 0]
@@ -226,7 +235,11 @@ def pass_through(model: WHAM, lifter: Lifter, features: Tensor) -> None:
             matrix[2 * hidden : 2 * hidden + width] = 0
         for bias in (b_ih, b_hh):
             bias.zero_()
-        b_ih[:width], b_ih[hidden : hidden + width], b_ih[3 * hidden : 3 * hidden + width] = open_by, -open_by, 2 * open_by
+        b_ih[:width], b_ih[hidden : hidden + width], b_ih[3 * hidden : 3 * hidden + width] = (
+            open_by,
+            -open_by,
+            2 * open_by,
+        )
         w_ih[2 * hidden : 2 * hidden + width, :width] = eye * (gain if number == 0 else 1.0)
         factor *= torch.sigmoid(torch.tensor(2 * open_by)).item()
     for number, own in ((0, lifter.pose), (1, lifter.betas)):
@@ -236,7 +249,9 @@ def pass_through(model: WHAM, lifter: Lifter, features: Tensor) -> None:
         head.bias.copy_(own.bias)
 
 
-def run(model: WHAM, body: simulate.TrainingBody, batch: Sequences, previous: Previous | None, *, refine: bool = True) -> Run:
+def run(
+    model: WHAM, body: simulate.TrainingBody, batch: Sequences, previous: Previous | None, *, refine: bool = True
+) -> Run:
     """One pass over a batch from the lifter's first pose; ``previous`` None runs the network on its own outputs."""
     count = len(batch.x)
     first, first_betas = batch.lifted[:, 0], batch.lifted_betas[:, 0]
@@ -250,7 +265,9 @@ def run(model: WHAM, body: simulate.TrainingBody, batch: Sequences, previous: Pr
     def after(start: Tensor, value: Tensor) -> Tensor:
         return torch.cat([start[:, None], value[:, :-1]], 1).detach()
 
-    later = Previous(after(first_points, out.keypoints), after(init_pose[:, 0], out.root), after(init_pose.flatten(1), out.pose))
+    later = Previous(
+        after(first_points, out.keypoints), after(init_pose[:, 0], out.root), after(init_pose.flatten(1), out.pose)
+    )
     root_refined, velocity_refined = out.root, out.velocity
     if refine:
         with torch.no_grad():
@@ -271,14 +288,30 @@ def run(model: WHAM, body: simulate.TrainingBody, batch: Sequences, previous: Pr
         root_refined, velocity_refined, _ = model.trajectory_refiner(
             out.context.detach(), speed.flatten(2), out.root.detach(), velocity
         )
-    return Run(out.keypoints, pose, out.betas, out.cam, out.contact, out.root, out.velocity, root_refined, velocity_refined, later)
+    return Run(
+        out.keypoints,
+        pose,
+        out.betas,
+        out.cam,
+        out.contact,
+        out.root,
+        out.velocity,
+        root_refined,
+        velocity_refined,
+        later,
+    )
 
 
 def noisy_truth(batch: Sequences, generator: torch.Generator) -> Previous:
     """The true outputs of the frame before each frame, with errors that stay for a while as a network's own do."""
+
     def noise(shape: torch.Size, size: float) -> Tensor:
         kept = torch.randn(shape[0], 1, *shape[2:], generator=generator)
-        return size * (kept + torch.randn(shape, generator=generator)) * torch.rand(shape[0], *[1] * (len(shape) - 1), generator=generator)
+        return (
+            size
+            * (kept + torch.randn(shape, generator=generator))
+            * torch.rand(shape[0], *[1] * (len(shape) - 1), generator=generator)
+        )
 
     def before(value: Tensor) -> Tensor:
         return torch.cat([value[:, :1], value[:, :-1]], 1)
@@ -286,7 +319,9 @@ def noisy_truth(batch: Sequences, generator: torch.Generator) -> Previous:
     keypoints = batch.points[:, :, :17].flatten(2)
     root, pose = r6d_from_matrix(batch.root), r6d_from_matrix(batch.pose).flatten(2)
     return Previous(
-        before(keypoints + noise(keypoints.shape, 0.06)), before(root + noise(root.shape, 0.08)), before(pose + noise(pose.shape, 0.15))
+        before(keypoints + noise(keypoints.shape, 0.06)),
+        before(root + noise(root.shape, 0.08)),
+        before(pose + noise(pose.shape, 0.15)),
     )
 
 
@@ -313,7 +348,9 @@ def loss_of(body: simulate.TrainingBody, batch: Sequences, result: Run) -> Tenso
     contact = (contact * batch.flat_floor).sum() / batch.flat_floor.sum().clamp(min=1)
     world = (root - batch.root).abs().mean() + 0.5 * FPS * (result.velocity - velocity).norm(dim=-1).mean()
     refined = matrix_from_r6d(result.root_refined)
-    refined_world = (refined - batch.root).abs().mean() + 0.5 * FPS * (result.velocity_refined - velocity).norm(dim=-1).mean()
+    refined_world = (refined - batch.root).abs().mean() + 0.5 * FPS * (result.velocity_refined - velocity).norm(
+        dim=-1
+    ).mean()
     first = batch.root[:, :1]
     before = torch.cat([first, refined[:, :-1]], 1)
     path = (before @ result.velocity_refined[..., None])[..., 0].cumsum(1)
@@ -321,7 +358,16 @@ def loss_of(body: simulate.TrainingBody, batch: Sequences, result: Run) -> Tenso
     cam = (result.cam - batch.cam).abs().mean()
     betas = (result.betas - batch.betas[:, None]).abs().mean()
     return (
-        2 * keypoints + 2 * pose + 6 * joints + 6 * jitter + world + refined_world + 0.3 * drift + cam + 0.02 * betas + contact
+        2 * keypoints
+        + 2 * pose
+        + 6 * joints
+        + 6 * jitter
+        + world
+        + refined_world
+        + 0.3 * drift
+        + cam
+        + 0.02 * betas
+        + contact
     )
 
 
@@ -346,13 +392,17 @@ def validate(model: WHAM, drawer: Drawer, body: simulate.TrainingBody, batches: 
         walked = length > 0.8
         flat = batch.flat_floor
         down, said = batch.contacts[flat] > 0.5, result.contact[flat] > 0.5
-        tilt = torch.rad2deg(torch.arccos((matrix_from_r6d(result.root_refined)[..., 1, :] * batch.root[..., 1, :]).sum(-1).clamp(-1, 1)))
+        tilt = torch.rad2deg(
+            torch.arccos((matrix_from_r6d(result.root_refined)[..., 1, :] * batch.root[..., 1, :]).sum(-1).clamp(-1, 1))
+        )
         figures = {
-            "pa_mpjpe_mm": 1000 * procrustes_error(ours, true).mean(), "mpjpe_mm": 1000 * (ours - true).norm(dim=-1).mean(),
+            "pa_mpjpe_mm": 1000 * procrustes_error(ours, true).mean(),
+            "mpjpe_mm": 1000 * (ours - true).norm(dim=-1).mean(),
             "lifter_pa_mpjpe_mm": 1000 * procrustes_error(lifted, true).mean(),
             "lifter_mpjpe_mm": 1000 * (lifted - true).norm(dim=-1).mean(),
             "contact_f1": 2 * (down & said).sum() / (down.sum() + said.sum()).clamp(min=1),
-            "rte_percent": 100 * ((path - batch.hips).norm(dim=-1).mean(1) / length)[walked].mean(), "tilt_degrees": tilt.mean(),
+            "rte_percent": 100 * ((path - batch.hips).norm(dim=-1).mean(1) / length)[walked].mean(),
+            "tilt_degrees": tilt.mean(),
             "jitter_ratio": torch.diff(ours.view(32, FRAMES, 12, 3), n=3, dim=1).norm(dim=-1).mean()
             / torch.diff(lifted.view(32, FRAMES, 12, 3), n=3, dim=1).norm(dim=-1).mean(),
         }  # fmt: skip
@@ -363,7 +413,7 @@ def validate(model: WHAM, drawer: Drawer, body: simulate.TrainingBody, batches: 
 
 
 def main(argv: list[str] | None = None) -> None:
-    """``build.py train wham``"""
+    """Train on from the last checkpoint and ship the result: ``build.py train wham``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
     parser.add_argument("--minutes", type=float, default=60)
@@ -390,11 +440,11 @@ def main(argv: list[str] | None = None) -> None:
         for group in optimizer.param_groups:
             group["lr"] = checkpoint.cosine(step, args.steps, share, 6e-4, warm=100)
         batch = drawer.draw()
-        previous = noisy_truth(batch, drawer.generator)
-        if step > 300:  # then what the network itself puts out, given that
+        if step % 4 == 0:
+            previous = noisy_truth(batch, drawer.generator)
+        else:
             with torch.no_grad():
-                for _ in range(1 + (step % 2)):
-                    previous = run(model, body, batch, previous, refine=False).previous
+                previous = run(model, body, batch, None, refine=False).previous
         loss = loss_of(body, batch, run(model, body, batch, previous))
         optimizer.zero_grad()
         loss.backward()
@@ -406,13 +456,17 @@ def main(argv: list[str] | None = None) -> None:
             figures = validate(model, Drawer(held_out, body, lifter, seed=1, varied=False), body)
             checkpoint.save("wham", model, optimizer, {"step": step, "figures": figures})
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
-            print(f"step {step} {time.monotonic() - begin:.0f} s loss {mean:.4f} " + " ".join(f"{k} {v:.2f}" for k, v in figures.items()), flush=True)
+            print(
+                f"step {step} {time.monotonic() - begin:.0f} s loss {mean:.4f} "
+                + " ".join(f"{k} {v:.2f}" for k, v in figures.items()),
+                flush=True,
+            )
     figures = validate(model, Drawer(held_out, body, lifter, seed=1, varied=False), body, batches=8)
     checkpoint.save("wham", model, optimizer, {"step": step, "figures": figures})
     shipped.write_arrays(
         "wham", "open_wham.npz", checkpoint.arrays(model), licence="GPL-3.0-or-later",
-        source="trained by tools/training/wham.py on mocap.cs.cmu.edu and DeepMimic motion, the open body, simulated views and "
-               "the open lifter's features",
+        source="trained by tools/training/wham.py on mocap.cs.cmu.edu and DeepMimic motion, the open body, simulated "
+               "views and the open lifter's features",
         figures={"steps": step, **figures},
     )  # fmt: skip
 

@@ -66,7 +66,7 @@ class Lifter(nn.Module):
 
         keypoints (N, 25, 2) in the box, -1..1, zero where masked; mask (N, 25) bool, confident points; place (N, 3) of
         the box in the picture; landmarks (N, 25, 3) metres, hip-centred, camera axes; seen3d (N, 1) 1 where they count.
-        Returns the feature (N, d_feat), the pose's 6D rotations (N, 144), joint 0 in the camera's axes, and betas (N, 10).
+        Returns the feature (N, d_feat), the pose's 6D rotations (N, 144), joint 0 in camera axes, and betas (N, 10).
         """
         count = len(keypoints)
         x = torch.cat(

@@ -26,7 +26,9 @@ def load(path: str | Path) -> Lifter:
     """The lifter in an ``.npz`` of its tensors; raises WeightsError where the file holds none."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Lifter.from_state_dict({name: torch.from_numpy(arrays[name]).float() for name in arrays.files}).eval()
+            return Lifter.from_state_dict(
+                {name: torch.from_numpy(arrays[name]).float() for name in arrays.files}
+            ).eval()
     except (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(
             f"The weight file {Path(path).name} is not a lifter ({error}). Install the extension again."
