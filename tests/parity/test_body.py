@@ -49,9 +49,9 @@ def test_landmarks_are_the_regressors_on_the_whole_body(open_body: Body, posed: 
     expected = torch.tensor(rows, dtype=torch.float32) @ vertices
     hips = expected[:, [11, 12]].mean(1)
     found = open_body.landmarks(*posed)
-    torch.testing.assert_close(found.offset, hips, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.offset, hips, rtol=0, atol=5e-5)
     centred = torch.cat([found.joints, found.feet], 1)
-    torch.testing.assert_close(centred, expected - hips[:, None], rtol=0, atol=1e-5)
+    torch.testing.assert_close(centred, expected - hips[:, None], rtol=0, atol=5e-5)
 
 
 def test_rest_joints_pose_as_smplx_poses_them(open_body: Body, posed: tuple[Tensor, Tensor]) -> None:

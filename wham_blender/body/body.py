@@ -40,8 +40,8 @@ class Landmarks(NamedTuple):
 class Body(nn.Module):
     """SMPL or a body of its format. Takes (N, 24, 3, 3) rotation matrices and (N, 10) betas."""
 
-    _touched: Tensor  # indices of the vertices that the landmark regressors touch
-    _regressors: Tensor  # (35, len(_touched))
+    _landmark_basis: Tensor  # (218, 35 * 24 * 3)
+    _landmark_weights: Tensor  # (35, 24)
     _rest_template: Tensor  # (24, 3)
     _rest_directions: Tensor  # (24, 3, 10)
 
@@ -56,10 +56,9 @@ class Body(nn.Module):
         super().__init__()
         data = {key: np.asarray(arrays[key]) for key in _SMPL_KEYS}
         self.smpl = _Smpl("", data_struct=Struct(**data | {"shapedirs": data["shapedirs"][..., :10]}))
-        rows = np.vstack([arrays[key] for key in _REGRESSORS])
-        touched = np.flatnonzero(rows.any(0))
-        self.register_buffer("_touched", torch.from_numpy(touched), persistent=False)
-        self.register_buffer("_regressors", torch.tensor(rows[:, touched], dtype=torch.float32), persistent=False)
+        rows = torch.tensor(np.vstack([arrays[key] for key in _REGRESSORS]), dtype=torch.float32)
+        self.register_buffer("_landmark_basis", self._fold(rows), persistent=False)
+        self.register_buffer("_landmark_weights", rows @ self.smpl.lbs_weights, persistent=False)
         rest = torch.einsum("jv,vkb->jkb", self.smpl.J_regressor, self.smpl.shapedirs)
         self.register_buffer("_rest_directions", rest, persistent=False)
         self.register_buffer("_rest_template", self.smpl.J_regressor @ self.smpl.v_template, persistent=False)
@@ -91,14 +90,38 @@ class Body(nn.Module):
         _, transforms = batch_rigid_transform(poses, self.rest_joints(betas), smpl.parents)
         shaped = smpl.v_template[indices] + blend_shapes(betas, smpl.shapedirs[indices])
         directions = smpl.posedirs.unflatten(1, (-1, 3))[:, indices].flatten(1)
-        bend = (poses[:, 1:] - torch.eye(3, device=poses.device)).flatten(1)
-        posed = shaped + (bend @ directions).view_as(shaped)
+        posed = shaped + (_bend(poses) @ directions).view_as(shaped)
         skin = torch.einsum("vj,njkl->nvkl", smpl.lbs_weights[indices], transforms[:, :, :3])
         return (skin[..., :3] @ posed[..., None])[..., 0] + skin[..., 3]
 
     def landmarks(self, poses: Tensor, betas: Tensor) -> Landmarks:
-        """Joints and feet by the regressors, from the vertices that these touch."""
-        points = self._regressors @ self.vertices(poses, betas, self._touched)
+        """Joints and feet by the regressors; see ``_fold`` for why no vertex is computed."""
+        _, transforms = batch_rigid_transform(poses, self.rest_joints(betas), self.smpl.parents)
+        one = torch.ones_like(betas[:, :1])
+        bones = (torch.cat([one, betas, _bend(poses)], 1) @ self._landmark_basis).view(len(poses), -1, 24, 3)
+        points = torch.einsum("njkl,nrjl->nrk", transforms[:, :, :3, :3], bones)
+        points = points + torch.einsum("njk,rj->nrk", transforms[:, :, :3, 3], self._landmark_weights)
         offset = points[:, _HIPS].mean(1)
-        joints, feet = (points - offset[:, None]).split([len(points[0]) - 4, 4], 1)
+        joints, feet = (points - offset[:, None]).split([points.shape[1] - 4, 4], 1)
         return Landmarks(joints, feet, offset)
+
+    def _fold(self, rows: Tensor) -> Tensor:
+        """What regressors (R, V) see of template, shapes and pose corrections through each bone: (218, R * 24 * 3).
+
+        Blend skinning is linear in the vertices: a regressed point is the sum over bones of the bone's transform
+        times the sum over vertices of row weight x skinning weight x unposed vertex, and the inner sum is linear in
+        (1, betas, pose corrections). So however many vertices the rows touch, posing costs the same.
+        """
+        smpl = self.smpl
+        corrections = smpl.posedirs.T.view(len(smpl.v_template), 3, -1)
+        basis = torch.cat([smpl.v_template[..., None], smpl.shapedirs, corrections], 2).flatten(1)
+        folded = []
+        for row in rows:
+            touched = row.nonzero()[:, 0]
+            folded.append((row[touched, None] * smpl.lbs_weights[touched]).T @ basis[touched])
+        return torch.stack(folded).view(len(rows) * 24 * 3, -1).T.contiguous()
+
+
+def _bend(poses: Tensor) -> Tensor:
+    """What SMPL's pose corrections are linear in: (N, 207), the joints' rotations less the identity."""
+    return (poses[:, 1:] - torch.eye(3, device=poses.device)).flatten(1)

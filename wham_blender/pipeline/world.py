@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.sparse.linalg import spsolve
+from scipy.linalg import solveh_banded
 from scipy.spatial.transform import Rotation
 
 from ..body.body import Body
@@ -19,17 +19,19 @@ from .lift import CHUNK, Lift
 
 _UP = np.array([0.0, -1.0, 0.0])  # in WHAM's world
 _PLANTED_ABOVE, _LIFTED_BELOW = 0.6, 0.4  # contact probabilities, with hysteresis between
-_ROUNDS = 6  # of reweighting
+_ROUNDS = 10  # of reweighting
 
 # How far each kind of evidence is off, as standard deviations.
 _VELOCITY = 0.01  # metres a frame
-_SLIDE = 0.002  # metres a frame that a planted foot moves
+_ACCELERATION = 0.005  # metres a frame squared
+_SLIDE = 0.004  # metres a frame that a planted foot moves
 _SLIDE_OUTLIER = 0.02  # metres a frame from which on a contact is hardly believed
-_FLOOR = 0.005  # metres of a planted foot from the floor
+_FLOOR = 0.01  # metres of a planted foot from the floor
 _SIDEWAYS = 0.01  # metres across the line of sight
 _DEPTH = 0.1  # of the distance, along the line of sight
 _FLOOR_GUESS = 0.1  # metres
-_FLOOR_KNOWN = 0.001
+_SLOPE_GUESS = 0.01  # of WHAM's idea of level: about 3 degrees, but one error for many frames
+_KNOWN = 1e-4  # of a floor that was found before
 
 
 @dataclass
@@ -83,7 +85,9 @@ def place(
     root_cam = lift.poses[:, 0].astype(np.float64)
     if camera is None:
         fixed = np.broadcast_to(np.eye(3), root_cam.shape) if camera_R is None else camera_R.astype(np.float64)
-        to_camera = fixed @ _animators_axes(lift.root_world, root_cam, fixed).T
+        # Up is the median of what each frame says, so that the body's tilt comes from the picture alone.
+        up = np.median(_turned(fixed.mT @ root_cam @ lift.root_world.mT, _UP), 0)
+        to_camera = fixed @ _axes(up, -(fixed[0].T @ root_cam[0])[:, 2]).T
         centre = np.zeros_like(pelvis)
     else:
         to_camera = camera[0].astype(np.float64)
@@ -96,13 +100,18 @@ def place(
     looks = seen & (camera_stays or camera is not None)
     feet = np.einsum("nij,nkj->nki", to_world, feet)
     place, floor = _solve(
-        steps, feet, planted_feet(lift.contacts), pelvis, to_camera, centre, looks, None if camera is None else 0.0
+        steps, feet, planted_feet(lift.contacts), pelvis, to_camera, centre, looks, camera is not None
     )
 
     if camera is None:
-        origin = np.array([*place[0, :2], floor])
+        # Level the floor that was found, then put the first pelvis over the origin.
+        normal = np.array([-floor[1], -floor[2], 1.0])
+        turn = _axes(normal, -(to_world[0] @ root_cam[0])[:, 2])
+        to_camera, to_world = to_camera @ turn.T, turn @ to_world
+        place = place @ turn.T
+        origin = np.array([*place[0, :2], (turn @ [0, 0, floor[0]])[2]])
         place -= origin
-        camera_t = _turned(to_camera, origin - centre) if camera_stays else pelvis - _turned(to_camera, place)
+        camera_t = _turned(to_camera, origin) if camera_stays else pelvis - _turned(to_camera, place)
     else:
         camera_t = camera[1]
     poses = lift.poses.astype(np.float64)
@@ -135,14 +144,9 @@ def _around_pelvis(lift: Lift, body: Body, betas: np.ndarray, pelvis: np.ndarray
     return np.concatenate(hips).astype(np.float64), np.concatenate(feet).astype(np.float64)
 
 
-def _animators_axes(root_world: np.ndarray, root_cam: np.ndarray, fixed: np.ndarray) -> np.ndarray:
-    """(3, 3) from the axes of ``fixed`` to ours: z up, the first frame facing -y.
-
-    Up is the median over the clip of what each frame says, so that the body's tilt comes from the picture alone.
-    """
-    up = np.median(_turned(fixed.mT @ root_cam @ root_world.mT, _UP), 0)
-    up /= np.linalg.norm(up)
-    back = -(fixed[0].T @ root_cam[0])[:, 2]
+def _axes(up: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """Rows (3, 3) of the axes whose z is ``up`` and whose y is as nearly ``back`` as that allows."""
+    up = up / np.linalg.norm(up)
     x = np.cross(back, up)
     x /= np.linalg.norm(x)
     return np.stack([x, np.cross(up, x), up])
@@ -156,20 +160,24 @@ def _solve(
     to_camera: np.ndarray,
     centre: np.ndarray,
     looks: np.ndarray,
-    floor: float | None,
-) -> tuple[np.ndarray, float]:
-    """Pelvis positions (F, 3) in the world and the floor's height that fit all evidence best.
+    level: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pelvis positions (F, 3) in the world, and the floor's height and slopes (3,), that fit all evidence best.
 
     steps (F - 1, 3): WHAM's movement of the pelvis; feet (F, 4, 3) from the pelvis in world axes; planted (F, 4);
     pelvis (F, 3) in the camera's axes; the camera's to_camera (F, 3, 3) and centre (F, 3); looks (F,): frames in
-    which pelvis and camera are to be believed; floor: its height where known.
+    which pelvis and camera are to be believed; level: the floor is known to be z = 0.
     """
     count = len(feet)
-    unknowns = 3 * count + 1  # the last is the floor
-    difference = sparse.kron(sparse.diags_array([-1.0, 1.0], offsets=[0, 1], shape=(count - 1, count)), np.eye(3))
-    difference = sparse.hstack([difference, sparse.csr_array((3 * (count - 1), 1))], "csr")
-    rows: list[tuple[sparse.sparray, np.ndarray]] = [(difference / _VELOCITY, steps.ravel() / _VELOCITY)]
 
+    def columns(matrix: sparse.sparray, floor: np.ndarray | None = None) -> sparse.csr_array:
+        last = sparse.csr_array((matrix.shape[0], 3)) if floor is None else floor
+        return sparse.hstack([matrix, last], "csr")
+
+    frames = sparse.eye_array(count, format="csr")
+    stepped = frames[1:] - frames[:-1]
+    difference = columns(sparse.kron(stepped, np.eye(3)))
+    bend = columns(sparse.kron(stepped[1:] - stepped[:-1], np.eye(3)))
     # The line of sight: across it x - z X/Z and y - z Y/Z vanish, along it z is about Z.
     sight = np.tile(np.eye(3), (count, 1, 1))
     sight[:, :2, 2] = -pelvis[:, :2] / pelvis[:, 2:]
@@ -178,41 +186,61 @@ def _solve(
     if not looks.any():
         looks = np.arange(count) == 0  # nothing else says where the world's origin is
     sight = (sight @ to_camera) * looks[:, None, None]
-    seen = np.zeros((count, 3))
-    seen[looks, 2] = 1 / _DEPTH
-    lines = sparse.hstack([sparse.block_diag(list(sight)), sparse.csr_array((3 * count, 1))])
-    rows.append((lines, (seen + _turned(sight, centre)).ravel()))
+    seen = _turned(sight, centre)
+    seen[looks, 2] += 1 / _DEPTH
+    blocks = sparse.bsr_array((sight, np.arange(count), np.arange(count + 1)))
+    always = [
+        (difference / _VELOCITY, steps.ravel() / _VELOCITY),
+        (bend / _ACCELERATION, np.zeros(bend.shape[0])),
+        (columns(blocks), seen.ravel()),
+    ]
 
     slides = np.diff(feet, axis=0)
     both = planted[1:] & planted[:-1]
     trust = both / _SLIDE
     grounded = np.zeros_like(planted)
-    guess: list[tuple[sparse.sparray, np.ndarray]] = []
-    position = np.empty((count, 3))
-    height = 0.0 if floor is None else floor
-    vertical = sparse.hstack([sparse.kron(sparse.eye_array(count), [[0, 0, 1]]), -np.ones((count, 1))], "csr")
-    last = sparse.csr_array(([1.0], ([0], [unknowns - 1])), shape=(1, unknowns))
-    for _ in range(_ROUNDS):
-        system = rows + guess
+    plane = np.zeros(3)
+    guess = np.zeros(3)
+    sure = np.full(3, 1 / _KNOWN)
+    position = np.zeros((count, 3))
+    for number in range(_ROUNDS):
+        points = position[:, None] + feet
+        system = [*always, (columns(sparse.csr_array((3, 3 * count)), np.diag(sure)), sure * guess)]
         for foot in range(4):
             weight = np.repeat(trust[:, foot], 3)
             system.append((sparse.diags_array(weight) @ difference, -weight * slides[:, foot].ravel()))
-            on_floor = grounded[:, foot] / _FLOOR
-            system.append((sparse.diags_array(on_floor) @ vertical, -on_floor * feet[:, foot, 2]))
-        if not guess:
-            system.append((last, np.array([height])))
+            stands = np.flatnonzero(grounded[:, foot])
+            height = sparse.csr_array(
+                (np.ones(len(stands)), (np.arange(len(stands)), 3 * stands + 2)), (len(stands), 3 * count)
+            )
+            floor = -np.insert(points[stands, foot, :2], 0, 1, axis=1)
+            system.append((columns(height, floor) / _FLOOR, -feet[stands, foot, 2] / _FLOOR))
         matrix = sparse.vstack([a for a, _ in system], "csc")
         target = np.concatenate([b for _, b in system])
-        found = spsolve(matrix.T @ matrix, matrix.T @ target, permc_spec="MMD_AT_PLUS_A")
-        position = found[:-1].reshape(-1, 3)
-        heights = position[:, None, 2] + feet[..., 2]
-        if not guess:
-            height = float(np.percentile(heights.min(1), 10)) if floor is None else floor
-            weight = 1 / (_FLOOR_GUESS if floor is None else _FLOOR_KNOWN)
-            guess = [(last * weight, np.array([height * weight]))]
-        else:
-            height = float(found[-1])
-        grounded = planted | (heights < height)
-        slid = np.linalg.norm(np.diff(position, axis=0)[:, None] + slides, axis=-1)
+        position, plane = _least_squares(matrix, target)
+        points = position[:, None] + feet
+        if number == 0 and not level:
+            guess = np.array([np.percentile(points[..., 2].min(1), 10), 0, 0])
+            sure = 1 / np.array([_FLOOR_GUESS, _SLOPE_GUESS, _SLOPE_GUESS])
+            plane = guess
+        grounded = planted | (points[..., 2] - points[..., :2] @ plane[1:] < plane[0])
+        slid = np.linalg.norm(np.diff(points, axis=0), axis=-1)
         trust = both / _SLIDE / np.sqrt(1 + (slid / _SLIDE_OUTLIER) ** 2)
-    return position, float(height)
+    return position, plane
+
+
+def _least_squares(matrix: sparse.csc_array, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (F, 3) and the floor's (3,) that bring ``matrix @ (positions, floor)`` nearest to ``target``.
+
+    A frame's rows touch two neighbours at most, so the normal equations are a band bordered by the floor's columns.
+    """
+    normal, right = (matrix.T @ matrix).tocsr(), matrix.T @ target
+    core, border = normal[:-3, :-3], normal[:-3, -3:].toarray()
+    size = core.shape[0]
+    band = np.zeros((min(9, size), size))
+    for below in range(len(band)):
+        band[below, : size - below] = core.diagonal(-below)
+    solved = solveh_banded(band, np.column_stack([right[:-3], border]), lower=True)
+    rest = normal[-3:, -3:].toarray() - border.T @ solved[:, 1:]
+    floor = np.linalg.solve(rest, right[-3:] - border.T @ solved[:, 0])
+    return (solved[:, 0] - solved[:, 1:] @ floor).reshape(-1, 3), floor

@@ -1,0 +1,165 @@
+"""A known walk, as WHAM would see it with its usual errors, comes out of ``place`` where it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from tests.parity.walks import as_lifted, foot_points, walk
+from wham_blender.body.body import Body
+from wham_blender.motion import forward_kinematics
+from wham_blender.pipeline.lift import Lift
+from wham_blender.pipeline.world import Placed, place, planted_feet
+
+OPENCV = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # a camera that looks along +y, upright
+FOCAL = 1000.0  # pixels
+HOP = slice(90, 106)  # frames in the air
+
+Scene = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def camera_at(position: list[float], yaw: float, tilt: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+    turn = Rotation.from_rotvec([tilt, 0, 0]).as_matrix() @ OPENCV @ Rotation.from_rotvec([0, 0, -yaw]).as_matrix()
+    return np.tile(turn, (count, 1, 1)), np.tile(-turn @ position, (count, 1))
+
+
+@pytest.fixture(scope="module", params=["walks away", "walks across"])
+def scene(request: pytest.FixtureRequest, open_body: Body) -> Scene:
+    """Poses, pelvis and contacts of a walk with a hop, and the camera's rotations and translations."""
+    poses, pelvis, contacts = walk(open_body)
+    time = np.arange(HOP.stop - HOP.start) / 30
+    pelvis[HOP, 2] += 0.5 * 9.81 * time * (time[-1] - time)
+    contacts[HOP] = 0
+    away = request.param == "walks away"
+    camera = (
+        camera_at([1, -14, 1.5], 0.3, 0.15, len(poses)) if away else camera_at([6.5, -3, 1.2], 1.7, 0.15, len(poses))
+    )
+    return poses, pelvis, contacts, *camera
+
+
+@pytest.fixture(scope="module")
+def noisy(scene: Scene, open_body: Body) -> Lift:
+    return as_lifted(open_body, *scene, rng=np.random.default_rng(1))
+
+
+def pelvis_of(placed: Placed) -> np.ndarray:
+    return placed.trans + placed.rest_joints[0]
+
+
+def feet_of(placed: Placed, body: Body) -> np.ndarray:
+    poses = Rotation.from_rotvec(placed.poses.reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3)
+    return foot_points(body, poses, pelvis_of(placed))
+
+
+def pixels(points: np.ndarray, camera_R: np.ndarray, camera_t: np.ndarray) -> np.ndarray:
+    seen = np.einsum("nij,n...j->n...i", camera_R, points) + camera_t.reshape(-1, *[1] * (points.ndim - 2), 3)
+    return FOCAL * seen[..., :2] / seen[..., 2:]
+
+
+def test_without_errors_everything_is_found(scene: Scene, open_body: Body) -> None:
+    poses, pelvis, contacts, camera_R, camera_t = scene
+    placed = place(as_lifted(open_body, *scene), open_body)
+    np.testing.assert_allclose(pelvis_of(placed), pelvis, atol=0.05)
+    np.testing.assert_allclose(placed.camera_R, camera_R, atol=5e-3)
+    centre = -np.einsum("nji,nj->ni", placed.camera_R, placed.camera_t)
+    np.testing.assert_allclose(centre, -np.einsum("nji,nj->ni", camera_R, camera_t), atol=0.1)
+    assert placed.poses.shape == (len(poses), 72)
+    np.testing.assert_array_equal(placed.contacts, contacts.astype(np.float32))
+
+
+def test_world_is_the_animators(scene: Scene, noisy: Lift, open_body: Body) -> None:
+    placed = place(noisy, open_body)
+    pelvis = pelvis_of(placed)
+    np.testing.assert_allclose(pelvis[0, :2], 0, atol=1e-5)
+    front = Rotation.from_rotvec(placed.poses[0, :3]).as_matrix()[:, 2]
+    assert abs(front[0]) < 1e-4
+    assert front[1] < -0.95
+    up = Rotation.from_rotvec(placed.poses[:, :3]).as_matrix()[:, 2, 1]
+    assert np.degrees(np.arccos(np.clip(up, -1, 1))).max() < 1
+    assert np.linalg.norm(pelvis - scene[1], axis=1).max() < 0.1
+
+
+def test_planted_feet_stand_and_hops_fly(scene: Scene, noisy: Lift, open_body: Body) -> None:
+    _, pelvis, contacts, *_ = scene
+    placed = place(noisy, open_body)
+    feet, planted = feet_of(placed, open_body), contacts > 0.5
+    assert np.abs(feet[planted][:, 2]).max() < 0.015
+    assert feet[..., 2].min() > -0.015
+    both = planted[1:] & planted[:-1]
+    assert np.linalg.norm(np.diff(feet, axis=0), axis=-1)[both].mean() < 0.002
+    height = pelvis_of(placed)[:, 2]
+    assert height[HOP].max() - height[80] == pytest.approx(pelvis[HOP, 2].max() - pelvis[80, 2], abs=0.03)
+
+
+def test_a_still_camera_stands_and_sees_the_person(scene: Scene, noisy: Lift, open_body: Body) -> None:
+    poses, pelvis, _, camera_R, camera_t = scene
+    placed = place(noisy, open_body)
+    assert np.ptp(placed.camera_R, axis=0).max() == 0
+    assert np.ptp(placed.camera_t, axis=0).max() < 1e-5
+    joints, _ = forward_kinematics(placed.poses, placed.trans, placed.rest_joints)
+    vectors = Rotation.from_matrix(poses.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 72)
+    true, _ = forward_kinematics(vectors, pelvis - placed.rest_joints[0], placed.rest_joints)
+    off = pixels(joints, placed.camera_R, placed.camera_t) - pixels(true, camera_R, camera_t)
+    assert np.abs(off).max() < 8
+
+
+@pytest.mark.parametrize("axis", [[1, 0, 0], [0, 0, 1]])
+def test_a_wrong_idea_of_level_is_corrected_by_the_floor(
+    scene: Scene, noisy: Lift, open_body: Body, axis: list[int]
+) -> None:
+    error = Rotation.from_rotvec(np.radians(5) * np.array(axis)).as_matrix().astype(np.float32)
+    placed = place(
+        replace(noisy, root_world=error @ noisy.root_world, trans_world=noisy.trans_world @ error.T), open_body
+    )
+    up = Rotation.from_rotvec(placed.poses[:, :3]).as_matrix()[:, 2, 1]
+    assert np.degrees(np.arccos(np.clip(up, -1, 1))).max() < 2
+    assert np.linalg.norm(pelvis_of(placed) - scene[1], axis=1).max() < 0.15
+
+
+def test_a_turning_camera_follows(scene: Scene, open_body: Body) -> None:
+    poses, pelvis, contacts, camera_R, camera_t = scene
+    centre = -np.einsum("nji,nj->ni", camera_R, camera_t)
+    pan = Rotation.from_rotvec(np.outer(0.2 * np.sin(np.arange(len(poses)) / 40), [0, 1, 0])).as_matrix() @ camera_R
+    shift = -np.einsum("nij,nj->ni", pan, centre)
+    seen = as_lifted(open_body, poses, pelvis, contacts, pan, shift)
+    known = pan @ Rotation.from_rotvec([0.3, -0.8, 0.5]).as_matrix()  # from axes of its own
+    for stays in (True, False):
+        placed = place(seen, open_body, camera_R=known, camera_stays=stays)
+        assert np.linalg.norm(pelvis_of(placed) - pelvis, axis=1).max() < 0.1
+        off = pixels(pelvis_of(placed), placed.camera_R, placed.camera_t) - pixels(pelvis, pan, shift)
+        assert np.abs(off).max() < 8
+        np.testing.assert_allclose(placed.camera_R, pan, atol=0.02)
+
+
+def test_a_second_person_is_put_beside_the_first(scene: Scene, noisy: Lift, open_body: Body) -> None:
+    poses, pelvis, contacts, camera_R, camera_t = scene
+    first = place(noisy, open_body)
+    beside = pelvis + np.array([0.8, 0.5, 0])
+    other = as_lifted(open_body, poses, beside, contacts, camera_R, camera_t)
+    placed = place(other, open_body, camera=(first.camera_R, first.camera_t))
+    assert np.linalg.norm(pelvis_of(placed) - beside, axis=1).max() < 0.25
+    np.testing.assert_array_equal(placed.camera_t, first.camera_t)
+
+
+def test_unseen_frames_are_walked_through(scene: Scene, noisy: Lift, open_body: Body) -> None:
+    lost = replace(noisy, trans_cam=noisy.trans_cam.copy())
+    lost.trans_cam[40:60] = [5, 5, 2]
+    seen = np.ones(len(lost.trans_cam), bool)
+    seen[40:60] = False
+    assert np.linalg.norm(pelvis_of(place(lost, open_body, seen=seen)) - scene[1], axis=1).max() < 0.1
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_short_tracks_are_placed(noisy: Lift, open_body: Body, count: int) -> None:
+    short = Lift(**{name: value[:count] for name, value in vars(noisy).items()})
+    placed = place(short, open_body)
+    np.testing.assert_allclose(feet_of(placed, open_body)[..., 2].min(), 0, atol=0.02)
+
+
+def test_contacts_do_not_flicker() -> None:
+    contacts = np.tile([[0.1], [0.55], [0.7], [0.5], [0.45], [0.3], [0.5], [0.9]], (1, 4))
+    expected = [False, False, True, True, True, False, False, True]
+    np.testing.assert_array_equal(planted_feet(contacts)[:, 2], expected)
