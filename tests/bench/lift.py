@@ -15,8 +15,8 @@ import time
 
 import numpy as np
 import torch
-
 from report import report
+
 from wham_blender import weights
 from wham_blender.body.body import Body
 from wham_blender.models.wham import WHAM
