@@ -6,7 +6,8 @@ and its mirror image go through the network as one batch; their mean is taken be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,21 @@ class Lift:
     velocity_refined: np.ndarray  # (F, 3)
     root_world: np.ndarray  # (F, 3, 3) the refined rollout
     trans_world: np.ndarray  # (F, 3) metres: the middle of the hips in the refined rollout
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep PyTorch to one CPU thread.
+
+    A frame is a few dozen small products one after the other. With several threads each product waits for the
+    slowest core, and where anything else keeps a core busy, the lift slows down tenfold and more.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def network_input(keypoints: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -99,6 +115,7 @@ def roll_out(root: Tensor, velocity: Tensor, start: Tensor) -> Tensor:
     return start + torch.cumsum((root @ velocity[..., None])[..., 0], 0)
 
 
+@_one_thread()
 @torch.inference_mode()
 def lift(
     model: WHAM,
