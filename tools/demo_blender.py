@@ -82,11 +82,12 @@ def bodies(scene: bpy.types.Scene) -> list[bpy.types.Object]:
 def render_frames(scene: bpy.types.Scene, frames: list[int], folder: Path) -> list[Path]:
     """Render some frames of a scene; returns their PNGs."""
     paths = []
+    bpy.context.window.scene = scene  # the sequencer moves only in the window's scene
     for frame in frames:
         scene.frame_set(frame)
         paths.append(folder / f"{scene.name}{frame:06}.png")
         scene.render.filepath = str(paths[-1])
-        bpy.ops.render.render(write_still=True, scene=scene.name)
+        bpy.ops.render.render(write_still=True)
     return paths
 
 

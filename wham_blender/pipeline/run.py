@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 from .. import motion, protocol
 from ..body.body import Body
 from ..models.wham import WHAM
-from . import backends, camera_motion, features, lift, track, video, world
+from . import backends, camera_motion, features, lift, sight, track, video, world
 from .detect import Detector
 from .errors import PipelineError
 from .keypoints import Landmarker, Person
@@ -29,7 +29,7 @@ from .keypoints import Landmarker, Person
 Tell = Callable[[protocol.Message], None]
 Arrays = dict[str, np.ndarray]
 
-_VERSION = 1  # raise it when a stage gives another result from the same settings: kept stages are then made anew
+_VERSION = 2  # raise it when a stage gives another result from the same settings: kept stages are then made anew
 # Each stage's share of a job's time, as measured on a CPU.
 _SHARES = {"watch": 0.85, "clean": 0.01, "features": 0.02, "lift": 0.09, "world": 0.02, "write": 0.01}
 _FILM_WIDTH = 36.0  # millimetres, 35 mm film
@@ -139,10 +139,12 @@ def _lift(
         with np.load(files["wham"].path, allow_pickle=False) as archive:
             model = WHAM.from_state_dict({name: torch.from_numpy(archive[name]) for name in archive.files})
         device = body.smpl.v_template.device
-        return vars(lift.lift(
+        lifted = lift.lift(
             model.eval().to(device), body, person.keypoints, person.boxes, size, *views, camera_K=camera_K,
             cam_angvel=lift.camera_turn(camera_R), progress=lambda done: progress(done, len(person)),
-        ))  # fmt: skip
+        )  # fmt: skip
+        lifted.trans_cam = sight.stand(lifted, body, person.keypoints, camera_K)
+        return vars(lifted)
 
     needed = [key, files["wham"].sha256, files["body"].sha256, camera_K.tolist(), camera_R.tolist()]
     arrays, key = stages.do("lift", needed, lift_person, share)
