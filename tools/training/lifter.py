@@ -15,6 +15,7 @@ from torch import Tensor
 
 from wham_blender.body.rotations import matrix_from_r6d
 from wham_blender.models.lifter import Lifter
+from wham_blender.pipeline import metrics
 
 from . import checkpoint, shipped, simulate
 
@@ -53,18 +54,12 @@ class Views:
         return model(view.keypoints, view.mask, view.place, view.landmarks, seen)
 
 
-def procrustes_error(predicted: Tensor, true: Tensor) -> Tensor:
-    """Mean distance (N,) after the best similarity transform of each sample; (N, K, 3) both, metres."""
-    a, b = predicted - predicted.mean(1, keepdim=True), true - true.mean(1, keepdim=True)
-    u, s, vh = torch.linalg.svd(a.transpose(1, 2) @ b)
-    sign = torch.ones_like(s)
-    sign[:, 2] = torch.det(u @ vh)
-    rotation = u @ (sign[..., None] * vh)
-    scale = (s * sign).sum(1) / (a**2).sum((1, 2))
-    return (scale[:, None, None] * a @ rotation - b).norm(dim=-1).mean(1)
-
-
 LIMBS = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]  # COCO: shoulders, elbows, wrists, hips, knees, ankles
+
+
+def pa_mpjpe_mm(predicted: Tensor, true: Tensor) -> float:
+    """Mean PA-MPJPE of (N, K, 3) points in metres, in millimetres."""
+    return 1000 * float(metrics.pa_mpjpe(predicted.double().numpy(), true.double().numpy()).mean())
 
 
 @torch.no_grad()
@@ -78,9 +73,9 @@ def validate(model: Lifter, views: Views, count: int = 4096) -> dict[str, float]
     true = true[:, 24:][:, LIMBS]
     model.train()
     return {
-        "pa_mpjpe_mm": 1000 * float(procrustes_error(points, true).mean()),
+        "pa_mpjpe_mm": pa_mpjpe_mm(points, true),
         "mpjpe_mm": 1000 * float((points - true).norm(dim=-1).mean()),
-        "simulated_landmark_net_pa_mpjpe_mm": 1000 * float(procrustes_error(view.landmarks[:, LIMBS], true).mean()),
+        "simulated_landmark_net_pa_mpjpe_mm": pa_mpjpe_mm(view.landmarks[:, LIMBS], true),
     }
 
 

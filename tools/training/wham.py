@@ -23,7 +23,7 @@ from wham_blender.models.lifter import Lifter
 from wham_blender.models.wham import WHAM, Previous
 
 from . import checkpoint, shipped, simulate
-from .lifter import LIMBS, procrustes_error
+from .lifter import LIMBS, pa_mpjpe_mm
 
 FPS = 30.0
 FRAMES = 40
@@ -404,9 +404,9 @@ def validate(model: WHAM, drawer: Drawer, body: simulate.TrainingBody, batches: 
             torch.arccos((matrix_from_r6d(result.root_refined)[..., 1, :] * batch.root[..., 1, :]).sum(-1).clamp(-1, 1))
         )
         figures = {
-            "pa_mpjpe_mm": 1000 * procrustes_error(ours, true).mean(),
+            "pa_mpjpe_mm": pa_mpjpe_mm(ours, true),
             "mpjpe_mm": 1000 * (ours - true).norm(dim=-1).mean(),
-            "lifter_pa_mpjpe_mm": 1000 * procrustes_error(lifted, true).mean(),
+            "lifter_pa_mpjpe_mm": pa_mpjpe_mm(lifted, true),
             "lifter_mpjpe_mm": 1000 * (lifted - true).norm(dim=-1).mean(),
             "contact_f1": 2 * (down & said).sum() / (down.sum() + said.sum()).clamp(min=1),
             "rte_percent": 100 * ((path - batch.hips).norm(dim=-1).mean(1) / length)[walked].mean(),
