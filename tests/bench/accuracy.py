@@ -118,11 +118,9 @@ def main() -> None:
     figures = measure_folder(args.clips)
     if not figures:
         raise SystemExit(f"No clips in {args.clips}.")
-    rows: list[list[str | float]] = [
-        [name, each.frames_with_person, *each.ours.values(), *each.landmark_net.values()]
-        for name, each in figures.items()
-    ]
-    mean = np.mean([row[2:] for row in rows], axis=0).tolist()
+    errors = [[*each.ours.values(), *each.landmark_net.values()] for each in figures.values()]
+    mean = np.mean(errors, axis=0).tolist()
+    rows = [[name, each.frames_with_person, *row] for (name, each), row in zip(figures.items(), errors, strict=True)]
     names = next(iter(figures.values())).ours
     columns = ["clip", "frames with a person", *(f"{who} {name}" for who in ("ours", "landmark net") for name in names)]
     title = "Draft pipeline against motion capture: 12 joints, mm; accel per frame squared"

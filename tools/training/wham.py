@@ -435,12 +435,11 @@ def main(argv: list[str] | None = None) -> None:
     held_out = simulate.Library.of(simulate.load(args.mocap, body, held_out=True))
     d_feat = lifter.feature.out_features
     model = WHAM(width=256, layers=2, d_feat=d_feat, integrator_width=512, refiner_width=256, refiner_layers=2)
-    passing, others = [], []
-    for name, parameter in model.named_parameters():
-        (passing if name.startswith(PASSING) else others).append(parameter)
-    optimizer = torch.optim.AdamW(
-        [{"params": passing, "share": 0.1}, {"params": others, "share": 1.0}], lr=LEARNING_RATE, weight_decay=0.01
-    )
+    groups = [
+        {"params": [p for name, p in model.named_parameters() if name.startswith(PASSING) == passing], "share": share}
+        for passing, share in ((True, 0.1), (False, 1.0))
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.01)
     state = checkpoint.load("wham", model, optimizer)
     step, figures = state.get("step", 0), state.get("figures", {})
     drawer = Drawer(library, body, lifter, seed=step, varied=True)
