@@ -27,6 +27,8 @@ _ACCELERATION = 0.005  # metres a frame squared
 _SLIDE = 0.004  # metres a frame that a planted foot moves
 _SLIDE_OUTLIER = 0.02  # metres a frame from which on a contact is hardly believed
 _FLOOR = 0.01  # metres of a planted foot from the floor
+_LOWEST = 0.05  # metres of a frame's lowest foot point from the floor
+_STOREY = 0.3  # metres from which on a foot rather stands on something else, or flies
 _SIDEWAYS = 0.01  # metres across the line of sight
 _DEPTH = 0.1  # of the distance, along the line of sight
 _FLOOR_GUESS = 0.1  # metres
@@ -183,11 +185,10 @@ def _solve(
     sight[:, :2, 2] = -pelvis[:, :2] / pelvis[:, 2:]
     sight[:, :2] /= _SIDEWAYS
     sight[:, 2] /= _DEPTH * pelvis[:, 2:]
-    if not looks.any():
-        looks = np.arange(count) == 0  # nothing else says where the world's origin is
-    sight = (sight @ to_camera) * looks[:, None, None]
+    anchored = looks if looks.any() else np.arange(count) == 0  # else nothing says where the world's origin is
+    sight = (sight @ to_camera) * anchored[:, None, None]
     seen = _turned(sight, centre)
-    seen[looks, 2] += 1 / _DEPTH
+    seen[anchored, 2] += 1 / _DEPTH
     blocks = sparse.bsr_array((sight, np.arange(count), np.arange(count + 1)))
     always = [
         (difference / _VELOCITY, steps.ravel() / _VELOCITY),
@@ -198,10 +199,10 @@ def _solve(
     slides = np.diff(feet, axis=0)
     both = planted[1:] & planted[:-1]
     trust = both / _SLIDE
-    grounded = np.zeros_like(planted)
-    plane = np.zeros(3)
+    # At first no floor: it is looked for where the picture says that the feet are, else where most steps lead.
+    grounded = planted / _STOREY * (not looks.any())
     guess = np.zeros(3)
-    sure = np.full(3, 1 / _KNOWN)
+    sure = np.array([1 if level else 1e-3 * _KNOWN, 1, 1]) / _KNOWN
     position = np.zeros((count, 3))
     for number in range(_ROUNDS):
         points = position[:, None] + feet
@@ -210,11 +211,12 @@ def _solve(
             weight = np.repeat(trust[:, foot], 3)
             system.append((sparse.diags_array(weight) @ difference, -weight * slides[:, foot].ravel()))
             stands = np.flatnonzero(grounded[:, foot])
+            weight = grounded[stands, foot]
             height = sparse.csr_array(
-                (np.ones(len(stands)), (np.arange(len(stands)), 3 * stands + 2)), (len(stands), 3 * count)
+                (weight, (np.arange(len(stands)), 3 * stands + 2)), shape=(len(stands), 3 * count)
             )
             floor = -np.insert(points[stands, foot, :2], 0, 1, axis=1)
-            system.append((columns(height, floor) / _FLOOR, -feet[stands, foot, 2] / _FLOOR))
+            system.append((columns(height, weight[:, None] * floor), -weight * feet[stands, foot, 2]))
         matrix = sparse.vstack([a for a, _ in system], "csc")
         target = np.concatenate([b for _, b in system])
         position, plane = _least_squares(matrix, target)
@@ -223,7 +225,11 @@ def _solve(
             guess = np.array([np.percentile(points[..., 2].min(1), 10), 0, 0])
             sure = 1 / np.array([_FLOOR_GUESS, _SLOPE_GUESS, _SLOPE_GUESS])
             plane = guess
-        grounded = planted | (points[..., 2] - points[..., :2] @ plane[1:] < plane[0])
+        heights = points[..., 2] - points[..., :2] @ plane[1:] - plane[0]
+        lowest = heights == heights.min(1, keepdims=True)
+        # Planted feet stand on the floor and none is below it; the lowest is near it most of the time. What is far
+        # from the floor, a roof or a leap, is left where the picture has it.
+        grounded = np.where(planted | (heights < 0), 1 / _FLOOR, lowest / _LOWEST) / (1 + (heights / _STOREY) ** 2)
         slid = np.linalg.norm(np.diff(points, axis=0), axis=-1)
         trust = both / _SLIDE / np.sqrt(1 + (slid / _SLIDE_OUTLIER) ** 2)
     return position, plane
