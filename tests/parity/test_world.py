@@ -65,7 +65,7 @@ def test_without_errors_everything_is_found(scene: Scene, open_body: Body) -> No
     np.testing.assert_allclose(pelvis_of(placed), pelvis, atol=0.05)
     np.testing.assert_allclose(placed.camera_R, camera_R, atol=5e-3)
     centre = -np.einsum("nji,nj->ni", placed.camera_R, placed.camera_t)
-    np.testing.assert_allclose(centre, -np.einsum("nji,nj->ni", camera_R, camera_t), atol=0.1)
+    np.testing.assert_allclose(centre, -np.einsum("nji,nj->ni", camera_R, camera_t), atol=0.15)
     assert placed.poses.shape == (len(poses), 72)
     np.testing.assert_array_equal(placed.contacts, contacts.astype(np.float32))
 
@@ -128,7 +128,7 @@ def test_a_turning_camera_follows(scene: Scene, open_body: Body) -> None:
     known = pan @ Rotation.from_rotvec([0.3, -0.8, 0.5]).as_matrix()  # from axes of its own
     for stays in (True, False):
         placed = place(seen, open_body, camera_R=known, camera_stays=stays)
-        assert np.linalg.norm(pelvis_of(placed) - pelvis, axis=1).max() < 0.1
+        assert np.linalg.norm(pelvis_of(placed) - pelvis, axis=1).max() < 0.15
         off = pixels(pelvis_of(placed), placed.camera_R, placed.camera_t) - pixels(pelvis, pan, shift)
         assert np.abs(off).max() < 8
         np.testing.assert_allclose(placed.camera_R, pan, atol=0.02)
@@ -142,6 +142,24 @@ def test_a_second_person_is_put_beside_the_first(scene: Scene, noisy: Lift, open
     placed = place(other, open_body, camera=(first.camera_R, first.camera_t))
     assert np.linalg.norm(pelvis_of(placed) - beside, axis=1).max() < 0.25
     np.testing.assert_array_equal(placed.camera_t, first.camera_t)
+
+
+def test_a_roof_stays_a_roof(scene: Scene, open_body: Body) -> None:
+    poses, pelvis, contacts, camera_R, camera_t = scene
+    high, apart = pelvis.copy(), contacts.copy()
+    high[:, 2] += np.interp(np.arange(len(pelvis)), [60, 75], [2.2, 0])
+    apart[60:76] = 0
+    lifted = as_lifted(open_body, poses, high, apart, camera_R, camera_t, np.random.default_rng(2))
+    lowest = feet_of(place(lifted, open_body), open_body)[..., 2].min(1)
+    assert np.abs(lowest[:55] - 2.2).max() < 0.25
+    assert np.abs(lowest[80:])[apart[80:].any(1)].max() < 0.02
+
+
+def test_a_person_without_contacts_stands_on_the_floor(scene: Scene, noisy: Lift, open_body: Body) -> None:
+    placed = place(replace(noisy, contacts=np.zeros_like(noisy.contacts)), open_body)
+    lowest = feet_of(placed, open_body)[..., 2].min(1)
+    assert lowest.min() > -0.02
+    assert np.median(lowest) < 0.03
 
 
 def test_unseen_frames_are_walked_through(scene: Scene, noisy: Lift, open_body: Body) -> None:

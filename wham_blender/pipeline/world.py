@@ -27,7 +27,7 @@ _ACCELERATION = 0.005  # metres a frame squared
 _SLIDE = 0.004  # metres a frame that a planted foot moves
 _SLIDE_OUTLIER = 0.02  # metres a frame from which on a contact is hardly believed
 _FLOOR = 0.01  # metres of a planted foot from the floor
-_LOWEST = 0.05  # metres of a frame's lowest foot point from the floor
+_LOWEST = 0.1  # metres of a frame's lowest foot point from the floor
 _STOREY = 0.3  # metres from which on a foot rather stands on something else, or flies
 _SIDEWAYS = 0.01  # metres across the line of sight
 _DEPTH = 0.1  # of the distance, along the line of sight
@@ -229,7 +229,7 @@ def _solve(
         lowest = heights == heights.min(1, keepdims=True)
         # Planted feet stand on the floor and none is below it; the lowest is near it most of the time. What is far
         # from the floor, a roof or a leap, is left where the picture has it.
-        grounded = np.where(planted | (heights < 0), 1 / _FLOOR, lowest / _LOWEST) / (1 + (heights / _STOREY) ** 2)
+        grounded = np.where(planted | (heights < 0), 1 / _FLOOR, lowest / _LOWEST) / (1 + (heights / _STOREY) ** 2) ** 2
         slid = np.linalg.norm(np.diff(points, axis=0), axis=-1)
         trust = both / _SLIDE / np.sqrt(1 + (slid / _SLIDE_OUTLIER) ** 2)
     return position, plane
