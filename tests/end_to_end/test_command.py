@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,14 @@ CLIP = ROOT / "tests" / "clips" / "balance_cam01.mp4"
 _PAIRS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 LIMBS = [f"{side}_{name}" for name in _PAIRS for side in ("left", "right")]
 WAIT = 600  # seconds after which a process hangs
+PROMISED = 1.0  # seconds from a signal to the end of the process
 
 
-def start(*arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
+def start(*arguments: str | Path, folder: Path, **environ: str) -> subprocess.Popen[str]:
     """The worker as a process of its own, its caches in a folder of the test's."""
     return subprocess.Popen(
         [sys.executable, "-m", "wham_blender.pipeline", *map(str, arguments)],
-        cwd=ROOT, env=os.environ | {"XDG_CACHE_HOME": str(folder), "LOCALAPPDATA": str(folder)},
+        cwd=ROOT, env=os.environ | {"XDG_CACHE_HOME": str(folder), "LOCALAPPDATA": str(folder)} | environ,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
     )  # fmt: skip
 
@@ -97,6 +99,8 @@ def test_a_second_run_resumes_by_itself(balance: tuple[Path, list[protocol.Messa
     assert code == 0, errors
     logged = [message.text for message in said if isinstance(message, protocol.Log)]
     assert [text.split(":")[0] for text in logged if "kept" in text] == ["watch", "clean", "features", "lift", "world"]
+    # No stage was begun: nothing was decoded again.
+    assert all(message.done == message.total for message in said if isinstance(message, protocol.Progress))
     (first,), (again,) = motion.load(folder / "balance.npz"), motion.load(folder / "again.npz")
     assert (first.poses == again.poses).all()
 
@@ -123,7 +127,9 @@ def test_a_signal_ends_it_without_a_half_file(number: signal.Signals, tmp_path: 
         if isinstance(message, protocol.Progress) and message.done > 2:
             break
     process.send_signal(number)
+    sent = time.monotonic()
     code, said, errors = finish(process)
+    assert time.monotonic() - sent < PROMISED
     assert code == 130
     assert "Traceback" not in errors
     assert isinstance(said[-1], protocol.Failed)
@@ -134,14 +140,41 @@ def test_a_signal_ends_it_without_a_half_file(number: signal.Signals, tmp_path: 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_a_signal_ends_a_library_s_long_call() -> None:
     # One call into C that would take hours and lets no Python code of its thread run.
-    code = (
-        "import hashlib, os, signal, threading; from wham_blender.pipeline import __main__ as worker;"
-        "worker._listen_for_cancel(lambda: print('last words'));"
-        "threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start();"
-        "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
-    )
+    code = """
+import hashlib, os, signal, threading, time
+from wham_blender.pipeline import __main__ as worker
+
+def kill():
+    print(time.time(), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+worker._listen_for_cancel(lambda: print("last words"))
+threading.Timer(1, kill).start()
+hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=WAIT)
-    assert (ended.returncode, ended.stdout) == (130, "last words\n")
+    took = time.time() - float(ended.stdout.splitlines()[0])
+    assert (ended.returncode, ended.stdout.splitlines()[1:]) == (130, ["last words"])
+    assert took < PROMISED
+
+
+@pytest.mark.parametrize("fault", ["ImportError('No module named torch')", "OSError('libgomp.so.1: no such file')"])
+def test_a_broken_python_is_a_sentence(fault: str, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text(f"raise {fault}")
+    process = start(CLIP, "-o", tmp_path / "m.npz", "--json", folder=tmp_path, PYTHONPATH=str(tmp_path))
+    code, said, _errors = finish(process)
+    assert code == 1
+    reason = fault.split("'")[1]
+    assert said == [
+        protocol.Failed(f"The worker's Python is not whole ({reason}). Click Install Worker in the preferences.")
+    ]
+
+
+def test_the_tracker_s_library_stays_offline_and_in_the_cache(tmp_path: Path) -> None:
+    code = "import wham_blender.pipeline.run, ultralytics.utils as u; print(u.ONLINE, u.AUTOINSTALL, u.USER_CONFIG_DIR)"
+    environ = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "YOLO_OFFLINE": "false", "YOLO_CONFIG_DIR": "/elsewhere"}
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert ended.stdout == f"False False {tmp_path / 'wham_blender' / 'Ultralytics'}\n", ended.stderr
 
 
 def test_a_refusal_is_a_sentence_and_no_traceback(tmp_path: Path) -> None:
@@ -149,7 +182,8 @@ def test_a_refusal_is_a_sentence_and_no_traceback(tmp_path: Path) -> None:
     assert code == 1
     assert said == [protocol.Failed(f"There is no clip gone.mp4 in {tmp_path}. Check the path.")]
     assert errors == ""
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "m.npz").exists()
+    assert not (tmp_path / "wham_blender" / "jobs").exists()
 
 
 @pytest.mark.parametrize(

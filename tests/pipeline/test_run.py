@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
 from wham_blender import motion, protocol, weights
@@ -77,7 +78,7 @@ def test_an_audio_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["photo.png", "photo.jpg"])
 def test_a_picture(name: str, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / name), np.zeros((240, 320, 3), np.uint8))
-    assert sentence(tmp_path / name, tmp_path).startswith(f"Only one frame of {name} can be looked at")
+    assert sentence(tmp_path / name, tmp_path).startswith(f"Fewer than two frames of {name} can be decoded")
 
 
 def test_one_frame(write_clip: WriteClip, tmp_path: Path) -> None:
@@ -120,7 +121,17 @@ def test_a_damaged_weight_file(
 
 
 def test_full_quality_says_what_it_lacks(write_clip: WriteClip, tmp_path: Path) -> None:
-    assert "Choose draft quality" in sentence(write_clip(), tmp_path, quality="full")
+    assert sentence(write_clip(), tmp_path, quality="full").endswith("Choose auto or draft.")
+
+
+def test_cuda_where_there_is_none_says_why(
+    write_clip: WriteClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "PyTorch was built without CUDA. Choose" in sentence(write_clip(), tmp_path, device="cuda")
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert "No CUDA card can be used" in sentence(write_clip(), tmp_path, device="cuda")
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +174,14 @@ def test_another_lens_keeps_what_was_seen(finished: Path, monkeypatch: pytest.Mo
     assert stages == ["watch", "clean", "features"]
     (person,) = motion.load(output)
     assert person.camera_K[0, 0] == pytest.approx(50 / 36 * 1920)
+
+
+def test_stages_of_other_code_are_made_anew(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = shutil.copytree(run._PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("addon", "__pycache__"))
+    monkeypatch.setattr(run, "_PACKAGE", package)
+    with (package / "pipeline" / "sight.py").open("a") as changed:
+        changed.write("# changed\n")
+    assert kept(finished, monkeypatch)[0] == ["watch", "clean", "features"]
 
 
 def test_a_damaged_stage_is_made_anew(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

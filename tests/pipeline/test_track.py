@@ -90,6 +90,13 @@ def test_the_longest_comes_first_and_a_passing_shadow_not_at_all() -> None:
     assert [len(person) for person in people] == [120, 40]
 
 
+@pytest.mark.parametrize("fps", [15.0, 24.0, 30.0])
+def test_a_second_is_long_enough_at_any_frame_rate(fps: float) -> None:
+    second = round(fps)
+    people = track.people(sightings({1: (range(second), 100.0), 2: (range(second - 2), 900.0)}, fps=fps))
+    assert [len(person) for person in people] == [np.ceil((second - 1) / fps * 30 - 1e-6) + 1]
+
+
 def test_a_clip_of_less_than_a_second_still_has_its_person() -> None:
     (person,) = track.people(sightings({1: (range(12), 500.0)}, looks=12))
     assert len(person) == 12
@@ -132,9 +139,7 @@ def test_who_slips_onto_another_s_body_goes() -> None:
 def test_a_pass_over_a_real_clip_finds_the_man_and_the_bystander() -> None:
     nets = Detector(weights.find("detector")), Landmarker(weights.find("landmarks"))
     told: list[tuple[int, int]] = []
-    seen = track.watch(
-        CLIPS / "balance_cam01.mp4", *nets, start=41, end=60, progress=lambda *done: told.append(done)
-    )
+    seen = track.watch(CLIPS / "balance_cam01.mp4", *nets, start=41, end=60, progress=lambda *done: told.append(done))
     assert seen.numbers.tolist() == list(range(41, 61))
     assert seen.looked.tolist() == [*range(0, 20, 2), 19]
     assert told[-1] == (20, 20)

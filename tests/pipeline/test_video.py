@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 import cv2
@@ -15,10 +15,10 @@ WriteClip = Callable[..., Path]
 
 
 class Capture:
-    """Stands in for OpenCV's decoder: frames at given times, milliseconds."""
+    """Stands in for OpenCV's decoder: frames at given times, milliseconds, some of which it cannot decode."""
 
-    def __init__(self, stamps: list[float], fps: float) -> None:
-        self.stamps, self.fps, self.index = stamps, fps, -1
+    def __init__(self, stamps: list[float], fps: float, damaged: Container[int] = ()) -> None:
+        self.stamps, self.fps, self.damaged, self.index = stamps, fps, damaged, -1
 
     def isOpened(self) -> bool:  # noqa: N802
         return True
@@ -31,17 +31,19 @@ class Capture:
         self.index += 1
         return self.index < len(self.stamps)
 
-    def retrieve(self) -> tuple[bool, np.ndarray]:
-        return True, np.zeros((2, 2, 3), np.uint8)
+    def retrieve(self) -> tuple[bool, np.ndarray | None]:
+        return (False, None) if self.index + 1 in self.damaged else (True, np.zeros((2, 2, 3), np.uint8))
 
     def release(self) -> None:
         pass
 
 
-def decode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stamps: list[float], fps: float) -> list[video.Frame]:
+def decode(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stamps: list[float], fps: float, damaged: Container[int] = ()
+) -> list[video.Frame]:
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"something")
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Capture(stamps, fps))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Capture(stamps, fps, damaged))
     return list(video.frames(clip))
 
 
@@ -79,6 +81,12 @@ def test_variable_frame_rate_is_looked_at_by_time(monkeypatch: pytest.MonkeyPatc
     assert np.allclose([frame.time for frame in frames], np.array(stamps) / 1000)
     seconds = np.array([frame.time for frame in frames if frame.image is not None])
     assert np.allclose(np.diff(seconds), 1 / 30, atol=1 / 120 + 1e-9)
+
+
+def test_the_frame_after_a_damaged_one_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    frames = decode(monkeypatch, tmp_path, list(np.arange(12) * 1000 / 60), 60, damaged={5, 12})
+    assert [frame.number for frame in frames] == list(range(1, 13))
+    assert looked_at(frames) == [1, 3, 6, 7, 9, 11]
 
 
 @pytest.mark.parametrize("stamps", [[0.0] * 50, [-1.0] * 50, [float("nan")] * 50], ids=["zero", "negative", "nan"])

@@ -69,17 +69,15 @@ def _leave(code: int) -> NoReturn:
 
 
 def _work(options: argparse.Namespace, tell: Callable[[protocol.Message], None]) -> int:
-    # Before the libraries are loaded: none of them asks the network, installs anything or talks in between.
-    for name, value in {
-        "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false", "OPENCV_FFMPEG_LOGLEVEL": "-8",
-        "OPENCV_LOG_LEVEL": "ERROR",
-    }.items():  # fmt: skip
-        os.environ.setdefault(name, value)
-    from ..motion import MotionFileError
-    from ..weights import WeightsError
-    from . import run
-    from .errors import PipelineError
-
+    try:
+        from ..motion import MotionFileError
+        from ..weights import WeightsError
+        from . import run
+        from .errors import PipelineError
+    except (ImportError, OSError) as error:  # a package is missing, or a shared library of one
+        traceback.print_exc()
+        tell(protocol.Failed(f"The worker's Python is not whole ({error}). Click Install Worker in the preferences."))
+        return _FAILED
     try:
         job = run.Job(**{name: value for name, value in vars(options).items() if name != "json"})
         tell(protocol.Done(str(run.run(job, tell))))

@@ -23,12 +23,11 @@ class Backend:
 def choose(quality: str) -> Backend:
     """The backend for one of QUALITIES.
 
-    Raises PipelineError where its files are not there, and WeightsError where one that ships inside is damaged.
+    Raises PipelineError for full, which this version does not have, and WeightsError where a file is damaged.
     """
     if quality == "full":
         raise PipelineError(
-            "Full quality needs the published weights of WHAM, HMR2.0, ViTPose and YOLO and the SMPL body, and none of "
-            "these files is here. Choose draft quality, which ships inside."
+            "This version has draft quality only: it cannot read the published weights yet. Choose auto or draft."
         )
-    reason = "Draft quality, as asked for." if quality == "draft" else "Draft quality: the files of full are not here."
+    reason = "Draft quality, as asked for." if quality == "draft" else "Draft quality, the only one of this version."
     return Backend("draft", reason, {role: weights.find(role) for role in _DRAFT_ROLES})

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from ..weights import WeightFile
 
+_THREADS = min(os.cpu_count() or 1, 4)
+
 
 class LiteRTNetwork:
     """A network of one input, kept loaded; use it from one thread."""
 
-    def __init__(self, file: WeightFile, threads: int = 2) -> None:
-        self._interpreter = Interpreter(str(file.path), num_threads=threads)
+    def __init__(self, file: WeightFile) -> None:
+        # From bytes: the library cannot open a path with letters beyond ASCII on Windows.
+        self._interpreter = Interpreter(model_content=file.path.read_bytes(), num_threads=_THREADS)
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = self._interpreter.get_output_details()
         self._shape: tuple[int, ...] = ()

@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 from .. import motion, protocol
 from ..body.body import Body
 from ..models.wham import WHAM
-from . import backends, camera_motion, features, lift, sight, track, video, world
+from . import backends, cache_folder, camera_motion, features, lift, sight, track, video, world
 from .detect import Detector
 from .errors import PipelineError
 from .keypoints import Landmarker, Person
@@ -29,7 +29,15 @@ from .keypoints import Landmarker, Person
 Tell = Callable[[protocol.Message], None]
 Arrays = dict[str, np.ndarray]
 
-_VERSION = 2  # raise it when a stage gives another result from the same settings: kept stages are then made anew
+# What each stage adds to the code that made its settings: where that changed, a kept stage is made anew.
+_SOURCES = {
+    "watch": [f"pipeline/{name}.py" for name in ("video", "detect", "keypoints", "litert", "track")],
+    "clean": [],
+    "features": ["pipeline/run.py", "pipeline/features.py", "models/lifter.py"],
+    "lift": ["pipeline/lift.py", "pipeline/sight.py", "models/wham.py", "body/body.py", "body/rotations.py"],
+    "world": ["pipeline/world.py"],
+}
+_PACKAGE = Path(__file__).parents[1]
 # Each stage's share of a job's time, as measured on a CPU.
 _SHARES = {"watch": 0.85, "clean": 0.01, "features": 0.02, "lift": 0.09, "world": 0.02, "write": 0.01}
 _FILM_WIDTH = 36.0  # millimetres, 35 mm film
@@ -65,7 +73,7 @@ def run(job: Job, tell: Tell) -> Path:
     tell(protocol.Log(backend.reason))
     with job.clip.open("rb") as stream:
         clip = hashlib.file_digest(stream, "sha256").hexdigest()
-    stages = _Stages(job.resume or _cache() / clip[:20], tell)
+    stages = _Stages(job.resume or cache_folder() / "jobs" / clip[:20], tell)
 
     sightings, people, key = _see(stages, clip, job, info, backend, tell)
     tell(protocol.People([_about(number, person, sightings) for number, person in enumerate(people, 1)]))
@@ -237,7 +245,9 @@ def _chosen(job: Job, count: int) -> list[int]:
 def _device(name: str) -> torch.device:
     """The device of a setting: auto takes a CUDA card where there is one."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise PipelineError("No CUDA card can be used on this computer. Choose the device cpu, or auto.")
+        without = "This worker's PyTorch was built without CUDA"
+        why = "No CUDA card can be used on this computer" if torch.version.cuda else without
+        raise PipelineError(f"{why}. Choose the device cpu, or auto.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -291,7 +301,8 @@ class _Stages:
 
         ``share`` is this call's part of the stage, where it is done once for each of several people.
         """
-        key = hashlib.sha256(json.dumps([_VERSION, stage, *settings]).encode()).hexdigest()[:20]
+        source = b"".join((_PACKAGE / name).read_bytes() for name in _SOURCES[stage])
+        key = hashlib.sha256(json.dumps([stage, *settings]).encode() + source).hexdigest()[:20]
         path = self._folder / f"{stage}-{key}.npz"
         arrays = _load(path)
         whole = _SHARES[stage] * share
@@ -337,18 +348,6 @@ def _save(path: Path, arrays: Arrays) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _cache() -> Path:
-    """Where job folders lie unless one is named."""
-    home = Path.home()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "wham_blender" / "jobs"
-
-
 def _unwritable(folder: Path, error: OSError) -> PipelineError:
     return PipelineError(
         f"Cannot write to {folder}: {error.strerror or error}. Choose a folder you may write to, with space left."
@@ -376,12 +375,12 @@ def _check_range(job: Job, info: video.ClipInfo) -> None:
 
 
 def _check_sightings(job: Job, info: video.ClipInfo, sightings: track.Sightings, tell: Tell) -> None:
-    count = len(sightings.numbers)
-    if count < 2:
+    if len(sightings.looked) < 2:
         raise PipelineError(
-            f"Only one frame of {job.clip.name} can be looked at, and a movement needs two. Choose a clip instead of a "
-            "picture, and a longer range of its frames."
+            f"Fewer than two frames of {job.clip.name} can be decoded, and a movement needs two. Choose a clip instead "
+            "of a picture, and a longer range of its frames."
         )
+    count = len(sightings.numbers)
     expected = (info.last(job.end) or 0) - job.start + 1
     if count < 0.9 * expected:
         tell(protocol.Warn(

@@ -173,8 +173,12 @@ def people(sightings: Sightings) -> list[Person]:
 
     A track of under a second is dropped (in a clip shorter than two: one of under half the clip).
     """
+    if len(sightings.looked) < 2:
+        return []
     pieces = [np.flatnonzero(sightings.track == track) for track in np.unique(sightings.track)]
-    least = max(2, min(_LEAST_SECONDS * video.LOOKS_PER_SECOND, len(sightings.looked) / 2))
+    seconds = sightings.times[sightings.looked]
+    per_look = np.ptp(seconds) / (len(seconds) - 1)
+    least = max(2, min(round(_LEAST_SECONDS / per_look), len(seconds) / 2))
     found = [_person(sightings, rows) for rows in _join(sightings, pieces) if len(rows) >= least]
     return sorted(found, key=lambda person: -float(person.boxes[person.visible, 2].sum()))
 

@@ -37,7 +37,7 @@ class ClipInfo:
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame of the clip. Frames that the networks need not see carry no picture."""
+    """One frame of the clip. Damaged ones, and those that the networks need not see, carry no picture."""
 
     number: int  # in the clip, from 1
     time: float  # seconds since the clip's first frame
@@ -59,8 +59,8 @@ def probe(path: Path) -> ClipInfo:
 def frames(path: Path, start: int = 1, end: int | None = None) -> Iterator[Frame]:
     """Frames ``start`` to ``end`` (clip numbers from 1, both included), decoded in a thread of their own.
 
-    Pictures come with the frames nearest to a 30 fps clock and with the last frame. Raises PipelineError as `probe`
-    does, and where no frame can be decoded.
+    Pictures come with the frames nearest to a 30 fps clock and with the last frame, as far as they can be decoded.
+    Raises PipelineError as `probe` does, and where there is no frame at all.
     """
     ready: queue.Queue[Frame | BaseException | None] = queue.Queue(_AHEAD)
     stopped = threading.Event()
@@ -111,9 +111,10 @@ def _decode(path: Path, start: int, end: int | None) -> Iterator[Frame]:
             due = math.floor(time * LOOKS_PER_SECOND + 0.25)
             image = None
             if every or due > slot or number == last:
-                slot = due
-                _, picture = capture.retrieve()
-                image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+                decoded, picture = capture.retrieve()
+                if decoded:  # in place of a damaged frame the next one is looked at
+                    slot = due
+                    image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
             yield Frame(number, time, image)
         if number == 0:
             raise PipelineError(f"No frame of {path.name} can be decoded. {_CONVERT}")
