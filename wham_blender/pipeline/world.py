@@ -101,7 +101,7 @@ def place(
     seen = np.ones(len(pelvis), bool) if seen is None else seen
     looks = seen & (camera_stays or camera is not None)
     feet = np.einsum("nij,nkj->nki", to_world, feet)
-    place, floor = _solve(
+    position, floor = _solve(
         steps, feet, planted_feet(lift.contacts), pelvis, to_camera, centre, looks, camera is not None
     )
 
@@ -110,17 +110,17 @@ def place(
         normal = np.array([-floor[1], -floor[2], 1.0])
         turn = _axes(normal, -(to_world[0] @ root_cam[0])[:, 2])
         to_camera, to_world = to_camera @ turn.T, turn @ to_world
-        place = place @ turn.T
-        origin = np.array([*place[0, :2], (turn @ [0, 0, floor[0]])[2]])
-        place -= origin
-        camera_t = _turned(to_camera, origin) if camera_stays else pelvis - _turned(to_camera, place)
+        position = position @ turn.T
+        origin = np.array([*position[0, :2], (turn @ [0, 0, floor[0]])[2]])
+        position -= origin
+        camera_t = _turned(to_camera, origin) if camera_stays else pelvis - _turned(to_camera, position)
     else:
         camera_t = camera[1]
     poses = lift.poses.astype(np.float64)
     poses[:, 0] = to_world @ root_cam
     return Placed(
         poses=Rotation.from_matrix(poses.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 72).astype(np.float32),
-        trans=(place - rest[0]).astype(np.float32),
+        trans=(position - rest[0]).astype(np.float32),
         betas=betas,
         contacts=np.clip(lift.contacts, 0, 1),
         rest_joints=rest,
