@@ -107,6 +107,19 @@ class TestKinematics:
         np.testing.assert_allclose(bent[others], straight[others], atol=1e-9)
 
 
+class TestPlanted:
+    @pytest.mark.parametrize(
+        ("probabilities", "down"),
+        [([0.5, 0.59, 0.61, 0.5, 0.41, 0.59, 0.39, 0.59, 0.2], "001111000"), ([0.55, 0.5, 0.3, 0.6], "1100")],
+    )
+    def test_noise_between_the_thresholds_is_no_switch(self, probabilities, down):
+        contacts = np.repeat(np.array(probabilities)[:, None], 4, 1)
+        contacts[:, 0] = 0.9
+        planted = motion.planted(contacts)
+        assert planted[:, 0].all()
+        assert planted[:, 2].tolist() == [digit == "1" for digit in down]
+
+
 class TestMotionFile:
     def test_one_person_comes_back(self, tmp_path):
         person = make_motion()
@@ -174,6 +187,41 @@ class TestMotionFile:
         motion.save(tmp_path / "newer.npz", [person])
         with pytest.raises(MotionFileError, match="newer than this add-on reads"):
             motion.load(tmp_path / "newer.npz")
+
+    @pytest.mark.parametrize("version", [20, 0])
+    def test_damage_inside_the_zip_is_a_sentence(self, tmp_path, version):
+        """Bytes of the compressed data changed, or a compression that Python does not know."""
+        path = tmp_path / "motion.npz"
+        motion.save(path, [make_motion()])
+        content = bytearray(path.read_bytes())
+        if version:
+            content[60:400] = bytes(340)
+        else:
+            for signature, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+                place = content.index(signature) + at
+                content[place : place + 2] = (99).to_bytes(2, "little")
+        path.write_bytes(content)
+        with pytest.raises(MotionFileError, match="not a motion file, or it is damaged"):
+            motion.load(path)
+
+    @pytest.mark.parametrize("meta", ["[1]", "3", "null"])
+    def test_meta_that_is_no_object_is_a_sentence(self, tmp_path, meta):
+        motion.save(tmp_path / "motion.npz", [make_motion()])
+        with np.load(tmp_path / "motion.npz") as data:
+            arrays = dict(data)
+        np.savez(tmp_path / "motion.npz", **arrays | {"meta": np.asarray(meta)})
+        with pytest.raises(MotionFileError, match="meta is no JSON object"):
+            motion.load(tmp_path / "motion.npz")
+
+    def test_no_frames_are_refused(self):
+        with pytest.raises(ValueError, match="no frames"):
+            make_motion(0)
+
+    @pytest.mark.parametrize("rate", [0.0, float("nan"), float("inf")])
+    def test_a_rate_that_is_none_is_refused(self, rate):
+        values = {item.name: getattr(make_motion(), item.name) for item in fields(Motion)}
+        with pytest.raises(ValueError, match="mocap_framerate"):
+            Motion(**values | {"mocap_framerate": rate})
 
     def test_pickles_are_refused(self, tmp_path):
         np.savez(tmp_path / "pickle.npz", poses=np.array([{"a": 1}], dtype=object))

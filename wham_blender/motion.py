@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,7 @@ from .skeleton import PARENTS
 
 FORMAT_VERSION = 1
 _CAMERA_KEYS = ("camera_R", "camera_t", "camera_K")
+_PLANTED_ABOVE, _LIFTED_BELOW = 0.6, 0.4  # contact probabilities; between them a foot stays as it was
 
 
 class MotionFileError(Exception):
@@ -48,6 +50,10 @@ class Motion:
 
     def __post_init__(self) -> None:
         count = len(self.poses)
+        if not count:
+            raise ValueError("it has no frames")
+        if not 0 < self.mocap_framerate < float("inf"):
+            raise ValueError(f"mocap_framerate is {self.mocap_framerate}")
         shapes = {
             "poses": (count, 72), "trans": (count, 3), "betas": (10,), "contacts": (count, 4),
             "confidence": (count,), "visible": (count,), "camera_R": (count, 3, 3), "camera_t": (count, 3),
@@ -69,6 +75,14 @@ class Motion:
     def joints(self) -> np.ndarray:
         """World positions (F, 24, 3) of the joints, metres, z up."""
         return forward_kinematics(self.poses, self.trans, self.rest_joints)[0]
+
+
+def planted(contacts: np.ndarray) -> np.ndarray:
+    """Contact probabilities (F, 4) to feet on the floor or not, (F, 4) bool, with hysteresis against flicker."""
+    level = np.select([contacts > _PLANTED_ABOVE, contacts < _LIFTED_BELOW], [1, 0], -1)
+    level[0] = contacts[0] > 0.5
+    last_sure = np.maximum.accumulate(np.where(level >= 0, np.arange(len(level))[:, None], 0), 0)
+    return np.take_along_axis(level, last_sure, 0) == 1
 
 
 def rotation_matrices(axis_angle: np.ndarray) -> np.ndarray:
@@ -150,7 +164,9 @@ def load(path: str | Path) -> list[Motion]:
             data = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise MotionFileError(f"There is no file {path.name} in {path.parent}. Check the path.") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        OSError, ValueError, TypeError, AttributeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error
+    ) as error:  # fmt: skip
         raise MotionFileError(
             f"{path.name} is not a motion file, or it is damaged. Choose an .npz written by Import Video as Motion."
         ) from error
@@ -190,6 +206,8 @@ def _write(stream: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
 
 def _motion(data: dict[str, np.ndarray]) -> Motion:
     meta = json.loads(str(data["meta"]))
+    if not isinstance(meta, dict):
+        raise TypeError("meta is no JSON object")
     if meta.get("format_version", 0) > FORMAT_VERSION:
         raise ValueError(f"format version {meta['format_version']}, newer than this add-on reads")
     values = {f.name: data[f.name] for f in fields(Motion) if f.name not in ("gender", "mocap_framerate", "meta")}

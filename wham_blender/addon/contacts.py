@@ -5,10 +5,9 @@ from __future__ import annotations
 import bpy
 import numpy as np
 
+from ..motion import planted
 from ..skeleton import FOOT_POINTS
 from .action import ActionWriter
-
-_DOWN, _UP = 0.6, 0.4  # probabilities that end the air and the contact: a gap, so that noise makes no markers
 
 
 def write_contacts(writer: ActionWriter, armature: bpy.types.Object, contacts: np.ndarray, frames: np.ndarray) -> None:
@@ -27,13 +26,3 @@ def write_contacts(writer: ActionWriter, armature: bpy.types.Object, contacts: n
         for row in np.flatnonzero(np.diff(down, prepend=False)):
             label = f"{side[0].upper()} {part} {'down' if down[row] else 'up'}"
             writer.action.pose_markers.new(label).frame = round(float(frames[row]))
-
-
-def planted(contacts: np.ndarray) -> np.ndarray:
-    """On the floor or not, (F, 4) bool: down at a probability of 0.6, up again only at 0.4."""
-    state = np.zeros(contacts.shape[1], bool)
-    rows = np.empty(contacts.shape, bool)
-    for row, probability in enumerate(contacts):
-        state = np.where(state, probability > _UP, probability >= _DOWN)
-        rows[row] = state
-    return rows
