@@ -11,8 +11,7 @@ from mathutils import Vector
 from tests.addon.conftest import CLIP, make_motion
 from wham_blender import motion as motion_file
 from wham_blender import weights
-from wham_blender.addon.contacts import planted
-from wham_blender.motion import forward_kinematics
+from wham_blender.motion import forward_kinematics, planted
 from wham_blender.skeleton import FOOT_POINTS, JOINT_NAMES
 
 MILLIMETRE = 0.001
@@ -121,11 +120,6 @@ def test_contacts_are_keyed_and_marked(motion, motion_path):
                 assert (f"{name} {'down' if down[row, index] else 'up'}", 5 + row) in markers
 
 
-def test_noise_between_the_thresholds_is_no_switch():
-    wavering = np.array([0.5, 0.59, 0.61, 0.5, 0.41, 0.59, 0.39, 0.59, 0.2])[:, None]
-    assert planted(wavering)[:, 0].tolist() == [False, False, True, True, True, True, False, False, False]
-
-
 def test_camera_sees_what_the_clip_showed(motion, motion_path):
     bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP")
     scene = bpy.context.scene
@@ -173,9 +167,49 @@ def test_scene_takes_the_clips_rate_and_range(motion_path, tmp_path, body):
     bpy.ops.wham.import_motion(filepath=str(tmp_path / "ntsc.npz"), fps="CLIP")
     assert scene.render.fps == 30
     assert scene.render.fps_base == pytest.approx(1.001)
-    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="SCENE", start_frame=1000)
-    assert (scene.render.fps, scene.frame_start) == (30, 1)
-    assert scene.frame_end == 1000 + np.ceil(39 / 25 * 30000 / 1001)
+    motion_file.save(tmp_path / "phone.npz", [make_motion(body, rate=30.02)])
+    bpy.ops.wham.import_motion(filepath=str(tmp_path / "phone.npz"), fps="CLIP")
+    assert scene.render.fps == 30
+    assert scene.render.fps / scene.render.fps_base == pytest.approx(30.02)
+
+
+def test_scenes_own_settings_stay_unless_the_clips_are_asked_for(motion_path):
+    scene = bpy.context.scene
+    render = scene.render
+    render.resolution_x, render.resolution_y, render.resolution_percentage = 640, 360, 50
+    render.pixel_aspect_x, scene.frame_start, scene.frame_end = 2.0, 5, 9
+    bpy.ops.wham.import_motion(filepath=str(motion_path), start_frame=100)
+    (first,) = objects("CAMERA")
+    assert scene.camera == first  # there was none
+    bpy.ops.wham.import_motion(filepath=str(motion_path))
+    assert scene.camera == first
+    assert (render.resolution_x, render.resolution_y, render.resolution_percentage) == (640, 360, 50)
+    assert (render.fps, render.pixel_aspect_x, scene.frame_start, scene.frame_end) == (24, 2.0, 5, 9)
+    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP")
+    assert scene.camera != first
+    assert (render.resolution_x, render.resolution_y, render.resolution_percentage) == (1280, 720, 100)
+    assert (render.fps, render.pixel_aspect_x, scene.frame_start, scene.frame_end) == (25, 1.0, 1, 40)
+
+
+def test_one_undo_takes_everything_away_again(motion_path):
+    kept = ("objects", "actions", "collections", "armatures", "meshes", "cameras")
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.ed.undo_push(message="a cube")
+    before = {kind: sorted(getattr(bpy.data, kind).keys()) for kind in kept}
+    bpy.ops.wham.import_motion("EXEC_DEFAULT", True, filepath=str(motion_path))
+    assert all(len(getattr(bpy.data, kind)) > len(before[kind]) for kind in kept)
+    bpy.ops.ed.undo()
+    assert {kind: sorted(getattr(bpy.data, kind).keys()) for kind in kept} == before
+    bpy.ops.ed.redo()
+    assert objects("ARMATURE")[0].animation_data.action
+
+
+def test_motion_without_a_clips_name_is_named_after_its_file(motion, tmp_path, body):
+    nameless = make_motion(body)
+    nameless.meta["clip"] = None
+    motion_file.save(tmp_path / "jump.npz", [nameless])
+    assert bpy.ops.wham.import_motion(filepath=str(tmp_path / "jump.npz")) == {"FINISHED"}
+    assert objects("ARMATURE", bpy.data.collections["jump"])
 
 
 def test_second_import_leaves_the_first_alone(motion_path):

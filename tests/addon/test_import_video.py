@@ -1,17 +1,19 @@
 """`import_video` with a stand-in for the worker: blocking as in a script, and step by step as from a window."""
 
+import os
 import shutil
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import bpy
 import pytest
 
 from tests.addon.conftest import CLIP
-from wham_blender.addon.operators import background
+from wham_blender.addon.operators import background, import_motion
 from wham_blender.addon.operators.import_video import WHAM_OT_import_video
 
-DELIVER = "shutil.copy({motion!r}, arguments[arguments.index('-o') + 1]); say(protocol.Done(arguments[2]))\n"
+DELIVER = "shutil.copy({motion!r}, arguments[2]); say(protocol.Done(arguments[2]))\n"
 
 
 @pytest.fixture
@@ -20,11 +22,17 @@ def clip(tmp_path):
 
 
 @pytest.fixture
+def jobs(tmp_path):
+    return tmp_path / "data" / "wham_blender" / "jobs"
+
+
+@pytest.fixture
 def from_window():
     """The operator's own methods on a plain object: bpy as a module has no event loop that would call them."""
 
     class FromWindow(background.JobOperator):
         start, finish, _clip = (vars(WHAM_OT_import_video)[name] for name in ("start", "finish", "_clip"))
+        needs_object_mode = WHAM_OT_import_video.needs_object_mode
         person, quality, device, clip_start, clip_end, focal_length_mm = "MAIN", "AUTO", "AUTO", 1, 0, 0.0
         start_frame, fps = 1, "CLIP"
         options = SimpleNamespace(is_invoke=False)
@@ -32,7 +40,8 @@ def from_window():
         def __init__(self, clip):
             self.filepath, self.reports = str(clip), []
             background.WhenIdle.running = self.start(bpy.context)
-            bpy.context.window_manager.wham_job.running = True
+            state = bpy.context.window_manager.wham_job
+            state.running, state.cancel = True, False
 
         def report(self, kind, text):
             self.reports.append((kind, text))
@@ -56,7 +65,7 @@ def ended(status):
     return status != {"PASS_THROUGH"}
 
 
-def test_script_blocks_and_gets_a_character_and_its_clip(fake_worker, motion_path, clip):
+def test_script_blocks_and_gets_a_character_and_its_clip(fake_worker, motion_path, clip, jobs):
     fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\n" + DELIVER.format(motion=str(motion_path)))
     assert bpy.ops.wham.import_video(filepath=str(clip), fps="CLIP", start_frame=7) == {"FINISHED"}
     collection = bpy.data.collections["dance"]
@@ -65,19 +74,28 @@ def test_script_blocks_and_gets_a_character_and_its_clip(fake_worker, motion_pat
     assert bpy.context.scene.frame_start == 7
     assert not bpy.context.window_manager.wham_job.running
     assert bpy.ops.wham.import_video.poll()
+    assert not list(jobs.rglob("*.npz"))  # the worker's file has served its purpose
+    assert motion_path.is_file()
 
 
-def test_every_option_reaches_the_worker(fake_worker, clip, tmp_path):
+def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
     fake_worker("say(protocol.Failed(' '.join(arguments)))\n")
     with pytest.raises(RuntimeError) as caught:
         bpy.ops.wham.import_video(
-            filepath=str(clip), person="2", quality="DRAFT", device="CPU", clip_start=5, clip_end=90, focal_length_mm=28
+            filepath=str(clip),
+            person=" 2",
+            quality="DRAFT",
+            device="CPU",
+            clip_start=5,
+            clip_end=90,
+            focal_length_mm=28,
         )
     said = str(caught.value)
-    folder = next((tmp_path / "data" / "wham_blender" / "jobs").iterdir())
+    folder = next(jobs.iterdir())
     assert folder.name.startswith("some clip-")
     for words in (
-        f"{clip} -o {folder}/motion.npz --json --resume {folder}", "--person 2", "--quality draft", "--device cpu",
+        f"{clip} -o {folder}/motion-{os.getpid()}.npz --json --resume {folder}",
+        "--person 2", "--quality draft", "--device cpu",
         "--start 5 --end 90", "--focal-length 28.0",
     ):  # fmt: skip
         assert words in said
@@ -96,8 +114,35 @@ def test_what_went_wrong_is_raised_and_shown(fake_worker, clip, worker, sentence
     with pytest.raises(RuntimeError, match=sentence):
         bpy.ops.wham.import_video(filepath=str(clip))
     state = bpy.context.window_manager.wham_job
+    assert sentence in state.error
+    assert Path(state.log).is_file()
     assert not state.running
     assert bpy.ops.wham.import_video.poll()
+
+
+@pytest.mark.parametrize(("text", "reason"), [("one\ntwo", "one"), ("", "ArithmeticError")])
+def test_a_fault_while_importing_is_a_sentence_and_its_traceback_in_the_log(
+    fake_worker, clip, motion_path, monkeypatch, text, reason
+):
+    def fault(*_):
+        raise ArithmeticError(text)
+
+    monkeypatch.setattr(import_motion, "_build_character", fault)
+    fake_worker(DELIVER.format(motion=str(motion_path)))
+    with pytest.raises(RuntimeError, match=f"could not be used: {reason}. The log says"):
+        bpy.ops.wham.import_video(filepath=str(clip))
+    state = bpy.context.window_manager.wham_job
+    assert f"could not be used: {reason}." in state.error
+    assert "Traceback" in Path(state.log).read_text("utf-8")
+
+
+@pytest.mark.parametrize("person", ["0", "-1", "the tall one", "", "1.5"])
+def test_a_person_that_is_no_choice_is_a_sentence(fake_worker, clip, jobs, person):
+    fake_worker("")
+    with pytest.raises(RuntimeError, match="Type MAIN, ALL or a number from 1"):
+        bpy.ops.wham.import_video(filepath=str(clip), person=person)
+    assert not jobs.exists()
+    assert bpy.context.window_manager.wham_job.log == ""
 
 
 def test_missing_clip_and_missing_worker_are_sentences(tmp_path, clip, monkeypatch):
@@ -128,6 +173,45 @@ def test_window_shows_progress_and_passes_events_through(fake_worker, from_windo
     assert operator.until(ended) == {"FINISHED"}
     assert "dance" in bpy.data.collections
     assert not state.running
+
+
+def test_people_found_are_told(fake_worker, from_window, clip):
+    fake_worker(
+        "say(protocol.People([{'id': 1, 'first_frame': 1, 'last_frame': 230, 'frames': 230, 'height': 0.6}, "
+        "{'id': 2, 'first_frame': 5, 'last_frame': 90, 'frames': 86, 'height': 0.25}]))\n"
+        "say(protocol.Failed('Enough.'))\n"
+    )
+    operator, line = (
+        from_window(clip),
+        ("2 people found: 1 (frames 1 to 230, 60% of the picture high), 2 (frames 5 to 90, 25% of the picture high)"),
+    )
+    assert operator.until(ended) == {"CANCELLED"}
+    assert operator.reports == [({"INFO"}, line), ({"ERROR"}, "Enough.")]
+    assert bpy.context.window_manager.wham_job.people == line
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+def test_window_waits_for_object_mode(fake_worker, from_window, motion_path, clip, cancels):
+    fake_worker(DELIVER.format(motion=str(motion_path)))
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.object.mode_set(mode="EDIT")
+    operator, state = from_window(clip), bpy.context.window_manager.wham_job
+    operator.until(lambda _: state.text == "ready: go to Object Mode")
+    assert bpy.context.mode == "EDIT_MESH"
+    if cancels:
+        bpy.ops.wham.cancel()
+    else:
+        bpy.ops.object.mode_set(mode="OBJECT")
+    assert operator.until(ended) == {"CANCELLED" if cancels else "FINISHED"}
+    assert ("dance" in bpy.data.collections) == (not cancels)
+
+
+def test_failure_is_told_in_edit_mode_too(fake_worker, from_window, clip):
+    fake_worker("say(protocol.Failed('No person found.'))\n")
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert from_window(clip).until(ended) == {"CANCELLED"}
+    assert bpy.context.mode == "EDIT_MESH"
 
 
 def test_window_cancels(fake_worker, from_window, clip):

@@ -52,15 +52,18 @@ def test_panel_and_preferences_draw(state):
     job = bpy.context.window_manager.wham_job
     job.running, job.text, job.fraction = state == "running", "watch 5 of 9", 0.5
     job.error = "No person found in a clip whose name is rather long.mp4 (230 frames looked at)." * (state == "failed")
+    job.log, job.people = "/tmp/worker.log", "2 people found: 1, 2"
     drawn: list[tuple] = []
     stand_in = type("Panel", (), {"layout": Layout(drawn), "worker_state": "not checked"})()
     WHAM_PT_import.draw(stand_in, bpy.context)
     preferences.WHAM_AP_preferences.draw(stand_in, bpy.context)
-    job.running, job.error = False, ""
+    job.running, job.error, job.log, job.people = False, "", "", ""
     assert ("prop", "filepath", None) in drawn
     assert ("operator", "wham.import_video", None) in drawn
     assert drawn.count(("progress", "watch 5 of 9")) == 2 * (state == "running")
     assert drawn.count(("operator", "wham.cancel", "")) == 2 * (state == "running")
+    assert drawn.count(("operator", "wm.path_open", "Open Log")) == 2 * (state == "failed")
+    assert drawn.count(("label", "2 people found: 1, 2")) == 2
     shown = " ".join(call[-1] for call in drawn if call[0] == "label")
     assert ("No person found in a clip whose name is rather long.mp4 (230" in shown) == (state == "failed")
 

@@ -10,6 +10,7 @@ import pytest
 
 from wham_blender.addon import runtime
 from wham_blender.addon.job import Job
+from wham_blender.addon.operators.setup import WHAM_OT_install_worker
 from wham_blender.protocol import Message, Progress
 
 
@@ -49,8 +50,43 @@ def test_made_checked_and_removed(data, tmp_path, monkeypatch, capfd):
     packages(monkeypatch, tmp_path, "tiny==1.0\nmissing-package==2.0\n")
     with pytest.raises(runtime.RuntimeProblem, match="lacks missing-package"):
         runtime.check(python)
+    with pytest.raises(runtime.RuntimeProblem, match="of an older version"):
+        runtime.find()
     runtime.remove()
     assert not runtime.own_folder().exists()
+
+
+def test_what_cannot_be_deleted_is_told_and_is_no_worker_any_more(data, monkeypatch):
+    folder = runtime.own_folder()
+    (folder / "bin").mkdir(parents=True)
+    (folder / "complete").touch()
+
+    def refuse(path):
+        raise PermissionError(13, "used by another process", str(path))
+
+    monkeypatch.setattr(runtime.shutil, "rmtree", refuse)
+    with pytest.raises(RuntimeError, match=r"cannot be deleted .*used by another process"):
+        bpy.ops.wham.remove_worker()
+    assert not (folder / "complete").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for a Python is a POSIX script")
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("ERROR: No matching distribution found for torch==2.14.1", "no worker packages for this computer"),
+        ("WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError()': /simple/torch/\n"
+         "ERROR: No matching distribution found for torch==2.14.1", "Check the internet connection"),
+        ("ERROR: No space left on device", "space left"),
+    ],
+)  # fmt: skip
+def test_pips_failures_get_their_own_sentences(tmp_path, said, sentence):
+    (tmp_path / "said").write_text(said, "utf-8")
+    pip = tmp_path / "python"
+    pip.write_text(f'#!/bin/sh\ncat "{tmp_path / "said"}"\nexit 1\n', "utf-8")
+    pip.chmod(0o755)
+    with pytest.raises(runtime.RuntimeProblem, match=sentence):
+        list(runtime._pip(pip))
 
 
 def make_wheel(path):
@@ -66,7 +102,7 @@ def make_wheel(path):
 
 def test_half_made_is_not_found(data, tmp_path, monkeypatch):
     packages(monkeypatch, tmp_path, f"tiny @ {(tmp_path / 'nowhere.whl').as_uri()}\n")
-    with pytest.raises(runtime.RuntimeProblem, match="cannot be found for download"):
+    with pytest.raises(runtime.RuntimeProblem, match="could not be installed"):
         runtime.make(runtime.own_folder())
     assert runtime.own_folder().exists()
     with pytest.raises(runtime.RuntimeProblem, match="not installed yet"):
@@ -90,6 +126,18 @@ def test_a_python_that_does_not_run_is_a_sentence(tmp_path):
     broken.write_text("not a program", "utf-8")
     with pytest.raises(runtime.RuntimeProblem, match="does not run"):
         runtime.check(broken)
+
+
+def test_what_was_just_installed_is_checked(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("WHAM_WORKER_PYTHON", str(tmp_path / "another"))
+    reports: list[tuple] = []
+    operator = type("Operator", (), {"report": lambda self, *said: reports.append(said)})()
+    monkeypatch.setattr(runtime, "check", lambda python: f"whole at {python}")
+    assert WHAM_OT_install_worker.finish(operator, bpy.context, sys.executable) == {"FINISHED"}
+    assert reports == [({"INFO"}, f"whole at {Path(sys.executable)}")]
+    monkeypatch.undo()
+    assert WHAM_OT_install_worker.finish(operator, bpy.context, str(tmp_path / "none")) == {"CANCELLED"}
+    assert "does not run" in reports[-1][1]
 
 
 def test_buttons(data, monkeypatch):

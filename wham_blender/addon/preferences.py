@@ -41,7 +41,7 @@ class WHAM_AP_preferences(bpy.types.AddonPreferences):
 
 
 def draw_progress(layout: bpy.types.UILayout, job: bpy.types.PropertyGroup) -> None:
-    """The running job's progress line with its cancel button, or the last one's error."""
+    """The running job's progress line with its cancel button, or the last one's error; and whom it found."""
     if job.running:
         row = layout.row(align=True)
         row.progress(factor=job.fraction, text=job.text)
@@ -51,6 +51,12 @@ def draw_progress(layout: bpy.types.UILayout, job: bpy.types.PropertyGroup) -> N
         column.alert = True
         for number, line in enumerate(_lines(job.error)):
             column.label(text=line, icon="ERROR" if number == 0 else "BLANK1")
+        if job.log:
+            layout.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = job.log
+    if job.people:
+        column = layout.column(align=True)
+        for line in _lines(job.people):
+            column.label(text=line)
 
 
 def _lines(sentence: str, width: int = 44) -> list[str]:

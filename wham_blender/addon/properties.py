@@ -13,7 +13,7 @@ class PlacementOptions:
         description="Whose frame rate the motion is keyed for",
         items=[
             ("SCENE", "Scene", "Keep the scene's frame rate and place keys by time, between frames where need be"),
-            ("CLIP", "Clip", "Give the scene the clip's frame rate and range, one key a frame"),
+            ("CLIP", "Clip", "Give the scene the clip's frame rate, range, size and camera; one key a frame"),
         ],
     )
 
@@ -71,7 +71,9 @@ class WHAM_PG_job(bpy.types.PropertyGroup):
     cancel: BoolProperty(description="The user asked to cancel; the running operator sees it")
     text: StringProperty()
     fraction: FloatProperty(min=0.0, max=1.0)
+    people: StringProperty(description="Who was found in the clip")
     error: StringProperty()
+    log: StringProperty(description="The log file of the job that failed")
 
 
 def register() -> None:

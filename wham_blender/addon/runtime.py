@@ -6,6 +6,7 @@ runs as a process of its own, ``wham_blender.addon.runtime FOLDER``, which speak
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -14,13 +15,15 @@ import signal
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 from .. import protocol
 from .job import module_command
 
 _PIPELINE = Path(__file__).resolve().parents[1] / "pipeline"
-_MARKER = "complete"  # written last, so that a half-made folder is known as such
+_LISTS = ("requirements.txt", "constraints.txt")
+_MARKER = "complete"  # written last, so that a half-made folder is known as such; holds the lists' hash
 _CHECK_SECONDS = 60.0
 _CHECK = """
 import importlib.metadata, json, platform, sys
@@ -57,18 +60,20 @@ def own_folder() -> Path:
 def find(preferred: str = "") -> Path:
     """The worker's Python: WHAM_WORKER_PYTHON, else the preferred path, else our own.
 
-    Raises RuntimeProblem where the one named, or any, is missing.
+    Raises RuntimeProblem where the one named, or any, is missing, or our own was made from other lists of packages.
     """
     named = os.environ.get("WHAM_WORKER_PYTHON") or preferred
     if named:
         if not Path(named).is_file():
             raise RuntimeProblem(f"There is no Python at {named}. Correct the worker's Python in the preferences.")
         return Path(named)
-    python = _python_of(own_folder())
-    if not (own_folder() / _MARKER).is_file() or not python.is_file():
+    python, marker = _python_of(own_folder()), own_folder() / _MARKER
+    if not marker.is_file() or not python.is_file():
         raise RuntimeProblem(
             "The worker's Python is not installed yet. In the add-on's preferences click Install Worker."
         )
+    if marker.read_text("utf-8") != _fingerprint():
+        raise RuntimeProblem("The worker is of an older version. In the add-on's preferences click Install Worker.")
     return python
 
 
@@ -97,9 +102,25 @@ def make_command() -> list[str]:
     return module_command(Path(sys.executable), "wham_blender.addon.runtime", str(own_folder()))
 
 
-def remove() -> None:
-    """Delete the Python that this add-on made; any other is left alone."""
-    shutil.rmtree(own_folder(), ignore_errors=True)
+def remove() -> str:
+    """Delete the Python that this add-on made, any other is left alone; raises RuntimeProblem where something stays."""
+    _clear(own_folder())
+    return "not installed"
+
+
+def _clear(folder: Path) -> None:
+    try:
+        if folder.exists():
+            (folder / _MARKER).unlink(missing_ok=True)  # first: what cannot be deleted must not pass for a whole one
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise RuntimeProblem(
+            f"The worker in {folder} cannot be deleted ({error}). Close what uses it and try again."
+        ) from error
+
+
+def _fingerprint() -> str:
+    return hashlib.sha256(b"".join((_PIPELINE / name).read_bytes() for name in _LISTS)).hexdigest()
 
 
 def _python_of(folder: Path) -> Path:
@@ -110,13 +131,33 @@ def _say(message: protocol.Message) -> None:
     print(protocol.encode(message), flush=True)
 
 
-def _pip(python: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+def _pip(python: Path, *arguments: str) -> Iterator[str]:
+    """Lines of what pip says while it installs; raises RuntimeProblem where it fails."""
+    requirements, constraints = (str(_PIPELINE / name) for name in _LISTS)
+    process = subprocess.Popen(
         [str(python), "-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input",
-         "--requirement", str(_PIPELINE / "requirements.txt"), "--constraint", str(_PIPELINE / "constraints.txt"),
-         *arguments],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, encoding="utf-8", errors="replace",
+         "--requirement", requirements, "--constraint", constraints, *arguments],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+        errors="replace",
     )  # fmt: skip
+    assert process.stdout is not None
+    unfit = unreached = False
+    for line in process.stdout:
+        _say(protocol.Log(line.rstrip()))
+        yield line
+        unfit |= "No matching distribution" in line
+        unreached |= "connection broken" in line
+    if not process.wait():
+        return
+    if unfit and not unreached:
+        raise RuntimeProblem(
+            "There are no worker packages for this computer. They exist for Linux and Windows on 64-bit Intel or AMD, "
+            "and for macOS 14 or later on Apple silicon."
+        )
+    raise RuntimeProblem(
+        "The worker's packages could not be installed. Check the internet connection and the space left; "
+        "the log says more."
+    )
 
 
 def make(folder: Path) -> Path:
@@ -125,35 +166,24 @@ def make(folder: Path) -> Path:
     Raises RuntimeProblem where it cannot be made; what was half made is removed by the next attempt.
     """
     _say(protocol.Progress("prepare", 0, 1, 0.0))
+    _clear(folder)
     try:
-        shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=True, symlinks=sys.platform != "win32")
     except (OSError, subprocess.CalledProcessError) as error:
         raise RuntimeProblem(f"A Python cannot be made in {folder} ({error}). Is there space left?") from error
-    python = _python_of(folder)
-    plan, _ = _pip(python, "--dry-run", "--quiet", "--report", "-").communicate()
-    try:
-        total = len(json.loads(plan)["install"])
-    except ValueError as error:
-        raise RuntimeProblem(
-            "The worker's packages cannot be found for download. Check the internet connection; the log says more."
-        ) from error
-    install = _pip(python)
-    assert install.stdout is not None
+    python, plan = _python_of(folder), folder / "plan.json"
+    for _ in _pip(python, "--dry-run", "--quiet", "--report", str(plan)):
+        pass
+    total = len(json.loads(plan.read_text("utf-8"))["install"])
     collected = 0
-    for line in install.stdout:
-        _say(protocol.Log(line.rstrip()))
+    for line in _pip(python):
         if line.startswith("Collecting "):
             collected += 1
             # The last tenth is for unpacking, which pip does in one go.
             _say(protocol.Progress("download", collected, total, 0.9 * min(collected / total, 1.0)))
         elif line.startswith("Installing "):
             _say(protocol.Progress("install", total, total, 0.9))
-    if install.wait():
-        raise RuntimeProblem(
-            "The worker's packages could not be installed. Check the connection and the space left; the log says more."
-        )
-    (folder / _MARKER).write_text("made by Import Video as Motion\n", "utf-8")
+    (folder / _MARKER).write_text(_fingerprint(), "utf-8")
     return python
 
 

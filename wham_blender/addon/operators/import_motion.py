@@ -40,20 +40,21 @@ class WHAM_OT_import_motion(PlacementOptions, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Read the file and build what it holds."""
         clip = Path(bpy.path.abspath(self.clip)) if self.clip else None
-        return import_file(self, context, Path(bpy.path.abspath(self.filepath)), clip)
+        try:
+            import_file(self, context, Path(bpy.path.abspath(self.filepath)), clip)
+        except MotionFileError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
 
 
-def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: Path, clip: Path | None) -> set[str]:
+def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: Path, clip: Path | None) -> None:
     """Bring the people of a motion file into the scene as the operator's PlacementOptions say.
 
-    Returns the operator's status; what went wrong, or is less than whole, is reported through it.
+    Raises MotionFileError where the file is none; what is less than whole is reported through the operator.
     """
-    try:
-        people = motion_file.load(path)
-    except MotionFileError as error:
-        operator.report({"ERROR"}, str(error))
-        return {"CANCELLED"}
-    clip_name = Path(people[0].meta.get("clip", "")).name
+    people = motion_file.load(path)
+    clip_name = Path(str(people[0].meta.get("clip") or "")).name
     if clip is None:
         clip = path.parent / clip_name
     if context.mode != "OBJECT":
@@ -65,7 +66,7 @@ def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: 
     name = Path(clip_name or path.name).stem
     rate = people[0].mocap_framerate
     if operator.fps == "CLIP":
-        scene.render.fps = math.ceil(rate - 1e-3)
+        scene.render.fps = max(1, round(rate))
         scene.render.fps_base = scene.render.fps / rate
     scene_rate = scene.render.fps / scene.render.fps_base
     first_frame = min(person.frame[0] for person in people)
@@ -84,23 +85,23 @@ def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: 
 
     solved = camera.of_people(people)
     frames = place(solved.frame, solved.time)
-    scene.camera = camera.build(f"{name} camera", solved, frames, collection)
-    scene.render.resolution_x, scene.render.resolution_y = solved.size
-    scene.render.resolution_percentage = 100
+    seen_from = camera.build(f"{name} camera", solved, frames, collection)
+    if operator.fps == "CLIP":
+        scene.camera = seen_from
+        scene.render.resolution_x, scene.render.resolution_y = solved.size
+        scene.render.resolution_percentage = 100
+        scene.render.pixel_aspect_x = scene.render.pixel_aspect_y = 1.0
+        scene.frame_start, scene.frame_end = operator.start_frame, math.ceil(frames[-1])
+    elif scene.camera is None:
+        scene.camera = seen_from
     if clip.is_file():
-        camera.show_clip(scene.camera, clip, operator.start_frame - int(first_frame) + 1)
+        camera.show_clip(seen_from, clip, operator.start_frame - int(first_frame) + 1)
         if abs(scene_rate / rate - 1) > 1e-3:
             operator.report(
                 {"WARNING"},
                 f"The scene runs at {scene_rate:g} fps and the clip at {rate:g}: the background will not keep step. "
                 "Import with the clip's frame rate to see it in step.",
             )
-    end = math.ceil(frames[-1])
-    if operator.fps == "CLIP":
-        scene.frame_start, scene.frame_end = operator.start_frame, end
-    else:
-        scene.frame_end = max(scene.frame_end, end)
-    return {"FINISHED"}
 
 
 def _build_character(

@@ -1,6 +1,7 @@
 """Import Video as Motion: a clip through the worker, and its motion into the scene."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import bpy
@@ -20,6 +21,8 @@ class WHAM_OT_import_video(JobOperator, VideoOptions, bpy.types.Operator):
     bl_label = "Import Video as Motion"
     bl_options = {"UNDO"}  # not REGISTER: the redo panel would run the worker again at every change
 
+    needs_object_mode = True
+
     filepath: StringProperty(name="Clip", subtype="FILE_PATH", options={"SKIP_SAVE"})
     filter_glob: StringProperty(default="*.mp4;*.mov;*.m4v;*.avi;*.mkv;*.webm", options={"HIDDEN"})
 
@@ -35,11 +38,14 @@ class WHAM_OT_import_video(JobOperator, VideoOptions, bpy.types.Operator):
         clip = self._clip()
         if not clip.is_file():
             raise JobError(f"There is no clip at {clip}. Choose a video file.")
+        person = self.person.strip().upper()
+        if person not in {"MAIN", "ALL"} and not (person.isdecimal() and int(person) >= 1):
+            raise JobError(f"There is no person {self.person!r} to choose. Type MAIN, ALL or a number from 1.")
         python = worker_python()
         folder = jobs_folder() / f"{clip.stem}-{hashlib.sha256(str(clip).encode()).hexdigest()[:8]}"
         arguments = [
-            str(clip), "-o", str(folder / "motion.npz"), "--json", "--resume", str(folder),
-            "--person", self.person, "--quality", self.quality.lower(), "--device", self.device.lower(),
+            str(clip), "-o", str(folder / f"motion-{os.getpid()}.npz"), "--json", "--resume", str(folder),
+            "--person", person, "--quality", self.quality.lower(), "--device", self.device.lower(),
             "--start", str(self.clip_start),
         ]  # fmt: skip
         if self.clip_end:
@@ -49,8 +55,12 @@ class WHAM_OT_import_video(JobOperator, VideoOptions, bpy.types.Operator):
         return Job(module_command(python, "wham_blender.pipeline", *arguments), folder / "worker.log")
 
     def finish(self, context: bpy.types.Context, path: str) -> set[str]:
-        """Bring the motion into the scene."""
-        return import_file(self, context, Path(path), self._clip())
+        """Bring the motion into the scene; its file has then served its purpose."""
+        try:
+            import_file(self, context, Path(path), self._clip())
+        finally:
+            Path(path).unlink(missing_ok=True)
+        return {"FINISHED"}
 
     def _clip(self) -> Path:
         return Path(bpy.path.abspath(self.filepath)).absolute()

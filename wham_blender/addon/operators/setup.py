@@ -1,5 +1,8 @@
 """Install, check and remove the worker's own Python, each on the user's click."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import bpy
 
 from .. import runtime
@@ -8,9 +11,16 @@ from ..preferences import preferences, worker_python
 from .background import JobOperator, WhenIdle
 
 
-def _show_state(state: str) -> None:
+def _report(operator: bpy.types.Operator, work: Callable[[], str]) -> set[str]:
+    """Show the state that the work leaves the worker's Python in, or why it failed."""
+    try:
+        state, kind, status = work(), "INFO", "FINISHED"
+    except runtime.RuntimeProblem as problem:
+        state, kind, status = str(problem), "ERROR", "CANCELLED"
     if chosen := preferences():
         chosen.worker_state = state
+    operator.report({kind}, state)
+    return {status}
 
 
 class WHAM_OT_install_worker(JobOperator, bpy.types.Operator):
@@ -33,7 +43,7 @@ class WHAM_OT_install_worker(JobOperator, bpy.types.Operator):
 
     def finish(self, context: bpy.types.Context, path: str) -> set[str]:
         """Check what was installed."""
-        return bpy.ops.wham.check_worker()
+        return _report(self, lambda: runtime.check(Path(path)))
 
 
 class WHAM_OT_check_worker(bpy.types.Operator):
@@ -44,15 +54,7 @@ class WHAM_OT_check_worker(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Write what was found to the preferences."""
-        try:
-            state = runtime.check(worker_python())
-        except runtime.RuntimeProblem as problem:
-            _show_state(str(problem))
-            self.report({"ERROR"}, str(problem))
-            return {"CANCELLED"}
-        _show_state(state)
-        self.report({"INFO"}, state)
-        return {"FINISHED"}
+        return _report(self, lambda: runtime.check(worker_python()))
 
 
 class WHAM_OT_remove_worker(WhenIdle, bpy.types.Operator):
@@ -67,6 +69,4 @@ class WHAM_OT_remove_worker(WhenIdle, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Delete it."""
-        runtime.remove()
-        _show_state("not installed")
-        return {"FINISHED"}
+        return _report(self, runtime.remove)
