@@ -4,9 +4,12 @@ import os
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
+
+from wham_blender.addon import job
 
 ROOT = Path(__file__).parents[2]
 INSTALL = """
@@ -36,6 +39,29 @@ def extension():
     subprocess.run([sys.executable, "build.py", "zip"], cwd=ROOT, check=True)
     version = tomllib.loads((ROOT / "blender_manifest.toml").read_text("utf-8"))["version"]
     return ROOT / "out" / f"wham_blender-{version}.zip"
+
+
+@pytest.fixture(scope="module")
+def worker():
+    """A Python that has the worker's packages."""
+    made = sorted(Path.home().glob(".cache/wham_blender/envs/worker-*/bin/python"))
+    python = Path(os.environ.get("WHAM_WORKER_PYTHON") or (made[-1] if made else ""))
+    if not python.is_file():
+        pytest.skip("needs the worker's Python: name one in WHAM_WORKER_PYTHON")
+    return python
+
+
+def test_worker_runs_from_the_zips_layout(extension, worker, tmp_path, monkeypatch):
+    package = tmp_path / "extensions" / "user_default" / "wham_blender"
+    with zipfile.ZipFile(extension) as archive:
+        archive.extractall(package)
+    monkeypatch.setattr(job, "_PACKAGE", package)
+    run = subprocess.run(
+        job.module_command(worker, "wham_blender.pipeline", "--help"),
+        cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "Turn a clip of a person into a Motion file" in run.stdout
 
 
 def test_installed_extension_imports_a_motion(extension, motion_path, tmp_path):
