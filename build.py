@@ -8,7 +8,8 @@
 
 What a command needs beyond Python (torch, Blender as a module, test tools) is installed on its first run into
 environments in the user's cache folder, shared by all checkouts. Nothing else on the machine is changed, except that
-Debian's packages that Blender needs are installed where this runs as root.
+uv, where it is there, installs a Python that is missing (Blender's module needs exactly 3.11 or 3.13), and that Debian's
+packages that Blender needs are installed where this runs as root.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -109,20 +111,27 @@ def exclusive(name: str) -> Iterator[None]:
         connection.close()
 
 
+def candidates(version: str) -> Iterator[list[str]]:
+    """Commands that may start a Python of that version: this one, PATH's, pyenv's, uv's, and one that uv installs."""
+    yield [sys.executable]
+    yield from ([found] for folder in os.get_exec_path() if (found := shutil.which(f"python{version}", path=folder)))
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    yield from ([str(found)] for found in sorted(pyenv.glob(f"{version}.*/bin/python")))
+    if WINDOWS:
+        yield ["py", f"-{version}"]
+    if shutil.which("uv"):
+        find = ["uv", "python", "find", version]
+        yield from ([line] for line in subprocess.run(find, capture_output=True, text=True).stdout.splitlines())
+        subprocess.run(["uv", "python", "install", version], check=False)
+        find.append("--managed-python")
+        yield from ([line] for line in subprocess.run(find, capture_output=True, text=True).stdout.splitlines())
+
+
 @cache
 def find_python(version: str) -> Path | None:
-    """A Python of that version ("3.11") that can make environments: this one, PATH's, pyenv's or uv's."""
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    candidates = [[sys.executable]]
-    candidates += [[found] for folder in os.get_exec_path() if (found := shutil.which(f"python{version}", path=folder))]
-    candidates += [[str(found)] for found in sorted(pyenv.glob(f"{version}.*/bin/python"))]
-    if WINDOWS:
-        candidates.append(["py", f"-{version}"])
-    if shutil.which("uv"):
-        answer = subprocess.run(["uv", "python", "find", version], capture_output=True, text=True, check=False).stdout
-        candidates += [[line] for line in answer.splitlines()]
+    """A Python of that version ("3.11") that can make environments, the first of `candidates`."""
     probe = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2], sys.executable)"
-    for candidate in candidates:
+    for candidate in candidates(version):
         try:
             answer = subprocess.run([*candidate, "-c", probe], capture_output=True, text=True, check=False).stdout
         except OSError:
@@ -137,7 +146,10 @@ def environment(name: str) -> Path:
     spec = ENVIRONMENTS[name]
     version, python = next(((v, found) for v in spec.pythons if (found := find_python(v))), ("", None))
     if python is None:
-        raise BuildError(f"{name} needs Python {' or '.join(spec.pythons)}, which was not found. Install it and retry.")
+        raise BuildError(
+            f"{name} needs Python {' or '.join(spec.pythons)} with its venv module, which was not found. Install it, "
+            "or uv (docs.astral.sh/uv), which fetches it; then run the same again."
+        )
     base = environment(spec.base) if spec.base else None
     content = "\0".join([version, str(base), *(path.read_text("utf-8") for path in spec.files)])
     folder = cache_folder() / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
@@ -169,7 +181,12 @@ def site_packages(python: Path) -> Path:
 def blender(name: str | None = None) -> Path:
     """The Python of an environment with Blender as a module; without a name, of the first that can be had."""
     if name is None:
-        name = next((known for known, python in BLENDERS.items() if find_python(python)), next(iter(BLENDERS)))
+        name = next((known for known, python in BLENDERS.items() if find_python(python)), None)
+    if name is None:
+        raise BuildError(
+            f"Blender's module needs exactly Python {' or '.join(sorted(set(BLENDERS.values())))} with its venv module, "
+            "which was not found. Install it, or uv (docs.astral.sh/uv), which fetches it; then run the same again."
+        )
     with exclusive("system-libraries"):
         install_blender_libraries()
     return environment(name)
@@ -200,9 +217,9 @@ def loads(library: str) -> bool:
     return True
 
 
-def run(command: Sequence[str | Path]) -> int:
-    """Run a command in the user's folder with this checkout importable; its exit status."""
-    return subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False).returncode
+def run(command: Sequence[str | Path], folder: Path | None = None) -> int:
+    """Run a command in a folder, or the user's, with this checkout importable; its exit status."""
+    return subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False).returncode
 
 
 def stream(command: Sequence[str | Path], label: str, only: tuple[str, ...] = ("",)) -> int:
@@ -352,9 +369,10 @@ def demo(clip: str = str(DEMO_CLIP)) -> int:
     folder = OUT / "demo"
     motion = folder / "motion.npz"
     folder.mkdir(parents=True, exist_ok=True)
+    module = blender()
     if run([environment("worker"), "-m", "wham_blender.pipeline", clip, "-o", motion]):
         raise BuildError(f"No motion could be made of {clip}; the worker's words are above.")
-    if run([blender(), ROOT / "tools/demo_blender.py", motion, Path(clip).resolve(), folder]):
+    if run([module, ROOT / "tools/demo_blender.py", motion, Path(clip).resolve(), folder]):
         raise BuildError(f"Blender could not import {motion}; its words are above.")
     print(f"{clip} is a character now. Look in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}.")
     return 0
@@ -372,14 +390,17 @@ def bench(name: str | None = None, *arguments: str) -> int:
     return 0
 
 
-def train(step: str = "all", *arguments: str) -> int:
-    """Make the open body, the lifter or the WHAM weights, or all three in order."""
+def train(*arguments: str) -> int:
+    """Make the open body, the lifter or the WHAM weights, or all three in order, which is also what no name means."""
+    step, *options = arguments if arguments and not arguments[0].startswith("-") else ("all", *arguments)
     if step not in (*TRAINING_STEPS, "all"):
         raise BuildError(f"There is no training step {step}. Choose one of: {', '.join(TRAINING_STEPS)}, all.")
     python = environment("train")
+    # The steps run in the checkout, so a folder that the user names from elsewhere goes to them whole.
+    options = [str(Path(word).resolve()) if last == "--mocap" else word for last, word in pairwise(["", *options])]
     for module in TRAINING_STEPS if step == "all" else (step,):
-        options = () if step == "all" and module == "body" else arguments  # the body needs no mocap, no hours
-        if run([python, "-m", f"tools.training.{module}", *options]):
+        needed = [] if step == "all" and module == "body" else options  # the body needs no mocap, no hours
+        if run([python, "-m", f"tools.training.{module}", *needed], ROOT):
             raise BuildError(f"Training {module} stopped; its words are above. The same command goes on from there.")
     print(f"Trained {step}; the files are in {weights.folder()}.")
     return 0

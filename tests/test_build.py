@@ -1,6 +1,7 @@
 """build.py: environments are whole or made again, tests are counted and sent to the right Python, the zip is right."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -23,6 +24,11 @@ def tiny(tmp_path, monkeypatch):
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     monkeypatch.setitem(build.ENVIRONMENTS, "tiny", build.Environment((requirements,), (version,)))
     return "tiny"
+
+
+def script(path: Path, lines: str) -> None:
+    path.write_text(f"#!/bin/sh\n{lines}\n")
+    path.chmod(0o755)
 
 
 def folders() -> list[Path]:
@@ -64,6 +70,19 @@ class TestEnvironments:
         monkeypatch.setitem(build.ENVIRONMENTS, tiny, build.Environment((), ("2.0",)))
         with pytest.raises(build.BuildError, match=r"needs Python 2\.0"):
             build.environment(tiny)
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="shell scripts stand in for uv and its Python")
+    def test_a_python_that_is_missing_is_installed_by_uv(self, tmp_path, monkeypatch):
+        python = tmp_path / "python"
+        script(tmp_path / "uv", f'test "$2" = install && touch {python}.there\ntest -e {python}.there && echo {python}')
+        script(python, f"echo 2.1 {python}")
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        assert build.find_python("2.1") == python
+
+    def test_without_a_python_for_it_blender_says_which_to_install(self, monkeypatch):
+        monkeypatch.setattr(build, "find_python", lambda version: None)
+        with pytest.raises(build.BuildError, match=r"exactly Python 3\.11 or 3\.13"):
+            build.blender()
 
     def test_every_requirement_is_pinned(self):
         for path in {path for spec in build.ENVIRONMENTS.values() for path in spec.files}:
@@ -134,6 +153,27 @@ def test_help_and_wrong_words_are_answered():
     assert command("zip", "extra").returncode == 2
     assert "build.py demo" in command().stdout
     assert command("train", "everything").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "commands"),
+    [
+        (
+            ("--mocap", "mine", "--minutes", "5"),
+            ["body", "lifter --mocap {}/mine --minutes 5", "wham --mocap {}/mine --minutes 5"],
+        ),
+        ((), ["body", "lifter", "wham"]),
+        (("lifter", "--mocap", "mine"), ["lifter --mocap {}/mine"]),
+    ],
+)
+def test_training_takes_all_steps_unless_one_is_named(monkeypatch, tmp_path, arguments, commands):
+    ran = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build, "environment", lambda name: Path("python"))
+    monkeypatch.setattr(build, "run", lambda command, folder: ran.append((command[2:], folder)))
+    assert build.train(*arguments) == 0
+    expected = [f"tools.training.{line}".format(tmp_path).split() for line in commands]
+    assert ran == [(command, build.ROOT) for command in expected]
 
 
 def test_benches_are_listed():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-FOLDER = Path("work/training")
+FOLDER = Path(__file__).resolve().parents[2] / "work/training"
 
 
 def load(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
