@@ -8,8 +8,8 @@
 
 What a command needs beyond Python (torch, Blender as a module, test tools) is installed on its first run into
 environments in the user's cache folder, shared by all checkouts. Nothing else on the machine is changed, except that
-uv, where it is there, installs a Python that is missing (Blender's module needs exactly 3.11 or 3.13), and that Debian's
-packages that Blender needs are installed where this runs as root.
+uv, where it is there, installs a Python that is missing (Blender's module needs exactly 3.11 or 3.13), and that
+Debian's packages that Blender needs are installed where this runs as root.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def blender(name: str | None = None) -> Path:
         name = next((known for known, python in BLENDERS.items() if find_python(python)), None)
     if name is None:
         raise BuildError(
-            f"Blender's module needs exactly Python {' or '.join(sorted(set(BLENDERS.values())))} with its venv module, "
+            f"Blender needs exactly Python {' or '.join(sorted(set(BLENDERS.values())))} with its venv module, "
             "which was not found. Install it, or uv (docs.astral.sh/uv), which fetches it; then run the same again."
         )
     with exclusive("system-libraries"):
