@@ -188,13 +188,12 @@ class TestMotionFile:
         with pytest.raises(MotionFileError, match="newer than this add-on reads"):
             motion.load(tmp_path / "newer.npz")
 
-    @pytest.mark.parametrize("version", [20, 0])
-    def test_damage_inside_the_zip_is_a_sentence(self, tmp_path, version):
-        """Bytes of the compressed data changed, or a compression that Python does not know."""
+    @pytest.mark.parametrize("damage", ["other bytes", "unknown compression"])
+    def test_damage_inside_the_zip_is_a_sentence(self, tmp_path, damage):
         path = tmp_path / "motion.npz"
         motion.save(path, [make_motion()])
         content = bytearray(path.read_bytes())
-        if version:
+        if damage == "other bytes":
             content[60:400] = bytes(340)
         else:
             for signature, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):

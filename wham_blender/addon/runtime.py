@@ -87,8 +87,9 @@ def check(python: Path) -> str:
         ).stdout  # fmt: skip
         version, missing = json.loads(answer)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__  # not the text: it quotes the command
         raise RuntimeProblem(
-            f"{python} does not run ({error}). Choose another Python or install the worker."
+            f"{python} does not run ({reason}). Choose another Python or install the worker."
         ) from error
     if missing:
         raise RuntimeProblem(
