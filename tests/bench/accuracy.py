@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from scipy.interpolate import make_interp_spline
 
-from tests.bench.report import report
+from tests.bench.report import Cell, report
 from wham_blender import motion, weights
 from wham_blender.body.body import Body
 from wham_blender.motion import rotation_matrices
@@ -120,7 +120,9 @@ def main() -> None:
         raise SystemExit(f"No clips in {args.clips}.")
     errors = [[*each.ours.values(), *each.landmark_net.values()] for each in figures.values()]
     mean = np.mean(errors, axis=0).tolist()
-    rows = [[name, each.frames_with_person, *row] for (name, each), row in zip(figures.items(), errors, strict=True)]
+    rows: list[list[Cell]] = [
+        [name, each.frames_with_person, *row] for (name, each), row in zip(figures.items(), errors, strict=True)
+    ]
     names = next(iter(figures.values())).ours
     columns = ["clip", "frames with a person", *(f"{who} {name}" for who in ("ours", "landmark net") for name in names)]
     title = "Draft pipeline against motion capture: 12 joints, mm; accel per frame squared"

@@ -12,7 +12,7 @@ from tests.parity.walks import as_lifted, foot_points, walk
 from wham_blender.body.body import Body
 from wham_blender.motion import forward_kinematics
 from wham_blender.pipeline.lift import Lift
-from wham_blender.pipeline.world import Placed, place, planted_feet
+from wham_blender.pipeline.world import Placed, place
 
 OPENCV = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # a camera that looks along +y, upright
 FOCAL = 1000.0  # pixels
@@ -175,9 +175,3 @@ def test_short_tracks_are_placed(noisy: Lift, open_body: Body, count: int) -> No
     short = Lift(**{name: value[:count] for name, value in vars(noisy).items()})
     placed = place(short, open_body)
     np.testing.assert_allclose(feet_of(placed, open_body)[..., 2].min(), 0, atol=0.02)
-
-
-def test_contacts_do_not_flicker() -> None:
-    contacts = np.tile([[0.1], [0.55], [0.7], [0.5], [0.45], [0.3], [0.5], [0.9]], (1, 4))
-    expected = [False, False, True, True, True, False, False, True]
-    np.testing.assert_array_equal(planted_feet(contacts)[:, 2], expected)

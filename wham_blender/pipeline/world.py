@@ -15,10 +15,10 @@ from scipy.linalg import solveh_banded
 from scipy.spatial.transform import Rotation
 
 from ..body.body import Body
+from ..motion import planted
 from .lift import CHUNK, Lift
 
 _UP = np.array([0.0, -1.0, 0.0])  # in WHAM's world
-_PLANTED_ABOVE, _LIFTED_BELOW = 0.6, 0.4  # contact probabilities, with hysteresis between
 _ROUNDS = 10  # of reweighting
 
 # How far each kind of evidence is off, as standard deviations.
@@ -30,7 +30,7 @@ _FLOOR = 0.01  # metres of a planted foot from the floor
 _LOWEST = 0.1  # metres of a frame's lowest foot point from the floor
 _STOREY = 0.3  # metres from which on a foot rather stands on something else, or flies
 _SIDEWAYS = 0.01  # metres across the line of sight
-_DEPTH = 0.1  # of the distance, along the line of sight
+_DEPTH = 0.025  # of the distance, along the line of sight
 _FLOOR_GUESS = 0.1  # metres
 _SLOPE_GUESS = 0.01  # of WHAM's idea of level: about 3 degrees, but one error for many frames
 _KNOWN = 1e-4  # of a floor that was found before
@@ -53,14 +53,6 @@ def reference_world(lift: Lift) -> tuple[np.ndarray, np.ndarray]:
     """WHAM's own world turned y up: root orientations (F, 3, 3) and the middle of the hips (F, 3)."""
     turn = np.diag([1.0, -1.0, -1.0]).astype(np.float32)
     return turn @ lift.root_world, lift.trans_world @ turn
-
-
-def planted_feet(contacts: np.ndarray) -> np.ndarray:
-    """Contact probabilities (F, 4) to (F, 4) bool with hysteresis, so that a foot does not flicker."""
-    level = np.select([contacts > _PLANTED_ABOVE, contacts < _LIFTED_BELOW], [1, 0], -1)
-    level[0] = contacts[0] > 0.5
-    last_sure = np.maximum.accumulate(np.where(level >= 0, np.arange(len(level))[:, None], 0), 0)
-    return np.take_along_axis(level, last_sure, 0) == 1
 
 
 def place(
@@ -102,7 +94,7 @@ def place(
     looks = seen & (camera_stays or camera is not None)
     feet = np.einsum("nij,nkj->nki", to_world, feet)
     position, floor = _solve(
-        steps, feet, planted_feet(lift.contacts), pelvis, to_camera, centre, looks, camera is not None
+        steps, feet, planted(lift.contacts), pelvis, to_camera, centre, looks, camera is not None
     )
 
     if camera is None:
