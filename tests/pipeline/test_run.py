@@ -15,7 +15,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from wham_blender import motion, protocol, weights
-from wham_blender.pipeline import run, track, video
+from wham_blender.pipeline import camera_motion, run, track, video
 from wham_blender.pipeline.errors import PipelineError
 from wham_blender.pipeline.keypoints import Person
 from wham_blender.pipeline.world import Placed
@@ -162,6 +162,19 @@ def test_a_second_run_only_writes(finished: Path, monkeypatch: pytest.MonkeyPatc
         assert (first.trans == again.trans).all()
 
 
+def test_a_camera_that_moves_is_warned_about(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warnings(**settings: Any) -> list[str]:
+        told: list[protocol.Message] = []
+        job = run.Job(CLIP, finished / "moving.npz", resume=finished / "job", end=40, **settings)
+        run.run(job, told.append)
+        return [message.text for message in told if isinstance(message, protocol.Warn)]
+
+    assert warnings() == []
+    monkeypatch.setattr(camera_motion, "moves", lambda drift: True)
+    assert [text.split(" seems")[0] for text in warnings()] == ["The camera of balance_cam01.mp4"]
+    assert warnings(camera="static") == []
+
+
 def test_another_person_needs_no_new_look(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages, output = kept(finished, monkeypatch, person=2)
     assert stages == ["watch", "clean", "features", "lift"]
@@ -226,7 +239,7 @@ def test_results_return_to_the_clip_s_own_frames() -> None:
     seen = track.Sightings(
         size=np.array([640, 480]), numbers=np.arange(11, 211), times=times, looked=np.arange(200),
         look=np.zeros(0, int), track=np.zeros(0, int), landmarks=np.zeros((0, 33, 3)),
-        landmarks_3d=np.zeros((0, 33, 3)),
+        landmarks_3d=np.zeros((0, 33, 3)), drift=np.zeros(0),
     )  # fmt: skip
     result = run._motion(seen, person, placed, np.eye(3), {"fps": 66.7})
     inside = (times >= 1) & (times <= 2)

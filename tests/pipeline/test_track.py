@@ -34,6 +34,7 @@ def sightings(tracks: dict[int, tuple[range, float]], looks: int = 120, fps: flo
         track=np.array([key for _, key, _ in rows], int),
         landmarks=landmarks,
         landmarks_3d=np.zeros((len(rows), 33, 3), np.float32),
+        drift=np.zeros(0),
     )
 
 

@@ -31,7 +31,7 @@ Arrays = dict[str, np.ndarray]
 
 # What each stage adds to the code that made its settings: where that changed, a kept stage is made anew.
 _SOURCES = {
-    "watch": [f"pipeline/{name}.py" for name in ("video", "detect", "keypoints", "litert", "track")],
+    "watch": [f"pipeline/{name}.py" for name in ("video", "detect", "keypoints", "litert", "camera_motion", "track")],
     "clean": [],
     "features": ["pipeline/run.py", "pipeline/features.py", "models/lifter.py"],
     "lift": ["pipeline/lift.py", "pipeline/sight.py", "models/wham.py", "body/body.py", "body/rotations.py"],
@@ -386,4 +386,9 @@ def _check_sightings(job: Job, info: video.ClipInfo, sightings: track.Sightings,
         tell(protocol.Warn(
             f"{job.clip.name} breaks off: {count} of {expected} frames could be decoded. Copy the clip again if the "
             "rest matters."
+        ))  # fmt: skip
+    if job.camera == "auto" and camera_motion.moves(sightings.drift):
+        tell(protocol.Warn(
+            f"The camera of {job.clip.name} seems to move, but is taken as standing still for now, so its moves become "
+            "the person's. Film from a tripod if that shows."
         ))  # fmt: skip

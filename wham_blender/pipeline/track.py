@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from ultralytics.engine.results import Boxes
 from ultralytics.trackers.byte_tracker import BYTETracker
 from ultralytics.utils.metrics import bbox_ioa
 
-from . import video
+from . import camera_motion, video
 from .detect import Detector
 from .keypoints import COCO_LANDMARKS, LANDMARKS, PERSON_SCORE, Crop, Landmarker, Look, Person, counted, crop_around
 
@@ -48,6 +49,7 @@ class Sightings:
     track: np.ndarray  # (N,) int64
     landmarks: np.ndarray  # (N, 33, 3) x, y (pixels), visibility
     landmarks_3d: np.ndarray  # (N, 33, 3) metres, as in Person
+    drift: np.ndarray  # (S,) how far the background moved in each second, in shares of the picture's longer side
 
     @property
     def keypoints(self) -> np.ndarray:
@@ -93,6 +95,8 @@ def watch(
     times: list[float] = []
     looked: list[int] = []
     rows: list[tuple[int, int, np.ndarray, np.ndarray]] = []
+    drift: list[float] = []
+    compared, background = -math.inf, None
     for frame in video.frames(clip, start, end):
         numbers.append(frame.number)
         times.append(frame.time)
@@ -119,6 +123,10 @@ def watch(
                 look = landmarker(frame.image, crop_around(first.keypoints))
                 if _is_person(look):
                     followed[track] = look
+        if frame.time - compared >= 1:
+            if background is not None:
+                drift.append(background.until(frame.image))
+            compared, background = frame.time, camera_motion.Drift(frame.image, _boxes(followed))
         rows += [(len(looked), track, look.landmarks, look.landmarks_3d) for track, look in followed.items()]
         looked.append(len(times) - 1)
         progress(len(times), max(total, len(times)))
@@ -132,6 +140,7 @@ def watch(
         track=np.array(track_ids, np.int64),
         landmarks=np.array(landmarks, np.float32).reshape(-1, LANDMARKS, 3),
         landmarks_3d=np.array(landmarks_3d, np.float32).reshape(-1, LANDMARKS, 3),
+        drift=np.array(drift, np.float64),
     )
 
 
