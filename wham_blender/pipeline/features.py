@@ -1,17 +1,22 @@
-"""What the open per-frame lifter makes of a person's landmarks: WHAM's image features and its first pose.
+"""What the open per-frame lifter makes of a person's landmarks: WHAM's image features, and poses of its own.
 
-It stands where the full pipeline has HMR2.0's features.
+It stands where the full pipeline has HMR2.0's features. Its poses, smoothed, are nearer to held-out motion than those
+that the open WHAM weights make of its features, so draft quality takes the body's pose from here and contacts,
+world orientation and path from WHAM.
 """
 
 from __future__ import annotations
 
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
 
-from ..body.rotations import matrix_from_r6d
+from ..body.rotations import closest_rotation, matrix_from_r6d, mirror_pose
 from ..models.lifter import LANDMARK_MIRROR, Lifter
 from ..weights import WeightsError
 from .keypoints import COCO_LANDMARKS, COUNTED_CONFIDENCE, Person
@@ -20,6 +25,15 @@ from .lift import View
 # MediaPipe's heels, toes, index and little fingers, left first.
 _FEET_AND_HANDS = [29, 30, 31, 32, 19, 20, 17, 18]
 _BATCH = 4096  # frames
+_SMOOTHING = 1.5  # frames at 30 fps, standard deviation; chosen on held-out motion capture
+
+
+@dataclass
+class FramePoses:
+    """The lifter's poses of F frames, the mean of both views, smooth."""
+
+    poses: np.ndarray  # (F, 24, 3, 3) rotation matrices, the root's in the camera frame
+    betas: np.ndarray  # (F, 10)
 
 
 def load(path: str | Path) -> Lifter:
@@ -35,21 +49,32 @@ def load(path: str | Path) -> Lifter:
         ) from error
 
 
-def describe(lifter: Lifter, person: Person, size: tuple[int, int]) -> tuple[View, View]:
-    """Features and first poses of a person's F frames: as filmed, and as seen in the mirror. size: width, height."""
+def describe(lifter: Lifter, person: Person, size: tuple[int, int]) -> tuple[View, View, FramePoses]:
+    """Features and first poses of a person's F frames, as filmed and in the mirror, and the poses of all frames.
+
+    size: the picture's width and height.
+    """
     points = np.concatenate([person.landmarks[:, COCO_LANDMARKS], person.landmarks[:, _FEET_AND_HANDS]], 1)
     depths = np.concatenate([person.landmarks_3d[:, COCO_LANDMARKS], person.landmarks_3d[:, _FEET_AND_HANDS]], 1)
     boxes = person.boxes.copy()
-    plain = _view(lifter, points, depths, boxes, size)
+    plain, poses, betas = _view(lifter, points, depths, boxes, size)
     flipped = points[:, LANDMARK_MIRROR].copy()
     flipped[..., 0] = size[0] - flipped[..., 0]
     boxes[:, 0] = size[0] - boxes[:, 0]
-    return plain, _view(lifter, flipped, depths[:, LANDMARK_MIRROR] * [-1, 1, 1], boxes, size)
+    mirrored, *turned = _view(lifter, flipped, depths[:, LANDMARK_MIRROR] * [-1, 1, 1], boxes, size)
+    mean = gaussian_filter1d((poses + mirror_pose(turned[0])).numpy(), _SMOOTHING, axis=0, mode="nearest")
+    own = FramePoses(closest_rotation(torch.from_numpy(mean)).numpy(), ((betas + turned[1]) / 2).numpy())
+    return plain, mirrored, own
 
 
 @torch.inference_mode()
-def _view(lifter: Lifter, points: np.ndarray, depths: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> View:
-    """points (F, 25, 3) pixels and confidence, depths (F, 25, 3) metres, boxes (F, 3) to the lifter's view of them."""
+def _view(
+    lifter: Lifter, points: np.ndarray, depths: np.ndarray, boxes: np.ndarray, size: tuple[int, int]
+) -> tuple[View, Tensor, Tensor]:
+    """points (F, 25, 3) pixels and confidence, depths (F, 25, 3) metres, boxes (F, 3) to the lifter's view of them.
+
+    Beside it all poses (F, 24, 3, 3) and betas (F, 10).
+    """
     centre, side = boxes[:, :2], 200.0 * boxes[:, 2:]
     mask = points[..., 2] >= COUNTED_CONFIDENCE
     keypoints = 2 * (points[..., :2] - centre[:, None]) / side[:, None] * mask[..., None]
@@ -61,4 +86,5 @@ def _view(lifter: Lifter, points: np.ndarray, depths: np.ndarray, boxes: np.ndar
         for at in range(0, len(points), _BATCH)
     ]
     features, pose, betas = (torch.cat(values) for values in zip(*parts, strict=True))
-    return View(matrix_from_r6d(pose[0].unflatten(-1, (24, 6))).numpy(), betas[0].numpy(), features.numpy())
+    poses = matrix_from_r6d(pose.unflatten(-1, (24, 6)))
+    return View(poses[0].numpy(), betas[0].numpy(), features.numpy()), poses, betas

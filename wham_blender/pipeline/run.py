@@ -10,7 +10,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,8 @@ def _lift(
         return _joined(map(vars, features.describe(features.load(files["lifter"].path), person, size)))
 
     arrays, key = stages.do("features", [*settings, files["lifter"].sha256], describe, share)
-    views = [lift.View(**each) for each in _parted(arrays)]
+    *looks, own = _parted(arrays)
+    views = [lift.View(**look) for look in looks]
 
     def lift_person(progress: track.Progress) -> Arrays:
         with np.load(files["wham"].path, allow_pickle=False) as archive:
@@ -151,6 +152,7 @@ def _lift(
             model.eval().to(device), body, person.keypoints, person.boxes, size, *views, camera_K=camera_K,
             cam_angvel=lift.camera_turn(camera_R), progress=lambda done: progress(done, len(person)),
         )  # fmt: skip
+        lifted = replace(lifted, **own)
         lifted.trans_cam = sight.stand(lifted, body, person.keypoints, camera_K)
         return vars(lifted)
 
@@ -160,15 +162,22 @@ def _lift(
 
 
 def _place(lifts: list[lift.Lift], people: list[Person], body: Body) -> list[world.Placed]:
-    """Everybody in one world: the first person's, seen by the same camera, which stands still."""
-    placed: list[world.Placed] = []
-    for person, lifted in zip(people, lifts, strict=True):
-        camera = None
-        if placed:
-            turn, shift = placed[0].camera_R[:1], placed[0].camera_t[:1]
-            camera = np.repeat(turn, len(person), 0), np.repeat(shift, len(person), 0)
-        placed.append(world.place(lifted, body, camera=camera, seen=person.visible))
-    return placed
+    """Everybody in one world, seen by the same camera, which stands still: that of who covers the most ground.
+
+    A long way over the floor tells best how it lies.
+    """
+    alone = [world.place(lifted, body, seen=person.visible) for person, lifted in zip(people, lifts, strict=True)]
+    guide = int(np.argmax([np.ptp(placed.trans[:, :2], axis=0).max() for placed in alone]))
+    turn, shift = alone[guide].camera_R[:1], alone[guide].camera_t[:1]
+
+    def beside(person: Person, lifted: lift.Lift) -> world.Placed:
+        camera = np.repeat(turn, len(person), 0), np.repeat(shift, len(person), 0)
+        return world.place(lifted, body, camera=camera, seen=person.visible)
+
+    return [
+        alone[number] if number == guide else beside(person, lifted)
+        for number, (person, lifted) in enumerate(zip(people, lifts, strict=True))
+    ]
 
 
 def _motion(

@@ -1,4 +1,4 @@
-"""Where a person stands before the camera, told by the picture: the place from which a pose projects onto its keypoints.
+"""Where a person stands before the camera, told by the picture: where a pose projects onto its keypoints.
 
 WHAM's weak camera says it too, but from the box's size; the keypoints say it to a few pixels.
 """
