@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from scipy import sparse
 from scipy.linalg import solveh_banded
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from scipy.spatial.transform import Rotation
 
 from ..body.body import Body
@@ -29,11 +30,14 @@ _SLIDE_OUTLIER = 0.02  # metres a frame from which on a contact is hardly believ
 _FLOOR = 0.01  # metres of a planted foot from the floor
 _LOWEST = 0.1  # metres of a frame's lowest foot point from the floor
 _STOREY = 0.3  # metres from which on a foot rather stands on something else, or flies
-_SIDEWAYS = 0.01  # metres across the line of sight
+_SIDEWAYS = 0.02  # metres across the line of sight
 _DEPTH = 0.025  # of the distance, along the line of sight
 _FLOOR_GUESS = 0.1  # metres
 _SLOPE_GUESS = 0.01  # of WHAM's idea of level: about 3 degrees, but one error for many frames
 _KNOWN = 1e-4  # of a floor that was found before
+
+_SUNK = 0.02  # metres into the floor that shoes and soft ground excuse
+_EASE = 6  # frames in which a person who sank deeper is raised and let go
 
 
 @dataclass
@@ -93,21 +97,20 @@ def place(
     seen = np.ones(len(pelvis), bool) if seen is None else seen
     looks = seen & (camera_stays or camera is not None)
     feet = np.einsum("nij,nkj->nki", to_world, feet)
-    position, floor = _solve(
-        steps, feet, planted(lift.contacts), pelvis, to_camera, centre, looks, camera is not None
-    )
+    position, floor = _solve(steps, feet, planted(lift.contacts), pelvis, to_camera, centre, looks, camera is not None)
 
     if camera is None:
         # Level the floor that was found, then put the first pelvis over the origin.
         normal = np.array([-floor[1], -floor[2], 1.0])
         turn = _axes(normal, -(to_world[0] @ root_cam[0])[:, 2])
         to_camera, to_world = to_camera @ turn.T, turn @ to_world
-        position = position @ turn.T
+        position, feet = position @ turn.T, feet @ turn.T
         origin = np.array([*position[0, :2], (turn @ [0, 0, floor[0]])[2]])
         position -= origin
         camera_t = _turned(to_camera, origin) if camera_stays else pelvis - _turned(to_camera, position)
     else:
         camera_t = camera[1]
+    position[:, 2] += _out_of_the_floor((position[:, None] + feet)[..., 2].min(1))
     poses = lift.poses.astype(np.float64)
     poses[:, 0] = to_world @ root_cam
     return Placed(
@@ -119,6 +122,12 @@ def place(
         camera_R=to_camera.astype(np.float32),
         camera_t=camera_t.astype(np.float32),
     )
+
+
+def _out_of_the_floor(lowest: np.ndarray) -> np.ndarray:
+    """How far to raise each frame (F,) so that its lowest foot (F,) does not sink, without a step in time."""
+    sunk = np.clip(-lowest - _SUNK, 0, _STOREY)
+    return gaussian_filter1d(maximum_filter1d(sunk, 2 * _EASE + 1), _EASE / 3)
 
 
 def _turned(rotations: np.ndarray, vectors: np.ndarray) -> np.ndarray:
