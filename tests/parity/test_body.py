@@ -6,16 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import smplx
 import torch
 from scipy.spatial.transform import Rotation
 from smplx.lbs import lbs
+from smplx.utils import Struct
 from torch import Tensor
 
 from wham_blender import weights
 from wham_blender.body.body import Body
 from wham_blender.body.rotations import closest_rotation, matrix_from_r6d, mirror_pose, r6d_from_matrix
 from wham_blender.motion import forward_kinematics
-from wham_blender.skeleton import JOINT_MIRROR
+from wham_blender.skeleton import JOINT_MIRROR, JOINT_NAMES
 from wham_blender.weights import WeightsError
 
 
@@ -25,6 +27,23 @@ def posed() -> tuple[Tensor, Tensor]:
     vectors = 0.5 * rng.standard_normal((6 * 24, 3))
     poses = Rotation.from_rotvec(vectors).as_matrix().reshape(6, 24, 3, 3)
     return torch.tensor(poses, dtype=torch.float32), torch.tensor(rng.standard_normal((6, 10)), dtype=torch.float32)
+
+
+def test_the_open_body_is_a_person_to_smplx() -> None:
+    with np.load(weights.find("body").path, allow_pickle=False) as arrays:
+        model = smplx.SMPL("", data_struct=Struct(**arrays))
+    person = model()
+    vertices, joints = (
+        person.vertices[0].detach().numpy(),
+        dict(zip(JOINT_NAMES, person.joints[0].detach().numpy(), strict=False)),
+    )
+    assert vertices.shape == (13718, 3)
+    assert 1.6 < np.ptp(vertices[:, 1]) < 1.95, "metres tall"
+    arm = joints["left_wrist"] - joints["left_shoulder"]
+    assert arm[0] / np.linalg.norm(arm) > 0.99, "arms to the sides"
+    assert joints["head"][1] > joints["pelvis"][1] > joints["left_knee"][1] > joints["left_ankle"][1]
+    assert joints["left_foot"][2] > joints["left_ankle"][2] + 0.05, "toes to the front"
+    np.testing.assert_allclose(joints["left_hip"], joints["right_hip"] * [-1, 1, 1], atol=0.005)
 
 
 def by_smplx(body: Body, poses: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:

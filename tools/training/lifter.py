@@ -103,14 +103,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()
-    clips = simulate.load(args.mocap, body, held_out=False)
-    library = simulate.Library.of(clips)
+    clips, kept = simulate.split(args.mocap, body)
+    library, held_out = simulate.Library.of(clips), simulate.Library.of(kept)
     model = Lifter()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
     state = checkpoint.load("lifter", model, optimizer)
     step, figures = state.get("step", 0), state.get("figures", {})
     views = Views(library, body, seed=step, perturbed=True)
-    held_out = simulate.Library.of(simulate.load(args.mocap, body, held_out=True))
     print(
         f"{len(clips)} clips, {len(library.rotations)} frames; {len(held_out.rotations)} held out; from step {step}",
         flush=True,

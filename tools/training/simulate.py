@@ -112,10 +112,11 @@ def mirror_poses(poses: np.ndarray) -> np.ndarray:
     return (poses.reshape(-1, 24, 3)[:, JOINT_MIRROR] * np.array([1.0, -1, -1])).reshape(-1, 72)
 
 
-def load(folder: Path, body: TrainingBody, *, held_out: bool) -> list[mocap.Clip]:
-    """The clips of a mocap folder for training, or those kept for validation."""
+def split(folder: Path, body: TrainingBody) -> tuple[list[mocap.Clip], list[mocap.Clip]]:
+    """The clips of a mocap folder for training, and those kept for validation: the named ones, else every tenth."""
     clips = mocap.read_folder(folder, body.rest.double().numpy(), body.foot_points)
-    return [clip for clip in clips if clip.held_out == held_out]
+    kept = [clip for clip in clips if clip.held_out] or clips[::10]
+    return [clip for clip in clips if all(clip is not other for other in kept)] or clips, kept
 
 
 @dataclass

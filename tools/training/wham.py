@@ -431,8 +431,7 @@ def main(argv: list[str] | None = None) -> None:
     body = simulate.TrainingBody()
     with np.load(weights.find("lifter").path, allow_pickle=False) as arrays:
         lifter = Lifter.from_state_dict({name: torch.from_numpy(arrays[name]).float() for name in arrays.files}).eval()
-    library = simulate.Library.of(simulate.load(args.mocap, body, held_out=False))
-    held_out = simulate.Library.of(simulate.load(args.mocap, body, held_out=True))
+    library, held_out = (simulate.Library.of(clips) for clips in simulate.split(args.mocap, body))
     d_feat = lifter.feature.out_features
     model = WHAM(width=256, layers=2, d_feat=d_feat, integrator_width=512, refiner_width=256, refiner_layers=2)
     groups = [
