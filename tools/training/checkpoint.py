@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-FOLDER = Path(__file__).resolve().parents[2] / "work/training"
+FOLDER = Path(__file__).resolve().parents[2] / "out/training"
 
 
 def load(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -33,6 +34,12 @@ def save(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer, st
         {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": state}, path.with_suffix(".part")
     )
     os.replace(path.with_suffix(".part"), path)
+
+
+def tell(step: int, begin: float, loss: float, figures: dict[str, float]) -> None:
+    """Print a line on how far training is; ``begin`` is the monotonic time of its start."""
+    said = " ".join(f"{name} {value:.2f}" for name, value in figures.items())
+    print(f"step {step} {time.monotonic() - begin:.0f} s loss {loss:.4f} {said}", flush=True)
 
 
 def cosine(step: int, steps: int, time_share: float, peak: float, warm: int = 500) -> float:

@@ -1,6 +1,6 @@
 """Trains the per-frame lifter on endless random views of the mocap: ``build.py train lifter``.
 
-Checkpoints lie in ``work/training/lifter.pt``; a second call goes on from there.
+Checkpoints lie in ``out/training/lifter.pt``; a second call goes on from there.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ class Views:
     """Draws batches of views of random poses."""
 
     def __init__(self, library: simulate.Library, body: simulate.TrainingBody, seed: int, *, perturbed: bool) -> None:
-        self.library, self.body, self.perturbed = library, body, perturbed
+        self.motion, self.body, self.perturbed = library, body, perturbed
         self.generator = torch.Generator().manual_seed(seed)
 
     def draw(self, count: int = BATCH) -> tuple[simulate.View, Tensor, Tensor, Tensor]:
         """A view, the true rotations (N, 24, 3, 3), the root's in camera axes, betas, joints and points (N, 49, 3)."""
         g = self.generator
-        total = len(self.library.rotations)
-        rotations = self.library.rotations[torch.randint(total, (count,), generator=g)]
+        total = len(self.motion.rotations)
+        rotations = self.motion.rotations[torch.randint(total, (count,), generator=g)]
         if self.perturbed:
-            other = self.library.rotations[torch.randint(total, (count,), generator=g)]
+            other = self.motion.rotations[torch.randint(total, (count,), generator=g)]
             rotations = simulate.perturb(rotations, g, other)
             tilt = torch.randn(count, 3, generator=g) * torch.where(torch.rand(count, 1, generator=g) < 0.1, 0.5, 0.1)
             rotations[:, 0] = batch_rodrigues(tilt) @ rotations[:, 0]
@@ -131,20 +131,12 @@ def main(argv: list[str] | None = None) -> None:
         if step % STEPS_PER_REPORT == 0:
             figures = validate(model, Views(held_out, body, seed=1, perturbed=False))
             checkpoint.save("lifter", model, optimizer, {"step": step, "figures": figures})
-            spent = time.monotonic() - begin
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
-            print(
-                f"step {step} {spent:.0f} s loss {mean:.4f} " + " ".join(f"{k} {v:.1f}" for k, v in figures.items()),
-                flush=True,
-            )
+            checkpoint.tell(step, begin, mean, figures)
     figures = validate(model, Views(held_out, body, seed=1, perturbed=False))
     checkpoint.save("lifter", model, optimizer, {"step": step, "figures": figures})
-    shipped.write_arrays(
-        "lifter", "open_lifter.npz", checkpoint.arrays(model), licence="GPL-3.0-or-later",
-        source="trained by tools/training/lifter.py on mocap.cs.cmu.edu and DeepMimic motion, the open body and "
-               "simulated views",
-        figures={"steps": step, **figures},
-    )  # fmt: skip
+    source = "trained by tools/training/lifter.py on mocap.cs.cmu.edu and DeepMimic motion and simulated views"
+    shipped.write_trained("lifter", checkpoint.arrays(model), source, {"steps": step, **figures})
 
 
 if __name__ == "__main__":

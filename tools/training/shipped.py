@@ -39,6 +39,11 @@ def write_arrays(
     return path
 
 
+def write_trained(role: str, arrays: dict[str, np.ndarray], source: str, figures: dict[str, Any]) -> Path:
+    """Ship a network trained here, as ``open_ROLE.npz`` under the project's own licence."""
+    return write_arrays(role, f"open_{role}.npz", arrays, licence="GPL-3.0-or-later", source=source, figures=figures)
+
+
 def _entry(entry: weights.WeightFile) -> str:
     lines = [f'{key} = "{value}"' for key, value in (
         ("role", entry.role), ("name", entry.path.name), ("version", entry.version), ("licence", entry.licence),

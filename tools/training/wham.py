@@ -2,7 +2,7 @@
 
 Sequences learn in one fused LSTM pass. What it takes as the outputs of the frame before is, in three steps of four,
 what the network itself put out when it ran frame by frame, so that it learns on its own errors; in the fourth, the
-truth with noise. Checkpoints lie in ``work/training/wham.pt``.
+truth with noise. Checkpoints lie in ``out/training/wham.pt``.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Drawer:
     def __init__(
         self, library: simulate.Library, body: simulate.TrainingBody, lifter: Lifter, seed: int, *, varied: bool
     ) -> None:
-        self.library, self.body, self.lifter, self.varied = library, body, lifter, varied
+        self.motion, self.body, self.lifter, self.varied = library, body, lifter, varied
         self.generator = torch.Generator().manual_seed(seed)
         usable = [i for i, length in enumerate(library.lengths) if length > FRAMES + 2]
         self.usable = torch.tensor(usable)
@@ -83,7 +83,7 @@ class Drawer:
 
     def _motion(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Windows of clips at varied speed: rotations (B, F, 24, 3, 3), trans (B, F, 3), contacts, flat floor (B,)."""
-        g, library = self.generator, self.library
+        g, library = self.generator, self.motion
         clips = self.usable[torch.multinomial(self.share, count, replacement=True, generator=g)]
         lengths = torch.tensor(library.lengths)[clips]
         speed = torch.rand(count, generator=g) * 0.6 + 0.7 if self.varied else torch.ones(count)
@@ -467,19 +467,11 @@ def main(argv: list[str] | None = None) -> None:
             figures = validate(model, Drawer(held_out, body, lifter, seed=1, varied=False), body)
             checkpoint.save("wham", model, optimizer, {"step": step, "figures": figures})
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
-            print(
-                f"step {step} {time.monotonic() - begin:.0f} s loss {mean:.4f} "
-                + " ".join(f"{k} {v:.2f}" for k, v in figures.items()),
-                flush=True,
-            )
+            checkpoint.tell(step, begin, mean, figures)
     figures = validate(model, Drawer(held_out, body, lifter, seed=1, varied=False), body, batches=8)
     checkpoint.save("wham", model, optimizer, {"step": step, "figures": figures})
-    shipped.write_arrays(
-        "wham", "open_wham.npz", checkpoint.arrays(model), licence="GPL-3.0-or-later",
-        source="trained by tools/training/wham.py on mocap.cs.cmu.edu and DeepMimic motion, the open body, simulated "
-               "views and the open lifter's features",
-        figures={"steps": step, **figures},
-    )  # fmt: skip
+    source = "trained by tools/training/wham.py on the lifter's training data and the open lifter's features"
+    shipped.write_trained("wham", checkpoint.arrays(model), source, {"steps": step, **figures})
 
 
 if __name__ == "__main__":
