@@ -6,7 +6,6 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,26 +13,33 @@ import torch
 FOLDER = Path(__file__).resolve().parents[2] / "out/training"
 
 
-def load(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Fill model and optimizer from the last checkpoint; returns what was saved beside them, {} at the first start."""
+def load(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Fill model and optimizer from the last checkpoint; returns the steps done by then, 0 at the first start."""
     path = FOLDER / f"{name}.pt"
     if not path.exists():
-        return {}
+        return 0
     saved = torch.load(path, weights_only=True)
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
-    state: dict[str, Any] = saved["state"]
-    return state
+    return int(saved["step"])
 
 
-def save(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def save(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
     """Write a checkpoint aside, then put it in place."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.pt"
-    torch.save(
-        {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": state}, path.with_suffix(".part")
-    )
+    saved = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+    torch.save(saved, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)
+
+
+def learn(model: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> float:
+    """Make one step down the loss, its gradient clipped to length 1; returns the loss."""
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return loss.item()
 
 
 def tell(step: int, begin: float, loss: float, figures: dict[str, float]) -> None:

@@ -107,8 +107,7 @@ def main(argv: list[str] | None = None) -> None:
     library, held_out = simulate.Library.of(clips), simulate.Library.of(kept)
     model = Lifter()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
-    state = checkpoint.load("lifter", model, optimizer)
-    step, figures = state.get("step", 0), state.get("figures", {})
+    step = checkpoint.load("lifter", model, optimizer)
     views = Views(library, body, seed=step, perturbed=True)
     print(
         f"{len(clips)} clips, {len(library.rotations)} frames; {len(held_out.rotations)} held out; from step {step}",
@@ -122,19 +121,15 @@ def main(argv: list[str] | None = None) -> None:
             view, rotations, betas, true = views.draw()
         _, pose, shape = views.lift(model, view, without_3d=0.15)
         loss = loss_of(body, pose, shape, rotations, betas, true)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
+        losses.append(checkpoint.learn(model, optimizer, loss))
         step += 1
         if step % STEPS_PER_REPORT == 0:
             figures = validate(model, Views(held_out, body, seed=1, perturbed=False))
-            checkpoint.save("lifter", model, optimizer, {"step": step, "figures": figures})
+            checkpoint.save("lifter", model, optimizer, step)
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
             checkpoint.tell(step, begin, mean, figures)
     figures = validate(model, Views(held_out, body, seed=1, perturbed=False))
-    checkpoint.save("lifter", model, optimizer, {"step": step, "figures": figures})
+    checkpoint.save("lifter", model, optimizer, step)
     source = "trained by tools/training/lifter.py on mocap.cs.cmu.edu and DeepMimic motion and simulated views"
     shipped.write_trained("lifter", checkpoint.arrays(model), source, {"steps": step, **figures})
 

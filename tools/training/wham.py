@@ -21,6 +21,8 @@ from wham_blender import weights
 from wham_blender.body.rotations import matrix_from_r6d, r6d_from_matrix
 from wham_blender.models.lifter import Lifter
 from wham_blender.models.wham import WHAM, Previous
+from wham_blender.pipeline import features
+from wham_blender.pipeline.lift import contact_aware_velocity
 
 from . import checkpoint, shipped, simulate
 from .lifter import LIMBS, pa_mpjpe_mm
@@ -285,12 +287,10 @@ def run(
             feet = feet @ (matrix @ pose[:, :, 0].mT).mT
             before = torch.cat([matrix_from_r6d(init_pose[:, :1, :]).view(count, 1, 3, 3), matrix[:, :-1]], 1)
             positions = (before @ out.velocity[..., None])[..., 0].cumsum(1)
-            moved = (matrix @ out.velocity[..., None])[..., 0]
-            slide = torch.diff(feet, dim=1, prepend=feet[:, :1]) + moved[:, :, None]
-            slide[:, 0] = 0
-            slide = slide * (out.contact > 0.5)[..., None]
-            moved = moved - slide.sum(2) / ((slide != 0).sum(2) + 1e-4)
-            velocity = (matrix.mT @ moved[..., None])[..., 0]
+            planted = out.contact > 0.5
+            planted[:, 0] = False
+            moved = torch.diff(feet, dim=1, prepend=feet[:, :1])
+            velocity = contact_aware_velocity(matrix, out.velocity, moved, planted)
             placed = feet + positions[:, :, None]
             speed = torch.diff(placed, dim=1, prepend=placed[:, :1]) * FPS * out.contact[..., None]
         root_refined, velocity_refined, _ = model.trajectory_refiner(
@@ -429,8 +429,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()
-    with np.load(weights.find("lifter").path, allow_pickle=False) as arrays:
-        lifter = Lifter.from_state_dict({name: torch.from_numpy(arrays[name]).float() for name in arrays.files}).eval()
+    lifter = features.load(weights.find("lifter").path)
     library, held_out = (simulate.Library.of(clips) for clips in simulate.split(args.mocap, body))
     d_feat = lifter.feature.out_features
     model = WHAM(width=256, layers=2, d_feat=d_feat, integrator_width=512, refiner_width=256, refiner_layers=2)
@@ -439,10 +438,9 @@ def main(argv: list[str] | None = None) -> None:
         for passing, share in ((True, 0.1), (False, 1.0))
     ]
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.01)
-    state = checkpoint.load("wham", model, optimizer)
-    step, figures = state.get("step", 0), state.get("figures", {})
+    step = checkpoint.load("wham", model, optimizer)
     drawer = Drawer(library, body, lifter, seed=step, varied=True)
-    if not state:
+    if not step:
         pass_through(model, lifter, drawer.draw().features.flatten(0, 1))
     print(f"{len(library.rotations)} frames, {len(held_out.rotations)} held out; from step {step}", flush=True)
     begin, losses = time.monotonic(), []
@@ -457,19 +455,15 @@ def main(argv: list[str] | None = None) -> None:
             with torch.no_grad():
                 previous = run(model, body, batch, None, refine=False).previous
         loss = loss_of(body, batch, run(model, body, batch, previous))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
+        losses.append(checkpoint.learn(model, optimizer, loss))
         step += 1
         if step % STEPS_PER_REPORT == 0:
             figures = validate(model, Drawer(held_out, body, lifter, seed=1, varied=False), body)
-            checkpoint.save("wham", model, optimizer, {"step": step, "figures": figures})
+            checkpoint.save("wham", model, optimizer, step)
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
             checkpoint.tell(step, begin, mean, figures)
     figures = validate(model, Drawer(held_out, body, lifter, seed=1, varied=False), body, batches=8)
-    checkpoint.save("wham", model, optimizer, {"step": step, "figures": figures})
+    checkpoint.save("wham", model, optimizer, step)
     source = "trained by tools/training/wham.py on the lifter's training data and the open lifter's features"
     shipped.write_trained("wham", checkpoint.arrays(model), source, {"steps": step, **figures})
 

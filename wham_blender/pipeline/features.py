@@ -19,8 +19,8 @@ from torch import Tensor
 from ..body.rotations import closest_rotation, matrix_from_r6d, mirror_pose
 from ..models.lifter import LANDMARK_MIRROR, Lifter
 from ..weights import WeightsError
-from .keypoints import COCO_LANDMARKS, COUNTED_CONFIDENCE, Person
-from .lift import View
+from .keypoints import COCO_LANDMARKS, Person
+from .lift import View, network_input
 
 # MediaPipe's heels, toes, index and little fingers, left first.
 _FEET_AND_HANDS = [29, 30, 31, 32, 19, 20, 17, 18]
@@ -75,12 +75,12 @@ def _view(
 
     Beside it all poses (F, 24, 3, 3) and betas (F, 10).
     """
-    centre, side = boxes[:, :2], 200.0 * boxes[:, 2:]
-    mask = points[..., 2] >= COUNTED_CONFIDENCE
-    keypoints = 2 * (points[..., :2] - centre[:, None]) / side[:, None] * mask[..., None]
-    place = np.concatenate([2 * centre - size, side], 1) / max(size)
+    x, masked = network_input(points, boxes, size)
+    keypoints = x[:, :-3].reshape(len(x), -1, 2) * ~masked[..., None]
     depths = depths - depths[:, 11:13].mean(1, keepdims=True)
-    columns = [torch.from_numpy(np.ascontiguousarray(value, np.float32)) for value in (keypoints, mask, place, depths)]
+    columns = [
+        torch.from_numpy(np.ascontiguousarray(value, np.float32)) for value in (keypoints, ~masked, x[:, -3:], depths)
+    ]
     parts = [
         lifter(*(column[at : at + _BATCH] for column in columns), torch.ones(len(points[at : at + _BATCH]), 1))
         for at in range(0, len(points), _BATCH)

@@ -69,9 +69,9 @@ def _one_thread() -> Iterator[None]:
 
 
 def network_input(keypoints: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints (F, 17, 3) in pixels and boxes (F, 3) of (cx, cy, side / 200) to WHAM's input.
+    """Keypoints (F, K, 3) in pixels and boxes (F, 3) of (cx, cy, side / 200) to WHAM's input, where K is 17.
 
-    Returns x (F, 37) float32 (keypoints in -1..1 of their box, the box's place in the image) and the mask (F, 17)
+    Returns x (F, 2 K + 3) float32 (keypoints in -1..1 of their box, the box's place in the image) and the mask (F, K)
     of keypoints that cannot be trusted.
     """
     centre, side = boxes[:, :2], 200.0 * boxes[:, 2:]
@@ -108,6 +108,18 @@ def full_image_translation(cam: np.ndarray, boxes: np.ndarray, camera_K: np.ndar
     scale = 200.0 * boxes[:, 2] * cam[:, 0]
     shift = cam[:, 1:] + 2.0 * (boxes[:, :2] - centre) / scale[:, None]
     return np.column_stack([shift, 2.0 * focal / scale]).astype(np.float32)
+
+
+def contact_aware_velocity(root: Tensor, velocity: Tensor, moved: Tensor, planted: Tensor) -> Tensor:
+    """Take the mean slide of planted feet out of the root's velocity (..., 3), in the root's axes, metres a frame.
+
+    root (..., 3, 3): its orientation; moved (..., 4, 3): how the feet went round the root since the frame before, in
+    world axes; planted (..., 4) bool.
+    """
+    velocity_world = (root @ velocity[..., None])[..., 0]
+    slide = (moved + velocity_world[..., None, :]) * planted[..., None]
+    velocity_world = velocity_world - slide.sum(-2) / ((slide != 0).sum(-2) + 1e-4)
+    return (root.mT @ velocity_world[..., None])[..., 0]
 
 
 def roll_out(root: Tensor, velocity: Tensor, start: Tensor) -> Tensor:
@@ -237,16 +249,11 @@ class _World:
         positions = roll_out(root[:-1], velocity, self.position)
         feet_world = feet + positions[:, None]
 
-        begins = self.feet is None
         before = feet[:1] if self.feet is None else self.feet
         before_world = feet_world[:1] if self.feet_world is None else self.feet_world
-        velocity_world = (after @ velocity[..., None])[..., 0]
-        slide = torch.diff(feet, dim=0, prepend=before) + velocity_world[:, None]
-        if begins:
-            slide[0] = 0
-        slide = slide * (contact > _CONTACT_ABOVE)[..., None]
-        velocity_world = velocity_world - slide.sum(1) / ((slide != 0).sum(1) + 1e-4)
-        velocity = (after.mT @ velocity_world[..., None])[..., 0]
+        planted = contact > _CONTACT_ABOVE
+        planted[0] &= self.feet is not None
+        velocity = contact_aware_velocity(after, velocity, torch.diff(feet, dim=0, prepend=before), planted)
 
         foot_velocity = torch.diff(feet_world, dim=0, prepend=before_world) * FPS * contact[..., None]
         refined, velocity_refined, self.state = self.refiner(

@@ -35,7 +35,7 @@ _SOURCES = {
     "clean": [],
     "features": ["pipeline/run.py", "pipeline/features.py", "models/lifter.py"],
     "lift": ["pipeline/lift.py", "pipeline/sight.py", "models/wham.py", "body/body.py", "body/rotations.py"],
-    "world": ["pipeline/world.py"],
+    "world": ["pipeline/world.py", "motion.py"],
 }
 _PACKAGE = Path(__file__).parents[1]
 # Each stage's share of a job's time, as measured on a CPU.
