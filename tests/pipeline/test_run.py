@@ -226,7 +226,7 @@ def test_results_return_to_the_clip_s_own_frames() -> None:
     clock = 1 + np.arange(31) / 30
     person = Person(
         keypoints=np.ones((31, 17, 3)), landmarks=np.ones((31, 33, 3)), landmarks_3d=np.zeros((31, 33, 3)),
-        boxes=np.ones((31, 3)), time=clock, visible=np.arange(31) != 15,
+        boxes=np.ones((31, 3)), time=clock, visible=np.arange(31) != 15, rows=np.arange(31),
     )  # fmt: skip
     poses = np.zeros((31, 24, 3), np.float32)
     poses[:, 0] = Rotation.from_rotvec(np.outer(4 * clock, (0, 0, 1))).as_rotvec()  # passes the half turn
@@ -238,8 +238,8 @@ def test_results_return_to_the_clip_s_own_frames() -> None:
     times = np.sort(np.random.default_rng(0).uniform(0, 3, 200))
     seen = track.Sightings(
         size=np.array([640, 480]), numbers=np.arange(11, 211), times=times, looked=np.arange(200),
-        look=np.zeros(0, int), track=np.zeros(0, int), landmarks=np.zeros((0, 33, 3)),
-        landmarks_3d=np.zeros((0, 33, 3)), drift=np.zeros(0),
+        look=np.zeros(0, int), track=np.zeros(0, int), keypoints=np.zeros((0, 17, 3)),
+        landmarks=np.zeros((0, 33, 3)), landmarks_3d=np.zeros((0, 33, 3)), drift=np.zeros(0),
     )  # fmt: skip
     result = run._motion(seen, person, placed, np.eye(3), {"fps": 66.7})
     inside = (times >= 1) & (times <= 2)

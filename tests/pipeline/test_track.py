@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from wham_blender import weights
-from wham_blender.pipeline import track
+from wham_blender.pipeline import follow, track
 from wham_blender.pipeline.detect import Detector
-from wham_blender.pipeline.keypoints import Landmarker, Look
+from wham_blender.pipeline.keypoints import COCO_LANDMARKS, Landmarker, Look
 
 CLIPS = Path(__file__).parents[1] / "clips"
 
@@ -32,6 +32,7 @@ def sightings(tracks: dict[int, tuple[range, float]], looks: int = 120, fps: flo
         looked=np.arange(looks),
         look=np.array([look for look, _, _ in rows], int),
         track=np.array([key for _, key, _ in rows], int),
+        keypoints=landmarks[:, COCO_LANDMARKS],
         landmarks=landmarks,
         landmarks_3d=np.zeros((len(rows), 33, 3), np.float32),
         drift=np.zeros(0),
@@ -125,22 +126,22 @@ def look(x: float, score: float = 1.0, sure: int = 33) -> Look:
 @pytest.mark.parametrize("now", [look(510, score=0.4), look(510, sure=6)], ids=["no person", "only a head"])
 def test_a_person_who_is_hardly_seen_is_lost(now: Look) -> None:
     before = {1: look(500), 2: look(900)}
-    seen, lost = track._follow(np.zeros((9, 9, 3)), before, lambda _, crop: now if crop.center[0] < 600 else before[2])
+    seen, lost = follow._follow(np.zeros((9, 9, 3)), before, lambda _, crop: now if crop.center[0] < 600 else before[2])
     assert list(seen) == [2]
     assert lost
 
 
 def test_who_slips_onto_another_s_body_goes() -> None:
     before = {1: look(500), 2: look(600)}
-    seen, lost = track._follow(np.zeros((9, 9, 3)), before, lambda image, crop: look(605))
+    seen, lost = follow._follow(np.zeros((9, 9, 3)), before, lambda image, crop: look(605))
     assert list(seen) == [2]
     assert lost
 
 
 def test_a_pass_over_a_real_clip_finds_the_man_and_the_bystander() -> None:
-    nets = Detector(weights.find("detector")), Landmarker(weights.find("landmarks"))
+    follower = follow.Follower(Detector(weights.find("detector")), Landmarker(weights.find("landmarks")))
     told: list[tuple[int, int]] = []
-    seen = track.watch(CLIPS / "balance_cam01.mp4", *nets, start=41, end=60, progress=lambda *done: told.append(done))
+    seen = track.watch(CLIPS / "balance_cam01.mp4", follower, 41, 60, lambda *done: told.append(done))
     assert seen.numbers.tolist() == list(range(41, 61))
     assert seen.looked.tolist() == [*range(0, 20, 2), 19]
     assert told[-1] == (20, 20)

@@ -54,7 +54,7 @@ def describe(lifter: Lifter, person: Person, size: tuple[int, int]) -> tuple[Vie
 
     size: the picture's width and height.
     """
-    points = np.concatenate([person.landmarks[:, COCO_LANDMARKS], person.landmarks[:, _FEET_AND_HANDS]], 1)
+    points = np.concatenate([person.keypoints, person.landmarks[:, _FEET_AND_HANDS]], 1)
     depths = np.concatenate([person.landmarks_3d[:, COCO_LANDMARKS], person.landmarks_3d[:, _FEET_AND_HANDS]], 1)
     boxes = person.boxes.copy()
     plain, poses, betas = _view(lifter, points, depths, boxes, size)

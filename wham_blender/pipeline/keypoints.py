@@ -20,6 +20,7 @@ COUNTED_CONFIDENCE = 0.3  # a keypoint below is not counted (WHAM)
 PERSON_SCORE = 0.5  # from here on the net sees a person in its crop
 _INPUT = 256  # pixels, side of the net's square input
 _REACH = 2.5  # side of the crop over the farthest keypoint's distance from the hips; measured best of 2.2 to 3.1
+_MARGIN = 1.25  # side of the first crop over a box's longer side
 _HIPS = [COCO_NAMES.index("left_hip"), COCO_NAMES.index("right_hip")]
 _SHOULDERS = [COCO_NAMES.index("left_shoulder"), COCO_NAMES.index("right_shoulder")]
 
@@ -29,11 +30,12 @@ class Person:
     """One person seen in a clip, on an exact 30 fps clock of F frames; float32 unless said otherwise."""
 
     keypoints: np.ndarray  # (F, 17, 3) COCO x, y (pixels), confidence; confidence 0 where the person was not seen
-    landmarks: np.ndarray  # (F, 33, 3) MediaPipe x, y (pixels), visibility
-    landmarks_3d: np.ndarray  # (F, 33, 3) metres, hip-centred, camera axes: x right, y down, z away
+    landmarks: np.ndarray  # (F, 33, 3) MediaPipe x, y (pixels), visibility; (F, 0, 3) where that net was not asked
+    landmarks_3d: np.ndarray  # (F, 33, 3) metres, hip-centred, camera axes: x right, y down, z away; or (F, 0, 3)
     boxes: np.ndarray  # (F, 3) cx, cy (pixels), s (200 pixels)
     time: np.ndarray  # (F,) float64 seconds since the clip's first frame
     visible: np.ndarray  # (F,) bool
+    rows: np.ndarray  # (F,) int64 which of the Sightings' rows is nearest in time
 
     def __len__(self) -> int:
         return len(self.time)
@@ -75,6 +77,12 @@ def crop_around(keypoints: np.ndarray) -> Crop:
     spine = float(np.linalg.norm(shoulders - hips))
     x, y = (shoulders - hips) / spine if spine > 0 else (0.0, -1.0)
     return Crop(hips, _REACH * max(float(reach), 1.0), np.array([[-y, -x], [x, -y]]))
+
+
+def crop_in(box: np.ndarray) -> Crop:
+    """The upright crop round a box (4,) x1, y1, x2, y2 of which no keypoints are known."""
+    corners = np.asarray(box, np.float64).reshape(2, 2)
+    return Crop(corners.mean(0), _MARGIN * max(float(np.ptp(corners, axis=0).max()), 1.0), np.eye(2))
 
 
 class Landmarker:

@@ -24,6 +24,7 @@ from ..models.wham import WHAM
 from . import backends, cache_folder, camera_motion, features, lift, sight, track, video, world
 from .detect import Detector
 from .errors import PipelineError
+from .follow import Follower
 from .keypoints import Landmarker, Person
 
 Tell = Callable[[protocol.Message], None]
@@ -31,7 +32,9 @@ Arrays = dict[str, np.ndarray]
 
 # What each stage adds to the code that made its settings: where that changed, a kept stage is made anew.
 _SOURCES = {
-    "watch": [f"pipeline/{name}.py" for name in ("video", "detect", "keypoints", "litert", "camera_motion", "track")],
+    "watch": [
+        f"pipeline/{name}.py" for name in ("video", "detect", "follow", "keypoints", "litert", "camera_motion", "track")
+    ],
     "clean": [],
     "features": ["pipeline/run.py", "pipeline/features.py", "models/lifter.py"],
     "lift": ["pipeline/lift.py", "pipeline/sight.py", "models/wham.py", "body/body.py", "body/rotations.py"],
@@ -114,8 +117,8 @@ def _see(
     files = backend.files
 
     def watch(progress: track.Progress) -> Arrays:
-        nets = Detector(files["detector"]), Landmarker(files["landmarks"])
-        return vars(track.watch(job.clip, *nets, job.start, job.end, progress))
+        follower = Follower(Detector(files["detector"]), Landmarker(files["landmarks"]))
+        return vars(track.watch(job.clip, follower, job.start, job.end, progress))
 
     settings = [clip, job.start, info.last(job.end), files["detector"].sha256, files["landmarks"].sha256]
     arrays, key = stages.do("watch", settings, watch)
@@ -229,7 +232,8 @@ def _inside(sightings: track.Sightings, person: Person) -> np.ndarray:
 def _about(number: int, person: Person, sightings: track.Sightings) -> dict[str, Any]:
     """What the People message says of one person."""
     frames = sightings.numbers[_inside(sightings, person)]
-    height = np.ptp(person.landmarks[person.visible, :, 1], axis=1)
+    points = np.concatenate([person.keypoints, person.landmarks], 1)
+    height = np.ptp(points[person.visible, :, 1], axis=1)
     return {
         "id": number,
         "first_frame": int(frames[0]),

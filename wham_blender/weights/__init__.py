@@ -32,7 +32,7 @@ class WeightFile:
 
 def folder() -> Path:
     """Where the bundled files lie: inside the installed extension, or beside the package in a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     inside = package / "bundled_weights"
     return inside if inside.is_dir() else package.parent / "bundled_weights"
 
