@@ -1,0 +1,1 @@
+"""Motion onto characters with rigs of their own."""

@@ -1,0 +1,365 @@
+"""Rig maps: which bone of a rig plays which SMPL joint, and which control an animator keys for it.
+
+A map is a TOML file; those that ship are in ``maps/``, a user's own in the user's data folder. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+_SIDED = ("hip", "knee", "ankle", "foot", "collar", "shoulder", "elbow", "wrist")
+# Joints that one bone plays, by SMPL's names; "foot" is the ball, where the toes begin. SMPL's hands are left out:
+# WHAM says nothing of fingers. Spine and neck may have any number of bones and are kept as chains.
+ROLES = ("pelvis", "head", *(f"{side}_{part}" for side in ("left", "right") for part in _SIDED))
+OPTIONAL_ROLES = ("head", *(f"{side}_{part}" for side in ("left", "right") for part in ("foot", "collar", "wrist")))
+REQUIRED_ROLES = tuple(role for role in ROLES if role not in OPTIONAL_ROLES)
+LIMBS = {
+    f"{side}_{limb}": tuple(f"{side}_{part}" for part in parts)
+    for side in ("left", "right")
+    for limb, parts in (("leg", ("hip", "knee", "ankle")), ("arm", ("shoulder", "elbow", "wrist")))
+}
+_LARGEST_FILE = 1 << 20  # bytes; a map has a few thousand
+
+
+class MapError(Exception):
+    """A map cannot be read, or does not fit a rig; the text is a sentence for the animator."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A custom property of a pose bone that has to have a value for the map's controls to work."""
+
+    bone: str
+    property: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A custom property of a pose bone that blends a limb between IK and FK."""
+
+    bone: str
+    property: str
+    ik: float  # its value where the IK controls drive the limb
+    fk: float
+
+
+@dataclass(frozen=True)
+class LimbIK:
+    """The IK controls of a limb, whose three joints are ``LIMBS[limb]``."""
+
+    target: str = ""  # control to key in location and rotation, rigid with the bone of the limb's last joint at rest
+    pole: str = ""  # control to key in location; the knee or elbow points to it
+    toe: str = ""  # control to key in rotation, rigid with the bone of "left_foot" or "right_foot"
+    switch: Switch | None = None
+
+
+@dataclass(frozen=True)
+class RigMap:
+    """A rig's bones by the SMPL joints that they play. All names are bones' names.
+
+    A bone plays a joint where its head is the joint: a limb's direction goes from its bone's head to the head of the
+    next joint's bone (the tail may point anywhere). A joint that is not in ``bones`` has no bone of its own: its turn
+    goes to the next one up. In a map read from a file the names are the file's; ``fit`` returns a map with the names
+    that an armature has.
+    """
+
+    name: str
+    bones: Mapping[str, str]  # joint, one of ROLES -> bone; all of REQUIRED_ROLES are there
+    spine: tuple[str, ...] = ()  # bones above the pelvis, up to the one that carries neck and collars; may be none
+    neck: tuple[str, ...] = ()  # bones between spine and head; may be none
+    # For each bone of the spine, whose orientation it takes: 0 the pelvis's, 1 spine1's, 2 spine2's, 3 spine3's, and
+    # 1.5 is halfway between spine1's and spine2's (slerp of orientations in world space). Ascending, the last is 3.
+    spine_at: tuple[float, ...] = ()
+    # The same for the neck's bones: 0 is spine3's orientation and 1 SMPL's neck's. Ascending, the last is 1.
+    neck_at: tuple[float, ...] = ()
+    controls: Mapping[str, str] = field(default_factory=dict)  # bone -> control to key; others are keyed themselves
+    mover: str = ""  # the bone whose control is keyed in location too and carries the body; "" is the pelvis's
+    root: str = ""  # bone on the floor that can carry the motion over the ground, an ancestor of all; "" where none
+    twists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # joint -> bones along its limb that share roll
+    ik: Mapping[str, LimbIK] = field(default_factory=dict)  # one of LIMBS -> its IK controls and switch
+    settings: tuple[Setting, ...] = ()
+
+    def __post_init__(self) -> None:
+        for chain, at, top in (("spine", "spine_at", 3.0), ("neck", "neck_at", 1.0)):
+            count = len(getattr(self, chain))
+            if not getattr(self, at):
+                object.__setattr__(self, at, tuple(top * (number + 1) / count for number in range(count)))
+        object.__setattr__(self, "mover", self.mover or self.bones.get("pelvis", ""))
+
+    def control(self, bone: str) -> str:
+        """The control to key for a bone; the bone itself where it has none of its own."""
+        return self.controls.get(bone, bone)
+
+    def played(self) -> dict[str, str]:
+        """All bones that play a joint or a part of spine or neck, by a name to show: "left_hip", "spine 2 of 4"."""
+        chains = {
+            f"{chain} {number} of {len(bones)}": bone
+            for chain, bones in (("spine", self.spine), ("neck", self.neck))
+            for number, bone in enumerate(bones, 1)
+        }
+        return {**self.bones, **chains}
+
+
+# --- fitting ---------------------------------------------------------------------------------------------------------
+
+
+def fit(rig_map: RigMap, names: Iterable[str]) -> RigMap:
+    """The map with the names that an armature's bones have; twist bones that it lacks are left out.
+
+    Names agree regardless of case and punctuation ("upper_arm.L" and "Upper_Arm_L") and under any prefix that all of
+    the armature's names share ("mixamorig:Hips"). Raises MapError that names the missing bones.
+    """
+    known: dict[str, str] = {}
+    exact = list(names)
+    for name in exact:
+        known.setdefault(_plain(name), name)
+    known_exact = set(exact)
+    required = _required(rig_map)
+    pelvis = _plain(rig_map.bones["pelvis"])
+    prefixes = sorted({name.removesuffix(pelvis) for name in known if name.endswith(pelvis)} | {""}, key=len)
+    missing = {prefix: [name for name in required if prefix + _plain(name) not in known] for prefix in prefixes}
+    prefix = min(prefixes, key=lambda one: len(missing[one]))
+    if missing[prefix]:
+        lack = missing[prefix]
+        shown = ", ".join(lack[:6]) + (f" and {len(lack) - 6} more" if len(lack) > 6 else "")
+        raise MapError(
+            f"The rig lacks {len(lack)} of the {len(required)} bones in the map {rig_map.name}: {shown}. "
+            "Choose another map, or let the rig be guessed and correct what is wrong."
+        )
+
+    def found(name: str) -> str:
+        if not name or name in known_exact:
+            return name
+        return known.get(prefix + _plain(name), "")
+
+    twists = {joint: tuple(filter(None, map(found, bones))) for joint, bones in rig_map.twists.items()}
+    renamed = _rename(replace(rig_map, twists={}), found)
+    return replace(renamed, twists={joint: bones for joint, bones in twists.items() if bones})
+
+
+def matching(names: Iterable[str], candidates: Iterable[RigMap]) -> RigMap | None:
+    """The candidate that fits an armature's bones and uses the most of them, fitted; None where none does."""
+    names = list(names)
+    fitted = []
+    for candidate in candidates:
+        try:
+            fitted.append(fit(candidate, names))
+        except MapError:
+            continue
+    return max(fitted, key=lambda one: len(_required(one)), default=None)
+
+
+def _plain(name: str) -> str:
+    """A name without case and punctuation; exporters turn dots and colons into underscores."""
+    return re.sub(r"[\W_]+", "_", name.casefold())
+
+
+def _rename(rig_map: RigMap, change: Callable[[str], str]) -> RigMap:
+    """The map with all its bones' names changed."""
+
+    def all_of(names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(map(change, names))
+
+    def switch(old: Switch | None) -> Switch | None:
+        return old and replace(old, bone=change(old.bone))
+
+    return replace(
+        rig_map,
+        bones={joint: change(bone) for joint, bone in rig_map.bones.items()},
+        spine=all_of(rig_map.spine),
+        neck=all_of(rig_map.neck),
+        controls={change(bone): change(control) for bone, control in rig_map.controls.items()},
+        mover=change(rig_map.mover),
+        root=change(rig_map.root),
+        twists={joint: all_of(bones) for joint, bones in rig_map.twists.items()},
+        ik={
+            limb: LimbIK(change(ik.target), change(ik.pole), change(ik.toe), switch(ik.switch))
+            for limb, ik in rig_map.ik.items()
+        },
+        settings=tuple(replace(setting, bone=change(setting.bone)) for setting in rig_map.settings),
+    )
+
+
+def _required(rig_map: RigMap) -> list[str]:
+    """All names that an armature must have: every bone and control but the twist bones, each once."""
+    names: dict[str, None] = {}
+
+    def note(name: str) -> str:
+        if name:
+            names[name] = None
+        return name
+
+    _rename(replace(rig_map, twists={}), note)
+    return list(names)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> RigMap:
+    """Read a map's file. Raises MapError that says what is wrong with it and where."""
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise MapError(f"{path.name} is too large for a rig map. Choose a map's .toml file.")
+        return from_toml(path.read_text("utf-8"), path.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise MapError(f"{path.name} cannot be read as a rig map: {error}.") from error
+
+
+def write(rig_map: RigMap, path: Path) -> None:
+    """Write a map's file, aside first, so that a full disk leaves no half of it. Raises MapError."""
+    aside = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(to_toml(rig_map), "utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise MapError(f"The rig map cannot be written to {path}: {error.strerror or error}.") from error
+
+
+def shipped() -> dict[str, RigMap]:
+    """The maps that ship inside, by their files' names without the ending."""
+    folder = Path(__file__).resolve().parent / "maps"
+    return {path.stem: read(path) for path in sorted(folder.glob("*.toml"))}
+
+
+def from_toml(text: str, source: str) -> RigMap:
+    """A map from its text; ``source`` is the file's name for the errors. Raises MapError."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise MapError(f"{source} is not a rig map: {error}. It must be a TOML file as Save Map writes it.") from error
+    return _Reader(source).rig_map(table)
+
+
+def to_toml(rig_map: RigMap) -> str:
+    """A map's text, which ``from_toml`` reads back as the same map."""
+    # A JSON string is a TOML string, except that TOML also wants the delete character escaped.
+    quote = lambda text: json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # noqa: E731
+    array = lambda values: f"[{', '.join(quote(v) if isinstance(v, str) else repr(float(v)) for v in values)}]"  # noqa: E731
+    lines = [f"name = {quote(rig_map.name)}"]
+    lines += [f"{key} = {quote(getattr(rig_map, key))}" for key in ("mover", "root") if getattr(rig_map, key)]
+    for key in ("spine", "spine_at", "neck", "neck_at"):
+        if getattr(rig_map, key):
+            lines.append(f"{key} = {array(getattr(rig_map, key))}")
+    for key in ("bones", "controls"):
+        if table := getattr(rig_map, key):
+            lines += ["", f"[{key}]", *(f"{quote(name)} = {quote(value)}" for name, value in table.items())]
+    if rig_map.twists:
+        lines += ["", "[twists]", *(f"{joint} = {array(bones)}" for joint, bones in rig_map.twists.items())]
+    for limb, ik in rig_map.ik.items():
+        lines += ["", f"[ik.{limb}]"]
+        lines += [f"{key} = {quote(getattr(ik, key))}" for key in ("target", "pole", "toe") if getattr(ik, key)]
+        if ik.switch:
+            switch = ik.switch
+            lines.append(
+                f"switch = {{bone = {quote(switch.bone)}, property = {quote(switch.property)}, "
+                f"ik = {float(switch.ik)!r}, fk = {float(switch.fk)!r}}}"
+            )
+    for setting in rig_map.settings:
+        lines += ["", "[[settings]]", f"bone = {quote(setting.bone)}", f"property = {quote(setting.property)}"]
+        lines.append(f"value = {float(setting.value)!r}")
+    return "\n".join(lines) + "\n"
+
+
+class _Reader:
+    """Turns a TOML table into a map; everything in it is checked, since maps come from strangers."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def rig_map(self, table: dict[str, Any]) -> RigMap:
+        self._only(table, {one.name for one in fields(RigMap)}, "the map")
+        bones = self._names(table.get("bones"), ROLES, "bones")
+        if lack := [role for role in REQUIRED_ROLES if role not in bones]:
+            self._fail(f"[bones] lacks {', '.join(lack)}")
+        made = RigMap(
+            name=self._text(table.get("name"), "name"),
+            bones=bones,
+            spine=self._list(table.get("spine", []), str, "spine"),
+            neck=self._list(table.get("neck", []), str, "neck"),
+            spine_at=self._list(table.get("spine_at", []), float, "spine_at"),
+            neck_at=self._list(table.get("neck_at", []), float, "neck_at"),
+            controls=self._names(table.get("controls", {}), None, "controls"),
+            mover=self._text(table.get("mover", ""), "mover"),
+            root=self._text(table.get("root", ""), "root"),
+            twists={
+                joint: self._list(names, str, f"twists.{joint}")
+                for joint, names in self._table(table.get("twists", {}), ROLES, "twists").items()
+            },
+            ik={
+                limb: self._limb(ik, f"ik.{limb}") for limb, ik in self._table(table.get("ik", {}), LIMBS, "ik").items()
+            },
+            settings=tuple(self._setting(one) for one in self._list(table.get("settings", []), dict, "settings")),
+        )
+        for chain, at, top in ((made.spine, made.spine_at, 3.0), (made.neck, made.neck_at, 1.0)):
+            if len(chain) != len(at) or list(at) != sorted(at) or (at and (at[0] < 0 or at[-1] != top)):
+                self._fail(f"spine_at and neck_at need one ascending number a bone, the last one {top:g}")
+        played = list(made.played().values())
+        if twice := [bone for bone in dict.fromkeys(played) if played.count(bone) > 1]:
+            self._fail(f"the bone {twice[0]} is named for two joints")
+        if unplayed := [bone for bone in (made.mover, *made.controls) if bone not in played]:
+            self._fail(f"{unplayed[0]} has a control but plays no joint")
+        return made
+
+    def _limb(self, value: object, where: str) -> LimbIK:
+        table = self._table(value, [one.name for one in fields(LimbIK)], where)
+        target, pole, toe = (self._text(table.get(key, ""), f"{where}.{key}") for key in ("target", "pole", "toe"))
+        if "switch" not in table:
+            return LimbIK(target, pole, toe)
+        where += ".switch"
+        switch = self._table(table["switch"], [one.name for one in fields(Switch)], where)
+        bone, name = (self._text(switch.get(key), f"{where}.{key}") for key in ("bone", "property"))
+        ik, fk = (self._number(switch.get(key), f"{where}.{key}") for key in ("ik", "fk"))
+        return LimbIK(target, pole, toe, Switch(bone, name, ik, fk))
+
+    def _setting(self, table: dict[str, Any]) -> Setting:
+        self._only(table, {one.name for one in fields(Setting)}, "settings")
+        return Setting(
+            self._text(table.get("bone"), "settings.bone"),
+            self._text(table.get("property"), "settings.property"),
+            self._number(table.get("value"), "settings.value"),
+        )
+
+    def _table(self, value: object, keys: Iterable[str] | None, where: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            self._fail(f"{where} must be a table")
+        if keys is not None:
+            self._only(value, set(keys), where)
+        return value
+
+    def _names(self, value: object, keys: Iterable[str] | None, where: str) -> dict[str, str]:
+        return {key: self._text(name, f"{where}.{key}") for key, name in self._table(value, keys, where).items()}
+
+    def _only(self, table: Mapping[str, object], keys: set[str], where: str) -> None:
+        if unknown := sorted(set(table) - keys):
+            self._fail(f"{where} has {unknown[0]}, which means nothing; known are {', '.join(sorted(keys))}")
+
+    def _list(self, value: object, kind: type, where: str) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            self._fail(f"{where} must be a list")
+        if kind is float:
+            return tuple(self._number(one, where) for one in value)
+        if not all(isinstance(one, kind) and one for one in value):
+            self._fail(f"{where} has an entry that is empty or of the wrong kind")
+        return tuple(value)
+
+    def _text(self, value: object, where: str) -> str:
+        if not isinstance(value, str):
+            self._fail(f"{where} must be a text")
+        return value
+
+    def _number(self, value: object, where: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e6 or value != value:
+            self._fail(f"{where} must be a number")
+        return float(value)
+
+    def _fail(self, what: str) -> NoReturn:
+        raise MapError(f"{self._source} is not a rig map: {what}.")
