@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -85,6 +85,7 @@ class RigMap:
     twists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # joint -> bones along its limb that share roll
     ik: Mapping[str, LimbIK] = field(default_factory=dict)  # one of LIMBS -> its IK controls and switch
     settings: tuple[Setting, ...] = ()
+    optional: tuple[str, ...] = ()  # bones that a rig may lack, besides the twist bones; none once the map is fitted
 
     def __post_init__(self) -> None:
         for chain, at, top in (("spine", "spine_at", 3.0), ("neck", "neck_at", 1.0)):
@@ -111,23 +112,22 @@ class RigMap:
 
 
 def fit(rig_map: RigMap, names: Iterable[str]) -> RigMap:
-    """The map with the names that an armature's bones have; twist bones that it lacks are left out.
+    """The map with the names that an armature's bones have, without the optional ones and twist bones that it lacks.
 
     Names agree regardless of case and punctuation ("upper_arm.L" and "Upper_Arm_L") and under any prefix that all of
     the armature's names share ("mixamorig:Hips"). Raises MapError that names the missing bones.
     """
-    known: dict[str, str] = {}
     exact = list(names)
+    known: dict[str, str] = {}
     for name in exact:
         known.setdefault(_plain(name), name)
-    known_exact = set(exact)
-    required = _required(rig_map)
+    dispensable = {*rig_map.optional, *(bone for bones in rig_map.twists.values() for bone in bones)}
+    required = [name for name in all_names(rig_map) if name not in dispensable]
     pelvis = _plain(rig_map.bones["pelvis"])
-    prefixes = sorted({name.removesuffix(pelvis) for name in known if name.endswith(pelvis)} | {""}, key=len)
-    missing = {prefix: [name for name in required if prefix + _plain(name) not in known] for prefix in prefixes}
-    prefix = min(prefixes, key=lambda one: len(missing[one]))
-    if missing[prefix]:
-        lack = missing[prefix]
+    prefixes = sorted({"", *(name.removesuffix(pelvis) for name in known if name.endswith(pelvis))}, key=len)
+    lacks = {prefix: [name for name in required if prefix + _plain(name) not in known] for prefix in prefixes}
+    prefix = min(prefixes, key=lambda one: len(lacks[one]))
+    if lack := lacks[prefix]:
         shown = ", ".join(lack[:6]) + (f" and {len(lack) - 6} more" if len(lack) > 6 else "")
         raise MapError(
             f"The rig lacks {len(lack)} of the {len(required)} bones in the map {rig_map.name}: {shown}. "
@@ -135,13 +135,27 @@ def fit(rig_map: RigMap, names: Iterable[str]) -> RigMap:
         )
 
     def found(name: str) -> str:
-        if not name or name in known_exact:
-            return name
-        return known.get(prefix + _plain(name), "")
+        return name if not name or name in exact else known[prefix + _plain(name)]
 
-    twists = {joint: tuple(filter(None, map(found, bones))) for joint, bones in rig_map.twists.items()}
-    renamed = _rename(replace(rig_map, twists={}), found)
-    return replace(renamed, twists={joint: bones for joint, bones in twists.items() if bones})
+    return _rename(without(rig_map, {name for name in dispensable if prefix + _plain(name) not in known}), found)
+
+
+def without(rig_map: RigMap, lacking: Collection[str]) -> RigMap:
+    """The map without some bones and the optional mark; a chain that has lost bones is shared evenly by the rest."""
+    spine, neck = (tuple(bone for bone in chain if bone not in lacking) for chain in (rig_map.spine, rig_map.neck))
+    twists = {joint: tuple(bone for bone in bones if bone not in lacking) for joint, bones in rig_map.twists.items()}
+    return replace(
+        rig_map,
+        bones={joint: bone for joint, bone in rig_map.bones.items() if bone not in lacking},
+        spine=spine,
+        neck=neck,
+        spine_at=rig_map.spine_at if spine == rig_map.spine else (),
+        neck_at=rig_map.neck_at if neck == rig_map.neck else (),
+        controls={bone: name for bone, name in rig_map.controls.items() if not {bone, name} & set(lacking)},
+        root="" if rig_map.root in lacking else rig_map.root,
+        twists={joint: bones for joint, bones in twists.items() if bones},
+        optional=(),
+    )
 
 
 def matching(names: Iterable[str], candidates: Iterable[RigMap]) -> RigMap | None:
@@ -153,7 +167,7 @@ def matching(names: Iterable[str], candidates: Iterable[RigMap]) -> RigMap | Non
             fitted.append(fit(candidate, names))
         except MapError:
             continue
-    return max(fitted, key=lambda one: len(_required(one)), default=None)
+    return max(fitted, key=lambda one: len(all_names(one)), default=None)
 
 
 def _plain(name: str) -> str:
@@ -184,19 +198,20 @@ def _rename(rig_map: RigMap, change: Callable[[str], str]) -> RigMap:
             for limb, ik in rig_map.ik.items()
         },
         settings=tuple(replace(setting, bone=change(setting.bone)) for setting in rig_map.settings),
+        optional=all_of(rig_map.optional),
     )
 
 
-def _required(rig_map: RigMap) -> list[str]:
-    """All names that an armature must have: every bone and control but the twist bones, each once."""
+def all_names(rig_map: RigMap) -> list[str]:
+    """Every bone and control that a map names, each once."""
     names: dict[str, None] = {}
 
     def note(name: str) -> str:
-        if name:
-            names[name] = None
+        names[name] = None
         return name
 
-    _rename(replace(rig_map, twists={}), note)
+    _rename(rig_map, note)
+    names.pop("", None)
     return list(names)
 
 
@@ -246,7 +261,7 @@ def to_toml(rig_map: RigMap) -> str:
     array = lambda values: f"[{', '.join(quote(v) if isinstance(v, str) else repr(float(v)) for v in values)}]"  # noqa: E731
     lines = [f"name = {quote(rig_map.name)}"]
     lines += [f"{key} = {quote(getattr(rig_map, key))}" for key in ("mover", "root") if getattr(rig_map, key)]
-    for key in ("spine", "spine_at", "neck", "neck_at"):
+    for key in ("spine", "spine_at", "neck", "neck_at", "optional"):
         if getattr(rig_map, key):
             lines.append(f"{key} = {array(getattr(rig_map, key))}")
     for key in ("bones", "controls"):
@@ -298,6 +313,7 @@ class _Reader:
                 limb: self._limb(ik, f"ik.{limb}") for limb, ik in self._table(table.get("ik", {}), LIMBS, "ik").items()
             },
             settings=tuple(self._setting(one) for one in self._list(table.get("settings", []), dict, "settings")),
+            optional=self._list(table.get("optional", []), str, "optional"),
         )
         for chain, at, top in ((made.spine, made.spine_at, 3.0), (made.neck, made.neck_at, 1.0)):
             if len(chain) != len(at) or list(at) != sorted(at) or (at and (at[0] < 0 or at[-1] != top)):
@@ -305,6 +321,8 @@ class _Reader:
         played = list(made.played().values())
         if twice := [bone for bone in dict.fromkeys(played) if played.count(bone) > 1]:
             self._fail(f"the bone {twice[0]} is named for two joints")
+        if lost := set(made.optional) & ({*(bones[role] for role in REQUIRED_ROLES), made.mover}):
+            self._fail(f"{min(lost)} cannot be optional")
         if unplayed := [bone for bone in (made.mover, *made.controls) if bone not in played]:
             self._fail(f"{unplayed[0]} has a control but plays no joint")
         return made
