@@ -12,6 +12,7 @@ import numpy as np
 from wham_blender import weights
 
 _HEADER = "# Every weight file: its role, licence, where it is from and how it is checked.\n"
+_PUBLISHED = "\n# Files of full quality."  # from here on the manifest lists what others publish; it stays as it is
 
 
 def write_arrays(
@@ -33,8 +34,10 @@ def write_arrays(
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     entries = weights.manifest()
     entries[role] = weights.WeightFile(role, path, digest, licence, source, version, figures)
-    text = _HEADER + "".join(_entry(entry) for entry in entries.values())
-    (weights.folder() / "manifest.toml").write_text(text, "utf-8")
+    listed = weights.folder() / "manifest.toml"
+    _, mark, published = listed.read_text("utf-8").partition(_PUBLISHED)
+    text = _HEADER + "".join(_entry(entry) for entry in entries.values()) + mark + published
+    listed.write_text(text, "utf-8")
     print(f"wrote {path.name}: {path.stat().st_size / 1e6:.1f} MB, {figures}")
     return path
 

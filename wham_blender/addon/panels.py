@@ -6,6 +6,7 @@ from .operators.import_motion import WHAM_OT_import_motion
 from .operators.import_video import WHAM_OT_import_video
 from .preferences import draw_progress
 from .properties import VideoOptions, copy_options
+from .weights_box import draw_quality
 
 
 class WHAM_PT_import(bpy.types.Panel):
@@ -26,6 +27,7 @@ class WHAM_PT_import(bpy.types.Panel):
         column.use_property_decorate = False
         column.prop(settings, "person")
         column.prop(settings, "quality")
+        draw_quality(column, settings.quality)
         column.prop(settings, "device")
         column.prop(settings, "focal_length_mm")
         row = column.row(align=True)

@@ -6,6 +6,7 @@ import bpy
 from bpy.props import StringProperty
 
 from . import runtime
+from .weights_box import draw_weights
 
 _ADDON = __package__.rpartition(".")[0]
 
@@ -38,6 +39,7 @@ class WHAM_AP_preferences(bpy.types.AddonPreferences):
             row.operator(f"wham.{verb}_worker")
         layout.prop(self, "jobs_folder")
         layout.label(text=f"Installed worker and jobs lie in {runtime.data_folder()}")
+        draw_weights(layout)
 
 
 def draw_progress(layout: bpy.types.UILayout, job: bpy.types.PropertyGroup) -> None:

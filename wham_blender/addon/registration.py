@@ -3,7 +3,7 @@
 import bpy
 
 from . import panels, preferences, properties
-from .operators import background, import_motion, import_video, setup
+from .operators import background, import_motion, import_video, setup, weights
 
 _CLASSES = (
     properties.WHAM_PG_settings,
@@ -15,6 +15,7 @@ _CLASSES = (
     setup.WHAM_OT_install_worker,
     setup.WHAM_OT_check_worker,
     setup.WHAM_OT_remove_worker,
+    *weights.CLASSES,
     panels.WHAM_PT_import,
 )
 

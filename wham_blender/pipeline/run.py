@@ -59,6 +59,7 @@ class Job:
     resume: Path | None = None  # the job folder; None: one of the clip's own in the user's cache
     device: str = "auto"  # auto, cpu or cuda
     quality: str = "auto"
+    weights: Path | None = None  # the library of full quality's files; None: the user's own
     camera: str = "auto"  # auto or static
     focal_length: float | None = None  # millimetres, as on 35 mm film
 
@@ -95,7 +96,7 @@ def run(job: Job, tell: Tell) -> Path:
 
     meta = {
         "clip": job.clip.name, "size": size, "fps": _fps(sightings), "quality": backend.quality,
-        "settings": {name: value for name, value in vars(job).items() if name not in ("clip", "output", "resume")},
+        "settings": {name: value for name, value in vars(job).items() if not isinstance(value, Path)},
         "timings": stages.timings,
         "weights": {
             role: {"name": file.path.name, "version": file.version, "sha256": file.sha256}

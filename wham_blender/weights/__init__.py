@@ -1,6 +1,7 @@
-"""The weight files that ship inside: reads ``bundled_weights/manifest.toml``, finds each file and checks it.
+"""Weight files: what ``bundled_weights/manifest.toml`` lists, finds each file that ships inside and checks it.
 
-Standard library only, so that the add-on and the worker both use it.
+Standard library only (and NumPy where a body model is looked into), so that the add-on and the worker both use it.
+``library`` keeps the files that people bring themselves, ``contents`` tells what a file holds, ``download`` fetches.
 """
 
 from __future__ import annotations
@@ -19,15 +20,34 @@ class WeightsError(Exception):
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One entry of the manifest."""
+    """A file that the pipeline reads."""
 
-    role: str  # detector, landmarks, body, lifter or wham
+    role: str  # detector, landmarks, body, lifter or wham; or a Published's
     path: Path
     sha256: str
     licence: str  # SPDX name
     source: str
     version: str
     figures: dict[str, Any]  # what was measured when it was made
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file of full quality, which people bring themselves: it may not be shipped, or is too large."""
+
+    role: str  # yolo, vitpose, hmr2, wham, smpl
+    name: str  # as its authors call it
+    title: str
+    does: str  # a few words
+    licence: str
+    allows: str  # what the licence allows, a sentence
+    agree: str  # who must agree to what where before it is downloaded, a sentence; empty: nobody to anything
+    page: str  # where its authors describe it
+    address: str  # of the file itself; empty where only a person can fetch it
+    account: bool = False  # whether the address wants a user's name and password
+    member: str = ""  # the file's name in the archive at the address; empty where the address is the file's
+    size: int = 0  # bytes of what is at the address; 0 where not known
+    sha256: str = ""  # of what is at the address; empty where not known: then its content is looked at alone
 
 
 def folder() -> Path:
@@ -37,22 +57,44 @@ def folder() -> Path:
     return inside if inside.is_dir() else package.parent / "bundled_weights"
 
 
+def _entries(base: Path, table: str) -> list[dict[str, Any]]:
+    return list(tomllib.loads((base / "manifest.toml").read_text("utf-8"))[table])
+
+
+def _unreadable(base: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"The list of weight files in {base} cannot be read ({error}). Install the extension again.")
+
+
 def manifest(base: Path | None = None) -> dict[str, WeightFile]:
-    """All entries by role. Raises WeightsError where the manifest is missing or damaged."""
+    """All bundled files by role. Raises WeightsError where the manifest is missing or damaged."""
     base = base or folder()
     try:
-        entries = tomllib.loads((base / "manifest.toml").read_text("utf-8"))["file"]
         return {
             entry["role"]: WeightFile(
                 entry["role"], base / entry["name"], entry["sha256"], entry["licence"], entry["source"],
                 entry.get("version", ""), entry.get("figures", {}),
             )
-            for entry in entries
+            for entry in _entries(base, "file")
         }  # fmt: skip
     except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
-        raise WeightsError(
-            f"The list of weight files in {base} cannot be read ({error}). Install the extension again."
-        ) from error
+        raise _unreadable(base, error) from error
+
+
+def published(base: Path | None = None) -> list[Published]:
+    """The files of full quality, in the manifest's order. Raises WeightsError as `manifest` does."""
+    base = base or folder()
+    try:
+        return [Published(**entry) for entry in _entries(base, "published")]
+    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
+        raise _unreadable(base, error) from error
+
+
+def published_for(role: str) -> Published:
+    """The entry of a role; raises WeightsError where there is none."""
+    entries = {entry.role: entry for entry in published()}
+    if role not in entries:
+        raise WeightsError(f"There is no file of full quality called '{role}': choose one of {', '.join(entries)}.")
+    return entries[role]
 
 
 def find(role: str, base: Path | None = None) -> WeightFile:

@@ -10,6 +10,7 @@ from bpy.props import StringProperty
 from ..job import Job, JobError, module_command
 from ..preferences import jobs_folder, worker_python
 from ..properties import VideoOptions
+from ..weights_box import library
 from .background import JobOperator
 from .import_motion import import_file
 
@@ -46,7 +47,7 @@ class WHAM_OT_import_video(JobOperator, VideoOptions, bpy.types.Operator):
         arguments = [
             str(clip), "-o", str(folder / f"motion-{os.getpid()}.npz"), "--json", "--resume", str(folder),
             "--person", person, "--quality", self.quality.lower(), "--device", self.device.lower(),
-            "--start", str(self.clip_start),
+            "--start", str(self.clip_start), "--weights", str(library().folder),
         ]  # fmt: skip
         if self.clip_end:
             arguments += ["--end", str(self.clip_end)]

@@ -1,0 +1,68 @@
+"""The files of full quality in the preferences, and in the panel what is missing of them."""
+
+import textwrap
+from pathlib import Path
+
+import bpy
+
+from .. import weights
+from ..weights.library import Library
+from . import runtime
+
+_LETTERS = 100  # in a line of the preferences
+
+
+def library() -> Library:
+    """The user's files."""
+    return Library(runtime.data_folder() / "weights")
+
+
+def draw_weights(layout: bpy.types.UILayout) -> None:
+    """A box with each file: whether it is there, what it may be used for, and how to get it."""
+    box = layout.box()
+    try:
+        entries, missing = weights.published(), library().missing()
+    except weights.WeightsError as error:
+        box.label(text=str(error), icon="ERROR")
+        return
+    head = box.row()
+    head.label(text="Full quality: " + ("all files are there" if not missing else "files are missing"))
+    head.operator("wham.find_weights", icon="FILE_FOLDER")
+    for entry in entries:
+        _draw_file(box.column(align=True), entry, library().path(entry.role))
+    box.label(text=f"Downloads go to {library().folder}")
+
+
+def _draw_file(column: bpy.types.UILayout, entry: weights.Published, path: Path | None) -> None:
+    row = column.row(align=True)
+    row.label(text=f"{entry.title}: {entry.does}", icon="CHECKMARK" if path else "BLANK1")
+    row.operator("wm.url_open", text="Open Page", icon="URL").url = entry.page
+    row.operator("wham.choose_weights", icon="FILEBROWSER").role = entry.role
+    if path:
+        row.operator("wham.forget_weights", text="", icon="X").role = entry.role
+    elif entry.account:
+        row.operator("wham.sign_in_to_download", icon="IMPORT").role = entry.role
+    else:
+        size = f" ({entry.size / 1e9:.1f} GB)" if entry.size else ""
+        row.operator("wham.download_weights", text=f"Download{size}", icon="IMPORT").role = entry.role
+    terms = f"{entry.name}, {entry.licence}. {entry.allows} {entry.agree}"
+    for text in [str(path)] if path else textwrap.wrap(terms, _LETTERS):
+        line = column.row()
+        line.active = False
+        line.label(text=text, icon="BLANK1")
+
+
+def draw_quality(layout: bpy.types.UILayout, quality: str) -> None:
+    """In the panel, under the setting: which files the quality that is set lacks."""
+    if quality == "DRAFT":
+        return
+    try:
+        missing = library().missing()
+    except weights.WeightsError as error:
+        layout.label(text=str(error), icon="ERROR")
+        return
+    if missing:
+        names = ", ".join(entry.title for entry in missing)
+        layout.label(text=f"For full quality are missing: {names}", icon="INFO")
+    elif quality == "AUTO":
+        layout.label(text="Full quality, where there is an NVIDIA card", icon="INFO")
