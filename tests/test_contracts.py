@@ -119,6 +119,21 @@ class TestPlanted:
         assert planted[:, 0].all()
         assert planted[:, 2].tolist() == [digit == "1" for digit in down]
 
+    @pytest.mark.parametrize(
+        ("settings", "down"),
+        [
+            ({}, "1100111011"),
+            ({"shortest": 3}, "0000111000"),
+            ({"above": 0.8, "below": 0.1}, "1111111110"),
+            ({"above": 0.8, "below": 0.8}, "1100110000"),
+        ],
+    )
+    def test_thresholds_and_the_shortest_contact_are_the_callers(self, settings, down):
+        contacts = np.array([0.9, 0.9, 0.2, 0.3, 0.9, 0.9, 0.7, 0.2, 0.7, 0.0])
+        contacts[-1] = 0.05 if settings.get("below") == 0.1 else 0.7
+        planted = motion.planted(np.repeat(contacts[:, None], 4, 1), **settings)
+        assert planted[:, 1].tolist() == [digit == "1" for digit in down]
+
 
 class TestMotionFile:
     def test_one_person_comes_back(self, tmp_path):

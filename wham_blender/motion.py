@@ -20,7 +20,7 @@ from .skeleton import PARENTS
 
 FORMAT_VERSION = 1
 _CAMERA_KEYS = ("camera_R", "camera_t", "camera_K")
-_PLANTED_ABOVE, _LIFTED_BELOW = 0.6, 0.4  # contact probabilities; between them a foot stays as it was
+PLANTED_ABOVE, LIFTED_BELOW = 0.6, 0.4  # contact probabilities; between them a foot stays as it was
 
 
 class MotionFileError(Exception):
@@ -77,12 +77,26 @@ class Motion:
         return forward_kinematics(self.poses, self.trans, self.rest_joints)[0]
 
 
-def planted(contacts: np.ndarray) -> np.ndarray:
-    """Contact probabilities (F, 4) to feet on the floor or not, (F, 4) bool, with hysteresis against flicker."""
-    level = np.select([contacts > _PLANTED_ABOVE, contacts < _LIFTED_BELOW], [1, 0], -1)
-    level[0] = contacts[0] > 0.5
+def planted(
+    contacts: np.ndarray, above: float = PLANTED_ABOVE, below: float = LIFTED_BELOW, shortest: int = 1
+) -> np.ndarray:
+    """Contact probabilities (F, 4) to feet on the floor or not, (F, 4) bool, with hysteresis against flicker.
+
+    A foot is down from ``above`` on and up again under ``below``; a contact of fewer than ``shortest`` rows is none.
+    """
+    level = np.select([contacts > above, contacts < below], [1, 0], -1)
+    level[0] = contacts[0] > (above + below) / 2
     last_sure = np.maximum.accumulate(np.where(level >= 0, np.arange(len(level))[:, None], 0), 0)
-    return np.take_along_axis(level, last_sure, 0) == 1
+    down = np.take_along_axis(level, last_sure, 0) == 1
+    for column in down.T:
+        for start, stop in spells(column):
+            column[start:stop] = stop - start >= shortest
+    return down
+
+
+def spells(flags: np.ndarray) -> np.ndarray:
+    """Where flags (F,) are set without a break: (N, 2) first rows and the rows after the last."""
+    return np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
 
 
 def rotation_matrices(axis_angle: np.ndarray) -> np.ndarray:

@@ -1,0 +1,109 @@
+"""Rotations as arrays of quaternions (..., 4), w x y z as Blender keeps them. NumPy only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_TINY = 1e-12
+
+
+def multiply(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The rotation that turns by ``second``, then by ``first``."""
+    w, v = first[..., :1], first[..., 1:]
+    s, u = second[..., :1], second[..., 1:]
+    return np.concatenate([w * s - np.sum(v * u, -1, keepdims=True), w * u + s * v + np.cross(v, u)], -1)
+
+
+def inverse(rotations: np.ndarray) -> np.ndarray:
+    """The opposite turns of unit quaternions."""
+    return rotations * [1.0, -1.0, -1.0, -1.0]
+
+
+def normalized(vectors: np.ndarray) -> np.ndarray:
+    """Vectors or quaternions (..., n) at length one."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), _TINY)
+
+
+def rotate(rotations: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) turned by unit quaternions."""
+    w, v = rotations[..., :1], rotations[..., 1:]
+    across = 2 * np.cross(v, vectors)
+    return vectors + w * across + np.cross(v, across)
+
+
+def about(axes: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """Turns by angles (...) in radians about axes (..., 3) of length one."""
+    half = np.asarray(angles)[..., None] / 2
+    return np.concatenate([np.cos(half), np.sin(half) * axes], -1)
+
+
+def of_axis_angle(vectors: np.ndarray) -> np.ndarray:
+    """Axis-angle (..., 3) in radians as quaternions."""
+    half = np.linalg.norm(vectors, axis=-1, keepdims=True) / 2
+    return np.concatenate([np.cos(half), 0.5 * np.sinc(half / np.pi) * vectors], -1)
+
+
+def to_axis_angle(rotations: np.ndarray) -> np.ndarray:
+    """Unit quaternions as axis-angle (..., 3) in radians, at most half a turn."""
+    rotations = np.where(rotations[..., :1] < 0, -rotations, rotations)
+    sine = np.linalg.norm(rotations[..., 1:], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, rotations[..., :1])
+    return rotations[..., 1:] * np.where(sine < 1e-9, 2.0, angle / np.maximum(sine, 1e-9))
+
+
+def of_matrices(matrices: np.ndarray) -> np.ndarray:
+    """Rotation matrices (..., 3, 3) as unit quaternions.
+
+    All four rows of Bar-Itzhack's symmetric form are multiples of the quaternion; the longest is the surest.
+    """
+    m = np.asarray(matrices, np.float64)
+    xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
+    wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
+    rows = np.stack(
+        [
+            np.stack([1 + xx + yy + zz, wx, wy, wz], -1),
+            np.stack([wx, 1 + xx - yy - zz, xy, xz], -1),
+            np.stack([wy, xy, 1 - xx + yy - zz, yz], -1),
+            np.stack([wz, xz, yz, 1 - xx - yy + zz], -1),
+        ],
+        -2,
+    )
+    longest = np.argmax(np.einsum("...ii->...i", rows), -1)[..., None, None]
+    return normalized(np.take_along_axis(rows, longest, -2)[..., 0, :])
+
+
+def between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """The shortest turns that take directions (..., 3) to others; for opposite ones half a turn about any axis."""
+    start, end = normalized(start), normalized(end)
+    cosine = np.sum(start * end, -1, keepdims=True)
+    turn = np.concatenate([1 + cosine, np.cross(start, end)], -1)
+    spare = np.where(np.abs(start[..., :1]) < 0.9, [1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
+    half_turn = np.concatenate([np.zeros_like(cosine), normalized(np.cross(start, spare))], -1)
+    return np.where(cosine > -1 + 1e-9, normalized(turn), half_turn)
+
+
+def blend(start: np.ndarray, end: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Slerp (Shoemake 1985), the shorter way round: ``share`` 0 gives start, 1 gives end."""
+    share = np.asarray(share)[..., None]
+    cosine = np.sum(start * end, -1, keepdims=True)
+    end = np.where(cosine < 0, -end, end)
+    angle = np.arccos(np.clip(np.abs(cosine), 0.0, 1.0))
+    sine = np.sin(angle)
+    near = sine < 1e-6
+    safe = np.where(near, 1.0, sine)
+    first = np.where(near, 1 - share, np.sin((1 - share) * angle) / safe)
+    second = np.where(near, share, np.sin(share * angle) / safe)
+    return normalized(first * start + second * end)
+
+
+def heading(rotations: np.ndarray) -> np.ndarray:
+    """The part of each turn that is about the upright z axis (swing-twist), as quaternions."""
+    return normalized(rotations * [1.0, 0.0, 0.0, 1.0] + [_TINY, 0.0, 0.0, 0.0])
+
+
+def without_jumps(rotations: np.ndarray) -> np.ndarray:
+    """The same rotations (F, ..., 4) with signs chosen so that each frame is near the one before."""
+    jumps = np.sum(rotations[1:] * rotations[:-1], -1, keepdims=True) < 0
+    signs = np.cumprod(np.where(jumps, -1.0, 1.0), axis=0)
+    return np.concatenate([rotations[:1], rotations[1:] * signs])
