@@ -64,7 +64,7 @@ def test_one_action_without_jumps_of_sign(motion, motion_path):
     bpy.ops.wham.import_motion(filepath=str(motion_path))
     (armature,) = objects("ARMATURE")
     found = {(c.data_path, c.array_index): c for c in curves(armature.animation_data.action)}
-    assert len(found) == 3 + 24 * 4 + 4
+    assert len(found) == 3 + 24 * 4 + 4 + 4 + 2
     for name in JOINT_NAMES:
         assert armature.pose.bones[name].rotation_mode == "QUATERNION"
         path = f'pose.bones["{name}"].rotation_quaternion'
@@ -73,7 +73,9 @@ def test_one_action_without_jumps_of_sign(motion, motion_path):
         assert np.sum(keys[1:] * keys[:-1], axis=1).min() > 0, name
         assert np.abs(np.linalg.norm(keys, axis=1) - 1).max() < 1e-5
         assert found[path, 0].group.name == name
-    assert {k.interpolation for c in found.values() for k in c.keyframe_points} == {"LINEAR"}
+    steps = {f'["{name}"]' for name in (*(f"contact_{point}" for point in FOOT_POINTS), "seen")}
+    for (path, _), curve in found.items():
+        assert {k.interpolation for k in curve.keyframe_points} == {"CONSTANT" if path in steps else "LINEAR"}
 
 
 def test_rig_stands_and_faces_minus_y(motion_path):
@@ -107,12 +109,13 @@ def test_skin_moves_as_linear_blend_skinning_says(motion, motion_path, body):
 def test_contacts_are_keyed_and_marked(motion, motion_path):
     bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP", start_frame=5)
     (armature,) = objects("ARMATURE")
+    down = planted(motion.contacts)
     for row in range(len(motion)):
         go_to(5 + row)
-        values = [armature[f"contact_{point}"] for point in FOOT_POINTS]
-        assert np.abs(values - motion.contacts[row]).max() < 1e-6
+        assert [armature[f"contact_{point}"] for point in FOOT_POINTS] == down[row].tolist()
+        likely = [armature[f"contact_probability_{point}"] for point in FOOT_POINTS]
+        assert np.abs(likely - motion.contacts[row]).max() < 1e-6
     markers = {(m.name, m.frame) for m in armature.animation_data.action.pose_markers}
-    down = planted(motion.contacts)
     assert len(markers) == np.abs(np.diff(down, axis=0, prepend=False)).sum() > 8
     for index, name in enumerate(("L toe", "L heel", "R toe", "R heel")):
         for row in range(1, len(motion)):

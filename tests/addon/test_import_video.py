@@ -78,6 +78,20 @@ def test_script_blocks_and_gets_a_character_and_its_clip(fake_worker, motion_pat
     assert motion_path.is_file()
 
 
+def test_dropped_clips_become_characters_with_the_panels_options(fake_worker, motion_path, clip):
+    fake_worker(DELIVER.format(motion=str(motion_path)))
+    bpy.context.scene.wham.start_frame = 20
+    shutil.copy(clip, clip.with_name("B.MOV"))
+    files = [{"name": clip.name}, {"name": "notes.txt"}, {"name": "B.MOV"}]
+    assert bpy.ops.wham.drop_clips(directory=str(clip.parent), files=files) == {"FINISHED"}
+    assert len(bpy.data.collections) == 2
+    assert {movie.name for movie in bpy.data.movieclips} == {clip.name, "B.MOV"}
+    armatures = [thing for thing in bpy.data.objects if thing.type == "ARMATURE"]
+    assert [armature.wham_motion.first_frame for armature in armatures] == [20, 20]
+    with pytest.raises(RuntimeError, match=r"No clip was dropped. Choose files that end in \.mp4"):
+        bpy.ops.wham.drop_clips(directory=str(clip.parent), files=files[1:2])
+
+
 def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
     fake_worker("say(protocol.Failed(' '.join(arguments)))\n")
     with pytest.raises(RuntimeError) as caught:
@@ -96,7 +110,7 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
     for words in (
         f"{clip} -o {folder}/motion-{os.getpid()}.npz --json --resume {folder}",
         "--person 2", "--quality draft", "--device cpu",
-        "--start 5 --end 90", "--focal-length 28.0",
+        "--start 5", "--end 90", "--focal-length 28.0",
     ):  # fmt: skip
         assert words in said
 

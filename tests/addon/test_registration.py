@@ -4,18 +4,26 @@ import addon_utils
 import bpy
 import pytest
 
-from wham_blender.addon import preferences
+from wham_blender.addon import overlay, preferences, presets
 from wham_blender.addon.operators import background
 from wham_blender.addon.operators.import_motion import WHAM_OT_import_motion
 from wham_blender.addon.operators.import_video import WHAM_OT_import_video
+from wham_blender.addon.options import SECTIONS
 from wham_blender.addon.panels import WHAM_PT_import
-from wham_blender.addon.properties import VideoOptions, copy_options
+from wham_blender.addon.properties import VideoOptions, copy_options, option_names
+from wham_blender.addon.result_panel import WHAM_PT_edit, WHAM_PT_result
 
 
 def traces():
     found = [name for name in dir(bpy.types) if name.startswith("WHAM_")]
-    found += [name for owner in (bpy.types.Scene, bpy.types.WindowManager) for name in dir(owner) if "wham" in name]
+    found += [
+        name
+        for owner in (bpy.types.Object, bpy.types.Scene, bpy.types.WindowManager)
+        for name in dir(owner)
+        if "wham" in name
+    ]
     found += [f.__name__ for f in bpy.types.TOPBAR_MT_file_import._dyn_ui_initialize() if "wham" in f.__module__]
+    found += ["overlay"] * (overlay._handle is not None)
     return found + dir(bpy.ops.wham)
 
 
@@ -25,7 +33,8 @@ def test_comes_and_goes_and_comes():
         addon_utils.disable("wham_blender", default_set=True)
         assert traces() == []
         addon_utils.enable("wham_blender", default_set=True)
-        assert {"WHAM_PT_import", "import_video", "wham_job", "_draw_import_menu"} <= set(traces())
+        expected = {"WHAM_PT_import", "WHAM_FH_clips", "import_video", "wham_job", "wham_motion", "_draw_import_menu"}
+        assert {*expected, "overlay"} <= set(traces())
 
 
 def test_both_importers_can_be_undone_in_one_step():
@@ -42,7 +51,7 @@ class Layout:
     def __getattr__(self, call):
         def note(*arguments, **options):
             self.drawn.append((call, *(a for a in arguments if isinstance(a, str)), options.get("text")))
-            return Layout(self.drawn)
+            return (Layout(self.drawn), Layout(self.drawn)) if call == "panel" else Layout(self.drawn)
 
         return note
 
@@ -79,3 +88,40 @@ def test_panel_hands_all_its_options_to_the_operator():
 
 def test_nothing_is_left_running():
     assert background.WhenIdle.running is None
+
+
+def test_every_option_is_in_one_section_and_has_a_tooltip():
+    shown = [name for names in SECTIONS.values() for name in names]
+    assert sorted(shown) == sorted(option_names(VideoOptions))
+    hidden = {"rna_type", "filepath", "filter_glob", "directory", "files"}
+    for name in dir(bpy.ops.wham):
+        rna = getattr(bpy.ops.wham, name).get_rna_type()
+        assert rna.description, name
+        for key, option in rna.properties.items():
+            assert option.description or key in hidden or option.is_hidden, (name, key)
+
+
+def test_character_panels_draw(motion_path):
+    assert not WHAM_PT_result.poll(bpy.context)
+    bpy.ops.wham.import_motion(filepath=str(motion_path))
+    drawn: list[tuple] = []
+    stand_in = type("Panel", (), {"layout": Layout(drawn)})()
+    for panel in (WHAM_PT_result, WHAM_PT_edit):
+        assert panel.poll(bpy.context)
+        panel.draw(stand_in, bpy.context)
+    assert "Foot Sliding" in [call[-1] for call in drawn]
+    assert "The scene runs at 24 fps, the clip at 25" in [call[-1] for call in drawn]
+    buttons = {call[1].removeprefix("wham.") for call in drawn if call[0] == "operator"}
+    assert {"match_scene", "mark_contacts", "smooth_motion", "loop_motion"} <= buttons <= set(dir(bpy.ops.wham))
+
+
+def test_presets_keep_the_options_but_not_the_clip(tmp_path, monkeypatch):
+    monkeypatch.setenv("BLENDER_USER_RESOURCES", str(tmp_path))
+    settings = bpy.context.scene.wham
+    settings.person, settings.quality, settings.focal_length_mm, settings.clip_start = "ALL", "DRAFT", 28.0, 7
+    assert bpy.ops.wham.add_import_preset(name="Everybody") == {"FINISHED"}
+    (file,) = tmp_path.rglob("presets/operator/wham.import_video/Everybody.py")
+    settings.person, settings.quality, settings.focal_length_mm, settings.clip_start = "MAIN", "FULL", 0.0, 9
+    bpy.ops.script.execute_preset(filepath=str(file), menu_idname=presets.WHAM_PT_import_presets.__name__)
+    assert (settings.person, settings.quality, settings.focal_length_mm) == ("ALL", "DRAFT", 28.0)
+    assert settings.clip_start == 9

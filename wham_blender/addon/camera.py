@@ -7,10 +7,10 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from mathutils import Matrix
 
 from ..motion import Motion
-from .action import ActionWriter, without_jumps
+from . import quaternions
+from .action import ActionWriter
 
 _SENSOR = 36.0  # millimetres
 _STILL = 1e-5  # camera rows that differ less are one camera
@@ -56,12 +56,12 @@ def build(name: str, solved: SolvedCamera, frames: np.ndarray, collection: bpy.t
 
     to_world = np.swapaxes(solved.R, 1, 2).astype(float)
     locations = -np.einsum("fij,fj->fi", to_world, solved.t)
-    rotations = np.array([Matrix(rotation).to_quaternion() for rotation in to_world @ _OPENCV_TO_BLENDER])
+    rotations = quaternions.without_jumps(quaternions.of_matrices(to_world @ _OPENCV_TO_BLENDER))
     camera.location, camera.rotation_quaternion = locations[0], rotations[0]
     if np.ptp(locations, axis=0).max() > _STILL or np.ptp(to_world, axis=0).max() > _STILL:
         writer = ActionWriter(camera, name, frames)
         writer.add("location", locations, "Camera")
-        writer.add("rotation_quaternion", without_jumps(rotations), "Camera")
+        writer.add("rotation_quaternion", rotations, "Camera")
     return camera
 
 

@@ -4,9 +4,10 @@ import bpy
 
 from .operators.import_motion import WHAM_OT_import_motion
 from .operators.import_video import WHAM_OT_import_video
+from .options import draw_options
 from .preferences import draw_progress
+from .presets import WHAM_PT_import_presets
 from .properties import VideoOptions, copy_options
-from .weights_box import draw_quality
 
 
 class WHAM_PT_import(bpy.types.Panel):
@@ -17,24 +18,16 @@ class WHAM_PT_import(bpy.types.Panel):
     bl_region_type = "UI"
     bl_category = "WHAM"
 
+    def draw_header_preset(self, context: bpy.types.Context) -> None:
+        """Draw the presets' menu."""
+        WHAM_PT_import_presets.draw_panel_header(self.layout)
+
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the clip, its options, the button and the progress line."""
         settings = context.scene.wham
         layout = self.layout
         layout.prop(settings, "filepath")
-        column = layout.column()
-        column.use_property_split = True
-        column.use_property_decorate = False
-        column.prop(settings, "person")
-        column.prop(settings, "quality")
-        draw_quality(column, settings.quality)
-        column.prop(settings, "device")
-        column.prop(settings, "focal_length_mm")
-        row = column.row(align=True)
-        row.prop(settings, "clip_start")
-        row.prop(settings, "clip_end")
-        column.prop(settings, "start_frame")
-        column.prop(settings, "fps")
+        draw_options(layout, settings)
         operator = layout.operator(WHAM_OT_import_video.bl_idname, icon="ARMATURE_DATA")
         operator.filepath = settings.filepath
         copy_options(settings, operator, VideoOptions)

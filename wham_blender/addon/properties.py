@@ -1,16 +1,27 @@
 """What the user sets for an import, and the state of the one running: kept in the scene and the window manager."""
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
+from bpy.props import (
+    BoolProperty,
+    EnumProperty,
+    FloatProperty,
+    FloatVectorProperty,
+    IntProperty,
+    IntVectorProperty,
+    PointerProperty,
+    StringProperty,
+)
 
 
 class PlacementOptions:
     """Where in the scene a motion goes; shared by both importers and the panel."""
 
-    start_frame: IntProperty(name="Start Frame", description="Scene frame where the motion begins", default=1)
+    start_frame: IntProperty(
+        name="Start Frame", description="Scene frame on which the character begins to move", default=1
+    )
     fps: EnumProperty(
         name="Frame Rate",
-        description="Whose frame rate the motion is keyed for",
+        description="Whether the motion follows the scene's frame rate, or the scene the clip's",
         items=[
             ("SCENE", "Scene", "Keep the scene's frame rate and place keys by time, between frames where need be"),
             ("CLIP", "Clip", "Give the scene the clip's frame rate, range, size and camera; one key a frame"),
@@ -23,11 +34,12 @@ class VideoOptions(PlacementOptions):
 
     person: StringProperty(
         name="Person",
-        description="MAIN, ALL, or a person's number in the clip from 1, the largest first",
+        description="Whom to bring in: MAIN for the one most in view, ALL, or a number from 1, the largest first",
         default="MAIN",
     )
     quality: EnumProperty(
         name="Quality",
+        description="How good the motion gets, and how long it takes",
         items=[
             ("AUTO", "Auto", "The best that this computer has the files and the card for"),
             ("DRAFT", "Draft", "The small networks that ship inside; runs everywhere"),
@@ -36,6 +48,7 @@ class VideoOptions(PlacementOptions):
     )
     device: EnumProperty(
         name="Device",
+        description="What computes the motion: the graphics card is many times faster",
         items=[
             ("AUTO", "Auto", "The graphics card where there is a fitting one"),
             ("CPU", "Processor", "Never use the graphics card"),
@@ -44,24 +57,36 @@ class VideoOptions(PlacementOptions):
     )
     focal_length_mm: FloatProperty(
         name="Focal Length",
-        description="Of the clip's lens in millimetres, as on 35 mm film; 0 where it is not known",
+        description="Of the lens that filmed the clip, in millimetres as on 35 mm film; a phone's camera has 24 to "
+        "28. 0 where you do not know: it is guessed",
         min=0.0,
     )
-    clip_start: IntProperty(name="From", description="First frame of the clip to look at", default=1, min=1)
-    clip_end: IntProperty(name="To", description="Last frame of the clip to look at; 0 is the clip's end", min=0)
+    clip_start: IntProperty(name="From", description="Frame of the clip to begin with", default=1, min=1)
+    clip_end: IntProperty(name="To", description="Frame of the clip to end with; 0 goes to its end", min=0)
+
+
+def option_names(options: type) -> list[str]:
+    """The options that a class and its bases declare."""
+    return [name for base in options.__mro__ for name in vars(base).get("__annotations__", {})]
 
 
 def copy_options(source: bpy.types.bpy_struct, target: bpy.types.bpy_struct, options: type) -> None:
     """Give an operator the values that the panel shows; ``options`` is the class that both have as a base."""
-    for base in options.__mro__:
-        for name in vars(base).get("__annotations__", {}):
-            setattr(target, name, getattr(source, name))
+    for name in option_names(options):
+        setattr(target, name, getattr(source, name))
 
 
 class WHAM_PG_settings(VideoOptions, bpy.types.PropertyGroup):
     """The panel's fields."""
 
-    filepath: StringProperty(name="Clip", description="The video to import", subtype="FILE_PATH")
+    filepath: StringProperty(
+        name="Clip", description="The video of the person whose motion you want", subtype="FILE_PATH"
+    )
+    show_contacts: BoolProperty(
+        name="Show Contacts",
+        description="Mark each toe and heel that is on the floor in the 3D view: left blue, right orange",
+        default=True,
+    )
 
 
 class WHAM_PG_job(bpy.types.PropertyGroup):
@@ -76,13 +101,38 @@ class WHAM_PG_job(bpy.types.PropertyGroup):
     log: StringProperty(description="The log file of the job that failed")
 
 
+class WHAM_PG_motion(bpy.types.PropertyGroup):
+    """What is known of an imported motion: kept on its armature; its camera has the take and the size alone."""
+
+    take: StringProperty(description="What was imported together has the same; empty on anything else")
+    clip: StringProperty()
+    size: IntVectorProperty(size=2, description="Of the clip's picture in pixels; on the camera only")
+    clip_rate: FloatProperty(description="Frames per second of the clip")
+    keyed_rate: FloatProperty(description="Frames per second of the scene that the keys are placed for")
+    quality: StringProperty()
+    weights: StringProperty(description="Names and versions of the networks used")
+    people: IntProperty(description="How many were imported together")
+    height: FloatProperty(subtype="DISTANCE", description="Of the body at rest")
+    feet: FloatVectorProperty(size=12, description="Toes and heels at rest, in the armature's space")
+
+    frames: IntProperty(description="Number of keys; this and the rest is measured after every edit")
+    first_frame: FloatProperty()
+    last_frame: FloatProperty()
+    confidence: FloatProperty(description="Mean confidence of the keypoints where the person was seen, 0 to 1")
+    contacts: IntProperty(description="How often a toe or heel comes down")
+    sliding: FloatProperty(description="Metres a second that planted toes and heels move on the floor; -1 without any")
+    hidden: StringProperty(description="Scene frames in which the person was not seen")
+
+
 def register() -> None:
-    """Hang the settings on scenes and the job's state on the window manager."""
+    """Hang the settings on scenes, motions on objects and the job's state on the window manager."""
+    bpy.types.Object.wham_motion = PointerProperty(type=WHAM_PG_motion)
     bpy.types.Scene.wham = PointerProperty(type=WHAM_PG_settings)
     bpy.types.WindowManager.wham_job = PointerProperty(type=WHAM_PG_job)
 
 
 def unregister() -> None:
-    """Take both away."""
+    """Take all away."""
     del bpy.types.WindowManager.wham_job
     del bpy.types.Scene.wham
+    del bpy.types.Object.wham_motion

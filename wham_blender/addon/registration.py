@@ -2,21 +2,50 @@
 
 import bpy
 
-from . import panels, preferences, properties
-from .operators import background, import_motion, import_video, setup, weights
+from . import overlay, panels, preferences, presets, properties, result_panel
+from .operators import (
+    background,
+    drop_clips,
+    import_motion,
+    import_video,
+    mark_contacts,
+    place_motion,
+    setup,
+    smooth_motion,
+    time_motion,
+    weights,
+)
 
 _CLASSES = (
     properties.WHAM_PG_settings,
     properties.WHAM_PG_job,
+    properties.WHAM_PG_motion,
     preferences.WHAM_AP_preferences,
     background.WHAM_OT_cancel,
     import_motion.WHAM_OT_import_motion,
     import_video.WHAM_OT_import_video,
+    drop_clips.WHAM_OT_drop_clips,
+    drop_clips.WHAM_FH_clips,
+    drop_clips.WHAM_FH_motion,
+    mark_contacts.WHAM_OT_mark_contacts,
+    smooth_motion.WHAM_OT_smooth_motion,
+    place_motion.WHAM_OT_turn_motion,
+    place_motion.WHAM_OT_move_motion,
+    place_motion.WHAM_OT_set_actor_height,
+    place_motion.WHAM_OT_set_floor,
+    time_motion.WHAM_OT_trim_motion,
+    time_motion.WHAM_OT_loop_motion,
+    time_motion.WHAM_OT_match_scene,
+    time_motion.WHAM_OT_measure_motion,
     setup.WHAM_OT_install_worker,
     setup.WHAM_OT_check_worker,
     setup.WHAM_OT_remove_worker,
     *weights.CLASSES,
+    presets.WHAM_OT_add_import_preset,
+    presets.WHAM_PT_import_presets,
     panels.WHAM_PT_import,
+    result_panel.WHAM_PT_result,
+    result_panel.WHAM_PT_edit,
 )
 
 
@@ -26,11 +55,13 @@ def register() -> None:
         bpy.utils.register_class(cls)
     properties.register()
     panels.register()
+    overlay.register()
 
 
 def unregister() -> None:
     """Stop what runs and undo register() in reverse."""
     background.stop_all()
+    overlay.unregister()
     panels.unregister()
     properties.unregister()
     for cls in reversed(_CLASSES):

@@ -22,6 +22,12 @@ _LAST = {
     "head": (0.0, 0.18, 0.02), "left_foot": (0.0, 0.0, 0.07), "right_foot": (0.0, 0.0, 0.07),
     "left_hand": (0.08, 0.0, 0.0), "right_hand": (-0.08, 0.0, 0.0),
 }  # fmt: skip
+# Where a foot's points are from its joints where no body says it, in the order of FOOT_POINTS.
+_SOLE = tuple(
+    (f"{side}_{joint}", offset)
+    for side in ("left", "right")
+    for joint, offset in (("foot", (0.0, -0.03, 0.07)), ("ankle", (0.0, -0.08, -0.05)))
+)
 _SHORTEST_BONE = 0.01  # metres; Blender removes bones of no length
 _AGREEMENT = 0.002  # metres between a body's joints and the motion's, beyond which it is another body
 _LEAST_WEIGHT = 1e-4
@@ -34,6 +40,7 @@ class Body:
     vertices: np.ndarray  # (V, 3) metres, y up
     faces: np.ndarray  # (T, 3) vertex indices
     weights: np.ndarray  # (V, 24) skinning
+    feet: np.ndarray | None  # (4, 3) metres: the points of FOOT_POINTS; None where the body's file does not say
 
 
 def shape_body(path: Path, motion: Motion) -> Body | None:
@@ -43,7 +50,8 @@ def shape_body(path: Path, motion: Motion) -> Body | None:
         joints = model["J_regressor"] @ vertices
         if np.abs(joints - motion.rest_joints).max() > _AGREEMENT:
             return None
-        return Body(vertices, model["f"], model["weights"])
+        feet = model["J_regressor_feet"] @ vertices if "J_regressor_feet" in model.files else None
+        return Body(vertices, model["f"], model["weights"], feet)
 
 
 def build(name: str, motion: Motion, body: Body | None, collection: bpy.types.Collection) -> bpy.types.Object:
@@ -55,9 +63,17 @@ def build(name: str, motion: Motion, body: Body | None, collection: bpy.types.Co
     lowest = (rest if body is None else body.vertices)[:, 1].min()
     origin = np.array([rest[0, 0], lowest, rest[0, 2]])
     armature = _build_armature(name, rest - origin, collection)
+    feet = _feet(rest) if body is None or body.feet is None else body.feet
+    armature.wham_motion.feet = ((feet - origin) @ BODY_TO_BLENDER.T).ravel()
     if body is not None:
         _build_mesh(f"{name} body", body, (body.vertices - origin) @ BODY_TO_BLENDER.T, armature, collection)
+    armature.wham_motion.height = np.ptp((rest if body is None else body.vertices)[:, 1])
     return armature
+
+
+def _feet(rest: np.ndarray) -> np.ndarray:
+    """About where toes and heels (4, 3) are under joints (24, 3) at rest: at a sole's height, of a foot's length."""
+    return np.array([rest[JOINT_NAMES.index(joint)] + offset for joint, offset in _SOLE])
 
 
 def _build_armature(name: str, rest: np.ndarray, collection: bpy.types.Collection) -> bpy.types.Object:

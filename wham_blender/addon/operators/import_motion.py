@@ -1,6 +1,6 @@
 """Import a motion file: characters with their actions, the camera and its clip, in one new collection."""
 
-import math
+import uuid
 from pathlib import Path
 
 import bpy
@@ -9,11 +9,11 @@ from bpy.props import StringProperty
 
 from ... import motion as motion_file
 from ... import weights
-from ...motion import Motion, MotionFileError
-from .. import camera, rig
+from ...motion import Motion, MotionFileError, planted
+from .. import camera, character, rig
 from ..action import ActionWriter, write_pose
-from ..contacts import write_contacts
 from ..properties import PlacementOptions
+from ..scene import take_over_clip
 
 
 class WHAM_OT_import_motion(PlacementOptions, bpy.types.Operator):
@@ -33,7 +33,9 @@ class WHAM_OT_import_motion(PlacementOptions, bpy.types.Operator):
     filter_glob: StringProperty(default="*.npz", options={"HIDDEN"})
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Ask for the file."""
+        """Ask for the file where none was dropped."""
+        if self.filepath:
+            return self.execute(context)
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
@@ -65,10 +67,7 @@ def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: 
     scene = context.scene
     name = Path(clip_name or path.name).stem
     rate = people[0].mocap_framerate
-    if operator.fps == "CLIP":
-        scene.render.fps = max(1, round(rate))
-        scene.render.fps_base = scene.render.fps / rate
-    scene_rate = scene.render.fps / scene.render.fps_base
+    scene_rate = rate if operator.fps == "CLIP" else scene.render.fps / scene.render.fps_base
     first_frame = min(person.frame[0] for person in people)
     first_time = min(person.time[0] for person in people)
 
@@ -77,21 +76,20 @@ def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: 
             return operator.start_frame + (frame - first_frame).astype(float)
         return operator.start_frame + np.round((time - first_time) * scene_rate, 4)
 
+    take = uuid.uuid4().hex
     collection = bpy.data.collections.new(name)
     scene.collection.children.link(collection)
     for number, person in enumerate(people, 1):
         label = name if len(people) == 1 else f"{name} person {number}"
-        _build_character(operator, label, person, place(person.frame, person.time), collection)
+        armature = _build_character(operator, label, person, place(person.frame, person.time), collection)
+        _note(armature, person, take, len(people), scene_rate)
 
     solved = camera.of_people(people)
     frames = place(solved.frame, solved.time)
     seen_from = camera.build(f"{name} camera", solved, frames, collection)
+    seen_from.wham_motion.take, seen_from.wham_motion.size = take, solved.size
     if operator.fps == "CLIP":
-        scene.camera = seen_from
-        scene.render.resolution_x, scene.render.resolution_y = solved.size
-        scene.render.resolution_percentage = 100
-        scene.render.pixel_aspect_x = scene.render.pixel_aspect_y = 1.0
-        scene.frame_start, scene.frame_end = operator.start_frame, math.ceil(frames[-1])
+        take_over_clip(scene, seen_from, rate, operator.start_frame, frames[-1])
     elif scene.camera is None:
         scene.camera = seen_from
     if clip.is_file():
@@ -106,7 +104,7 @@ def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: 
 
 def _build_character(
     operator: bpy.types.Operator, name: str, person: Motion, frames: np.ndarray, collection: bpy.types.Collection
-) -> None:
+) -> bpy.types.Object:
     try:
         body = rig.shape_body(weights.find("body").path, person)
         lack = "" if body else "The motion was made with another body than the one that ships inside"
@@ -118,4 +116,20 @@ def _build_character(
     armature.select_set(True)
     writer = ActionWriter(armature, name, frames)
     write_pose(writer, armature, person)
-    write_contacts(writer, armature, person.contacts, frames)
+    character.write_tracks(
+        writer, armature, planted(person.contacts), person.contacts, person.confidence, person.visible
+    )
+    return armature
+
+
+def _note(armature: bpy.types.Object, person: Motion, take: str, people: int, rate: float) -> None:
+    """Keep on the armature what the result panel says and the edits need."""
+    meta, record = person.meta, armature.wham_motion
+    record.take, record.people = take, people
+    record.clip, record.clip_rate, record.keyed_rate = str(meta.get("clip") or ""), person.mocap_framerate, rate
+    record.quality = str(meta.get("quality") or "")
+    used = meta.get("weights")
+    if isinstance(used, dict):
+        names = [f"{Path(str(each.get('name'))).stem} {each.get('version') or ''}".strip() for each in used.values()]
+        record.weights = ", ".join(names)
+    character.measure(armature, character.read(armature))

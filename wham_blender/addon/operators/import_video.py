@@ -8,6 +8,7 @@ import bpy
 from bpy.props import StringProperty
 
 from ..job import Job, JobError, module_command
+from ..options import draw_options
 from ..preferences import jobs_folder, worker_python
 from ..properties import VideoOptions
 from ..weights_box import library
@@ -33,6 +34,10 @@ class WHAM_OT_import_video(JobOperator, VideoOptions, bpy.types.Operator):
             return self.execute(context)
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Show the options beside the file browser as the panel shows them."""
+        draw_options(self.layout, self)
 
     def start(self, context: bpy.types.Context) -> Job:
         """Start the worker on the clip."""

@@ -61,7 +61,9 @@ class WHAM_OT_sign_in_to_download(_OneFile, WhenIdle, bpy.types.Operator):
     bl_label = "Sign In and Download"
 
     user: StringProperty(name="E-Mail", description="Of your account there", options={"SKIP_SAVE"})
-    password: StringProperty(name="Password", subtype="PASSWORD", options={"SKIP_SAVE"})
+    password: StringProperty(
+        name="Password", description="Of your account there", subtype="PASSWORD", options={"SKIP_SAVE"}
+    )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

@@ -1,0 +1,79 @@
+"""Clips and motion files dropped on the 3D view."""
+
+from pathlib import Path
+
+import bpy
+from bpy.props import CollectionProperty, StringProperty
+
+from ..options import draw_options
+from ..properties import VideoOptions, option_names
+from .import_motion import WHAM_OT_import_motion
+from .import_video import WHAM_OT_import_video
+
+CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
+
+
+class WHAM_OT_drop_clips(bpy.types.Operator):
+    """Make keyframed characters of the clips that were dropped, one after the other."""
+
+    bl_idname = "wham.drop_clips"
+    bl_label = "Import Video as Motion"
+
+    directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"})
+    files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE", "HIDDEN"})
+
+    def clips(self) -> list[Path]:
+        """The dropped files that are clips."""
+        paths = [Path(bpy.path.abspath(self.directory), each.name) for each in self.files]
+        return [path for path in paths if path.suffix.lower() in CLIP_SUFFIXES]
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Show the panel's options for them."""
+        return context.window_manager.invoke_props_dialog(self, width=360)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """The clips' names and the options, which are the panel's."""
+        for path in self.clips():
+            self.layout.label(text=path.name, icon="FILE_MOVIE")
+        draw_options(self.layout, context.scene.wham)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Import each with the panel's options, from a window in the background."""
+        clips = self.clips()
+        if not clips:
+            self.report({"ERROR"}, f"No clip was dropped. Choose files that end in {', '.join(CLIP_SUFFIXES)}.")
+            return {"CANCELLED"}
+        settings = context.scene.wham
+        settings.filepath = str(clips[0])
+        options = {name: getattr(settings, name) for name in option_names(VideoOptions)}
+        for clip in clips:
+            how = "INVOKE_DEFAULT" if self.options.is_invoke else "EXEC_DEFAULT"
+            bpy.ops.wham.import_video(how, filepath=str(clip), **options)
+        return {"FINISHED"}
+
+
+class _Drop:
+    """What both handlers share: they take files over a 3D view."""
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        """Whether the mouse is over a 3D view."""
+        return context.area is not None and context.area.type == "VIEW_3D"
+
+
+class WHAM_FH_clips(_Drop, bpy.types.FileHandler):
+    """Clips."""
+
+    bl_idname = "WHAM_FH_clips"
+    bl_label = WHAM_OT_import_video.bl_label
+    bl_import_operator = WHAM_OT_drop_clips.bl_idname
+    bl_file_extensions = ";".join(CLIP_SUFFIXES)
+
+
+class WHAM_FH_motion(_Drop, bpy.types.FileHandler):
+    """Motion files."""
+
+    bl_idname = "WHAM_FH_motion"
+    bl_label = WHAM_OT_import_motion.bl_label
+    bl_import_operator = WHAM_OT_import_motion.bl_idname
+    bl_file_extensions = ".npz"

@@ -1,0 +1,56 @@
+"""What all edits of an imported character share: on which object, when they are refused, what they say."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import bpy
+import numpy as np
+
+from .. import character
+from ..animation import Animation
+from ..character import CharacterError
+
+
+class CharacterEdit:
+    """Base of operators that change the active imported character, with a redo panel; they need no worker."""
+
+    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
+    poll_message_set: ClassVar[Callable[[str], None]]  # Blender's, like the next
+    report: Callable[[set[str], str], None]
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Refuse without a character whose keys can be changed, and say so."""
+        armature = character.active(context)
+        reason = None
+        if armature is None:
+            reason = "Select the armature or the body of an imported motion"
+        elif armature.library or armature.override_library:
+            reason = "This character is linked from another file: make it local first"
+        elif armature.animation_data is None or armature.animation_data.action is None:
+            reason = "This character has no action: choose its action again in the Action Editor"
+        elif context.mode.startswith("EDIT"):
+            reason = "Leave Edit Mode first"
+        if reason:
+            cls.poll_message_set(reason)
+        return reason is None
+
+    def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
+        """Change the character and say what was done; raises CharacterError before anything is changed."""
+        raise NotImplementedError
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Edit the active character."""
+        try:
+            done = self.edit(context, character.active(context))
+        except CharacterError as problem:
+            self.report({"ERROR"}, str(problem))
+            return {"CANCELLED"}
+        self.report({"INFO"}, done)
+        return {"FINISHED"}
+
+
+def key_rate(armature: bpy.types.Object, found: Animation) -> float:
+    """How many keys there are a second."""
+    between = float(np.median(np.diff(found.frames))) if len(found) > 1 else 1.0
+    return armature.wham_motion.keyed_rate / between
