@@ -264,9 +264,9 @@ def to_toml(rig_map: RigMap) -> str:
     for key in ("spine", "spine_at", "neck", "neck_at", "optional"):
         if getattr(rig_map, key):
             lines.append(f"{key} = {array(getattr(rig_map, key))}")
-    for key in ("bones", "controls"):
-        if table := getattr(rig_map, key):
-            lines += ["", f"[{key}]", *(f"{quote(name)} = {quote(value)}" for name, value in table.items())]
+    lines += ["", "[bones]", *(f"{joint} = {quote(bone)}" for joint, bone in rig_map.bones.items())]
+    if rig_map.controls:
+        lines += ["", "[controls]", *(f"{quote(bone)} = {quote(name)}" for bone, name in rig_map.controls.items())]
     if rig_map.twists:
         lines += ["", "[twists]", *(f"{joint} = {array(bones)}" for joint, bones in rig_map.twists.items())]
     for limb, ik in rig_map.ik.items():
@@ -354,7 +354,10 @@ class _Reader:
         return value
 
     def _names(self, value: object, keys: Iterable[str] | None, where: str) -> dict[str, str]:
-        return {key: self._text(name, f"{where}.{key}") for key, name in self._table(value, keys, where).items()}
+        names = {key: self._text(name, f"{where}.{key}") for key, name in self._table(value, keys, where).items()}
+        if empty := [key for key, name in names.items() if not name]:
+            self._fail(f"{where}.{empty[0]} must not be empty")
+        return names
 
     def _only(self, table: Mapping[str, object], keys: set[str], where: str) -> None:
         if unknown := sorted(set(table) - keys):

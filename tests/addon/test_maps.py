@@ -1,0 +1,159 @@
+"""Rig maps: files that come back as they were, names that fit, controls that drive the bones that the map says."""
+
+import bpy
+import numpy as np
+import pytest
+from mathutils import Matrix, Quaternion, Vector
+
+from tests.rigs import make
+from wham_blender.addon.retarget import maps
+from wham_blender.skeleton import JOINT_NAMES, PARENTS
+
+SHIPPED = maps.shipped()
+NEXT = {name: JOINT_NAMES[parent] for name, parent in zip(JOINT_NAMES, PARENTS, strict=True) if parent >= 0}
+
+
+@pytest.mark.parametrize("key", SHIPPED)
+def test_what_is_written_is_read_again(key, tmp_path):
+    path = tmp_path / "folder" / "map.toml"
+    maps.write(SHIPPED[key], path)
+    assert maps.read(path) == SHIPPED[key]
+    assert [file.name for file in path.parent.iterdir()] == ["map.toml"]
+
+
+def test_there_is_a_test_rig_for_every_map():
+    assert set(make.KINDS) == set(SHIPPED)
+
+
+@pytest.mark.parametrize("kind", make.KINDS)
+def test_a_rig_gets_its_own_map_and_its_joints_lie_in_the_body(kind):
+    armature = make.make_rig(kind)
+    bones = armature.data.bones
+    fitted = maps.matching(bones.keys(), SHIPPED.values())
+    assert fitted is not None
+    assert fitted.name == SHIPPED[kind].name
+    assert set(maps.all_names(fitted)) <= set(bones.keys())
+    height = {joint: bones[bone].head_local.z for joint, bone in fitted.bones.items()}
+    for side, sign in (("left", 1), ("right", -1)):
+        assert height[f"{side}_hip"] > height[f"{side}_knee"] + 0.3 > height[f"{side}_ankle"] + 0.6
+        reach = [sign * bones[fitted.bones[f"{side}_{part}"]].head_local.x for part in ("shoulder", "elbow", "wrist")]
+        assert reach == sorted(reach)
+        assert reach[0] > 0.1
+    spine = [bones[bone].head_local.z for bone in (*fitted.spine, *fitted.neck, fitted.bones["head"])]
+    assert spine == sorted(spine)
+    if kind != "rigify":  # its deforming bones have no tree of their own
+        for joint, bone in fitted.bones.items():
+            parent = NEXT.get(joint, "")
+            if parent in fitted.bones:
+                assert bones[fitted.bones[parent]] in bones[bone].parent_recursive, joint
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("mixamo", lambda name: f"mixamorig7:{name}"),
+        ("mixamo", lambda name: name.upper()),
+        ("unity_humanoid", lambda name: name[0].lower() + name[1:]),
+        ("rigify", lambda name: name.replace(".", "_")),
+        ("unreal_ue5", lambda name: f"Manny {name}"),
+    ],
+)
+def test_prefix_case_and_punctuation_do_not_matter(key, change):
+    names = maps.all_names(SHIPPED[key])
+    fitted = maps.fit(SHIPPED[key], ["Camera", *map(change, names)])
+    assert maps.all_names(fitted) == [change(name) for name in names]
+
+
+def test_missing_bones_are_named_and_optional_ones_are_not_missed():
+    names = maps.all_names(SHIPPED["unity_humanoid"])
+    fitted = maps.fit(SHIPPED["unity_humanoid"], set(names) - {"Chest", "LeftToes", "Root"})
+    assert fitted.spine == ("Spine", "UpperChest")
+    assert fitted.spine_at == (1.5, 3.0)
+    assert "left_foot" not in fitted.bones
+    assert fitted.root == ""
+    with pytest.raises(maps.MapError, match=r"lacks 2 of the \d+ bones in the map VRM.*: LeftFoot, RightHand\. Choose"):
+        maps.fit(SHIPPED["unity_humanoid"], set(names) - {"LeftFoot", "RightHand"})
+    assert maps.matching(["Bone", "Bone.001"], SHIPPED.values()) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("name = ", "name = = ", "not a rig map"),
+        ('name = "Rigify"', "name = 3", "name must be a text"),
+        ("[controls]", "[levers]", "levers, which means nothing"),
+        ('left_hip = "DEF-thigh.L"\n', "", "lacks left_hip"),
+        ('left_hip = "DEF-thigh.L"', "left_hip = 1", "bones.left_hip must be a text"),
+        ('left_hip = "DEF-thigh.L"', 'left_hip = ""', "bones.left_hip must not be empty"),
+        ('left_hip = "DEF-thigh.L"', 'left_hip = "DEF-thigh.R"', "DEF-thigh.R is named for two joints"),
+        ('neck = ["DEF-spine.004"]', 'neck = "DEF-spine.004"', "neck must be a list"),
+        ("neck_at = [1.0]", "neck_at = [0.5]", "neck_at need"),
+        ('neck = ["DEF-spine.004"]', 'neck = ["DEF-spine.004"]\noptional = ["DEF-foot.L"]', "cannot be optional"),
+        ('mover = "DEF-spine.001"', 'mover = "torso"', "torso has a control but plays no joint"),
+        ("[ik.left_leg]", "[ik.tail]", "ik has tail, which means nothing"),
+        ("fk = 1.0}", 'fk = "on"}', "switch.fk must be a number"),
+        ("fk = 1.0}", "fk = nan}", "switch.fk must be a number"),
+        ("[[settings]]", "[settings]", "not a rig map"),
+    ],
+)
+def test_a_damaged_file_is_a_sentence(old, new, said, tmp_path):
+    text = maps.to_toml(SHIPPED["rigify"])
+    assert old in text
+    path = tmp_path / "shared.toml"
+    path.write_text(text.replace(old, new, 1), "utf-8")
+    with pytest.raises(maps.MapError, match=said) as caught:
+        maps.read(path)
+    assert str(caught.value).startswith("shared.toml")
+
+
+def test_files_that_are_no_text_or_too_large_are_refused(tmp_path):
+    (tmp_path / "a.toml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "b.toml").write_bytes(b"#" * (1 << 21))
+    for name in ("a", "b", "c"):
+        with pytest.raises(maps.MapError):
+            maps.read(tmp_path / f"{name}.toml")
+
+
+def turn_of(armature, bone):
+    """A bone's turn from its rest, in armature space."""
+    return armature.pose.bones[bone].matrix.to_3x3() @ armature.data.bones[bone].matrix_local.to_3x3().inverted()
+
+
+def test_rigifys_controls_drive_the_bones_that_the_map_says():
+    armature = make.make_rig("rigify")
+    rig_map = maps.fit(SHIPPED["rigify"], armature.data.bones.keys())
+    rng = np.random.default_rng(0)
+    for setting in rig_map.settings:
+        owner = armature.pose.bones[setting.bone]
+        owner[setting.property] = type(owner[setting.property])(setting.value)
+    for mode in ("fk", "ik"):
+        for limb in rig_map.ik.values():
+            armature.pose.bones[limb.switch.bone][limb.switch.property] = getattr(limb.switch, mode)
+        for bone in rig_map.played().values():
+            control = armature.pose.bones[rig_map.control(bone)]
+            control.rotation_mode = "QUATERNION"
+            control.rotation_quaternion = Quaternion(Vector(rng.normal(size=3)).normalized(), 0.4)
+        armature.pose.bones[rig_map.control(rig_map.mover)].location = (0.1, 0.2, 0.3)
+        bpy.context.view_layer.update()
+        if mode == "fk":
+            for bone in rig_map.played().values():
+                apart = turn_of(armature, bone).inverted() @ turn_of(armature, rig_map.control(bone))
+                # a bone that stretches between two tweaks takes its direction from the control and its roll from below
+                assert Vector((0, 1, 0)).angle(rest_turn(armature, bone, apart) @ Vector((0, 1, 0))) < 0.01, bone
+    for limb, ik in rig_map.ik.items():
+        hip, knee, ankle = (rig_map.bones[joint] for joint in maps.LIMBS[limb])
+        target, pole = armature.pose.bones[ik.target], armature.pose.bones[ik.pole]
+        root = armature.pose.bones[hip].head
+        forward = -1 if "leg" in limb else 1
+        target.matrix = Matrix.Translation(root + Vector((0, 0.1 * forward, -0.5 if "leg" in limb else -0.35)))
+        pole.matrix = Matrix.Translation(root + Vector((0, forward, -0.3)))
+        bpy.context.view_layer.update()
+        assert (armature.pose.bones[ankle].head - target.head).length < 1e-3, limb
+        middle = (root + armature.pose.bones[ankle].head) / 2
+        assert (armature.pose.bones[knee].head - middle).normalized().y * forward > 0.7, limb
+
+
+def rest_turn(armature, bone, turn):
+    """A turn in armature space, seen from a bone's axes at rest."""
+    rest = armature.data.bones[bone].matrix_local.to_3x3()
+    return rest.inverted() @ turn @ rest
