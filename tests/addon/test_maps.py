@@ -127,8 +127,9 @@ def test_rigifys_controls_drive_the_bones_that_the_map_says():
         owner = armature.pose.bones[setting.bone]
         owner[setting.property] = type(owner[setting.property])(setting.value)
     for mode in ("fk", "ik"):
-        for limb in rig_map.ik.values():
-            armature.pose.bones[limb.switch.bone][limb.switch.property] = getattr(limb.switch, mode)
+        for ik in rig_map.ik.values():
+            assert ik.switch
+            armature.pose.bones[ik.switch.bone][ik.switch.property] = getattr(ik.switch, mode)
         for bone in rig_map.played().values():
             control = armature.pose.bones[rig_map.control(bone)]
             control.rotation_mode = "QUATERNION"

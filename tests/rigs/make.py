@@ -1,14 +1,14 @@
-"""Test rigs: armatures as other tools make them, in the proportions, rests, rolls and transforms asked for. Needs bpy."""
+"""Test rigs: armatures as other tools make them, in any proportions, rests, rolls and transforms. Needs bpy."""
 
 from __future__ import annotations
 
 import math
-import random
 
 import bpy  # first: it brings addon_utils
 
 # isort: split
 import addon_utils
+import numpy as np
 from mathutils import Matrix, Vector
 
 from tests.rigs import skeletons
@@ -50,15 +50,15 @@ def make_rig(
         _stretch_legs(bones, fitted, legs)
     for bone in bones:
         bone.transform(Matrix.Scale(scale, 4))
-    source = random.Random(seed)
+    rng = np.random.default_rng(seed)
     if rolls == "random":
         for bone in bones:
-            bone.roll = source.uniform(-math.pi, math.pi)
+            bone.roll = rng.uniform(-math.pi, math.pi)
     for bone in connected:
         bone.use_connect = True
     bpy.ops.object.mode_set(mode="OBJECT")
     if names == "shuffled":
-        for bone, number in zip(armature.data.bones, source.sample(range(1000), len(armature.data.bones)), strict=True):
+        for bone, number in zip(armature.data.bones, rng.permutation(1000), strict=False):
             bone["was"] = bone.name
             bone.name = f"Bone.{number:03}"
     if kind == "rigify":

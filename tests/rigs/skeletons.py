@@ -1,4 +1,4 @@
-"""Bones of the test rigs: where each one lies on one and the same body, 1.65 m tall, z up, facing -y, arms half lowered.
+"""Bones of the test rigs, laid on one and the same body: 1.65 m tall, z up, facing -y, arms half lowered.
 
 ``read`` gives skeletons that MakeHuman's community made (``skeletons.json``, CC0); the tables below lay the names and
 trees of other tools' skeletons on the same body.
