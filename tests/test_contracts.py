@@ -258,6 +258,7 @@ class TestProtocol:
         "message",
         [protocol.Progress("lift", 3, 10, 0.25, 1.5), protocol.Progress("decode", 0, 0, 0.0), protocol.Log("näh"),
          protocol.Warn("line one\nline two"), protocol.People([{"id": 1, "frames": 20}]),
+         protocol.Environment("Python 3.11; no CUDA card"),
          protocol.Failed("No person found in clip.mp4."), protocol.Done("/tmp/motion.npz")],
     )  # fmt: skip
     def test_a_message_is_one_line_and_comes_back(self, message):

@@ -13,7 +13,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is. ``done`` of ``total`` units (frames) of one stage; ``fraction`` 0..1 of the whole job."""
+    """How far a job is. ``done`` of ``total`` units (frames) of one stage; ``fraction`` 0..1 of the whole job.
+
+    ``total`` is 0 where nobody knows it.
+    """
 
     stage: str
     done: int
@@ -41,10 +44,17 @@ class People:
     """The people found, largest and longest first.
 
     Each is ``{"id", "first_frame", "last_frame", "frames", "height"}``, frames counted in the clip from 1, height as
-    a share of the picture's.
+    a share of the picture's; and ``"picture"``, the name of a PNG of the person in the job folder, where there is one.
     """
 
     people: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the job runs on: Python, packages, card. For a report of a fault."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -61,8 +71,9 @@ class Done:
     path: str
 
 
-Message = Progress | Log | Warn | People | Failed | Done
-_TYPES: dict[str, type] = {kind.__name__: kind for kind in (Progress, Log, Warn, People, Failed, Done)}
+Message = Progress | Log | Warn | People | Environment | Failed | Done
+_KINDS = (Progress, Log, Warn, People, Environment, Failed, Done)
+_TYPES: dict[str, type] = {kind.__name__: kind for kind in _KINDS}
 
 
 def encode(message: Message) -> str:

@@ -1,17 +1,23 @@
-"""`import_video` with a stand-in for the worker: blocking as in a script, and step by step as from a window."""
+"""`import_video` with a stand-in for the worker: blocking as in a script, and tick by tick as from a window."""
 
-import os
 import shutil
 import time
-from pathlib import Path
-from types import SimpleNamespace
+from pathlib import Path, PureWindowsPath
 
-import bpy
+import bpy  # first: it brings addon_utils
+
+# isort: split
+import addon_utils
 import pytest
 
 from tests.addon.conftest import CLIP
-from wham_blender.addon.operators import background, import_motion
-from wham_blender.addon.operators.import_video import WHAM_OT_import_video
+from tests.addon.test_registration import Layout
+from wham_blender.addon import fault_report, imports, job_record, layouts
+from wham_blender.addon.job import JobError
+from wham_blender.addon.job_record import Status
+from wham_blender.addon.operators import import_motion
+from wham_blender.addon.properties import VideoOptions, option_names
+from wham_blender.addon.runner import runner
 
 DELIVER = "shutil.copy({motion!r}, arguments[2]); say(protocol.Done(arguments[2]))\n"
 
@@ -27,42 +33,30 @@ def jobs(tmp_path):
 
 
 @pytest.fixture
-def from_window():
-    """The operator's own methods on a plain object: bpy as a module has no event loop that would call them."""
+def queue(clip):
+    """What a click in a window does, and its timer by hand: bpy as a module has no event loop that would call it."""
 
-    class FromWindow(background.JobOperator):
-        start, finish, _clip = (vars(WHAM_OT_import_video)[name] for name in ("start", "finish", "_clip"))
-        needs_object_mode = WHAM_OT_import_video.needs_object_mode
-        person, quality, device, clip_start, clip_end, focal_length_mm = "MAIN", "AUTO", "AUTO", 1, 0, 0.0
-        start_frame, fps = 1, "CLIP"
-        options = SimpleNamespace(is_invoke=False)
+    class Queue:
+        def __call__(self, path=clip, **changes):
+            properties = bpy.ops.wham.import_video.get_rna_type().properties
+            options = {name: properties[name].default for name in option_names(VideoOptions)}
+            work = imports.prepare(Path(path), options | {"fps": "CLIP"} | changes)
+            runner.add(work)
+            return work
 
-        def __init__(self, clip):
-            self.filepath, self.reports = str(clip), []
-            background.WhenIdle.running = self.start(bpy.context)
-            state = bpy.context.window_manager.wham_job
-            state.running, state.cancel = True, False
-
-        def report(self, kind, text):
-            self.reports.append((kind, text))
-
-        def until(self, condition, event="TIMER"):
-            deadline = time.monotonic() + 20
-            status = {"PASS_THROUGH"}
-            while not condition(status):
-                assert time.monotonic() < deadline
-                assert status == {"PASS_THROUGH"}
-                status = self.modal(bpy.context, SimpleNamespace(type=event))
+        def until(self, condition):
+            deadline = time.monotonic() + 30
+            while not condition():
+                assert time.monotonic() < deadline, (runner.running, runner.waiting, imports.jobs.all)
+                runner._on_timer()
                 time.sleep(0.01)
-            return status
 
-    yield FromWindow
-    background.stop_all()
-    bpy.context.window_manager.wham_job.running = False
+        def to_end(self):
+            self.until(lambda: not runner.busy and not runner.closing)
 
-
-def ended(status):
-    return status != {"PASS_THROUGH"}
+    yield Queue()
+    runner.stop()
+    imports.jobs.all = []
 
 
 def test_script_blocks_and_gets_a_character_and_its_clip(fake_worker, motion_path, clip, jobs):
@@ -72,10 +66,9 @@ def test_script_blocks_and_gets_a_character_and_its_clip(fake_worker, motion_pat
     assert {o.type for o in collection.objects} == {"ARMATURE", "MESH", "CAMERA"}
     assert bpy.context.scene.camera.data.background_images[0].clip.name == "some clip.mp4"
     assert bpy.context.scene.frame_start == 7
-    assert not bpy.context.window_manager.wham_job.running
-    assert bpy.ops.wham.import_video.poll()
-    assert not list(jobs.rglob("*.npz"))  # the worker's file has served its purpose
-    assert motion_path.is_file()
+    assert not runner.busy
+    (record,) = job_record.scan(jobs)
+    assert record.status is Status.IMPORTED
 
 
 def test_dropped_clips_become_characters_with_the_panels_options(fake_worker, motion_path, clip):
@@ -108,7 +101,7 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
     folder = next(jobs.iterdir())
     assert folder.name.startswith("some clip-")
     for words in (
-        f"{clip} -o {folder}/motion-{os.getpid()}.npz --json --resume {folder}",
+        f"{clip} -o {folder}/motion-2.npz --json --resume {folder}",
         "--person 2", "--quality draft", "--device cpu",
         "--start 5", "--end 90", "--focal-length 28.0",
     ):  # fmt: skip
@@ -120,23 +113,23 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
     [
         ("say(protocol.Failed('No person found in some clip.mp4.'))", "No person found in some clip.mp4."),
         ("1 / 0", "exit code 1"),
-        ("say(protocol.Done('/nowhere/motion.npz'))", "There is no file motion.npz"),
+        ("say(protocol.Done(arguments[2]))", "motion of some clip.mp4 was deleted"),
     ],
 )
-def test_what_went_wrong_is_raised_and_shown(fake_worker, clip, worker, sentence):
+def test_what_went_wrong_is_raised_and_kept(fake_worker, clip, jobs, worker, sentence):
     fake_worker(worker)
     with pytest.raises(RuntimeError, match=sentence):
         bpy.ops.wham.import_video(filepath=str(clip))
-    state = bpy.context.window_manager.wham_job
-    assert sentence in state.error
-    assert Path(state.log).is_file()
-    assert not state.running
-    assert bpy.ops.wham.import_video.poll()
+    (record,) = job_record.scan(jobs)
+    assert record.status is Status.FAILED
+    assert sentence in record.error
+    assert record.log.is_file()
+    assert not runner.busy
 
 
 @pytest.mark.parametrize(("text", "reason"), [("one\ntwo", "one"), ("", "ArithmeticError")])
 def test_a_fault_while_importing_is_a_sentence_and_its_traceback_in_the_log(
-    fake_worker, clip, motion_path, monkeypatch, text, reason
+    fake_worker, clip, jobs, motion_path, monkeypatch, text, reason
 ):
     def fault(*_):
         raise ArithmeticError(text)
@@ -145,9 +138,9 @@ def test_a_fault_while_importing_is_a_sentence_and_its_traceback_in_the_log(
     fake_worker(DELIVER.format(motion=str(motion_path)))
     with pytest.raises(RuntimeError, match=f"could not be used: {reason}. The log says"):
         bpy.ops.wham.import_video(filepath=str(clip))
-    state = bpy.context.window_manager.wham_job
-    assert f"could not be used: {reason}." in state.error
-    assert "Traceback" in Path(state.log).read_text("utf-8")
+    (record,) = job_record.scan(jobs)
+    assert f"could not be used: {reason}." in record.error
+    assert "Traceback" in record.log.read_text("utf-8")
 
 
 @pytest.mark.parametrize("person", ["0", "-1", "the tall one", "", "1.5"])
@@ -156,7 +149,6 @@ def test_a_person_that_is_no_choice_is_a_sentence(fake_worker, clip, jobs, perso
     with pytest.raises(RuntimeError, match="Type MAIN, ALL or a number from 1"):
         bpy.ops.wham.import_video(filepath=str(clip), person=person)
     assert not jobs.exists()
-    assert bpy.context.window_manager.wham_job.log == ""
 
 
 def test_missing_clip_and_missing_worker_are_sentences(tmp_path, clip, monkeypatch):
@@ -171,87 +163,263 @@ def test_missing_clip_and_missing_worker_are_sentences(tmp_path, clip, monkeypat
         bpy.ops.wham.import_video(filepath=str(clip))
 
 
-def test_window_shows_progress_and_passes_events_through(fake_worker, from_window, motion_path, clip):
+def test_window_shows_progress_and_then_a_character(fake_worker, queue, motion_path, clip):
     fake_worker(
         "say(protocol.Warn('It is dark.'))\nsay(protocol.Progress('watch', 115, 230, 0.25, 95.0))\n"
+        "print('a live line', flush=True)\n"
         "while not os.path.exists('go'): time.sleep(0.01)\n".replace("'go'", repr(str(clip) + ".go"))
         + DELIVER.format(motion=str(motion_path))
     )
-    operator, state = from_window(clip), bpy.context.window_manager.wham_job
-    assert operator.modal(bpy.context, SimpleNamespace(type="MOUSEMOVE")) == {"PASS_THROUGH"}
-    operator.until(lambda _: state.fraction > 0)
-    assert state.text == "watch 115 of 230, 1:35 left"
-    assert ({"WARNING"}, "It is dark.") in operator.reports
+    work = queue()
+    queue.until(lambda: runner.progress and runner.job and runner.job.last_line)
+    drawn: list[tuple] = []
+    layouts.draw_progress(Layout(drawn))
+    assert ("progress", "watch 115 of 230, 1:35 left") in drawn
+    assert ("label", "a live line") in drawn
+    (record,) = job_record.scan(work.record.folder.parent)
+    assert record == work.record  # on disk as in memory
+    assert record.status is Status.RUNNING
     assert "dance" not in bpy.data.collections
-    (clip.parent / (clip.name + ".go")).touch()
-    assert operator.until(ended) == {"FINISHED"}
+    Path(f"{clip}.go").touch()
+    queue.to_end()
     assert "dance" in bpy.data.collections
-    assert not state.running
+    assert work.record.status is Status.IMPORTED
+    assert work.record.warnings == ["It is dark."]
 
 
-def test_people_found_are_told(fake_worker, from_window, clip):
+def test_jobs_wait_for_their_turn_and_lie_side_by_side(fake_worker, queue, motion_path, clip, tmp_path):
+    other = shutil.copy(clip, tmp_path / "other.mp4")
     fake_worker(
-        "say(protocol.People([{'id': 1, 'first_frame': 1, 'last_frame': 230, 'frames': 230, 'height': 0.6}, "
-        "{'id': 2, 'first_frame': 5, 'last_frame': 90, 'frames': 86, 'height': 0.25}]))\n"
-        "say(protocol.Failed('Enough.'))\n"
+        "assert not os.path.exists('busy'); open('busy', 'x').close(); time.sleep(0.2); os.remove('busy')\n".replace(
+            "'busy'", repr(str(tmp_path / "busy"))
+        )
+        + DELIVER.format(motion=str(motion_path))
     )
-    operator, line = (
-        from_window(clip),
-        ("2 people found: 1 (frames 1 to 230, 60% of the picture high), 2 (frames 5 to 90, 25% of the picture high)"),
-    )
-    assert operator.until(ended) == {"CANCELLED"}
-    assert operator.reports == [({"INFO"}, line), ({"ERROR"}, "Enough.")]
-    assert bpy.context.window_manager.wham_job.people == line
+    works = [queue(), queue(other), queue(clip_start=3)]
+    with pytest.raises(JobError, match="imported already"):
+        queue()
+    queue.until(lambda: runner.running)
+    on_disk = {record.name: record.status for record in job_record.scan(works[0].record.folder.parent)}
+    assert [on_disk[work.name] for work in works] == [Status.RUNNING, Status.QUEUED, Status.QUEUED]
+    runner.cancel(works[2])
+    queue.to_end()
+    assert [work.record.status for work in works] == [Status.IMPORTED, Status.IMPORTED, Status.CANCELLED]
+    first, second = bpy.data.collections["dance"], bpy.data.collections["dance.001"]
+    assert not set(first.objects) & set(second.objects)
+    actions = {o.animation_data.action for c in (first, second) for o in c.objects if o.type == "ARMATURE"}
+    assert len(actions) == 2
+
+
+def test_an_import_is_one_undo_step(fake_worker, queue, motion_path, clip):
+    fake_worker(DELIVER.format(motion=str(motion_path)))
+    bpy.ops.ed.undo_push(message="before")
+    queue()
+    queue.to_end()
+    assert "dance" in bpy.data.collections
+    bpy.ops.ed.undo()
+    assert not bpy.data.collections
+    assert not bpy.data.actions
+    bpy.ops.ed.redo()
+    assert {o.type for o in bpy.data.collections["dance"].objects} == {"ARMATURE", "MESH", "CAMERA"}
 
 
 @pytest.mark.parametrize("cancels", [False, True])
-def test_window_waits_for_object_mode(fake_worker, from_window, motion_path, clip, cancels):
+def test_window_waits_for_object_mode(fake_worker, queue, motion_path, clip, cancels):
     fake_worker(DELIVER.format(motion=str(motion_path)))
     bpy.ops.mesh.primitive_cube_add()
     bpy.ops.object.mode_set(mode="EDIT")
-    operator, state = from_window(clip), bpy.context.window_manager.wham_job
-    operator.until(lambda _: state.text == "ready: go to Object Mode")
+    work = queue()
+    queue.until(lambda: work.record.status is Status.DONE)
+    for _ in range(3):
+        runner._on_timer()
     assert bpy.context.mode == "EDIT_MESH"
+    assert imports.blocked(bpy.context.window_manager.windows[0]) == "ready: go to Object Mode"
     if cancels:
-        bpy.ops.wham.cancel()
-    else:
-        bpy.ops.object.mode_set(mode="OBJECT")
-    assert operator.until(ended) == {"CANCELLED" if cancels else "FINISHED"}
+        bpy.ops.wham.discard_job(job=work.name)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    queue.to_end()
     assert ("dance" in bpy.data.collections) == (not cancels)
 
 
-def test_failure_is_told_in_edit_mode_too(fake_worker, from_window, clip):
-    fake_worker("say(protocol.Failed('No person found.'))\n")
-    bpy.ops.mesh.primitive_cube_add()
-    bpy.ops.object.mode_set(mode="EDIT")
-    assert from_window(clip).until(ended) == {"CANCELLED"}
-    assert bpy.context.mode == "EDIT_MESH"
+def test_a_job_outlives_the_file_and_enters_no_other(fake_worker, queue, motion_path, clip):
+    fake_worker(
+        "say(protocol.Progress('watch', 1, 2, 0.5))\nwhile not os.path.exists('go'): time.sleep(0.01)\n".replace(
+            "'go'", repr(str(clip) + ".go")
+        )
+        + DELIVER.format(motion=str(motion_path))
+    )
+    work = queue()
+    queue.until(lambda: runner.progress)
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    Path(f"{clip}.go").touch()
+    queue.to_end()
+    assert work.record.status is Status.DONE
+    assert not bpy.data.collections
+    assert bpy.ops.wham.import_job(job=work.name) == {"FINISHED"}  # as the panel offers
+    assert "dance" in bpy.data.collections
 
 
-def test_window_cancels(fake_worker, from_window, clip):
+def test_cancel_is_done_within_a_second(fake_worker, queue, clip):
     fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\ntime.sleep(60)\n")
-    operator, state = from_window(clip), bpy.context.window_manager.wham_job
-    operator.until(lambda _: state.text.startswith("watch"))
+    work = queue()
+    queue.until(lambda: runner.progress)
+    begun = time.monotonic()
     assert bpy.ops.wham.cancel() == {"FINISHED"}
-    assert operator.until(ended) == {"CANCELLED"}
-    assert operator.reports == [({"INFO"}, "Cancelled")]
-    assert state.error == ""
+    queue.to_end()
+    assert time.monotonic() - begun < 2  # on a machine with much else to do
+    assert work.record.status is Status.CANCELLED
+    assert work.record.error == ""
     assert not bpy.ops.wham.cancel.poll()
     assert not bpy.data.collections
 
 
-def test_closing_the_window_ends_the_worker(fake_worker, from_window, clip):
+def test_disabling_the_add_on_ends_the_worker_and_the_job_is_offered_again(fake_worker, queue, clip, motion_path):
     fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\ntime.sleep(60)\n")
-    operator = from_window(clip)
-    job = background.WhenIdle.running
+    work = queue(person="2")
+    queue.until(lambda: runner.progress)
+    job = runner.job
+    addon_utils.disable("wham_blender", default_set=True)
     assert job is not None
-    operator.cancel(bpy.context)
-    assert job._process.poll() is not None
-    assert background.WhenIdle.running is None
+    assert job.result is not None or job._process.poll() is not None
+    addon_utils.enable("wham_blender", default_set=True)
+    imports.jobs.refresh()
+    (record,) = imports.jobs.all
+    assert imports.is_interrupted(record)
+    assert record.options["person"] == "2"
+    fake_worker("assert arguments[arguments.index('--person') + 1] == '2'\n" + DELIVER.format(motion=str(motion_path)))
+    assert bpy.ops.wham.resume_job(job=work.name) == {"FINISHED"}
+    assert "dance" in bpy.data.collections
 
 
-def test_second_job_is_refused(fake_worker, from_window, clip):
+def test_another_person_is_made_once_and_then_at_hand(fake_worker, clip, jobs, motion_path):
+    fake_worker(
+        f"open({str(clip) + '.runs'!r}, 'a').write(arguments[arguments.index('--person') + 1] + ' ')\n"
+        "say(protocol.People([{'id': 1, 'first_frame': 1, 'last_frame': 230, 'frames': 230, 'height': 0.6}, "
+        "{'id': 2, 'first_frame': 5, 'last_frame': 90, 'frames': 86, 'height': 0.25, 'picture': 'person-2.png'}]))\n"
+        + DELIVER.format(motion=str(motion_path))
+    )
+    bpy.ops.wham.import_video(filepath=str(clip))
+    (record,) = job_record.scan(jobs)
+    assert [person["id"] for person in record.people] == [1, 2]
+    for person in ("2", "1", "2", "ALL"):
+        assert bpy.ops.wham.import_person(job=record.name, person=person) == {"FINISHED"}
+    assert Path(f"{clip}.runs").read_text() == "MAIN 2 ALL "
+    assert len(bpy.data.collections) == 5
+    bpy.ops.wham.import_video(filepath=str(clip), focal_length_mm=50)  # another motion: what was there is out of date
+    (record,) = job_record.scan(jobs)
+    assert set(record.results) == {"1"}
+
+
+def test_jobs_that_are_gone_or_in_hand_are_refused_with_a_sentence(fake_worker, queue, clip):
     fake_worker("time.sleep(60)\n")
-    from_window(clip)
+    work = queue()
+    queue.until(lambda: runner.running)
+    for verb in (bpy.ops.wham.resume_job, bpy.ops.wham.discard_job):
+        with pytest.raises(RuntimeError, match=r"imported already|is being imported"):
+            verb(job=work.name)
+    with pytest.raises(RuntimeError, match="has no motion yet"):
+        bpy.ops.wham.import_job(job=work.name)
+    with pytest.raises(RuntimeError, match="is being imported"):
+        bpy.ops.wham.import_person(job=work.name, person="2")
+    with pytest.raises(RuntimeError, match=r"There is no job '\.\./secret'"):
+        bpy.ops.wham.discard_job(job="../secret")
     with pytest.raises(RuntimeError, match="A job is running"):
+        bpy.ops.wham.remove_worker()
+
+
+def test_discarded_jobs_are_gone_from_the_disk(fake_worker, clip, jobs, motion_path):
+    fake_worker(DELIVER.format(motion=str(motion_path)))
+    bpy.ops.wham.import_video(filepath=str(clip))
+    bpy.ops.wham.import_video(filepath=str(clip), clip_start=2)
+    first, second = job_record.scan(jobs)
+    assert bpy.ops.wham.discard_job(job=first.name) == {"FINISHED"}
+    assert job_record.scan(jobs) == [second]
+    assert bpy.ops.wham.clean_jobs() == {"FINISHED"}
+    assert not [path for path in jobs.iterdir() if path.is_dir()]
+
+
+def test_the_folder_deleted_under_a_job_is_a_sentence(fake_worker, queue, clip):
+    fake_worker(
+        "shutil.rmtree(os.path.dirname(arguments[2]))\nsay(protocol.People([{'id': 1}]))\nprint('noise')\n1 / 0\n"
+    )
+    work = queue()
+    queue.to_end()
+    assert work.record.status is Status.FAILED
+    assert "was deleted while it ran. Import the clip again." in work.record.error
+    assert bpy.ops.wham.discard_job(job=work.name) == {"FINISHED"}
+
+
+def test_a_full_disk_is_a_sentence_before_and_no_end_while_a_job_runs(
+    fake_worker, queue, clip, motion_path, monkeypatch
+):
+    def full(self, *_):
+        raise OSError(28, "No space left on device")
+
+    fake_worker(DELIVER.format(motion=str(motion_path)))
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_text", full)
+        with pytest.raises(RuntimeError, match=r"No space left on device\. Make space, or choose"):
+            bpy.ops.wham.import_video(filepath=str(clip))
+    work = queue()  # the lock was given back
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_text", full)
+        queue.to_end()
+    assert work.record.status is Status.IMPORTED
+    assert "dance" in bpy.data.collections
+
+
+def test_a_report_names_no_folders_and_no_people(fake_worker, clip, jobs, monkeypatch):
+    fake_worker(
+        "say(protocol.Environment('Python 3.11, torch 2.14.1; NVIDIA H100'))\n"
+        "print('File \"/home/ann/My Clients/secret film/x.py\", line 1', arguments[0], os.path.expanduser('~'))\n"
+        "say(protocol.Failed('No person found in some clip.mp4.'))"
+    )
+    with pytest.raises(RuntimeError):
         bpy.ops.wham.import_video(filepath=str(clip))
+    (record,) = job_record.scan(jobs)
+    text = fault_report.of_job(record, f"Blender {bpy.app.version_string}", None)
+    for words in (
+        bpy.app.version_string, "torch 2.14.1; NVIDIA H100", "quality=AUTO", "No person found in some clip.mp4.",
+        'File "<folder>/x.py", line 1 <folder>/some clip.mp4', "Import Video as Motion 0.",
+    ):  # fmt: skip
+        assert words in text
+    for words in ("ann", "Clients", "secret", str(Path.home()), str(clip.parent)):
+        assert words not in text
+    assert bpy.ops.wham.copy_report(job=record.name) == {"FINISHED"}
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        (r"C:\Users\Ann Lee\AppData\x.py failed", "<folder>/x.py failed"),
+        (r'File "C:\Work Drive\Client\run.py", line 3', 'File "<folder>/run.py", line 3'),
+        (r"at D:\client\film.mp4: gone", "at <folder>/film.mp4: gone"),
+        ("see //server/client/film.mov.", "see <folder>/film.mov."),
+        ("Ann Lee on 3/4 of the frames, and/or 60 km/h", "<user> on 3/4 of the frames, and/or 60 km/h"),
+        ("https://pytorch.org/docs is fine", "https://pytorch.org/docs is fine"),
+    ],
+)
+def test_what_is_private_is_taken_out(text, clean, monkeypatch):
+    monkeypatch.setattr(fault_report.Path, "home", lambda: PureWindowsPath(r"C:\Users\Ann Lee"))
+    assert fault_report.scrub(text) == clean
+
+
+def test_a_million_lines_hold_no_tick_up(fake_worker, queue, clip):
+    fake_worker(
+        "line = ('noise ' * 10 + '\\n') * 1000\n"
+        "for n in range(1000):\n"
+        "    sys.stdout.write(line)\n"
+        "    say(protocol.Progress('watch', n, 1000, n / 1000))\n"
+        "say(protocol.Failed('Enough.'))\n"
+    )
+    work = queue()
+    worst = 0.0
+    while runner.busy:
+        begun = time.thread_time()  # this thread's own: what else the machine does is not Blender's waiting
+        runner._on_timer()
+        worst = max(worst, time.thread_time() - begun)
+        time.sleep(0.005)
+    print(f"worst tick {1000 * worst:.1f} ms")
+    assert worst < 0.05
+    assert work.record.error == "Enough."
+    assert work.record.log.stat().st_size < 8 << 20

@@ -2,16 +2,15 @@
 
 import addon_utils
 import bpy
-import pytest
 
 from wham_blender.addon import overlay, preferences, presets
-from wham_blender.addon.operators import background
 from wham_blender.addon.operators.import_motion import WHAM_OT_import_motion
-from wham_blender.addon.operators.import_video import WHAM_OT_import_video
+from wham_blender.addon.operators.jobs import WHAM_OT_import_job
 from wham_blender.addon.options import SECTIONS
 from wham_blender.addon.panels import WHAM_PT_import
 from wham_blender.addon.properties import VideoOptions, copy_options, option_names
 from wham_blender.addon.result_panel import WHAM_PT_edit, WHAM_PT_result
+from wham_blender.addon.runner import runner
 
 
 def traces():
@@ -33,12 +32,12 @@ def test_comes_and_goes_and_comes():
         addon_utils.disable("wham_blender", default_set=True)
         assert traces() == []
         addon_utils.enable("wham_blender", default_set=True)
-        expected = {"WHAM_PT_import", "WHAM_FH_clips", "import_video", "wham_job", "wham_motion", "_draw_import_menu"}
+        expected = {"WHAM_PT_import", "WHAM_FH_clips", "import_video", "wham_motion", "_draw_import_menu"}
         assert {*expected, "overlay"} <= set(traces())
 
 
 def test_both_importers_can_be_undone_in_one_step():
-    for operator in (WHAM_OT_import_motion, WHAM_OT_import_video):
+    for operator in (WHAM_OT_import_motion, WHAM_OT_import_job):
         assert "UNDO" in operator.bl_options
 
 
@@ -56,25 +55,13 @@ class Layout:
         return note
 
 
-@pytest.mark.parametrize("state", ["idle", "running", "failed"])
-def test_panel_and_preferences_draw(state):
-    job = bpy.context.window_manager.wham_job
-    job.running, job.text, job.fraction = state == "running", "watch 5 of 9", 0.5
-    job.error = "No person found in a clip whose name is rather long.mp4 (230 frames looked at)." * (state == "failed")
-    job.log, job.people = "/tmp/worker.log", "2 people found: 1, 2"
+def test_panel_and_preferences_draw():
     drawn: list[tuple] = []
     stand_in = type("Panel", (), {"layout": Layout(drawn), "worker_state": "not checked"})()
     WHAM_PT_import.draw(stand_in, bpy.context)
     preferences.WHAM_AP_preferences.draw(stand_in, bpy.context)
-    job.running, job.error, job.log, job.people = False, "", "", ""
     assert ("prop", "filepath", None) in drawn
     assert ("operator", "wham.import_video", None) in drawn
-    assert drawn.count(("progress", "watch 5 of 9")) == 2 * (state == "running")
-    assert drawn.count(("operator", "wham.cancel", "")) == 2 * (state == "running")
-    assert drawn.count(("operator", "wm.path_open", "Open Log")) == 2 * (state == "failed")
-    assert drawn.count(("label", "2 people found: 1, 2")) == 2
-    shown = " ".join(call[-1] for call in drawn if call[0] == "label")
-    assert ("No person found in a clip whose name is rather long.mp4 (230" in shown) == (state == "failed")
 
 
 def test_panel_hands_all_its_options_to_the_operator():
@@ -87,7 +74,7 @@ def test_panel_hands_all_its_options_to_the_operator():
 
 
 def test_nothing_is_left_running():
-    assert background.WhenIdle.running is None
+    assert not runner.busy
 
 
 def test_every_option_is_in_one_section_and_has_a_tooltip():

@@ -59,6 +59,8 @@ def projected(person: Motion, names: list[str]) -> np.ndarray:
 def test_the_worker_speaks_the_protocol(balance: tuple[Path, list[protocol.Message]]) -> None:
     folder, said = balance
     assert said[-1] == protocol.Done(str(folder / "balance.npz"))
+    assert isinstance(said[0], protocol.Environment)
+    assert "torch 2." in said[0].text
     (people,) = [message.people for message in said if isinstance(message, protocol.People)]
     assert [person["id"] for person in people] == [1, 2]
     assert {(person["first_frame"], person["last_frame"]) for person in people} == {(1, 100)}
@@ -180,7 +182,7 @@ def test_the_tracker_s_library_stays_offline_and_in_the_cache(tmp_path: Path) ->
 def test_a_refusal_is_a_sentence_and_no_traceback(tmp_path: Path) -> None:
     code, said, errors = finish(start(tmp_path / "gone.mp4", "-o", tmp_path / "m.npz", "--json", folder=tmp_path))
     assert code == 1
-    assert said == [protocol.Failed(f"There is no clip gone.mp4 in {tmp_path}. Check the path.")]
+    assert said[1:] == [protocol.Failed(f"There is no clip gone.mp4 in {tmp_path}. Check the path.")]
     assert errors == ""
     assert not (tmp_path / "m.npz").exists()
     assert not (tmp_path / "wham_blender" / "jobs").exists()

@@ -1,11 +1,12 @@
 """One worker process in the background: start it, poll what it says, cancel it. No bpy.
 
-The process speaks protocol.py on its standard output. It leads its own process group, so that a cancel reaches
-everything it started.
+The process speaks protocol.py on its standard output; whatever else it or its libraries say goes to the log. It leads
+its own process group, so that a cancel reaches everything it started, and ends with Blender (launch.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -14,17 +15,16 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
-from .. import protocol
+from .. import launch, protocol
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-# The folder that holds this package is searched last: other extensions lie there too, and none may stand before the
-# worker's own packages.
-_START = (
-    "import runpy, sys; sys.path.append(sys.argv.pop(1)); "
-    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
-)
-_GRACE = 2.0  # seconds between asking a process to end and killing it
+_PACKAGE = Path(launch.__file__).resolve().parent
+_CHUNK = 65536  # bytes of a pipe read at once
+_REST = 0.002  # seconds between two reads: a process that talks without end must not take Blender's interpreter
+_LONGEST = 1 << 20  # bytes of a line; what is longer is cut
+_WAITING = 1000  # messages kept for poll(); beyond, the process has to wait with its own
+_LINGER = 2.0  # seconds that a process may take to end after its last message, or hold its pipe open after its end
 
 
 class JobError(Exception):
@@ -36,7 +36,7 @@ def module_command(python: Path, module: str, *arguments: str) -> list[str]:
 
     Isolated (-I): the user's packages, PYTHON* variables and the current folder stay out.
     """
-    return [str(python), "-I", "-u", "-X", "utf8", "-c", _START, str(_PACKAGE.parent), module, *arguments]
+    return [str(python), "-I", "-u", "-X", "utf8", str(_PACKAGE / "launch.py"), module, *arguments]
 
 
 class Job:
@@ -45,90 +45,167 @@ class Job:
     def __init__(self, command: list[str], log: Path) -> None:
         """Start the process; raises JobError where it cannot be started or its log cannot be written."""
         self.log = log
+        self._log = BoundedLog(log)
         self.result: protocol.Done | protocol.Failed | None = None
-        self._messages: queue.SimpleQueue[protocol.Message] = queue.SimpleQueue()
-        self._ended_at: float | None = None
+        self.last_line = ""  # of what it said beside its messages
+        self._said: protocol.Done | protocol.Failed | None = None  # the result, as soon as it is told
+        self._messages: queue.Queue[protocol.Message] = queue.Queue(_WAITING)
+        self._progress: protocol.Progress | None = None
+        self._deaf = False  # nobody polls any more
+        self._ended_at: float | None = None  # when the process ended, or told its result
         self._kill_at: float | None = None
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_bytes(b"")
-            with log.open("ab") as errors:
-                self._process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment,
-                    encoding="utf-8", errors="replace",
-                    start_new_session=sys.platform != "win32",
-                    creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-                )  # fmt: skip
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+                env={**environment, launch.ENDS_WITH_INPUT: "1"},
+                start_new_session=sys.platform != "win32",
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+                | getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )  # fmt: skip
         except OSError as error:
             raise JobError(
                 f"The import cannot be started: {error.filename or command[0]}: {error.strerror}. "
                 "Check the worker's Python and the jobs folder in the preferences."
             ) from error
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self._read, name="job output", daemon=True)
         self._reader.start()
 
-    def poll(self) -> list[protocol.Message]:
-        """What was said since the last call, without waiting. Sets ``result`` when the process has ended."""
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    def poll(self, seconds: float = 0.01) -> list[protocol.Message]:
+        """What was said since the last call, taken in for no longer than ``seconds`` and without waiting.
+
+        Of several Progress in a row only the newest. Sets ``result`` when the process has ended and all is told.
+        """
         now = time.monotonic()
-        if self._process.poll() is not None and self._ended_at is None:
-            self._ended_at = now
-        messages = []
-        # A process that outlives the worker may hold the pipe open: its end is not waited for longer than the grace.
-        last = self._ended_at is not None and (not self._reader.is_alive() or now > self._ended_at + _GRACE)
-        while not self._messages.empty():
+        ended = self._process.poll() is not None
+        messages: list[protocol.Message] = []
+        reading = self._reader.is_alive()  # asked before the queue is emptied: what is put later is for the next call
+        while not self._messages.empty() and time.monotonic() < now + seconds:
             messages.append(self._messages.get())
-        ends = [message for message in messages if isinstance(message, (protocol.Done, protocol.Failed))]
-        if self.result is None and (ends or last):
-            self.result = ends[0] if ends else protocol.Failed(self._epitaph())
-        if self._kill_at is not None and now > self._kill_at and self._process.poll() is None:
-            self._kill()
+            if isinstance(messages[-1], (protocol.Done, protocol.Failed)):
+                self._said = self._said or messages[-1]
+        if self._progress is not None:
+            messages.append(self._progress)
+            self._progress = None
+        if self._ended_at is None and (ended or self._said):
+            self._ended_at = now
+        late = self._ended_at is not None and now > self._ended_at + _LINGER
+        if self.result is None and (late or (ended and not reading and self._messages.empty())):
+            self.result = self._said or protocol.Failed(self._epitaph())
+            self._sweep()
+        elif self._kill_at is not None and now > self._kill_at and not ended:
+            launch.end_tree(self.pid, force=True)
         return messages
 
     def cancel(self) -> None:
-        """Ask the process to end; poll() kills it if it has not after two seconds. Does not wait."""
+        """Ask the process to end; poll() kills it if it has not within the grace. Does not wait."""
         if self._kill_at is None and self._process.poll() is None:
-            self._kill_at = time.monotonic() + _GRACE
-            if sys.platform == "win32":
-                self._process.send_signal(signal.CTRL_BREAK_EVENT)
-            else:
-                os.killpg(self._process.pid, signal.SIGTERM)
+            self._kill_at = time.monotonic() + launch.GRACE
+            launch.end_tree(self.pid, force=False)
+            assert self._process.stdin is not None
+            self._process.stdin.close()  # where no signal reaches it, this does
 
     def stop(self) -> None:
-        """Cancel and wait until the process is gone: at most the grace of two seconds."""
+        """Cancel and wait until the process is gone: about a second at most."""
         self.cancel()
-        try:
-            self._process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            self._kill()
-            self._process.wait()
+        self._deaf = True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(launch.GRACE)
+        self._sweep()
+        self._process.wait()
+        self._reader.join(_LINGER)
 
     @property
     def cancelled(self) -> bool:
         """Whether cancel() came before the end."""
         return self._kill_at is not None
 
-    def _kill(self) -> None:
-        if sys.platform == "win32":
-            self._process.kill()
-        else:
-            os.killpg(self._process.pid, signal.SIGKILL)
+    def _sweep(self) -> None:
+        """End what is left of the process and of what it started."""
+        # Windows has no groups that outlive their leader, and may have given its number to another process.
+        if sys.platform != "win32" or self._process.poll() is None:
+            launch.end_tree(self.pid, force=True)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as lines, self.log.open("a", encoding="utf-8") as log:
-            for line in lines:
-                message = protocol.decode(line)
-                if isinstance(message, protocol.Log):
-                    print(message.text, file=log, flush=True)
-                self._messages.put(message)
+        half = b""
+        with self._process.stdout as pipe:
+            while chunk := os.read(pipe.fileno(), _CHUNK):
+                *lines, half = (half + chunk).split(b"\n")
+                self._take(lines)
+                half = half[-_LONGEST:]
+                time.sleep(_REST)
+            self._take([half] if half else [])
+
+    def _take(self, lines: list[bytes]) -> None:
+        noise = []
+        for line in lines:
+            message = protocol.decode(line.decode("utf-8", "replace")) if line.startswith(b"{") else None
+            if isinstance(message, protocol.Progress):
+                self._progress = message
+            elif message is None:
+                noise.append(line.rstrip(b"\r"))
+            elif isinstance(message, protocol.Log):
+                noise.append(message.text.encode())
+            else:
+                self._put(message)
+        if noise:
+            self.last_line = noise[-1].decode("utf-8", "replace").strip() or self.last_line
+            self._log.write(b"\n".join(noise) + b"\n")
+
+    def _put(self, message: protocol.Message) -> None:
+        while not self._deaf:
+            with contextlib.suppress(queue.Full):
+                self._messages.put(message, timeout=0.1)
+                return
 
     def _epitaph(self) -> str:
         code = self._process.poll()
         if self.cancelled:
             return "The import was cancelled."
+        if not self.log.parent.is_dir():
+            return f"The folder of the job, {self.log.parent.name}, was deleted while it ran. Import the clip again."
         if code is not None and code < 0:
             how = f"was ended by {signal.Signals(-code).name}, perhaps for want of memory"
         else:
             how = f"ended without a result (exit code {code})"
-        return f"The worker {how}. Its log says more: {self.log}"
+        return f"The worker {how}. Import the clip again; the log says more."
+
+
+class BoundedLog:
+    """A log file that keeps its beginning and its end: the middle of one that grows beyond SIZE is left out.
+
+    A disk that is full, or a folder that is gone, loses lines but stops nothing.
+    """
+
+    SIZE = 4 << 20  # bytes
+    HEAD = 1 << 18
+    TAIL = 1 << 20
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def write(self, lines: bytes) -> None:
+        """Append whole lines."""
+        # Opened anew each time: Windows lets nobody delete a folder with an open file in it.
+        with self._lock, contextlib.suppress(OSError), self._path.open("a+b") as file:
+            if file.seek(0, os.SEEK_END) + len(lines) > self.SIZE:
+                lines = self._shorten(file) + lines[-self.TAIL :]
+            file.write(lines)
+
+    def _shorten(self, file: BinaryIO) -> bytes:
+        """Cut the file after its head; the tail that goes on from there."""
+        file.seek(-self.TAIL, os.SEEK_END)
+        tail = file.read().partition(b"\n")[2]
+        file.seek(self.HEAD)
+        file.readline()
+        file.truncate()
+        return b"... lines left out ...\n" + tail

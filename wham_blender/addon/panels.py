@@ -2,10 +2,10 @@
 
 import bpy
 
+from .layouts import draw_progress
 from .operators.import_motion import WHAM_OT_import_motion
 from .operators.import_video import WHAM_OT_import_video
 from .options import draw_options
-from .preferences import draw_progress
 from .presets import WHAM_PT_import_presets
 from .properties import VideoOptions, copy_options
 
@@ -23,7 +23,7 @@ class WHAM_PT_import(bpy.types.Panel):
         WHAM_PT_import_presets.draw_panel_header(self.layout)
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw the clip, its options, the button and the progress line."""
+        """Draw the clip, its options, the button and what runs."""
         settings = context.scene.wham
         layout = self.layout
         layout.prop(settings, "filepath")
@@ -31,7 +31,7 @@ class WHAM_PT_import(bpy.types.Panel):
         operator = layout.operator(WHAM_OT_import_video.bl_idname, icon="ARMATURE_DATA")
         operator.filepath = settings.filepath
         copy_options(settings, operator, VideoOptions)
-        draw_progress(layout, context.window_manager.wham_job)
+        draw_progress(layout)
 
 
 def _draw_import_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:

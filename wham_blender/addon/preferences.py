@@ -6,6 +6,7 @@ import bpy
 from bpy.props import StringProperty
 
 from . import runtime
+from .layouts import draw_progress
 from .weights_box import draw_weights
 
 _ADDON = __package__.rpartition(".")[0]
@@ -33,41 +34,13 @@ class WHAM_AP_preferences(bpy.types.AddonPreferences):
         layout = self.layout
         layout.prop(self, "worker_python")
         layout.label(text=f"Worker: {self.worker_state}")
-        draw_progress(layout, context.window_manager.wham_job)
+        draw_progress(layout)
         row = layout.row()
         for verb in ("install", "check", "remove"):
             row.operator(f"wham.{verb}_worker")
         layout.prop(self, "jobs_folder")
         layout.label(text=f"Installed worker and jobs lie in {runtime.data_folder()}")
         draw_weights(layout)
-
-
-def draw_progress(layout: bpy.types.UILayout, job: bpy.types.PropertyGroup) -> None:
-    """The running job's progress line with its cancel button, or the last one's error; and whom it found."""
-    if job.running:
-        row = layout.row(align=True)
-        row.progress(factor=job.fraction, text=job.text)
-        row.operator("wham.cancel", text="", icon="CANCEL")
-    elif job.error:
-        column = layout.column(align=True)
-        column.alert = True
-        for number, line in enumerate(_lines(job.error)):
-            column.label(text=line, icon="ERROR" if number == 0 else "BLANK1")
-        if job.log:
-            layout.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = job.log
-    if job.people:
-        column = layout.column(align=True)
-        for line in _lines(job.people):
-            column.label(text=line)
-
-
-def _lines(sentence: str, width: int = 44) -> list[str]:
-    lines = [""]
-    for word in sentence.split():
-        if lines[-1] and len(lines[-1]) + len(word) >= width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
 
 
 def preferences() -> bpy.types.AddonPreferences | None:

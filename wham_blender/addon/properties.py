@@ -1,4 +1,4 @@
-"""What the user sets for an import, and the state of the one running: kept in the scene and the window manager."""
+"""What the user sets for an import, kept in the scene; and what is known of a motion, kept on its armature."""
 
 import bpy
 from bpy.props import (
@@ -66,7 +66,7 @@ class VideoOptions(PlacementOptions):
 
 
 def option_names(options: type) -> list[str]:
-    """The options that a class and its bases declare."""
+    """Names of the properties of a class like VideoOptions, those of its bases included."""
     return [name for base in options.__mro__ for name in vars(base).get("__annotations__", {})]
 
 
@@ -87,18 +87,6 @@ class WHAM_PG_settings(VideoOptions, bpy.types.PropertyGroup):
         description="Mark each toe and heel that is on the floor in the 3D view: left blue, right orange",
         default=True,
     )
-
-
-class WHAM_PG_job(bpy.types.PropertyGroup):
-    """What the panel shows of the running job, and of the last one's end."""
-
-    running: BoolProperty()
-    cancel: BoolProperty(description="The user asked to cancel; the running operator sees it")
-    text: StringProperty()
-    fraction: FloatProperty(min=0.0, max=1.0)
-    people: StringProperty(description="Who was found in the clip")
-    error: StringProperty()
-    log: StringProperty(description="The log file of the job that failed")
 
 
 class WHAM_PG_motion(bpy.types.PropertyGroup):
@@ -125,14 +113,12 @@ class WHAM_PG_motion(bpy.types.PropertyGroup):
 
 
 def register() -> None:
-    """Hang the settings on scenes, motions on objects and the job's state on the window manager."""
+    """Hang the settings on scenes and motions on objects."""
     bpy.types.Object.wham_motion = PointerProperty(type=WHAM_PG_motion)
     bpy.types.Scene.wham = PointerProperty(type=WHAM_PG_settings)
-    bpy.types.WindowManager.wham_job = PointerProperty(type=WHAM_PG_job)
 
 
 def unregister() -> None:
-    """Take all away."""
-    del bpy.types.WindowManager.wham_job
+    """Take both away."""
     del bpy.types.Scene.wham
     del bpy.types.Object.wham_motion

@@ -2,12 +2,13 @@
 
 import bpy
 
-from . import overlay, panels, preferences, presets, properties, result_panel
+from . import job_panel, overlay, panels, preferences, presets, properties, result_panel, runner
 from .operators import (
     background,
     drop_clips,
     import_motion,
     import_video,
+    jobs,
     mark_contacts,
     place_motion,
     setup,
@@ -18,12 +19,18 @@ from .operators import (
 
 _CLASSES = (
     properties.WHAM_PG_settings,
-    properties.WHAM_PG_job,
     properties.WHAM_PG_motion,
     preferences.WHAM_AP_preferences,
     background.WHAM_OT_cancel,
     import_motion.WHAM_OT_import_motion,
     import_video.WHAM_OT_import_video,
+    jobs.WHAM_OT_import_job,
+    jobs.WHAM_OT_resume_job,
+    jobs.WHAM_OT_import_person,
+    jobs.WHAM_OT_copy_report,
+    jobs.WHAM_OT_discard_job,
+    jobs.WHAM_OT_clean_jobs,
+    jobs.WHAM_OT_refresh_jobs,
     drop_clips.WHAM_OT_drop_clips,
     drop_clips.WHAM_FH_clips,
     drop_clips.WHAM_FH_motion,
@@ -44,6 +51,7 @@ _CLASSES = (
     presets.WHAM_OT_add_import_preset,
     presets.WHAM_PT_import_presets,
     panels.WHAM_PT_import,
+    job_panel.WHAM_PT_jobs,
     result_panel.WHAM_PT_result,
     result_panel.WHAM_PT_edit,
 )
@@ -56,11 +64,14 @@ def register() -> None:
     properties.register()
     panels.register()
     overlay.register()
+    runner.register()
+    job_panel.register()
 
 
 def unregister() -> None:
     """Stop what runs and undo register() in reverse."""
-    background.stop_all()
+    job_panel.unregister()
+    runner.unregister()
     overlay.unregister()
     panels.unregister()
     properties.unregister()

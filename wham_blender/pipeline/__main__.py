@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.metadata
 import os
+import platform
+import re
 import signal
 import socket
 import sys
@@ -78,6 +82,7 @@ def _work(options: argparse.Namespace, tell: Callable[[protocol.Message], None])
         traceback.print_exc()
         tell(protocol.Failed(f"The worker's Python is not whole ({error}). Click Install Worker in the preferences."))
         return _FAILED
+    tell(protocol.Environment(_environment()))
     try:
         job = run.Job(**{name: value for name, value in vars(options).items() if name != "json"})
         tell(protocol.Done(str(run.run(job, tell))))
@@ -89,6 +94,19 @@ def _work(options: argparse.Namespace, tell: Callable[[protocol.Message], None])
         tell(protocol.Failed(f"{options.clip.name} could not be imported: {error}. The log says where it happened."))
         return _FAILED
     return 0
+
+
+def _environment() -> str:
+    """Python, the versions of the packages asked for, and the card."""
+    import torch
+
+    names = re.findall(r"^([\w.-]+)", Path(__file__).with_name("requirements.txt").read_text("utf-8"), re.MULTILINE)
+    versions = []
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+    card = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA card"
+    return f"Python {platform.python_version()}, {', '.join(versions)}; {card}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -21,11 +21,12 @@ from scipy.spatial.transform import Rotation
 from .. import motion, protocol
 from ..body.body import Body
 from ..models.wham import WHAM
-from . import backends, cache_folder, camera_motion, features, lift, sight, track, video, world
+from . import backends, cache_folder, camera_motion, features, lift, portraits, sight, track, video, world
 from .detect import Detector
 from .errors import PipelineError
 from .follow import Follower
 from .keypoints import Landmarker, Person
+from .pace import Pace, Rates
 
 Tell = Callable[[protocol.Message], None]
 Arrays = dict[str, np.ndarray]
@@ -41,8 +42,8 @@ _SOURCES = {
     "world": ["pipeline/world.py", "motion.py"],
 }
 _PACKAGE = Path(__file__).parents[1]
-# Each stage's share of a job's time, as measured on a CPU.
-_SHARES = {"watch": 0.85, "clean": 0.01, "features": 0.02, "lift": 0.09, "world": 0.02, "write": 0.01}
+_SEEING = ("watch", "clean")  # the stages that do the clip's frames, and those that do each person's
+_LIFTING = ("features", "lift", "world", "write")
 _FILM_WIDTH = 36.0  # millimetres, 35 mm film
 _STALE = 3600.0  # seconds after which a file written aside belongs to no running job
 
@@ -77,12 +78,21 @@ def run(job: Job, tell: Tell) -> Path:
     tell(protocol.Log(backend.reason))
     with job.clip.open("rb") as stream:
         clip = hashlib.file_digest(stream, "sha256").hexdigest()
-    stages = _Stages(job.resume or cache_folder() / "jobs" / clip[:20], tell)
+    folder = job.resume or cache_folder() / "jobs" / clip[:20]
+    pace = Pace(Rates(folder.parent / "rates.json", f"{_card(device)} {backend.quality}"), tell)
+    frames = (info.last(job.end) or 0) - job.start + 1
+    pace.expect((*_SEEING, *_LIFTING), max(frames, 1))
+    stages = _Stages(folder, tell, pace)
 
     sightings, people, key = _see(stages, clip, job, info, backend, tell)
-    tell(protocol.People([_about(number, person, sightings) for number, person in enumerate(people, 1)]))
+    pictures = portraits.write(job.clip, sightings, people, folder, key)
+    tell(protocol.People([
+        _about(number, person, sightings) | ({"picture": picture} if picture else {})
+        for number, (person, picture) in enumerate(zip(people, pictures, strict=True), 1)
+    ]))  # fmt: skip
     chosen = _chosen(job, len(people))
     tracks = [people[number - 1] for number in chosen]
+    pace.expect(_LIFTING, sum(map(len, tracks)))
     body = Body.load(backend.files["body"].path).to(device)
     size = (int(sightings.size[0]), int(sightings.size[1]))
     camera_K = _intrinsics(size, job.focal_length)
@@ -103,11 +113,12 @@ def run(job: Job, tell: Tell) -> Path:
             for role, file in backend.files.items()
         },
     }  # fmt: skip
+    pace.begin("write")
     motion.save(job.output, [
         _motion(sightings, person, world.Placed(**each), camera_K, meta | {"person": number})
         for number, person, each in zip(chosen, tracks, _parted(arrays), strict=True)
     ])  # fmt: skip
-    stages.say("write", 1, 1, 1.0)
+    pace.finish()
     return job.output
 
 
@@ -119,7 +130,10 @@ def _see(
 
     def watch(progress: track.Progress) -> Arrays:
         follower = Follower(Detector(files["detector"]), Landmarker(files["landmarks"]))
-        return vars(track.watch(job.clip, follower, job.start, job.end, progress))
+        known = info.last(job.end) is not None
+        return vars(track.watch(
+            job.clip, follower, job.start, job.end, lambda done, total: progress(done, total if known else 0)
+        ))  # fmt: skip
 
     settings = [clip, job.start, info.last(job.end), files["detector"].sha256, files["landmarks"].sha256]
     arrays, key = stages.do("watch", settings, watch)
@@ -265,6 +279,11 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def _card(device: torch.device) -> str:
+    """The name of a device, for what depends on how fast it is."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def _intrinsics(size: tuple[int, int], focal_length: float | None) -> np.ndarray:
     """Camera matrix (3, 3) in pixels; the focal length is of 35 mm film, whose width is the picture's longer side."""
     camera_K = lift.default_intrinsics(size)
@@ -293,13 +312,11 @@ def _parted(arrays: Arrays) -> list[Arrays]:
 
 
 class _Stages:
-    """Does stages or finds what an earlier run kept of them, and tells how far the job is."""
+    """Does stages or finds what an earlier run kept of them."""
 
-    def __init__(self, folder: Path, tell: Tell) -> None:
+    def __init__(self, folder: Path, tell: Tell, pace: Pace) -> None:
         self.timings: dict[str, float] = {}  # seconds, of the stages done in this run
-        self._folder, self._tell = folder, tell
-        self._done = self._reused = 0.0  # shares of the job
-        self._started = time.monotonic()
+        self._folder, self._tell, self._pace = folder, tell, pace
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for aside in folder.glob(".*.part"):  # of runs that were killed
@@ -318,27 +335,19 @@ class _Stages:
         source = b"".join((_PACKAGE / name).read_bytes() for name in _SOURCES[stage])
         key = hashlib.sha256(json.dumps([stage, *settings]).encode() + source).hexdigest()[:20]
         path = self._folder / f"{stage}-{key}.npz"
+        self._pace.begin(stage, share)
         arrays = _load(path)
-        whole = _SHARES[stage] * share
+        kept = arrays is not None
         if arrays is None:
             begun = time.monotonic()
-            self.say(stage, 0, 1, whole)
-            arrays = make(lambda done, total: self.say(stage, done, total, whole))
+            self._pace.at(0, 1)
+            arrays = make(self._pace.at)
             _save(path, arrays)
             self.timings[stage] = round(self.timings.get(stage, 0.0) + time.monotonic() - begun, 3)
         else:
             self._tell(protocol.Log(f"{stage}: kept from an earlier run"))
-            self._reused += whole
-        self._done += whole
-        self.say(stage, 1, 1, 0.0)
+        self._pace.finish(kept)
         return arrays, key
-
-    def say(self, stage: str, done: int, total: int, whole: float) -> None:
-        """Tell that ``done`` of ``total`` parts of a stage are finished, which is ``whole`` of the job."""
-        fraction = min(1.0, self._done + whole * min(1.0, done / max(total, 1)))
-        worked = fraction - self._reused
-        left = (time.monotonic() - self._started) * (1 - fraction) / worked if worked > 0.02 else None
-        self._tell(protocol.Progress(stage, done, total, fraction, left))
 
 
 def _load(path: Path) -> Arrays | None:
@@ -363,6 +372,8 @@ def _save(path: Path, arrays: Arrays) -> None:
 
 
 def _unwritable(folder: Path, error: OSError) -> PipelineError:
+    if not folder.exists():
+        return PipelineError(f"The folder {folder} was deleted while the job ran. Import the clip again.")
     return PipelineError(
         f"Cannot write to {folder}: {error.strerror or error}. Choose a folder you may write to, with space left."
     )

@@ -56,6 +56,22 @@ def probe(path: Path) -> ClipInfo:
         capture.release()
 
 
+def picture(path: Path, number: int) -> np.ndarray:
+    """One frame, (H, W, 3) uint8 RGB, upright: that of a clip number, from 1, or close by where the file has no index.
+
+    Raises PipelineError as `probe` does, and where it cannot be decoded.
+    """
+    capture = _open(path)
+    try:
+        capture.set(cv2.CAP_PROP_POS_FRAMES, number - 1)
+        decoded, image = capture.read()
+        if not decoded:
+            raise PipelineError(f"Frame {number} of {path.name} cannot be decoded. {_CONVERT}")
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    finally:
+        capture.release()
+
+
 def frames(path: Path, start: int = 1, end: int | None = None) -> Iterator[Frame]:
     """Frames ``start`` to ``end`` (clip numbers from 1, both included), decoded in a thread of their own.
 

@@ -1,29 +1,27 @@
 """Import Video as Motion: a clip through the worker, and its motion into the scene."""
 
-import hashlib
-import os
 from pathlib import Path
 
 import bpy
 from bpy.props import StringProperty
 
-from ..job import Job, JobError, module_command
+from ..imports import prepare
+from ..job import JobError
+from ..job_record import Status
 from ..options import draw_options
-from ..preferences import jobs_folder, worker_python
-from ..properties import VideoOptions
-from ..weights_box import library
-from .background import JobOperator
-from .import_motion import import_file
+from ..properties import VideoOptions, option_names
+from ..runner import runner
+from ..runtime import RuntimeProblem
+from .background import from_window, sentence_of
 
 
-class WHAM_OT_import_video(JobOperator, VideoOptions, bpy.types.Operator):
+class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
     """Make a keyframed character that moves like the person in a video."""
 
     bl_idname = "wham.import_video"
     bl_label = "Import Video as Motion"
-    bl_options = {"UNDO"}  # not REGISTER: the redo panel would run the worker again at every change
-
-    needs_object_mode = True
+    # Neither REGISTER, since the redo panel would run the worker again at every change, nor UNDO: from a window it only
+    # queues a job, and what changes the scene in the end is WHAM_OT_import_job.
 
     filepath: StringProperty(name="Clip", subtype="FILE_PATH", options={"SKIP_SAVE"})
     filter_glob: StringProperty(default="*.mp4;*.mov;*.m4v;*.avi;*.mkv;*.webm", options={"HIDDEN"})
@@ -39,34 +37,23 @@ class WHAM_OT_import_video(JobOperator, VideoOptions, bpy.types.Operator):
         """Show the options beside the file browser as the panel shows them."""
         draw_options(self.layout, self)
 
-    def start(self, context: bpy.types.Context) -> Job:
-        """Start the worker on the clip."""
-        clip = self._clip()
-        if not clip.is_file():
-            raise JobError(f"There is no clip at {clip}. Choose a video file.")
-        person = self.person.strip().upper()
-        if person not in {"MAIN", "ALL"} and not (person.isdecimal() and int(person) >= 1):
-            raise JobError(f"There is no person {self.person!r} to choose. Type MAIN, ALL or a number from 1.")
-        python = worker_python()
-        folder = jobs_folder() / f"{clip.stem}-{hashlib.sha256(str(clip).encode()).hexdigest()[:8]}"
-        arguments = [
-            str(clip), "-o", str(folder / f"motion-{os.getpid()}.npz"), "--json", "--resume", str(folder),
-            "--person", person, "--quality", self.quality.lower(), "--device", self.device.lower(),
-            "--start", str(self.clip_start), "--weights", str(library().folder),
-        ]  # fmt: skip
-        if self.clip_end:
-            arguments += ["--end", str(self.clip_end)]
-        if self.focal_length_mm:
-            arguments += ["--focal-length", str(self.focal_length_mm)]
-        return Job(module_command(python, "wham_blender.pipeline", *arguments), folder / "worker.log")
-
-    def finish(self, context: bpy.types.Context, path: str) -> set[str]:
-        """Bring the motion into the scene; its file has then served its purpose."""
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Queue the job; where there is no window or a script called, wait until the character is there."""
+        options = {name: getattr(self, name) for name in option_names(VideoOptions)}
         try:
-            import_file(self, context, Path(path), self._clip())
-        finally:
-            Path(path).unlink(missing_ok=True)
-        return {"FINISHED"}
-
-    def _clip(self) -> Path:
-        return Path(bpy.path.abspath(self.filepath)).absolute()
+            work = prepare(Path(bpy.path.abspath(self.filepath)).absolute(), options)
+        except (JobError, RuntimeProblem) as problem:
+            self.report({"ERROR"}, str(problem))
+            return {"CANCELLED"}
+        if from_window(self):
+            runner.add(work)
+            return {"FINISHED"}
+        runner.run_to_end(work)
+        sentence = work.record.error
+        if work.record.status is Status.DONE:
+            try:
+                return bpy.ops.wham.import_job("EXEC_DEFAULT", True, job=work.name)
+            except RuntimeError as error:
+                sentence = sentence_of(error)
+        self.report({"ERROR"}, sentence)
+        return {"CANCELLED"}

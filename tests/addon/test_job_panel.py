@@ -1,0 +1,100 @@
+"""What is drawn of jobs in each of their states, and of the people found."""
+
+import time
+import zlib
+
+import bpy
+import pytest
+
+from tests.addon.test_registration import Layout
+from wham_blender.addon import imports, job_panel, layouts
+from wham_blender.addon.job_record import JobRecord, Status
+from wham_blender.addon.runner import Work, runner
+from wham_blender.protocol import Progress
+
+
+@pytest.fixture
+def drawn():
+    """What the stand-in for UILayout was asked for."""
+    yield []
+    runner.stop()
+    imports.jobs.all, imports.jobs.elsewhere = [], set()
+
+
+def words(drawn):
+    return " ".join(str(call[-1]) for call in drawn if call[-1])
+
+
+def buttons(drawn):
+    return [call[1] for call in drawn if call[0] == "operator"]
+
+
+def record(tmp_path, **values):
+    return JobRecord(tmp_path / "walk-1234", "/clips/walk.mp4", {"person": "MAIN"}, created=time.time(), **values)
+
+
+@pytest.mark.parametrize(
+    ("status", "elsewhere", "said", "offered"),
+    [
+        (Status.RUNNING, False, "interrupted when Blender closed", ["wham.discard_job", "wham.resume_job"]),
+        (Status.QUEUED, False, "interrupted when Blender closed", ["wham.discard_job", "wham.resume_job"]),
+        (Status.RUNNING, True, "in another Blender", []),
+        (Status.CANCELLED, False, "cancelled", ["wham.discard_job", "wham.resume_job"]),
+        (Status.FAILED, False, "No person found in walk.mp4 (230",
+         ["wham.discard_job", "wm.path_open", "wham.copy_report", "wham.resume_job"]),
+        (Status.DONE, False, "ready to import", ["wham.discard_job", "wham.import_job"]),
+        (Status.IMPORTED, False, "imported", ["wham.discard_job"]),
+    ],
+)  # fmt: skip
+def test_a_job_of_an_earlier_blender_offers_what_fits(drawn, tmp_path, status, elsewhere, said, offered):
+    job = record(
+        tmp_path, status=status, error="No person found in walk.mp4 (230 frames looked at)." * (status is Status.FAILED)
+    )
+    imports.jobs.all = [job]
+    imports.jobs.elsewhere = {job.name} if elsewhere else set()
+    panel = type("Panel", (), {"layout": Layout(drawn)})()
+    job_panel.WHAM_PT_jobs.draw(panel, bpy.context)
+    assert said in words(drawn)
+    assert buttons(drawn) == offered
+
+
+def test_what_runs_shows_its_bar_and_its_line(drawn, tmp_path):
+    work = Work()
+    work.title = "walk.mp4"
+    runner.running = work
+    runner.progress = Progress("watch", 5, 9, 0.5, 61.0)
+    layouts.draw_progress(Layout(drawn))
+    assert ("progress", "watch 5 of 9, 1:01 left") in drawn
+    assert buttons(drawn) == ["wham.cancel"]
+    runner.running, runner.error = None, "The worker's packages could not be installed, for a reason told at length."
+    layouts.draw_progress(Layout(drawn))
+    assert all(len(call[-1]) < 60 for call in drawn if call[0] == "label")
+    assert "reason told at length." in words(drawn)
+
+
+def test_people_are_shown_with_their_pictures_and_frames(drawn, tmp_path):
+    people = [
+        {"id": 1, "first_frame": 1, "last_frame": 230, "picture": "person-1.png"},
+        {"id": 2, "first_frame": 41, "last_frame": 200, "picture": "../person-2.png"},
+    ]
+    job = record(tmp_path, status=Status.IMPORTED, people=people)
+    job.folder.mkdir()
+    for name in ("walk-1234/person-1.png", "person-2.png"):
+        (tmp_path / name).write_bytes(png())
+    job_panel.draw_job(Layout(drawn), job)
+    assert [call[-1] for call in drawn if call[1:2] == ("wham.import_person",)] == ["1: 1 - 230", "2: 41 - 200", "All"]
+    assert [call[0] for call in drawn].count("template_icon") == 1  # nothing is read outside the job's folder
+    shown = job_panel._picture(job, "person-1.png")
+    assert shown is not None
+    assert tuple(shown.image_size) == (2, 2)
+
+
+def png():
+    """A picture of 2 x 2 red pixels."""
+
+    def chunk(kind, data):
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = b"\0\0\0\2\0\0\0\2\x08\2\0\0\0"
+    pixels = zlib.compress(2 * (b"\0" + 2 * b"\xff\0\0"))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
