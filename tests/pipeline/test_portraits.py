@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from wham_blender.pipeline import portraits, track
-from wham_blender.pipeline.keypoints import Person
+from wham_blender.pipeline import portraits
 
 FRAMES = 60
 
@@ -28,21 +29,16 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def seen(confidence: np.ndarray) -> tuple[track.Sightings, Person]:
-    """The square as a person whose keypoints are its corners and middle."""
+def seen(confidence: np.ndarray) -> tuple[Any, Any]:
+    """The square as a person whose keypoints are its corners: what is asked of Sightings and Person."""
     left = 5.0 * np.arange(1, FRAMES + 1)
     keypoints = np.zeros((FRAMES, 17, 3), np.float32)
     keypoints[:, 1::2] = np.stack([left, np.full(FRAMES, 150), confidence], -1)[:, None]
     keypoints[:, ::2] = np.stack([left + 60, np.full(FRAMES, 210), confidence], -1)[:, None]
     time = np.arange(FRAMES) / 30
-    nobody = np.zeros((0, 33, 3))
-    sightings = track.Sightings(
-        size=np.array([640, 360]), numbers=np.arange(1, FRAMES + 1), times=time, looked=np.arange(FRAMES),
-        look=np.zeros(0, int), track=np.zeros(0, int), landmarks=nobody, landmarks_3d=nobody, drift=np.zeros(0),
-    )  # fmt: skip
     boxes = np.stack([left + 30, np.full(FRAMES, 180), np.full(FRAMES, 0.4)], -1)
-    visible = np.ones(FRAMES, bool)
-    return sightings, Person(keypoints, np.zeros((FRAMES, 33, 3)), np.zeros((FRAMES, 33, 3)), boxes, time, visible)
+    person = SimpleNamespace(keypoints=keypoints, boxes=boxes, time=time, visible=np.ones(FRAMES, bool))
+    return SimpleNamespace(numbers=np.arange(1, FRAMES + 1), times=time), person
 
 
 def test_the_sharpest_of_the_surest_views_is_cut_out_and_kept(clip: Path, tmp_path: Path) -> None:

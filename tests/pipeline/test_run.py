@@ -176,8 +176,11 @@ def test_a_camera_that_moves_is_warned_about(finished: Path, monkeypatch: pytest
 
 
 def test_another_person_needs_no_new_look(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "job").glob("*.png")}
+    assert len(before) == 2
     stages, output = kept(finished, monkeypatch, person=2)
     assert stages == ["watch", "clean", "features", "lift"]
+    assert before == {path: path.stat().st_mtime_ns for path in (finished / "job").glob("*.png")}
     (bystander,) = motion.load(output)
     assert np.allclose(bystander.trans[0, :2] + bystander.rest_joints[0, :2], 0, atol=1e-3)
 
@@ -219,6 +222,19 @@ def test_no_half_stage_stays(finished: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(KeyboardInterrupt):
         kept(finished, monkeypatch, focal_length=28.0)
     assert sorted((finished / "job").iterdir()) == before
+
+
+def test_a_full_disk_and_a_folder_that_went_away_are_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PipelineError, match=r"The folder .*gone was deleted while the job ran\. Import again\."):
+        run._save(tmp_path / "gone" / "watch.npz", {})
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(PipelineError, match=r"Cannot write to .*: No space left on device\. Choose a folder"):
+        run._save(tmp_path / "watch.npz", {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_results_return_to_the_clip_s_own_frames() -> None:

@@ -226,8 +226,8 @@ def worker_arguments(record: JobRecord) -> list[str]:
     arguments = [
         record.clip, "-o", str(record.result_of(record.person)), "--json", "--resume", str(record.folder),
         "--person", options["person"].strip(), "--quality", options["quality"].lower(),
-        "--device", options["device"].lower(), "--start", str(options["clip_start"]),
-        "--weights", str(library().folder),
+        "--device", options["device"].lower(), "--weights", str(library().folder),
+        "--start", str(options["clip_start"]),
     ]  # fmt: skip
     if options["clip_end"]:
         arguments += ["--end", str(options["clip_end"])]

@@ -47,7 +47,7 @@ def best_rows(person: Person, count: int) -> list[int]:
     """Frames of the person's clock, spread over it, where most of a large person is seen surely."""
     size = np.where(person.visible, person.boxes[:, 2], 0.0)
     score = person.keypoints[..., 2].mean(1) * np.sqrt(size / max(float(size.max()), 1e-6))
-    return [int(part[np.argmax(score[part])]) for part in np.array_split(np.arange(len(person)), count) if len(part)]
+    return [int(part[np.argmax(score[part])]) for part in np.array_split(np.arange(len(score)), count) if len(part)]
 
 
 def _number(sightings: track.Sightings, time: float) -> int:

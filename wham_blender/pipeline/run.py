@@ -366,14 +366,14 @@ def _save(path: Path, arrays: Arrays) -> None:
             np.savez(stream, allow_pickle=False, **arrays)
         aside.replace(path)
     except OSError as error:
+        if not path.parent.exists():
+            raise PipelineError(f"The folder {path.parent} was deleted while the job ran. Import again.") from error
         raise _unwritable(path.parent, error) from error
     finally:
         aside.unlink(missing_ok=True)
 
 
 def _unwritable(folder: Path, error: OSError) -> PipelineError:
-    if not folder.exists():
-        return PipelineError(f"The folder {folder} was deleted while the job ran. Import the clip again.")
     return PipelineError(
         f"Cannot write to {folder}: {error.strerror or error}. Choose a folder you may write to, with space left."
     )
