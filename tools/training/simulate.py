@@ -13,14 +13,11 @@ import torch
 from smplx.lbs import batch_rigid_transform, batch_rodrigues
 
 from wham_blender import weights
+from wham_blender.body.rotations import matrix_from_r6d, r6d_from_matrix
 from wham_blender.models.lifter import LANDMARK_MIRROR, POINTS
 from wham_blender.skeleton import FOOT_MIRROR, JOINT_MIRROR, PARENTS
 
 from . import mocap
-
-# Parent of each of the 25 points in the chain along which the landmark net's errors add up (-1: the hips' middle).
-_CHAIN = (5, 0, 0, 0, 0, 11, 12, 5, 6, 7, 8, -1, -1, 11, 12, 13, 14, 15, 16, 15, 16, 9, 10, 9, 10)
-_CHAIN_ORDER = (11, 12, 5, 6, 13, 14, 7, 8, 0, 15, 16, 9, 10, 1, 2, 3, 4, 17, 18, 19, 20, 21, 22, 23, 24)
 
 
 class TrainingBody(torch.nn.Module):
@@ -139,8 +136,8 @@ def random_cameras(count: int, generator: torch.Generator) -> Camera:
         return torch.randn(count, generator=generator) * scale
 
     yaw = uniform(-np.pi, np.pi)
-    pitch = normal(0.25)
-    roll = torch.where(uniform(0, 1) < 0.7, normal(0.06), normal(0.4))
+    pitch = torch.where(uniform(0, 1) < 0.6, normal(0.2), normal(0.45))
+    roll = torch.where(uniform(0, 1) < 0.6, normal(0.06), normal(0.4))
     turn = lambda axis, angle: batch_rodrigues(torch.eye(3)[axis] * angle[:, None])  # noqa: E731
     rotation = turn(2, roll) @ turn(0, pitch + np.pi) @ turn(1, yaw)
     long_side = uniform(640, 1920)
@@ -155,23 +152,6 @@ def random_cameras(count: int, generator: torch.Generator) -> Camera:
 
 
 @dataclass
-class Errors:
-    """Sizes of the landmark net's errors.
-
-    Set so that the simulated net is off by as much as the real one is on two filmed people (PA-MPJPE 81 and 63 mm; 74
-    simulated); not fitted joint by joint.
-    """
-
-    keypoint: float = 0.012  # of the box's side, per point and frame
-    keypoint_bias: float = 0.010  # the same for the whole sequence
-    depth: float = 0.065  # metres along the view per bone, adding up along the chain
-    across: float = 0.024  # metres across the view per bone
-    turn: float = 0.13  # radians, of the whole 3D skeleton
-    depth_scale: tuple[float, float] = (0.65, 1.1)
-    masked: float = 0.06  # share of points of low confidence
-
-
-@dataclass
 class View:
     """What the pipeline would have observed: N samples."""
 
@@ -182,24 +162,89 @@ class View:
     box: torch.Tensor  # (N, 3) cx, cy, side in pixels
 
 
+class Errors:
+    """The landmark net's errors on N films of F frames each, measured by ``filmed.py``, to draw from.
+
+    A view gets the errors of a filmed body that stood much like it, for a film's length: so they have the net's own
+    bias, its flattened depths, its swaps, its jitter, and what it does with limbs that it cannot see.
+    """
+
+    TRIED = 4096  # filmed frames among which a like one is looked for
+    LIKE = 4  # one of so many nearest is taken
+
+    def __init__(self, films: dict[str, np.ndarray]) -> None:
+        """``films``: what filmed.py kept; each serves mirrored, too."""
+        data = {name: torch.from_numpy(values).float() for name, values in films.items()}
+        toward = turn_ahead(data["place"].flatten(0, 1)).unflatten(0, data["place"].shape[:2])
+        points = torch.einsum("nfij,nfkj->nfki", toward, data["points"])
+        seen_3d = data["seen_3d"] - data["seen_3d"][:, :, 11:13].mean(2, keepdim=True)
+        side = _box_side(data["uv"])
+        depth = seen_3d - points
+        flat = (data["seen"][..., :2] - data["uv"]) / side[..., None, None]
+        mirror, there = list(LANDMARK_MIRROR), torch.tensor([-1.0, 1, 1])
+        self.points = torch.cat([points, points[:, :, mirror] * there])  # (2 N, F, 25, 3) in the crop's axes
+        self.landmarks = torch.cat([depth, depth[:, :, mirror] * there])  # (2 N, F, 25, 3) metres
+        self.keypoints = torch.cat([flat, flat[:, :, mirror] * there[:2]])  # (2 N, F, 25, 2) of the box's side
+        self.visibility = torch.cat([data["seen"][..., 2], data["seen"][:, :, mirror, 2]])  # (2 N, F, 25)
+
+    @classmethod
+    def load(cls, path: Path) -> Errors:
+        """Read what filmed.py wrote; raises SystemExit with a sentence where there is nothing."""
+        if not path.is_file():
+            raise SystemExit(f"There are no filmed bodies in {path.parent}: run `python3 build.py train filmed` first.")
+        with np.load(path, allow_pickle=False) as films:
+            return cls(dict(films))
+
+    def draw(
+        self, points: torch.Tensor, frames: int, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """For points (N, 25, 3) in the crop's axes, in runs of ``frames``: errors as in ``landmarks`` and the others.
+
+        Returns (N, 25, 3) metres, (N, 25, 2) shares of the box's side, (N, 25) visibility.
+        """
+        films, length = self.points.shape[:2]
+        tried = torch.randint(films * length, (self.TRIED,), generator=generator)
+        middle = points.view(-1, frames, *points.shape[1:])[:, frames // 2, _COMPARED]
+        like = torch.cdist(middle.flatten(1), self.points.flatten(0, 1)[tried][:, _COMPARED].flatten(1))
+        nearest = like.topk(self.LIKE, largest=False).indices
+        chosen = torch.randint(self.LIKE, (len(middle), 1), generator=generator)
+        at = tried[nearest.gather(1, chosen)[:, 0]]
+        # From the like frame on forwards and backwards; at a film's end back again.
+        step = (at % length)[:, None] + torch.arange(frames) - frames // 2
+        step = (length - 1 - (step % (2 * length - 2) - (length - 1)).abs()) if length > 1 else step * 0
+        rows = (at // length)[:, None] * length + step
+        return tuple(  # type: ignore[return-value]
+            values.flatten(0, 1)[rows.flatten()] for values in (self.landmarks, self.keypoints, self.visibility)
+        )
+
+
+# Filmed bodies are harder to see than people: of their errors, views get these shares. On one filmed man the net's 3D
+# was off by 0.45 and 0.8 of what it is on them, across the view and along it, its 2D by 1.15.
+_ACROSS, _DEEP, _FLAT = (0.2, 0.8), (0.4, 1.2), (0.6, 1.5)
+_COMPARED = [0, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]  # points by which filmed bodies are alike
+
+
+def _box_side(pixels: torch.Tensor) -> torch.Tensor:
+    """Side (...) of the pipeline's box round points (..., 25, 2)."""
+    coco = pixels[..., :17, :]
+    return (coco.amax(-2) - coco.amin(-2)).amax(-1) * 1.2
+
+
+def turn_ahead(place: torch.Tensor) -> torch.Tensor:
+    """The turns (N, 3, 3) that bring places (N, 3) in camera axes onto the camera's own axis."""
+    ray = place / place.norm(dim=1, keepdim=True)
+    axis = torch.linalg.cross(ray, torch.tensor([0.0, 0, 1]).expand_as(ray))
+    angle = torch.atan2(axis.norm(dim=1), ray[:, 2])
+    return batch_rodrigues(axis / axis.norm(dim=1, keepdim=True).clamp(min=1e-9) * angle[:, None])
+
+
 def observe(points: torch.Tensor, camera: Camera, generator: torch.Generator, errors: Errors, frames: int = 1) -> View:
     """Look at points (N, 25, 3), relative to the hips and in camera axes, as the detector and landmark net do.
 
-    ``frames``: samples come in runs of that many consecutive frames; slow errors are shared within a run.
+    ``frames``: samples come in runs of that many consecutive frames, each with the errors of one film.
     """
     count = len(points)
     runs = count // frames
-
-    def noise(*shape: int, slow: float = 0.6) -> torch.Tensor:
-        """Unit normal (count, *shape), partly constant within each run."""
-        fast = torch.randn(count, *shape, generator=generator)
-        if frames == 1:
-            return fast
-        kept = torch.randn(runs, 1, *shape, generator=generator).expand(runs, frames, *shape).reshape(count, *shape)
-        wave = torch.randn(runs, frames // 8 + 2, *shape, generator=generator).reshape(runs, frames // 8 + 2, -1)
-        wave = torch.nn.functional.interpolate(wave.transpose(1, 2), size=frames, mode="linear", align_corners=True)
-        wave = wave.transpose(1, 2).reshape(count, *shape)
-        return slow * (0.7 * kept + 0.7 * wave) + (1 - slow**2) ** 0.5 * fast
 
     def pick(*shape: int) -> torch.Tensor:
         """Uniform 0..1, the same within a run."""
@@ -207,82 +252,75 @@ def observe(points: torch.Tensor, camera: Camera, generator: torch.Generator, er
 
     seen = points + camera.place[:, None]
     pixels = seen[..., :2] / seen[..., 2:].clamp(min=0.3) * camera.focal[:, None, None] + camera.size[:, None] / 2
+    ahead = torch.einsum("nij,nkj->nki", turn_ahead(camera.place), points)
+    off_3d, off_2d, visibility = errors.draw(ahead, frames, generator)
+    across, deep, flat = (low + (high - low) * pick(1) for low, high in (_ACROSS, _DEEP, _FLAT))
+    landmarks = ahead + off_3d * torch.cat([across, across, deep], 1)[:, None]
+    pixels = pixels + off_2d * (flat * _box_side(pixels)[:, None])[..., None]
+    mask = visibility > 0.3
+    # What a film does not show: parts below the picture or behind something, for the whole run.
+    legs, arm = torch.zeros(2, POINTS, dtype=torch.bool)
+    legs[13:21] = True
+    arm[[7, 9, 21, 23]] = True
+    for part, share in ((legs, 0.05), (arm, 0.03), (arm[list(LANDMARK_MIRROR)], 0.03)):
+        mask &= ~((pick(1) < share) & part)
+    mask &= torch.rand(count, POINTS, generator=generator) > 0.02
     # The box as the clean-up makes it: round the confident points, times 1.2, a little off.
     low, high = pixels[:, :17].amin(1), pixels[:, :17].amax(1)
+    wobble = 0.01 * torch.randn(count, 3, generator=generator) + 0.03 * (pick(3) - 0.5)
     side = (high - low).amax(1) * 1.2
-    amount = (0.4 + 1.2 * pick(1))[:, :, None]
-    pixels = pixels + side[:, None, None] * amount * (
-        errors.keypoint * noise(POINTS, 2, slow=0.8)
-        + errors.keypoint_bias * noise(POINTS, 2, slow=1.0 if frames > 1 else 0)
-    )
-    wild = torch.rand(count, POINTS, generator=generator) < 0.01
-    pixels = torch.where(
-        wild[..., None],
-        pixels + side[:, None, None] * 0.08 * torch.randn(count, POINTS, 2, generator=generator),
-        pixels,
-    )
-    mask = torch.rand(count, POINTS, generator=generator) > errors.masked * 2 * pick(1)
-    lost = pick(1) < 0.06  # legs below the picture, a frequent truncation
-    legs = torch.zeros(POINTS, dtype=torch.bool)
-    legs[13:21] = True
-    mask &= ~(lost & legs)
-    centre = (low + high) / 2 + side[:, None] * 0.02 * noise(2, slow=0.9)
-    side = side * (1 + 0.06 * noise(1, slow=0.9)[:, 0])
-    box = torch.cat([centre, side[:, None]], 1)
-
-    keypoints = (pixels - centre[:, None]) / (side[:, None, None] / 2)
-    keypoints = keypoints * mask[..., None]
+    centre = (low + high) / 2 + side[:, None] * wobble[:, :2]
+    side = side * (1 + wobble[:, 2])
+    keypoints = (pixels - centre[:, None]) / (side[:, None, None] / 2) * mask[..., None]
     longest = camera.size.amax(1)
-    place = torch.stack([
-        (2 * centre[:, 0] - camera.size[:, 0]) / longest, (2 * centre[:, 1] - camera.size[:, 1]) / longest,
-        side / longest,
-    ], 1)  # fmt: skip
-
-    landmarks = _landmark_errors(points, camera, noise, pick, errors)
-    return View(keypoints, mask, place, landmarks, box)
+    place = torch.cat([(2 * centre - camera.size) / longest[:, None], (side / longest)[:, None]], 1)
+    return View(
+        keypoints, mask, place, landmarks - landmarks[:, 11:13].mean(1, keepdim=True),
+        torch.cat([centre, side[:, None]], 1),
+    )  # fmt: skip
 
 
-def _landmark_errors(points: torch.Tensor, camera: Camera, noise, pick, errors: Errors) -> torch.Tensor:  # type: ignore[no-untyped-def]
-    """The landmark net's 3D of points (N, 25, 3): seen along its own crop's axis, off in depth, scale and turn."""
-    ray = camera.place / camera.place.norm(dim=1, keepdim=True)
-    ahead = torch.tensor([0.0, 0, 1]).expand_as(ray)
-    axis = torch.linalg.cross(ray, ahead)
-    angle = torch.atan2(axis.norm(dim=1), ray[:, 2])
-    toward = batch_rodrigues(axis / axis.norm(dim=1, keepdim=True).clamp(min=1e-9) * angle[:, None])
-    wobble = batch_rodrigues(errors.turn * noise(3, slow=0.9))
-    hips = points[:, 11:13].mean(1, keepdim=True)
-    turned = torch.einsum("nij,nkj->nki", wobble @ toward, points - hips)
-    low, high = errors.depth_scale
-    scale = 0.95 + 0.1 * pick(1)
-    stretch = torch.cat([scale, scale, scale * (low + (high - low) * pick(1))], 1)
-    turned = turned * stretch[:, None]
-    size = torch.tensor([errors.across, errors.across, errors.depth])
-    step = noise(POINTS, 3, slow=0.85) * size * (0.5 + pick(1))[:, :, None]
-    drift = torch.zeros_like(turned)
-    for point in _CHAIN_ORDER:
-        parent = _CHAIN[point]
-        drift[:, point] = step[:, point] + (drift[:, parent] if parent >= 0 else 0)
-    turned = turned + drift
-    swapped = pick(1)[:, :, None] < 0.01
-    turned = torch.where(swapped, turned[:, LANDMARK_MIRROR], turned)
-    return turned - turned[:, 11:13].mean(1, keepdim=True)
+# Joints that move together when a limb of another pose is taken, and in how many of the poses it is.
+_LIMBS = (
+    ((13, 16, 18, 20, 22), 0.35),  # left arm
+    ((14, 17, 19, 21, 23), 0.35),
+    ((1, 4, 7, 10), 0.15),  # left leg
+    ((2, 5, 8, 11), 0.15),
+    ((3, 6, 9, 12, 15), 0.2),  # spine, neck and head
+)
+# Knees and elbows bend one way: joint, axis of the bend, its sign.
+_HINGES = ((4, 0, 1), (5, 0, 1), (18, 1, -1), (19, 1, 1))
+_STRETCHED = 0.1  # radians that a knee or an elbow may be bent backwards
+_STRAIGHTENED = 0.15  # share of the knees and elbows that are stretched: captured ones are seldom quite straight
+_FREE = (1, 2, 16, 17)  # hips and shoulders, which turn farther than the rest
 
 
-def perturb(
-    rotations: torch.Tensor, generator: torch.Generator, other: torch.Tensor | None = None, size: float = 0.12
-) -> torch.Tensor:
-    """New poses (N, 24, 3, 3) near those given: joints turned a little, arms of ``other`` taken now and then."""
+def perturb(rotations: torch.Tensor, generator: torch.Generator, size: float = 0.15) -> torch.Tensor:
+    """New poses (N, 24, 3, 3) of those given: half of them with limbs of each other, all with joints turned a little.
+
+    A knee or elbow that would bend backwards stays as it was. The root is left alone.
+    """
     count = len(rotations)
     out = rotations.clone()
-    if other is not None:
-        arms = [13, 14, 16, 17, 18, 19, 20, 21, 22, 23]
-        take = torch.rand(count, generator=generator) < 0.3
-        out[:, arms] = torch.where(take[:, None, None, None], other[:, arms], out[:, arms])
-    amount = torch.rand(count, 1, 1, generator=generator) * size
-    turns = batch_rodrigues((torch.randn(count, 24, 3, generator=generator) * amount).reshape(-1, 3)).reshape(
-        -1, 24, 3, 3
-    )
-    return out @ turns
+    for joints, share in _LIMBS:
+        donors = rotations[torch.randperm(count, generator=generator)]
+        take = torch.rand(count, generator=generator) < share
+        out[:, joints] = torch.where(take[:, None, None, None], donors[:, joints], out[:, joints])
+    for joint, _, _ in _HINGES:
+        part = torch.rand(count, 1, 1, generator=generator)
+        part = part * (torch.rand(count, 1, 1, generator=generator) < _STRAIGHTENED)
+        straight = torch.lerp(out[:, joint], torch.eye(3).expand(count, 3, 3), part)
+        out[:, joint] = matrix_from_r6d(r6d_from_matrix(straight))
+    amount = torch.randn(count, 1, 1, generator=generator).abs() * size * torch.ones(24, 1)
+    amount[:, _FREE] *= 2
+    turns = torch.randn(count, 24, 3, generator=generator) * amount
+    turns[:, 0] = 0
+    turned = out @ batch_rodrigues(turns.reshape(-1, 3)).reshape(-1, 24, 3, 3)
+    for joint, axis, sign in _HINGES:
+        first, second = (axis + 2) % 3, (axis + 1) % 3
+        bend = sign * (turned[:, joint, first, second] - turned[:, joint, second, first]) / 2
+        turned[:, joint] = torch.where((bend < -_STRETCHED)[:, None, None], out[:, joint], turned[:, joint])
+    return turned
 
 
 def random_betas(count: int, generator: torch.Generator) -> torch.Tensor:

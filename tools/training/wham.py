@@ -66,9 +66,10 @@ class Drawer:
     """Draws batches of virtual clips from a library of motion."""
 
     def __init__(
-        self, library: simulate.Library, body: simulate.TrainingBody, lifter: Lifter, seed: int, *, varied: bool
-    ) -> None:
-        self.motion, self.body, self.lifter, self.varied = library, body, lifter, varied
+        self, library: simulate.Library, body: simulate.TrainingBody, lifter: Lifter, errors: simulate.Errors,
+        seed: int, *, varied: bool,
+    ) -> None:  # fmt: skip
+        self.motion, self.body, self.lifter, self.errors, self.varied = library, body, lifter, errors, varied
         self.generator = torch.Generator().manual_seed(seed)
         usable = [i for i, length in enumerate(library.lengths) if length > FRAMES + 2]
         self.usable = torch.tensor(usable)
@@ -149,7 +150,7 @@ class Drawer:
         turned = world_to_camera.reshape(total, 1, 3, 3)
         points = (turned @ points[..., None])[..., 0]
         feet = (turned @ feet[..., None])[..., 0]
-        view = simulate.observe(points, flat_camera, g, simulate.Errors(), FRAMES)
+        view = simulate.observe(points, flat_camera, g, self.errors, FRAMES)
         features, pose6d, lifted_betas = self.lifter(
             view.keypoints, view.mask, view.place, view.landmarks, torch.ones(total, 1)
         )
@@ -430,6 +431,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(0)
     body = simulate.TrainingBody()
     lifter = features.load(weights.find("lifter").path)
+    errors = simulate.Errors.load(checkpoint.FOLDER / "filmed.npz")
     library, held_out = (simulate.Library.of(clips) for clips in simulate.split(args.mocap, body))
     d_feat = lifter.feature.out_features
     model = WHAM(width=256, layers=2, d_feat=d_feat, integrator_width=512, refiner_width=256, refiner_layers=2)
@@ -439,7 +441,7 @@ def main(argv: list[str] | None = None) -> None:
     ]
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.01)
     step = checkpoint.load("wham", model, optimizer)
-    drawer = Drawer(library, body, lifter, seed=step, varied=True)
+    drawer = Drawer(library, body, lifter, errors, seed=step, varied=True)
     if not step:
         pass_through(model, lifter, drawer.draw().features.flatten(0, 1))
     print(f"{len(library.rotations)} frames, {len(held_out.rotations)} held out; from step {step}", flush=True)
@@ -458,11 +460,11 @@ def main(argv: list[str] | None = None) -> None:
         losses.append(checkpoint.learn(model, optimizer, loss))
         step += 1
         if step % STEPS_PER_REPORT == 0:
-            figures = validate(model, Drawer(held_out, body, lifter, seed=1, varied=False), body)
+            figures = validate(model, Drawer(held_out, body, lifter, errors, seed=1, varied=False), body)
             checkpoint.save("wham", model, optimizer, step)
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
             checkpoint.tell(step, begin, mean, figures)
-    figures = validate(model, Drawer(held_out, body, lifter, seed=1, varied=False), body, batches=8)
+    figures = validate(model, Drawer(held_out, body, lifter, errors, seed=1, varied=False), body, batches=8)
     checkpoint.save("wham", model, optimizer, step)
     source = "trained by tools/training/wham.py on the lifter's training data and the open lifter's features"
     shipped.write_trained("wham", checkpoint.arrays(model), source, {"steps": step, **figures})

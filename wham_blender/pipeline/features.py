@@ -22,8 +22,8 @@ from ..weights import WeightsError
 from .keypoints import COCO_LANDMARKS, Person
 from .lift import View, network_input
 
-# MediaPipe's heels, toes, index and little fingers, left first.
-_FEET_AND_HANDS = [29, 30, 31, 32, 19, 20, 17, 18]
+# The lifter's points among the landmarks: COCO's, then heels, toes, index and little fingers, left first.
+OBSERVED = np.array([*COCO_LANDMARKS, 29, 30, 31, 32, 19, 20, 17, 18])
 _BATCH = 4096  # frames
 _SMOOTHING = 1.5  # frames at 30 fps, standard deviation; chosen on held-out motion capture
 
@@ -54,8 +54,8 @@ def describe(lifter: Lifter, person: Person, size: tuple[int, int]) -> tuple[Vie
 
     size: the picture's width and height.
     """
-    points = np.concatenate([person.keypoints, person.landmarks[:, _FEET_AND_HANDS]], 1)
-    depths = np.concatenate([person.landmarks_3d[:, COCO_LANDMARKS], person.landmarks_3d[:, _FEET_AND_HANDS]], 1)
+    points = np.concatenate([person.keypoints, person.landmarks[:, OBSERVED[17:]]], 1)
+    depths = person.landmarks_3d[:, OBSERVED]
     boxes = person.boxes.copy()
     plain, poses, betas = _view(lifter, points, depths, boxes, size)
     flipped = points[:, LANDMARK_MIRROR].copy()

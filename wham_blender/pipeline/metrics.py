@@ -48,7 +48,12 @@ def mpjpe(predicted: np.ndarray, true: np.ndarray, centre: list[int]) -> np.ndar
 
 def pa_mpjpe(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """(F,) mean distance of the joints after each frame's best similarity."""
-    return _distance(_moved(predicted, similarity(predicted, true)), true)
+    return _distance(aligned(predicted, true), true)
+
+
+def aligned(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """The predicted points (F, J, 3) after each frame's best similarity to the true ones."""
+    return _moved(predicted, similarity(predicted, true))
 
 
 def accel_error(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
