@@ -11,7 +11,7 @@ import pytest
 from wham_blender import weights
 from wham_blender.pipeline import video
 from wham_blender.pipeline.detect import Detector
-from wham_blender.pipeline.keypoints import LANDMARK_MIRROR, Crop, Landmarker, Look, crop_around
+from wham_blender.pipeline.keypoints import LANDMARK_MIRROR, Crop, Landmarker, Look, crop_around, mean_of_views
 from wham_blender.skeleton import COCO_MIRROR, COCO_NAMES
 
 CLIP = Path(__file__).parents[1] / "clips" / "balance_cam01.mp4"
@@ -116,3 +116,14 @@ def test_crops_stand_on_the_hips_with_the_spine_upright() -> None:
 def test_mirroring_twice_changes_nothing() -> None:
     assert (LANDMARK_MIRROR[LANDMARK_MIRROR] == np.arange(33)).all()
     assert (COCO_MIRROR[COCO_MIRROR] == np.arange(17)).all()
+
+
+def test_views_in_turn_give_their_mean_and_nothing_reaches_over_a_gap() -> None:
+    looks = np.array([0, 1, 2, 3, 10, 11, 20])
+    plain, mirrored = np.full((7, 33, 3), 10.0), np.full((7, 33, 3), 14.0)
+    seen = np.where((looks % 2 == 0)[:, None, None], plain, mirrored)
+    seen[4:] += 100
+    mean = mean_of_views(seen, looks)
+    np.testing.assert_allclose(mean[:4], 12.0)
+    np.testing.assert_allclose(mean[4:6], 112.0)
+    np.testing.assert_allclose(mean[6], 110.0)  # one look alone stays what it is

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tools.training import checkpoint, lifter, shipped, wham
+from tools.training import checkpoint, filmed, lifter, shipped, simulate, wham
 from wham_blender import weights
 from wham_blender.models.lifter import Lifter
 from wham_blender.models.wham import WHAM
@@ -27,7 +27,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pybullet" / "stride.txt").write_text(json.dumps({"Loop": "wrap", "Frames": rows}))
     bundled = tmp_path / "bundled_weights"
     bundled.mkdir()
-    for name in ("manifest.toml", "open_body.npz"):
+    for name in ("manifest.toml", "open_body.npz", "pose_landmark_heavy.tflite"):
         shutil.copy(weights.folder() / name, bundled)
     monkeypatch.setattr(weights, "folder", lambda: bundled)
     monkeypatch.setattr(checkpoint, "FOLDER", tmp_path / "checkpoints")
@@ -40,6 +40,9 @@ def tensors(role: str) -> dict[str, torch.Tensor]:
 
 
 def test_it_trains_ships_and_resumes(workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="train filmed"):
+        lifter.main(["--mocap", str(workshop), "--steps", "1"])
+    filmed.main(["--mocap", str(workshop), "--films", "1"])
     options = ["--mocap", str(workshop), "--steps"]
     lifter.main([*options, "2"])
     first = tensors("lifter")
@@ -66,3 +69,31 @@ def test_what_is_shipped_is_listed_with_its_hash(workshop: Path) -> None:
     entry.path.write_bytes(b"damaged")
     with pytest.raises(weights.WeightsError, match="damaged"):
         weights.find("lifter")
+
+
+def test_the_simulated_net_is_as_wrong_and_as_slow_as_the_filmed_one() -> None:
+    films, frames = 150, 16
+    rng = np.random.default_rng(0)
+    points = rng.normal(0, 0.3, (films, 1, 25, 3)) + rng.normal(0, 0.02, (films, frames, 25, 3))
+    points -= points[:, :, 11:13].mean(2, keepdims=True)
+
+    def slow_and_fast(size: float, axes: int) -> np.ndarray:
+        return size * (rng.normal(0, 1, (films, 1, 25, axes)) + rng.normal(0, 0.4, (films, frames, 25, axes)))
+
+    uv = 500 + 200 * points[..., :2]
+    seen = np.concatenate([uv + slow_and_fast(3.0, 2), np.ones((films, frames, 25, 1))], -1)
+    errors = simulate.Errors({
+        "points": points, "place": np.tile([0, 0, 4.0], (films, frames, 1)), "uv": uv, "seen": seen,
+        "seen_3d": points * (1, 1, 0.7) + slow_and_fast(0.05, 3),
+    })  # fmt: skip
+    whole_film, slow, every_frame = errors.shares
+    assert 0.5 < whole_film < 0.95
+    assert every_frame < 0.3
+    assert whole_film + slow + every_frame == pytest.approx(1, abs=0.05)
+    generator = torch.Generator().manual_seed(0)
+    true = torch.from_numpy(points[:, 0]).float().repeat_interleave(30, 0)
+    seen, off = errors.draw(true, 30, generator)
+    wrong = (seen - true).view(films, 30, 25, 3)
+    assert 0.03 < float(wrong.std()) < 0.3
+    assert float(wrong.mean(1).std()) > float(wrong.diff(dim=1).std())
+    assert 0.003 < float(off.abs().mean()) < 0.03

@@ -179,6 +179,7 @@ def main(argv: list[str] | None = None) -> None:
     points_of = simulate.TrainingBody()
     clips, _ = simulate.split(args.mocap, points_of)
     library = simulate.Library.of(clips)
+    checkpoint.FOLDER.mkdir(parents=True, exist_ok=True)
     path = checkpoint.FOLDER / "filmed.npz"
     films: list[dict[str, np.ndarray]] = []
     if path.is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from ultralytics.utils.metrics import bbox_ioa
 from . import video
 from .keypoints import PERSON_SCORE, Crop, Landmarker, Look, counted, crop_around, crop_in
 
-DETECT_EVERY = 3  # looks; in between, people are followed by their own landmarks
+DETECT_EVERY = 10  # looks; in between, people are followed by their own landmarks
 LEAST_KEYPOINTS = 6  # a look with fewer that count is dropped (WHAM)
 _NEW_SCORE = 0.25  # the detector's score from which a newcomer is tracked (MoveNet's own advice is 0.2 to 0.3)
 _LOST_SCORE = 0.1  # and from which a lost person is found again
@@ -80,7 +81,7 @@ class Follower:
 
     def see(self, image: np.ndarray) -> np.ndarray:
         """See `Spotter`."""
-        followed, lost = _follow(image, self._followed, self._landmarker)
+        followed, lost = _follow(image, self._followed, partial(self._landmarker, mirrored=self._looks % 2 == 1))
         looks = list(followed.values())
         boxes, scores = _boxes(looks), np.array([look.score for look in looks])
         newcomers: list[Crop] = []

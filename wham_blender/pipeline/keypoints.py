@@ -85,33 +85,52 @@ def crop_in(box: np.ndarray) -> Crop:
     return Crop(corners.mean(0), _MARGIN * max(float(np.ptp(corners, axis=0).max()), 1.0), np.eye(2))
 
 
+def mean_of_views(values: np.ndarray, looks: np.ndarray) -> np.ndarray:
+    """The mean of both views of one person, seen plainly and mirrored in turn, (n, ...): each look with its neighbours.
+
+    looks (n,): their numbers; where one is missing, its neighbours do not count.
+    """
+    if len(values) < 2:
+        return values
+    near = (np.diff(looks) == 1).reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
+    count, total = np.zeros((len(values), *near.shape[1:]), values.dtype), np.zeros_like(values)
+    count[1:], total[1:] = near, near * values[:-1]
+    count[:-1] += near
+    total[:-1] += near * values[1:]
+    return np.where(count > 0, (values + total / np.maximum(count, 1)) / 2, values)
+
+
 class Landmarker:
     """MediaPipe Pose's heavy landmark net (Google, Apache-2.0)."""
 
     def __init__(self, file: WeightFile) -> None:
         self._network = LiteRTNetwork(file)
 
-    def __call__(self, image: np.ndarray, crop: Crop) -> Look:
-        """Look at one crop of a frame, (H, W, 3) uint8 RGB, and at its mirror image, and take the mean."""
+    def __call__(self, image: np.ndarray, crop: Crop, mirrored: bool | None = None) -> Look:
+        """Look at one crop of a frame, (H, W, 3) uint8 RGB, or at its mirror image; None: at both, for the mean.
+
+        Left and right come out right either way. In a film the two in turn, smoothed, are as good as both every time.
+        """
         linear = crop.turn * (crop.side / _INPUT)
         # The net counts coordinates from the input's edge, OpenCV from the first pixel's middle.
         origin = crop.center - linear @ np.full(2, (_INPUT - 1) / 2)
         pixels = cv2.warpAffine(
             image, np.column_stack([linear, origin]), (_INPUT, _INPUT), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
-        points, metres, score = self._infer(pixels)
-        mirrored_points, mirrored_metres, mirrored_score = self._infer(pixels[:, ::-1])
-        mirrored_points[:, 0] = _INPUT - mirrored_points[:, 0]
-        mirrored_metres[:, 0] *= -1
-        points = (points + mirrored_points[LANDMARK_MIRROR]) / 2
-        metres = (metres + mirrored_metres[LANDMARK_MIRROR]) / 2
+        looks = [self._infer(pixels, turned) for turned in ((False, True) if mirrored is None else (mirrored,))]
+        points, metres, score = (np.mean(values, axis=0) for values in zip(*looks, strict=True))
         metres[:, :2] = metres[:, :2] @ crop.turn.T
         points[:, :2] = (points[:, :2] - _INPUT / 2) @ linear.T + crop.center
-        return Look(points, metres, (score + mirrored_score) / 2)
+        return Look(points, metres, float(score))
 
-    def _infer(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    def _infer(self, pixels: np.ndarray, mirrored: bool) -> tuple[np.ndarray, np.ndarray, float]:
         """Points (33, 3) in pixels of the input with visibility, metres (33, 3) in the crop's axes, and the score."""
-        points, score, _mask, _heatmaps, metres = self._network(pixels[None].astype(np.float32) / 255)
+        seen = pixels[:, ::-1] if mirrored else pixels
+        points, score, _mask, _heatmaps, metres = self._network(seen[None].astype(np.float32) / 255)
         rows = points.reshape(-1, 5)[:LANDMARKS]  # x, y, z, then visibility and presence before the sigmoid
         visibility = 1 / (1 + np.exp(-rows[:, 3:4]))
-        return np.concatenate([rows[:, :2], visibility], 1), metres.reshape(-1, 3)[:LANDMARKS], float(score.item())
+        points, metres = np.concatenate([rows[:, :2], visibility], 1), metres.reshape(-1, 3)[:LANDMARKS]
+        if mirrored:
+            points = points[LANDMARK_MIRROR] * (-1, 1, 1) + (_INPUT, 0, 0)
+            metres = metres[LANDMARK_MIRROR] * (-1, 1, 1)
+        return points, metres, float(score.item())

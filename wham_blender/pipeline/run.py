@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
 from .. import motion, protocol
@@ -201,9 +202,9 @@ def _place(lifts: list[lift.Lift], people: list[Person], body: Body) -> list[wor
 def _motion(
     sightings: track.Sightings, person: Person, placed: world.Placed, camera_K: np.ndarray, meta: dict[str, Any]
 ) -> motion.Motion:
-    """One person at the clip's own frames, out of the 30 fps clock: turns by slerp, the rest linearly."""
+    """One person at the clip's own frames, out of the 30 fps clock: turns and ways by splines, the rest linearly."""
     inside = _inside(sightings, person)
-    times = sightings.times[inside]
+    times = sightings.times[inside].clip(*person.time[[0, -1]])
     place = np.interp(times, person.time, np.arange(len(person)))
     before, after = np.floor(place).astype(int), np.ceil(place).astype(int)
     share = place - before
@@ -212,24 +213,28 @@ def _motion(
         part = share.reshape(-1, *[1] * (values.ndim - 1))
         return values[before] * (1 - part) + values[after] * part
 
+    def smoothly(values: np.ndarray) -> np.ndarray:
+        # Linear steps between two frames of the clock would jerk at every one of them.
+        return CubicSpline(person.time, values)(times) if len(person) > 1 else values[before]
+
     def turned(rotations: Rotation, count: int) -> Rotation:
         """Rotations of ``count`` joints a frame, one frame after the other."""
-        rows = np.arange(len(person) * count).reshape(-1, count)
-        first, second = rotations[rows[before].ravel()], rotations[rows[after].ravel()]
-        way = (first.inv() * second).as_rotvec() * np.repeat(share, count)[:, None]
-        return first * Rotation.from_rotvec(way)
+        quaternions = rotations.as_quat().reshape(len(person), count, 4)
+        turns = np.sign((quaternions[1:] * quaternions[:-1]).sum(-1, keepdims=True))
+        quaternions[1:] *= np.cumprod(np.where(turns < 0, -1.0, 1.0), axis=0)
+        return Rotation.from_quat(smoothly(quaternions).reshape(-1, 4))
 
     keypoints = between(person.keypoints)
     return motion.Motion(
         poses=turned(Rotation.from_rotvec(placed.poses.reshape(-1, 3)), 24).as_rotvec().reshape(-1, 72),
-        trans=between(placed.trans),
+        trans=smoothly(placed.trans),
         betas=placed.betas,
         mocap_framerate=meta["fps"],
         contacts=between(placed.contacts),
         confidence=keypoints[..., 2].mean(1),
         visible=person.visible[before] & person.visible[after],
         camera_R=turned(Rotation.from_matrix(placed.camera_R), 1).as_matrix(),
-        camera_t=between(placed.camera_t),
+        camera_t=smoothly(placed.camera_t),
         camera_K=camera_K,
         rest_joints=placed.rest_joints,
         frame=sightings.numbers[inside],

@@ -14,7 +14,7 @@ from scipy.signal import savgol_filter
 
 from . import camera_motion, video
 from .follow import Row, Spotter
-from .keypoints import COCO_LANDMARKS, Person, counted
+from .keypoints import COCO_LANDMARKS, Person, counted, mean_of_views
 
 Progress = Callable[[int, int], None]  # told what is done and how much there is in all
 
@@ -145,9 +145,11 @@ def _person(sightings: Sightings, rows: np.ndarray) -> Person:
     looks = sightings.look[rows]
     begin, end = seconds[looks[0]], seconds[looks[-1]]
     time = begin + np.arange(int(np.ceil((end - begin) * video.LOOKS_PER_SECOND - 1e-6)) + 1) / video.LOOKS_PER_SECOND
-    points = np.concatenate([sightings.keypoints[rows], sightings.landmarks[rows]], 1)
-    points = _resample(time, seconds[looks], points)
-    landmarks_3d = _resample(time, seconds[looks], sightings.landmarks_3d[rows])
+    keypoints, landmarks = sightings.keypoints[rows], mean_of_views(sightings.landmarks[rows], looks)
+    if landmarks.size and np.array_equal(keypoints, sightings.landmarks[rows][:, COCO_LANDMARKS]):
+        keypoints = landmarks[:, COCO_LANDMARKS]
+    points = _resample(time, seconds[looks], np.concatenate([keypoints, landmarks], 1))
+    landmarks_3d = _resample(time, seconds[looks], mean_of_views(sightings.landmarks_3d[rows], looks))
     if landmarks_3d.size and len(time) >= _SMOOTHING[0]:
         points[..., :2] = savgol_filter(points[..., :2], *_SMOOTHING, axis=0)
         landmarks_3d = savgol_filter(landmarks_3d, *_SMOOTHING, axis=0)
