@@ -92,8 +92,8 @@ def test_the_simulated_net_is_as_wrong_and_as_slow_as_the_filmed_one() -> None:
     assert whole_film + slow + every_frame == pytest.approx(1, abs=0.05)
     generator = torch.Generator().manual_seed(0)
     true = torch.from_numpy(points[:, 0]).float().repeat_interleave(30, 0)
-    seen, off = errors.draw(true, 30, generator)
-    wrong = (seen - true).view(films, 30, 25, 3)
+    drawn, off = errors.draw(true, 30, generator)
+    wrong = (drawn - true).view(films, 30, 25, 3)
     assert 0.03 < float(wrong.std()) < 0.3
     assert float(wrong.mean(1).std()) > float(wrong.diff(dim=1).std())
     assert 0.003 < float(off.abs().mean()) < 0.03

@@ -88,16 +88,18 @@ def crop_in(box: np.ndarray) -> Crop:
 def mean_of_views(values: np.ndarray, looks: np.ndarray) -> np.ndarray:
     """The mean of both views of one person, seen plainly and mirrored in turn, (n, ...): each look with its neighbours.
 
-    looks (n,): their numbers; where one is missing, its neighbours do not count.
+    looks (n,): their numbers; across a missing one nothing is mixed.
     """
-    if len(values) < 2:
-        return values
-    near = (np.diff(looks) == 1).reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
-    count, total = np.zeros((len(values), *near.shape[1:]), values.dtype), np.zeros_like(values)
-    count[1:], total[1:] = near, near * values[:-1]
-    count[:-1] += near
-    total[:-1] += near * values[1:]
-    return np.where(count > 0, (values + total / np.maximum(count, 1)) / 2, values)
+    pieces = []
+    for piece in np.split(values, np.flatnonzero(np.diff(looks) != 1) + 1):
+        if len(piece) > 2:  # an end goes on evenly, each view by itself
+            before, after = piece[:1] + piece[1:2] - piece[2:3], piece[-1:] + piece[-2:-1] - piece[-3:-2]
+            whole = np.concatenate([before, piece, after])
+            piece = (whole[:-2] + 2 * whole[1:-1] + whole[2:]) / 4
+        elif len(piece) == 2:
+            piece = np.broadcast_to(piece.mean(0), piece.shape)
+        pieces.append(piece)
+    return np.concatenate(pieces)
 
 
 class Landmarker:
