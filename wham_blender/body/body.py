@@ -5,7 +5,6 @@ Loper et al., *SMPL: A Skinned Multi-Person Linear Model*, SIGGRAPH Asia 2015.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +17,9 @@ from smplx.utils import Struct
 from torch import Tensor, nn
 
 from ..skeleton import COCO_NAMES
+from ..smpl_file import KEYS, REGRESSORS, read
 from ..weights import WeightsError
 
-_SMPL_KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
-_REGRESSORS = ("J_regressor_wham", "J_regressor_feet")
 _HIPS = [COCO_NAMES.index("left_hip"), COCO_NAMES.index("right_hip")]
 
 
@@ -47,16 +45,16 @@ class Body(nn.Module):
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         """``arrays``: SMPL's own keys, and J_regressor_wham (31, V) and J_regressor_feet (4, V)."""
-        missing = [key for key in (*_SMPL_KEYS, *_REGRESSORS) if key not in arrays]
+        missing = [key for key in (*KEYS, *REGRESSORS) if key not in arrays]
         if missing:
             raise WeightsError(
                 f"This body model lacks {', '.join(missing)}. Choose a body file in SMPL's format with WHAM's "
                 "regressors, or leave the choice to the add-on."
             )
         super().__init__()
-        data = {key: np.asarray(arrays[key]) for key in _SMPL_KEYS}
+        data = {key: np.asarray(arrays[key]) for key in KEYS}
         self.smpl = _Smpl("", data_struct=Struct(**data | {"shapedirs": data["shapedirs"][..., :10]}))
-        rows = torch.tensor(np.vstack([arrays[key] for key in _REGRESSORS]), dtype=torch.float32)
+        rows = torch.tensor(np.vstack([arrays[key] for key in REGRESSORS]), dtype=torch.float32)
         self.register_buffer("_landmark_basis", self._fold(rows), persistent=False)
         self.register_buffer("_landmark_weights", rows @ self.smpl.lbs_weights, persistent=False)
         rest = torch.einsum("jv,vkb->jkb", self.smpl.J_regressor, self.smpl.shapedirs)
@@ -65,15 +63,8 @@ class Body(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> Body:
-        """Read an ``.npz`` in SMPL's format; raises WeightsError where it is none."""
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = dict(archive)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise WeightsError(
-                f"The body model {Path(path).name} cannot be read ({error}). Choose an .npz in SMPL's format."
-            ) from error
-        return cls(arrays)
+        """Read a file in SMPL's format that has WHAM's regressors too; raises WeightsError where it is none."""
+        return cls(read(path))
 
     @property
     def faces(self) -> np.ndarray:

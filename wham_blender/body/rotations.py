@@ -24,6 +24,11 @@ def matrix_from_r6d(r6d: Tensor) -> Tensor:
     return torch.stack([x, y, torch.linalg.cross(x, y)], -2)
 
 
+def matrix_from_columns(r6d: Tensor) -> Tensor:
+    """(..., 6) to (..., 3, 3) where the six numbers are the first two columns, as HMR2.0 has it."""
+    return matrix_from_r6d(r6d).mT
+
+
 def closest_rotation(matrix: Tensor) -> Tensor:
     """Project (..., 3, 3) to SO(3): the rotation nearest in the Frobenius norm."""
     u, _, vh = torch.linalg.svd(matrix)

@@ -6,19 +6,24 @@ Everything is causal: a long clip runs in chunks that hand a ``WhamState`` on. S
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..weights import WeightsError
+from .loading import fill
 
 N_JOINTS = 24
 N_KEYPOINTS = 17
 N_INPUT = 2 * N_KEYPOINTS + 3  # keypoints in their box, the box's place in the image
 N_KEYPOINTS_3D = 3 * N_KEYPOINTS
 N_POSE = 6 * N_JOINTS
+_REFUSAL = (
+    "These are not weights of the WHAM network: {}. Choose the published file (wham_vit_w_3dpw.pth.tar or "
+    "wham_vit_bedlam_w_3dpw.pth.tar), or leave the choice to the add-on."
+)
 _FREE_ENDS = (10, 11, 22, 23)  # feet and hands: their first pose says nothing
 _INIT_JOINTS = [joint for joint in range(N_JOINTS) if joint not in _FREE_ENDS]
 
@@ -238,13 +243,16 @@ class TrajectoryRefiner(nn.Module):
 
 
 class WHAM(nn.Module):
-    """The whole network; the default sizes are the published ones."""
+    """The whole network; the default sizes are the published ones.
+
+    ``d_feat`` None: without an integrator, as the first stage of training leaves it. Image features are then of no use.
+    """
 
     def __init__(
         self,
         width: int = 512,
         layers: int = 3,
-        d_feat: int = 1024,
+        d_feat: int | None = 1024,
         integrator_width: int = 1024,
         refiner_width: int = 512,
         refiner_layers: int = 2,
@@ -254,7 +262,7 @@ class WHAM(nn.Module):
         self.mask_embedding = nn.Parameter(torch.zeros(1, 1, N_KEYPOINTS, 2))
         self.motion_encoder = MotionEncoder(width, layers)
         self.trajectory_decoder = TrajectoryDecoder(context, layers)
-        self.integrator = Integrator(context, d_feat, integrator_width)
+        self.integrator = None if d_feat is None else Integrator(context, d_feat, integrator_width)
         self.motion_decoder = MotionDecoder(context, layers)
         self.trajectory_refiner = TrajectoryRefiner(context, refiner_width, refiner_layers)
 
@@ -262,6 +270,7 @@ class WHAM(nn.Module):
     def from_state_dict(cls, tensors: Mapping[str, Tensor]) -> WHAM:
         """A network of the sizes that the tensors have, holding them; ``smpl.*`` is the body's and is skipped.
 
+        Tensors without any of the integrator's are those of the first stage of training, and so is the network.
         Raises WeightsError where a tensor is missing, unknown or of a shape that does not fit the others.
         """
         own = {name: tensor for name, tensor in tensors.items() if not name.startswith("smpl.")}
@@ -271,30 +280,31 @@ class WHAM(nn.Module):
 
         try:
             width = own["motion_encoder.regressor.rnn.weight_hh_l0"].shape[1]
-            joined = own["integrator.layer1.weight"].shape
             refiner_width = own["trajectory_refiner.refiner.rnn.weight_hh_l0"].shape[1]
+            joined: Sequence[int] = (0, width + N_KEYPOINTS_3D)
+            if any(name.startswith("integrator.") for name in own):
+                joined = own["integrator.layer1.weight"].shape
         except KeyError as error:
-            raise WeightsError(_not_wham(f"the tensor {error.args[0]} is missing")) from error
+            raise WeightsError(_REFUSAL.format(f"the tensor {error.args[0]} is missing")) from error
+        except IndexError as error:
+            raise WeightsError(_REFUSAL.format("a matrix is flat")) from error
         d_feat = joined[1] - width - N_KEYPOINTS_3D
-        if d_feat < 1:
-            raise WeightsError(_not_wham("integrator.layer1.weight is too narrow for the motion encoder"))
-        model = cls(
-            width, layers("motion_encoder.regressor"), d_feat, joined[0], refiner_width,
-            layers("trajectory_refiner.refiner"),
-        )  # fmt: skip
-        expected = model.state_dict()
-        complaints = [f"{name} is missing" for name in expected if name not in own]
-        complaints += [f"{name} is unknown" for name in own if name not in expected]
-        complaints += [
-            f"{name} has the shape {tuple(own[name].shape)}, not {tuple(tensor.shape)}"
-            for name, tensor in expected.items()
-            if name in own and own[name].shape != tensor.shape
-        ]
-        if complaints:
-            more = f" and {len(complaints) - 3} more" if len(complaints) > 3 else ""
-            raise WeightsError(_not_wham("; ".join(complaints[:3]) + more))
-        model.load_state_dict(own)
+        if d_feat < 1 and joined[0]:
+            raise WeightsError(_REFUSAL.format("integrator.layer1.weight is too narrow for the motion encoder"))
+        with torch.device("meta"):
+            model = cls(
+                width, layers("motion_encoder.regressor"), d_feat or None, joined[0], refiner_width,
+                layers("trajectory_refiner.refiner"),
+            )  # fmt: skip
+        fill(model, own, _REFUSAL)
         return model
+
+    @property
+    def d_feat(self) -> int | None:
+        """Width of the image features that the network takes, None where it takes none."""
+        if self.integrator is None:
+            return None
+        return self.integrator.layer1.in_features - self.integrator.layer3.out_features
 
     def start(self, init_kp: Tensor, init_smpl: Tensor, init_root: Tensor) -> WhamState:
         """The state before a track's first frame.
@@ -332,16 +342,9 @@ class WHAM(nn.Module):
         keypoints, context, encoder = self.motion_encoder(x, state.encoder, known[0])
         velocity, root, trajectory = self.trajectory_decoder(context, cam_angvel, state.trajectory, known[1])
         joined = context
-        if features is not None:
+        if features is not None and self.integrator is not None:
             residual = (features != 0).all(-1).all(-1) if residual is None else residual
             joined = self.integrator(context, features, residual)
         outputs, decoder = self.motion_decoder(joined, state.decoder, known[2])
         result = WhamOutput(keypoints, context, velocity, root, *outputs)
         return result, WhamState(encoder, trajectory, decoder)
-
-
-def _not_wham(reason: str) -> str:
-    return (
-        f"These are not weights of the WHAM network: {reason}. Choose the published file "
-        "(wham_vit_w_3dpw.pth.tar or wham_vit_bedlam_w_3dpw.pth.tar), or leave the choice to the add-on."
-    )

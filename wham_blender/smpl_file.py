@@ -1,0 +1,189 @@
+"""Reads SMPL body files, ``.npz`` or the ``.pkl`` of 2015, without running anything that a pickle asks for.
+
+Loper et al., *SMPL: A Skinned Multi-Person Linear Model*, SIGGRAPH Asia 2015. Standard library and NumPy only, so that
+the add-on and the worker both use it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .weights import WeightsError
+
+KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
+REGRESSORS = {"J_regressor_wham": 31, "J_regressor_feet": 4}  # WHAM's own, and their rows
+JOINTS = 24
+_CORRECTIVES = 9 * (JOINTS - 1)  # columns of posedirs
+_CHOOSE = "Choose SMPL_NEUTRAL.pkl (or .npz) from smpl.is.tue.mpg.de."
+_GENDERS = {"neutral": "neutral", "male": "male", "m": "male", "female": "female", "f": "female"}
+# Other bodies of the same makers, by vertices and joints.
+_OTHERS = {
+    (10475, 55): "SMPL-X", (6890, 52): "SMPL-H", (778, 16): "MANO (a hand)", (5023, 5): "FLAME (a head)",
+    (3889, 33): "SMAL (an animal)", (3889, 35): "SMAL (an animal)",
+}  # fmt: skip
+
+
+def gender_of(path: str | Path) -> str:
+    """Neutral, male or female, by the file's published name: the content does not say it."""
+    words = re.split(r"[^a-z]+", Path(path).stem.lower())
+    return next((_GENDERS[word] for word in words if word in _GENDERS), "neutral")
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """SMPL's arrays, KEYS, and those of REGRESSORS that the file has, of a ``.pkl`` or ``.npz``.
+
+    Raises WeightsError with a sentence where the file is damaged, unsafe or another body.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            zipped = stream.read(2) == b"PK"
+        return check(_read_npz(path) if zipped else _read_pickle(path), path.name)
+    except WeightsError:
+        raise
+    except _Refused as error:
+        raise WeightsError(
+            f"The body file {path.name} is not safe: it asks for the code {error}, which no SMPL file needs. Nothing "
+            f"of it was run. {_CHOOSE}"
+        ) from error
+    except Exception as error:  # a damaged pickle may raise anything
+        raise WeightsError(
+            f"The body file {path.name} cannot be read: it is no SMPL file, or incomplete ({error}). {_CHOOSE}"
+        ) from error
+
+
+def check(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    """The arrays, known to be a body of SMPL's format: 24 joints, any number of vertices V.
+
+    Raises WeightsError with a sentence that says what ``name`` seems to be instead.
+    """
+    missing = [key for key in KEYS if key not in arrays]
+    if missing:
+        raise WeightsError(f"{name} is no SMPL body: it lacks {', '.join(missing)}. {_CHOOSE}")
+    vertices, joints = len(arrays["v_template"]), len(arrays["J_regressor"])
+    if joints != JOINTS:
+        kind = _OTHERS.get((vertices, joints), "some other body")
+        raise WeightsError(
+            f"{name} is {kind} ({vertices} vertices, {joints} joints), but WHAM needs SMPL (6890 vertices, 24 joints). "
+            + _CHOOSE
+        )
+    shapes = {
+        "v_template": (vertices, 3), "shapedirs": (vertices, 3, None), "posedirs": (vertices, 3, _CORRECTIVES),
+        "J_regressor": (JOINTS, vertices), "weights": (vertices, JOINTS), "kintree_table": (2, JOINTS), "f": (None, 3),
+        **{key: (rows, vertices) for key, rows in REGRESSORS.items() if key in arrays},
+    }  # fmt: skip
+    for key, shape in shapes.items():
+        array = arrays[key]
+        if len(shape) != array.ndim or any(
+            wanted not in (None, size) for wanted, size in zip(shape, array.shape, strict=True)
+        ):
+            wanted = " x ".join("any" if size is None else str(size) for size in shape)
+            raise WeightsError(f"{name} is no SMPL body: {key} is {array.shape}, not {wanted}. {_CHOOSE}")
+        if array.dtype.kind not in "fiu":
+            raise WeightsError(f"{name} is no SMPL body: {key} does not hold numbers. {_CHOOSE}")
+    return {key: arrays[key] for key in shapes}
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as archive:
+        return {key: archive[key] for key in (*KEYS, *REGRESSORS) if key in archive.files}
+
+
+def _read_pickle(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as stream:
+        data = _Unpickler(stream, encoding="latin1").load()
+    if not isinstance(data, Mapping):
+        raise ValueError("it holds no named arrays")
+    return {key: _dense(data[key]) for key in (*KEYS, *REGRESSORS) if key in data}
+
+
+class _Refused(Exception):
+    """The name of something that a pickle may not have."""
+
+
+class _State:
+    """Stands in for an object of SciPy or chumpy: keeps the state that the pickle gives it, and can do nothing."""
+
+    def __init__(self, *_arguments: object) -> None:
+        self.state: dict[str, Any] = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.state = dict(state)
+
+
+class _Sparse(_State):
+    """SciPy's compressed matrix, by columns unless said otherwise."""
+
+    by_rows = False
+
+    def dense(self) -> np.ndarray:
+        """The whole matrix."""
+        shape = self.state["_shape"] if "_shape" in self.state else self.state["shape"]
+        data, inner, pointers = (np.asarray(self.state[key]) for key in ("data", "indices", "indptr"))
+        outer = np.repeat(np.arange(len(pointers) - 1), np.diff(pointers))
+        whole = np.zeros(tuple(int(size) for size in shape))
+        np.add.at(whole, (outer, inner) if self.by_rows else (inner, outer), data)
+        return whole
+
+
+class _SparseRows(_Sparse):
+    by_rows = True
+
+
+class _Chumpy(_State):
+    """chumpy's array: its value, or a choice out of another one's."""
+
+    def dense(self) -> np.ndarray:
+        """The value."""
+        if "x" in self.state:
+            return _dense(self.state["x"])
+        chosen = _dense(self.state["a"]).ravel()[np.asarray(self.state["idxs"])]
+        return chosen.reshape(self.state.get("preferred_shape", chosen.shape))
+
+
+def _dense(value: object) -> np.ndarray:
+    return value.dense() if isinstance(value, (_Sparse, _Chumpy)) else np.asarray(value)
+
+
+def _reconstruct(kind: type, _base: type, _state: object) -> object:
+    """Python's way to make an object of the second protocol, for nothing but the stand-ins."""
+    if not issubclass(kind, _State):
+        raise _Refused(f"copyreg._reconstructor of {kind.__name__}")
+    return kind()
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """How Python 3 writes bytes into old pickles."""
+    return text.encode("latin1" if encoding == "latin1" else "ascii")
+
+
+_MULTIARRAY = sys.modules[np.ndarray.__reduce__(np.zeros(1))[0].__module__]  # its name changed with NumPy 2
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows NumPy's arrays and the stand-ins; everything else is refused by name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What stands for ``module.name``."""
+        known = {
+            "numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype, "copyreg._reconstructor": _reconstruct,
+            "builtins.object": object, "_codecs.encode": _encode,
+            "chumpy.ch.Ch": _Chumpy, "chumpy.reordering.Select": _Chumpy,
+        }  # fmt: skip
+        full = f"{module}.{name}"
+        if full in known:
+            return known[full]
+        if re.fullmatch(r"numpy\.(_?core)\.multiarray\.(_reconstruct|scalar)", full):
+            return getattr(_MULTIARRAY, name)
+        if re.fullmatch(r"scipy\.sparse\.(_?csc\.)?csc_(matrix|array)", full):
+            return _Sparse
+        if re.fullmatch(r"scipy\.sparse\.(_?csr\.)?csr_(matrix|array)", full):
+            return _SparseRows
+        raise _Refused(full)
