@@ -25,7 +25,7 @@ _CHOOSE = "Choose SMPL_NEUTRAL.pkl (or .npz) from smpl.is.tue.mpg.de."
 _GENDERS = {"neutral": "neutral", "male": "male", "m": "male", "female": "female", "f": "female"}
 # Other bodies of the same makers, by vertices and joints.
 _OTHERS = {
-    (10475, 55): "SMPL-X", (6890, 52): "SMPL-H", (778, 16): "MANO (a hand)", (5023, 5): "FLAME (a head)",
+    (10475, 55): "SMPL-X", (6890, 52): "SMPL+H", (778, 16): "MANO (a hand)", (5023, 5): "FLAME (a head)",
     (3889, 33): "SMAL (an animal)", (3889, 35): "SMAL (an animal)",
 }  # fmt: skip
 
@@ -164,6 +164,7 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1" if encoding == "latin1" else "ascii")
 
 
+_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # since Python 2
 _MULTIARRAY = sys.modules[np.ndarray.__reduce__(np.zeros(1))[0].__module__]  # its name changed with NumPy 2
 
 
@@ -174,10 +175,10 @@ class _Unpickler(pickle.Unpickler):
         """What stands for ``module.name``."""
         known = {
             "numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype, "copyreg._reconstructor": _reconstruct,
-            "builtins.object": object, "_codecs.encode": _encode,
+            "builtins.object": object, "builtins.set": set, "_codecs.encode": _encode,
             "chumpy.ch.Ch": _Chumpy, "chumpy.reordering.Select": _Chumpy,
         }  # fmt: skip
-        full = f"{module}.{name}"
+        full = f"{_RENAMED.get(module, module)}.{name}"
         if full in known:
             return known[full]
         if re.fullmatch(r"numpy\.(_?core)\.multiarray\.(_reconstruct|scalar)", full):

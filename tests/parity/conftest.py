@@ -21,8 +21,8 @@ FOLDER = Path(os.environ.get("WHAM_PARITY_DIR", Path(__file__).resolve().parents
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each file of reference outputs: ``wham_file``, ``metrics_file``."""
-    for kind in ("wham", "metrics"):
+    """One test for each file of reference outputs: ``wham_file``, ``hmr2_file`` and so on."""
+    for kind in ("wham", "hmr2", "vitpose", "metrics"):
         if f"{kind}_file" in metafunc.fixturenames:
             files = sorted(FOLDER.glob(f"{kind}_*.npz"))
             skip = pytest.mark.skip(reason=f"{FOLDER} has no {kind}_*.npz; WHAM_PARITY_DIR names another folder")
@@ -42,11 +42,33 @@ def synthetic() -> ModuleType:
     return module
 
 
+def reference_weights(kind: str, seed: int, depth: int | None = None) -> dict[str, torch.Tensor]:
+    """The tensors of a published checkpoint, of the first ``depth`` blocks where it is a transformer's."""
+    table = json.loads((FOLDER / f"{kind}_state_dict.json").read_text("utf-8"))
+    block = re.compile(r"backbone\.blocks\.(\d+)\.")
+    kept = {
+        name: shape
+        for name, shape in table.items()
+        if depth is None or not (found := block.match(name)) or int(found[1]) < depth
+    }
+    return {name: torch.from_numpy(value) for name, value in synthetic().state_dict(kept, seed).items()}
+
+
+def seed_of(file: Path) -> int:
+    found = re.search(r"seed(\d+)", file.stem)
+    assert found, f"{file.name} does not name its seed"
+    return int(found[1])
+
+
+def depth_of(file: Path) -> int:
+    found = re.search(r"depth(\d+)", file.stem)
+    assert found, f"{file.name} does not name its depth"
+    return int(found[1])
+
+
 @cache
 def reference_network(seed: int) -> WHAM:
-    table = json.loads((FOLDER / "wham_state_dict.json").read_text("utf-8"))
-    tensors = {name: torch.from_numpy(value) for name, value in synthetic().state_dict(table, seed).items()}
-    return WHAM.from_state_dict(tensors).eval()
+    return WHAM.from_state_dict(reference_weights("wham", seed)).eval()
 
 
 @cache
@@ -56,9 +78,7 @@ def reference_body(seed: int) -> Body:
 
 @pytest.fixture(scope="session")
 def seed(wham_file: Path) -> int:
-    found = re.search(r"seed(\d+)", wham_file.stem)
-    assert found, f"{wham_file.name} does not name its seed"
-    return int(found[1])
+    return seed_of(wham_file)
 
 
 @pytest.fixture(scope="session")

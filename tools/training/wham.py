@@ -215,6 +215,7 @@ def pass_through(model: WHAM, lifter: Lifter, features: Tensor) -> None:
     it on in the linear range of its tanh, half-open to the frame before; the last layers are the lifter's. Learning
     then adds what time and the other inputs tell. features (N, d_feat): a sample, for their size.
     """
+    assert model.integrator is not None
     width, context = model.motion_encoder.regressor.rnn.hidden_size, model.integrator.layer3.out_features
     d_feat, lift_by = features.shape[1], 0.2  # GELU is above -0.17, so the rectifiers never bend
     if d_feat != width or model.integrator.layer1.out_features != 2 * width:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 import torch
@@ -13,6 +11,8 @@ from ..models import vit
 from ..models.hmr2 import SIDE
 from ..models.vitpose import HEATMAP
 from ..skeleton import COCO_MIRROR
+
+Corner = np.ndarray | tuple[int, int]  # x, y in pixels
 
 _MEAN = torch.tensor([0.485, 0.456, 0.406])  # ImageNet's, of RGB in 0..1
 _DEVIATION = torch.tensor([0.229, 0.224, 0.225])
@@ -72,7 +72,7 @@ def hmr2_crop(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     return cv2.resize(_cut(image, low, high), (SIDE, SIDE))
 
 
-def _cut(image: np.ndarray, low: Sequence[int], high: Sequence[int]) -> np.ndarray:
+def _cut(image: np.ndarray, low: Corner, high: Corner) -> np.ndarray:
     """The rectangle from pixel ``low`` (x, y) up to ``high`` of an image (H, W, 3), float32, zero outside of it."""
     cut = np.zeros((high[1] - low[1], high[0] - low[0], 3), np.float32)
     (left, right), (top, bottom) = (np.clip([low[axis], high[axis]], 0, image.shape[1 - axis]) for axis in (0, 1))
@@ -105,8 +105,11 @@ def keypoints(heatmaps: np.ndarray, centres: np.ndarray, sizes: np.ndarray) -> n
     bend = np.empty((len(flat), 2, 2), np.float32)
     bend[:, 0, 0] = near[:, 1, 2] - 2 * near[:, 1, 1] + near[:, 1, 0]
     bend[:, 1, 1] = near[:, 2, 1] - 2 * near[:, 1, 1] + near[:, 0, 1]
-    edges = near[:, 1, 2] + near[:, 2, 1] + near[:, 1, 0] + near[:, 0, 1]
-    bend[:, 0, 1] = bend[:, 1, 0] = (near[:, 2, 2] + near[:, 0, 0] + 2 * near[:, 1, 1] - edges) / 2
+    # Summed in mmpose's order: where a map is flat, the last digits decide.
+    mixed = (
+        near[:, 2, 2] - near[:, 1, 2] - near[:, 2, 1] + near[:, 1, 1] + near[:, 1, 1] - near[:, 1, 0] - near[:, 0, 1]
+    )
+    bend[:, 0, 1] = bend[:, 1, 0] = (mixed + near[:, 0, 0]) / 2
     bend += np.finfo(np.float32).eps * np.eye(2, dtype=np.float32)
     points = np.stack([x, y], 1) - np.linalg.solve(bend, slope[..., None])[..., 0]
     points = points.reshape(*heatmaps.shape[:2], 2) * (sizes / (np.array([columns, rows]) - 1))[:, None]
