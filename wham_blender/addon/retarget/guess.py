@@ -120,7 +120,9 @@ class _Body:
             raise self._lacks("legs", "hips down to the floor")
         leg_length = self._length(leg)
         arms = self._limbs(lambda chain, joints: self._score_arm(chain, joints, leg_length))
-        arm = max((limb for limb in arms if limb.chain[0] != leg.chain[0]), key=lambda limb: limb.score, default=None)
+        chest = self.heads[leg.bones()[0], 2] + 0.2 * leg_length  # arms begin above it, skirts below
+        arms = (limb for limb in arms if self.heads[limb.chain[0], 2] > chest)
+        arm = max(arms, key=lambda limb: limb.score, default=None)
         if arm is None or arm.shape < _LEAST_SCORE:
             raise self._lacks("arms", "chest to the hands")
         return leg.score + arm.score, self._assemble(leg, arm)
@@ -215,6 +217,8 @@ class _Body:
         shape += _fit((thigh_length + shin_length) / self.height, _LEG_TO_HEIGHT)
         shape += _fit(self._tip(chain, joints[2]) / shin_length, _FOOT_TO_SHIN)
         shape -= 4 * (2 + thigh[2] / thigh_length + shin[2] / shin_length)
+        # The hip is where the chain has come to the side; what follows on the thigh are twist bones.
+        shape -= sum(self.heads[bone, 0] > 0.5 * hip[0] for bone in chain[: joints[0]])
         shape -= ((ankle[2] - self.floor) / (0.15 * self.height)) ** 2
         foot = self.tails[chain[-1]] - ankle
         shape -= 2 * (-foot[2] > 0.9 * np.linalg.norm(foot))  # it goes on straight down: no foot
