@@ -66,7 +66,7 @@ class BuildError(Exception):
 class Environment:
     """A virtual environment: what pip installs, on which Pythons, and whose packages it sees besides its own."""
 
-    files: tuple[Path, ...]  # requirement files, and constraints.txt
+    files: tuple[Path, ...]  # requirement files, installed one after the other
     pythons: tuple[str, ...]  # in order of preference
     base: str | None = None
 
@@ -74,7 +74,7 @@ class Environment:
 BLENDERS = {"bpy-4.5.15": "3.11", "bpy-4.2.23": "3.11", "bpy-5.0.1": "3.11", "bpy-5.2.3": "3.13"}  # favourite first
 ENVIRONMENTS = {
     "worker": Environment(
-        (WORKER_PACKAGE / "requirements.txt", WORKER_PACKAGE / "constraints.txt", LOCKS / "tools.txt"),
+        (WORKER_PACKAGE / "requirements.txt", LOCKS / "tools.txt"),
         ("3.11", "3.12", "3.13"),
     ),
     "train": Environment((ROOT / "tools/training/requirements.txt",), ("3.11", "3.12", "3.13"), base="worker"),
@@ -164,9 +164,9 @@ def environment(name: str) -> Path:
             if base:
                 (site_packages(executable) / "base.pth").write_text(str(site_packages(base)), "utf-8")
                 pip.append("--no-deps")  # whatever else they need is in the base
-            for path in spec.files:
-                pip += ["-c" if path.name == "constraints.txt" else "-r", path]
-            if stream(pip, name, only=("Downloading", "Installing", "ERROR")):
+            if any(
+                stream([*pip, "-r", path], name, only=("Downloading", "Installing", "ERROR")) for path in spec.files
+            ):
                 raise BuildError(f"pip could not make the environment {name}; its words are above. Run the same again.")
             complete.touch()
     return executable

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -86,9 +87,16 @@ class TestEnvironments:
 
     def test_every_requirement_is_pinned(self):
         for path in {path for spec in build.ENVIRONMENTS.values() for path in spec.files}:
-            lines = [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+            lines = [line for line in path.read_text("utf-8").splitlines() if line and line[0] not in "# "]
             assert lines
             assert not [line for line in lines if "==" not in line], path
+
+    def test_the_workers_packages_are_locked_with_hashes(self):
+        lock = (build.WORKER_PACKAGE / "requirements.txt").read_text("utf-8")
+        entries = re.findall(r"^[\w.-]+==.*\\\n(?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", lock, re.MULTILINE)
+        assert len(entries) == len(re.findall("==", re.sub(" ; .*", "", lock))) > 50
+        wanted = re.findall(r"^\S+==\S+", (build.WORKER_PACKAGE / "requirements.in").read_text("utf-8"), re.MULTILINE)
+        assert set(wanted) <= {entry.split()[0] for entry in entries}
 
 
 EVERYTHING = [str(build.ROOT / "tests"), f"--ignore={build.ROOT}/tests/addon", f"--ignore={build.ROOT}/tests/gui"]
@@ -188,7 +196,7 @@ def test_zip_has_everything_at_its_root_and_nothing_else():
     assert done.returncode == 0, done.stdout + done.stderr
     names = set(zipfile.ZipFile(done.stdout.splitlines()[-1].split(".zip: ")[0] + ".zip").namelist())
     assert names >= {"blender_manifest.toml", "__init__.py", "motion.py", "LICENSE", "NOTICE.md"}
-    assert names >= {"pipeline/requirements.txt", "pipeline/constraints.txt", "bundled_weights/manifest.toml"}
+    assert names >= {"pipeline/requirements.txt", "pipeline/self_test.mp4", "bundled_weights/manifest.toml"}
     assert names >= {f"bundled_weights/{entry.path.name}" for entry in weights.manifest().values()}
     assert not [name for name in names if name.startswith("wham_blender/") or "__pycache__" in name or "tests" in name]
 

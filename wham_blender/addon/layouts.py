@@ -29,18 +29,18 @@ def draw_progress(layout: bpy.types.UILayout) -> None:
             layout.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = runner.error_log
 
 
-def draw_sentence(layout: bpy.types.UILayout, sentence: str, alert: bool = True) -> None:
+def draw_sentence(layout: bpy.types.UILayout, sentence: str, alert: bool = True, width: int = _WIDTH) -> None:
     """A sentence that may be longer than the panel is wide."""
     column = layout.column(align=True)
     column.alert = alert
-    for number, line in enumerate(_lines(sentence)):
+    for number, line in enumerate(_lines(sentence, width)):
         column.label(text=line, icon="BLANK1" if number else "ERROR" if alert else "INFO")
 
 
-def _lines(sentence: str) -> list[str]:
+def _lines(sentence: str, width: int) -> list[str]:
     lines = [""]
     for word in sentence.split():
-        if lines[-1] and len(lines[-1]) + len(word) >= _WIDTH:
+        if lines[-1] and len(lines[-1]) + len(word) >= width:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
     return lines

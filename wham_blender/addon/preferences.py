@@ -1,15 +1,16 @@
-"""The add-on's preferences: the worker's Python and its state, and where jobs lie."""
+"""The add-on's preferences: the worker's Python and how it stands, and where the large files lie."""
 
 from pathlib import Path
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from . import runtime
-from .layouts import draw_progress
+from . import location, runtime
+from .layouts import draw_progress, draw_sentence
 from .weights_box import draw_weights
 
 _ADDON = __package__.rpartition(".")[0]
+_WIDE = 90  # letters in a line of the preferences
 
 
 class WHAM_AP_preferences(bpy.types.AddonPreferences):
@@ -18,29 +19,79 @@ class WHAM_AP_preferences(bpy.types.AddonPreferences):
     bl_idname = _ADDON
 
     worker_python: StringProperty(
-        name="Worker's Python",
-        description="An existing Python that has the worker's packages; empty for the one installed here",
+        name="Existing Python",
+        description="A Python of your own that has the worker's packages; empty for the one that is installed here",
         subtype="FILE_PATH",
     )
-    worker_state: StringProperty(default="not checked")
-    jobs_folder: StringProperty(
-        name="Jobs",
-        description="Where unfinished and finished jobs lie; empty for the user's data folder",
+    base_python: StringProperty(
+        name="Made From",
+        description="The Python, 3.11 to 3.13, that the worker's is made from; empty for Blender's own",
+        subtype="FILE_PATH",
+    )
+    torch_build: EnumProperty(
+        name="PyTorch",
+        description="Which PyTorch the worker gets",
+        items=[
+            ("AUTO", "Automatic", "With CUDA where there is an NVIDIA card with a driver that is new enough"),
+            ("CUDA", "NVIDIA Card", "With CUDA, or not at all"),
+            ("CPU", "Processor", "Without CUDA: a tenth of the size on Linux; a graphics card is not used"),
+        ],
+    )
+    wheels_folder: StringProperty(
+        name="Packages",
+        description="A folder that holds all packages, to install without a network; empty to download them",
         subtype="DIR_PATH",
     )
+    jobs_folder: StringProperty(
+        name="Jobs",
+        description="Where unfinished and finished jobs lie; empty for a folder beside the worker",
+        subtype="DIR_PATH",
+    )
+    storage_state: StringProperty(options={"SKIP_SAVE"})
+    show_options: BoolProperty(name="Options", description="Show what can be chosen before the worker is installed")
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw the fields and the three buttons."""
-        layout = self.layout
-        layout.prop(self, "worker_python")
-        layout.label(text=f"Worker: {self.worker_state}")
-        draw_progress(layout)
-        row = layout.row()
-        for verb in ("install", "check", "remove"):
-            row.operator(f"wham.{verb}_worker")
-        layout.prop(self, "jobs_folder")
-        layout.label(text=f"Installed worker and jobs lie in {runtime.data_folder()}")
-        draw_weights(layout)
+        """Draw a box for each subject."""
+        _draw_worker(self.layout.box(), self)
+        draw_weights(self.layout)
+        _draw_storage(self.layout.box(), self)
+
+
+def _draw_worker(layout: bpy.types.UILayout, chosen: bpy.types.AddonPreferences) -> None:
+    """How the worker stands and what can be done about it."""
+    state = runtime.state(worker_path())
+    draw_sentence(layout, state.sentence, alert=False, width=_WIDE)
+    installed = runtime.own_folder().exists()
+    if not installed and (text := runtime.download_text()):
+        layout.label(text=text, icon="BLANK1")
+    draw_progress(layout)
+    row = layout.row()
+    there = state.usable or bool(state.details)
+    for verb in ("check" if there else "install", *(("repair", "remove") if installed else ())):
+        row.operator(f"wham.{verb}_worker")
+    if state.details:
+        row.operator("wham.copy_worker_report", icon="COPYDOWN")
+    layout.prop(chosen, "show_options", icon="DOWNARROW_HLT" if chosen.show_options else "RIGHTARROW", emboss=False)
+    if chosen.show_options:
+        column = layout.column()
+        column.use_property_split = True
+        for name in ("torch_build", "base_python", "wheels_folder", "worker_python"):
+            column.prop(chosen, name)
+
+
+def _draw_storage(layout: bpy.types.UILayout, chosen: bpy.types.AddonPreferences) -> None:
+    """Where the large files lie and how large they are."""
+    row = layout.row()
+    row.label(text=f"Worker, weights and jobs: {runtime.data_folder()}", icon="FILE_FOLDER")
+    row.operator("wham.measure_storage", text="", icon="FILE_REFRESH")
+    if chosen.storage_state:
+        layout.label(text=chosen.storage_state, icon="BLANK1")
+    if target := location.unfinished_move():
+        draw_sentence(layout, f"Moving to {target} was not finished.", width=_WIDE)
+        layout.operator("wham.move_worker", text="Go On Moving").directory = str(target)
+    else:
+        layout.operator("wham.move_worker", text="Move to Another Folder")
+    layout.prop(chosen, "jobs_folder")
 
 
 def preferences() -> bpy.types.AddonPreferences | None:
@@ -49,10 +100,15 @@ def preferences() -> bpy.types.AddonPreferences | None:
     return addon.preferences if addon else None
 
 
+def worker_path() -> str:
+    """The Python that the user named for the worker; empty for the one installed here."""
+    chosen = preferences()
+    return bpy.path.abspath(chosen.worker_python) if chosen else ""
+
+
 def worker_python() -> Path:
     """The Python that the worker runs in; raises runtime.RuntimeProblem where there is none."""
-    chosen = preferences()
-    return runtime.find(bpy.path.abspath(chosen.worker_python) if chosen else "")
+    return runtime.find(worker_path())
 
 
 def jobs_folder() -> Path:

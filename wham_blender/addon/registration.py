@@ -46,7 +46,11 @@ _CLASSES = (
     time_motion.WHAM_OT_measure_motion,
     setup.WHAM_OT_install_worker,
     setup.WHAM_OT_check_worker,
+    setup.WHAM_OT_repair_worker,
     setup.WHAM_OT_remove_worker,
+    setup.WHAM_OT_move_worker,
+    setup.WHAM_OT_measure_storage,
+    setup.WHAM_OT_copy_worker_report,
     *weights.CLASSES,
     presets.WHAM_OT_add_import_preset,
     presets.WHAM_PT_import_presets,
@@ -72,6 +76,7 @@ def unregister() -> None:
     """Stop what runs and undo register() in reverse."""
     job_panel.unregister()
     runner.unregister()
+    setup.WHAM_OT_measure_storage.stop()
     overlay.unregister()
     panels.unregister()
     properties.unregister()

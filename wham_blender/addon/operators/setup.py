@@ -1,64 +1,85 @@
-"""Install, check and remove the worker's own Python, each on the user's click."""
+"""Install, check, repair, remove and move the worker's own Python, each on the user's click."""
 
-from collections.abc import Callable
+import threading
 from pathlib import Path
 
 import bpy
+from bpy.props import StringProperty
 
-from .. import runtime
+from .. import location, runtime
 from ..job import Job
-from ..preferences import preferences, worker_python
-from .background import JobOperator, WhenIdle
+from ..preferences import preferences, worker_path, worker_python
+from .background import JobOperator
+
+_LOOK = 0.2  # seconds between two looks at the thread that measures
 
 
-def _report(operator: bpy.types.Operator, work: Callable[[], str]) -> set[str]:
-    """Show the state that the work leaves the worker's Python in, or why it failed."""
-    try:
-        state, kind, status = work(), "INFO", "FINISHED"
-    except runtime.RuntimeProblem as problem:
-        state, kind, status = str(problem), "ERROR", "CANCELLED"
-    if chosen := preferences():
-        chosen.worker_state = state
-    operator.report({kind}, state)
-    return {status}
+def _option(name: str) -> str:
+    """What the preferences say; a path is made absolute."""
+    value = str(getattr(preferences(), name, ""))
+    return bpy.path.abspath(value) if value.startswith("//") else value
 
 
-class WHAM_OT_install_worker(JobOperator, bpy.types.Operator):
-    """Download the worker's packages into a Python of its own, outside Blender (several gigabytes)."""
+class _Installs(JobOperator):
+    """What downloads packages, or takes them out of a folder."""
 
-    bl_idname = "wham.install_worker"
-    bl_label = "Install Worker"
+    repair = False
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Refuse without the user's consent to go online."""
-        if not bpy.app.online_access:
-            cls.poll_message_set("Allow Online Access in Preferences > System first")
+        if not bpy.app.online_access and not _option("wheels_folder"):
+            cls.poll_message_set("Allow Online Access in Preferences > System first, or choose a Packages folder")
             return False
         return super().poll(context)
 
     def start(self, context: bpy.types.Context) -> Job:
         """Start the process that installs."""
-        return Job(runtime.make_command(), runtime.data_folder() / "install.log")
+        runtime.check_folder()
+        base = runtime.base_python(_option("base_python"))
+        command = runtime.install_command(base, _option("torch_build") or "AUTO", _option("wheels_folder"), self.repair)
+        return Job(command, runtime.data_folder() / "install.log")
 
     def finish(self, context: bpy.types.Context, path: str) -> set[str]:
-        """Check what was installed."""
-        return _report(self, lambda: runtime.check(Path(path)))
+        """Say what the doctor found."""
+        return _conclude(self, str(runtime.python_of(runtime.own_folder())))
 
 
-class WHAM_OT_check_worker(bpy.types.Operator):
-    """See whether the worker's Python is there and has all its packages."""
+class WHAM_OT_install_worker(_Installs, bpy.types.Operator):
+    """Download the worker's packages into a Python of its own, outside Blender. Goes on where it was interrupted."""
+
+    bl_idname = "wham.install_worker"
+    bl_label = "Install Worker"
+
+
+class WHAM_OT_repair_worker(_Installs, bpy.types.Operator):
+    """Compare every file of the worker with what was installed, and install again what is damaged or missing."""
+
+    bl_idname = "wham.repair_worker"
+    bl_label = "Repair Worker"
+
+    repair = True
+
+
+class WHAM_OT_check_worker(JobOperator, bpy.types.Operator):
+    """See whether the worker has all its packages, what it runs on, and whether a tiny clip goes through it."""
 
     bl_idname = "wham.check_worker"
     bl_label = "Check Worker"
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        """Write what was found to the preferences."""
-        return _report(self, lambda: runtime.check(worker_python()))
+    def start(self, context: bpy.types.Context) -> Job:
+        """Start the worker's doctor."""
+        python = worker_python()
+        runtime.probe(python)
+        return Job(runtime.doctor_command(python), runtime.data_folder() / "check.log")
+
+    def finish(self, context: bpy.types.Context, path: str) -> set[str]:
+        """Say what it found."""
+        return _conclude(self, worker_path())
 
 
-class WHAM_OT_remove_worker(WhenIdle, bpy.types.Operator):
-    """Delete the worker's Python that was installed here."""
+class WHAM_OT_remove_worker(JobOperator, bpy.types.Operator):
+    """Delete the worker's Python that was installed here, and its downloads. Weights and jobs stay."""
 
     bl_idname = "wham.remove_worker"
     bl_label = "Remove Worker"
@@ -67,6 +88,138 @@ class WHAM_OT_remove_worker(WhenIdle, bpy.types.Operator):
         """Ask first."""
         return context.window_manager.invoke_confirm(self, event)
 
+    def start(self, context: bpy.types.Context) -> Job:
+        """Start the process that deletes."""
+        if not runtime.own_folder().exists():
+            raise runtime.RuntimeProblem(f"No worker is installed in {runtime.own_folder().parent}.")
+        return Job(runtime.remove_command(), runtime.data_folder() / "install.log")
+
+    def finish(self, context: bpy.types.Context, path: str) -> set[str]:
+        """Say so."""
+        self.report({"INFO"}, "The worker is removed.")
+        return {"FINISHED"}
+
+
+class WHAM_OT_move_worker(JobOperator, bpy.types.Operator):
+    """Move the worker, weights and jobs to another folder or disk. What is interrupted goes on with the next click."""
+
+    bl_idname = "wham.move_worker"
+    bl_label = "Move Files Here"
+
+    directory: StringProperty(
+        name="Folder",
+        description="Where to; they get a folder of their own in there, wham_blender",
+        subtype="DIR_PATH",
+    )
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask where to, unless it is known."""
+        if self.directory:
+            return self.execute(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def start(self, context: bpy.types.Context) -> Job:
+        """Start the process that moves; its log does not move along."""
+        if not self.directory:
+            raise runtime.RuntimeProblem("No folder to move to was named.")
+        folder = Path(bpy.path.abspath(self.directory)).absolute()
+        return Job(runtime.move_command(folder), location.default_folder() / location.MOVE_LOG)
+
+    def finish(self, context: bpy.types.Context, path: str) -> set[str]:
+        """Say where everything lies now."""
+        if chosen := preferences():
+            chosen.storage_state = ""
+        self.report({"INFO"}, f"The worker, weights and jobs lie in {path} now.")
+        return {"FINISHED"}
+
+
+class WHAM_OT_measure_storage(bpy.types.Operator):
+    """Measure how much space the worker, weights and jobs take."""
+
+    bl_idname = "wham.measure_storage"
+    bl_label = "Measure"
+
+    _thread: threading.Thread | None = None
+    _sizes: dict[str, int]
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Refuse while it measures."""
+        if cls._thread is not None:
+            cls.poll_message_set("It is being measured")
+            return False
+        return True
+
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Delete it."""
-        return _report(self, runtime.remove)
+        """Measure: in a thread while Blender goes on, or at once for a script."""
+        folder = runtime.data_folder()
+        if not self.options.is_invoke or bpy.app.background:
+            self.report({"INFO"}, _show(location.usage(folder)))
+            return {"FINISHED"}
+        cls = WHAM_OT_measure_storage
+
+        def measure() -> None:
+            cls._sizes = location.usage(folder)
+
+        cls._sizes = {}
+        cls._thread = threading.Thread(target=measure, daemon=True)
+        cls._thread.start()
+        bpy.app.timers.register(_look, first_interval=_LOOK)
+        return {"FINISHED"}
+
+    @classmethod
+    def stop(cls) -> None:
+        """Wait for nothing any more: the add-on is being disabled."""
+        cls._thread = None
+        if bpy.app.timers.is_registered(_look):
+            bpy.app.timers.unregister(_look)
+
+
+class WHAM_OT_copy_worker_report(bpy.types.Operator):
+    """Copy what the last check found: versions, cards and times, without the names of your folders."""
+
+    bl_idname = "wham.copy_worker_report"
+    bl_label = "Copy Details"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Refuse before the first check."""
+        if not runtime.state(worker_path()).details:
+            cls.poll_message_set("Check the worker first")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Put it into the clipboard."""
+        context.window_manager.clipboard = runtime.state(worker_path()).details
+        self.report({"INFO"}, "The details are in the clipboard.")
+        return {"FINISHED"}
+
+
+def _conclude(operator: bpy.types.Operator, preferred: str) -> set[str]:
+    found = runtime.state(preferred)
+    operator.report({"INFO"} if found.usable else {"ERROR"}, found.sentence)
+    return {"FINISHED"} if found.usable else {"CANCELLED"}
+
+
+def _look() -> float | None:
+    """Blender's timer: show the sizes when the thread has them."""
+    thread = WHAM_OT_measure_storage._thread
+    if thread is not None and thread.is_alive():
+        return _LOOK
+    WHAM_OT_measure_storage._thread = None
+    _show(WHAM_OT_measure_storage._sizes)
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "PREFERENCES":
+                area.tag_redraw()
+    return None
+
+
+def _show(sizes: dict[str, int]) -> str:
+    """Put sizes into the preferences; the line that says them."""
+    line = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in sizes.items()) or "nothing is there yet"
+    if chosen := preferences():
+        chosen.storage_state = line
+    return line

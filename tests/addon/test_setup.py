@@ -1,0 +1,102 @@
+"""The operators of the preferences: a worker is installed, checked, repaired, measured, moved and removed by script."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import bpy
+import pytest
+
+from tests.wheels import make_wheel
+from wham_blender.addon import job, location, preferences, runtime
+
+PACKAGE = Path(runtime.__file__).parents[1]
+
+
+@pytest.fixture
+def chosen(tmp_path, monkeypatch):
+    """The preferences of a user who has nothing yet, not even the consent to go online."""
+    monkeypatch.delenv("WHAM_WORKER_PYTHON", raising=False)
+    for name in ("XDG_DATA_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    found = bpy.context.preferences.addons["wham_blender"].preferences
+    options = ("worker_python", "base_python", "torch_build", "wheels_folder", "storage_state")
+    yield found
+    for name in options:
+        found.property_unset(name)
+
+
+@pytest.fixture
+def wheels(tmp_path, monkeypatch):
+    """A folder of packages, and a copy of the add-on that wants just these and one more."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    lock = [make_wheel(folder / f"{name}-1.0-py3-none-any.whl") for name in ("tiny", "torch")]
+    make_wheel(folder / "torch-1.0+cpu-py3-none-any.whl")
+    copy = tmp_path / "extension/wham_blender"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "*.mp4"))
+    (copy / "pipeline/requirements.txt").write_text("".join(lock), "utf-8")
+    (copy / "pipeline/requirements.in").write_text("tiny==1.0\nlarge==2.0\n", "utf-8")
+    (copy / "pipeline/download_sizes.json").write_text("{}", "utf-8")
+    monkeypatch.setattr(job, "_PACKAGE", copy)
+    monkeypatch.setattr(runtime, "PIPELINE", copy / "pipeline")
+    runtime.fingerprint.cache_clear()
+    yield folder
+    runtime.fingerprint.cache_clear()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the packages are those of Linux")
+def test_a_workers_life(chosen, wheels, tmp_path):
+    wham = bpy.ops.wham
+    chosen.wheels_folder, chosen.torch_build = str(wheels), "CPU"
+    with pytest.raises(RuntimeError, match=r"lacks large\. Click Repair Worker"):  # what its doctor says
+        wham.install_worker()
+    python = runtime.find()
+    assert python.is_file()
+    report = json.loads(runtime.doctor_report().read_text("utf-8"))
+    assert ["tiny", "1.0"] in report["details"]
+    assert runtime.state() == runtime.State(False, report["sentence"], report["text"])
+    assert str(Path.home()) not in report["text"] or Path.home() == Path("/")
+
+    next(python.parents[1].glob("lib/*/site-packages/tiny.py")).unlink()
+    with pytest.raises(RuntimeError, match="lacks large"):
+        wham.repair_worker()
+    assert list(python.parents[1].glob("lib/*/site-packages/tiny.py"))
+    with pytest.raises(RuntimeError, match="lacks large"):
+        wham.check_worker()
+    assert wham.copy_worker_report() == {"FINISHED"}
+
+    wham.measure_storage()
+    assert "worker 0.0" in chosen.storage_state
+    with pytest.raises(RuntimeError, match=r"lies in .* already"):
+        wham.move_worker(directory=str(location.default_folder()))
+    wham.move_worker(directory=str(tmp_path / "big"))
+    assert runtime.find() == tmp_path / "big/wham_blender/worker/bin/python"
+    assert wham.remove_worker() == {"FINISHED"}
+    assert not runtime.own_folder().exists()
+
+
+def test_what_is_refused_says_why(chosen, tmp_path):
+    wham = bpy.ops.wham
+    for refused in (wham.remove_worker, wham.copy_worker_report):
+        with pytest.raises(RuntimeError, match="poll"):
+            refused()
+    for installs in (wham.install_worker, wham.repair_worker):
+        assert installs.poll() == bpy.app.online_access
+    with pytest.raises(RuntimeError, match="not installed yet"):
+        wham.check_worker()
+    with pytest.raises(RuntimeError, match="No folder to move to"):
+        wham.move_worker()
+    chosen.wheels_folder, chosen.base_python = str(tmp_path), str(tmp_path / "gone")
+    with pytest.raises(RuntimeError, match=r"no Python at .*gone"):
+        wham.install_worker()
+    chosen.worker_python = str(tmp_path / "gone")
+    with pytest.raises(RuntimeError, match=r"no Python at .*gone"):
+        wham.check_worker()
+
+
+def test_preferences_draw_from_a_path_relative_to_the_file(chosen):
+    chosen.worker_python = sys.executable
+    assert preferences.worker_python() == Path(sys.executable)
+    assert runtime.state(preferences.worker_path()).usable

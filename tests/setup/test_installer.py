@@ -1,0 +1,413 @@
+"""The worker's own Python: made, found, damaged, repaired, removed. An index on this machine has tiny wheels for it."""
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.wheels import make_wheel
+from wham_blender.addon import installer, job, location, pytorch, runtime
+from wham_blender.addon.job import Job
+from wham_blender.addon.runtime import RuntimeProblem
+from wham_blender.protocol import Failed
+
+BASE = Path(sys.executable)
+PACKAGE = Path(runtime.__file__).parents[1]
+posix = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a POSIX script")
+
+
+class Index:
+    """A package index like PyPI's (PEP 503) on this machine, which notes what is fetched from it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.fetched: list[str] = []
+        self.hangs = ""  # on the wheel whose name begins so
+        self.missing = False  # every address
+        index = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                index.answer(self)
+
+            def log_message(self, *arguments):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+
+    def add(self, name, version="1.0", place="simple", size=1000):
+        """Put a wheel there; its line in a lock."""
+        wheel = self.folder / place / name / f"{name}-{version}-py3-none-any.whl"
+        wheel.parent.mkdir(parents=True, exist_ok=True)
+        return make_wheel(wheel, size)
+
+    def answer(self, handler):
+        path = self.folder / handler.path.strip("/").replace("%2B", "+")
+        if self.missing or not path.exists():
+            handler.send_error(404)
+            return
+        body = b"".join(f'<a href="{wheel.name}">{wheel.name}</a>'.encode() for wheel in path.glob("*.whl"))
+        if path.is_file():
+            self.fetched.append(path.name.split("-")[0])
+            body = path.read_bytes()
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/octet-stream" if path.is_file() else "text/html")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.send_header("Cache-Control", "max-age=365000000, immutable, public" if path.is_file() else "no-cache")
+        handler.end_headers()
+        if self.hangs and path.is_file() and path.name.startswith(self.hangs):
+            handler.wfile.write(body[: len(body) // 2])
+            handler.wfile.flush()
+            time.sleep(60)
+        handler.wfile.write(body)
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    served = Index(tmp_path / "index")
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", f"{served.address}/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    # Else pip keeps nothing that came without encryption.
+    monkeypatch.setenv("PIP_TRUSTED_HOST", served.address.removeprefix("http://"))
+    monkeypatch.setattr(pytorch, "INDEX", f"{served.address}/whl/")
+    yield served
+    served.server.shutdown()
+    served.server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    """The data folder of a user who has nothing yet: no worker, no card, no uv."""
+    monkeypatch.delenv("WHAM_WORKER_PYTHON", raising=False)
+    for name in ("XDG_DATA_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setattr(pytorch, "cards", list)
+    monkeypatch.setattr(installer.shutil, "which", lambda name: None)
+    return location.default_folder()
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """An environment without packages; making one takes seconds."""
+    folder = tmp_path_factory.mktemp("environment") / "worker"
+    installer._make_environment(BASE, folder, runtime.probe(BASE))
+    return folder
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch, environment):
+    """Replaces the worker's lists of packages; without an argument the build is the one that PyPI has."""
+    monkeypatch.setattr(runtime, "PIPELINE", tmp_path / "lists")
+    (tmp_path / "lists").mkdir()
+    make = installer._make_environment
+
+    def copy(base, folder, found):
+        if base != BASE or folder.exists():
+            make(base, folder, found)
+        else:
+            shutil.copytree(environment, folder, symlinks=True)
+
+    monkeypatch.setattr(installer, "_make_environment", copy)
+    (tmp_path / "lists/download_sizes.json").write_text("{}", "utf-8")
+    clear_caches()
+
+    def write(*entries, build="pypi"):
+        (tmp_path / "lists/requirements.txt").write_text("# a lock\n" + "".join(entries), "utf-8")
+        monkeypatch.setattr(pytorch, "choose", lambda *_: pytorch.Build(build, "as the test wants"))
+        clear_caches()
+
+    yield write
+    clear_caches()
+
+
+CACHED = (runtime.fingerprint, runtime.download_sizes)
+
+
+def clear_caches():
+    for cached in CACHED:
+        cached.cache_clear()
+
+
+def module(name):
+    return next(runtime.own_folder().glob(f"[Ll]ib/**/site-packages/{name}.py"))
+
+
+def test_made_found_updated_and_removed(index, packages, data):
+    with pytest.raises(RuntimeProblem, match="not installed yet"):
+        runtime.find()
+    packages(index.add("tiny"), index.add("small"))
+    python = installer.install(BASE, "AUTO")
+    assert runtime.find() == python
+    assert python.is_relative_to(data / "worker")
+    assert sorted(index.fetched) == ["small", "tiny"]
+    assert not runtime.downloads_folder().exists()
+    assert "Check Worker tells" in runtime.state().sentence
+    packages(index.add("tiny"), index.add("small", "2.0"))
+    with pytest.raises(RuntimeProblem, match="of another version"):
+        runtime.find()
+    installer.install(BASE, "AUTO")
+    assert "2.0" in module("small").read_text("utf-8")
+    assert sorted(index.fetched) == ["small", "small", "tiny"], "what fits is not fetched again"
+    installer.remove()
+    assert not runtime.own_folder().exists()
+
+
+def test_a_killed_installation_goes_on_with_what_it_has(index, packages, tmp_path, monkeypatch):
+    index.hangs = "small"
+    copy = tmp_path / "extension/wham_blender"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "*.mp4"))
+    lock = [index.add("tiny"), index.add("small", size=1 << 20)]
+    packages(*lock)
+    shutil.copy(runtime.PIPELINE / "requirements.txt", copy / "pipeline")
+    monkeypatch.setattr(job, "_PACKAGE", copy)
+    # Two steps, as with PyTorch: the first download must be whole when the second hangs.
+    running = Job(runtime.install_command(BASE, "CPU"), tmp_path / "install.log")
+    until(lambda: (running.poll() and False) or "small" in index.fetched, running)
+    running.stop()
+    index.hangs, index.fetched[:] = "", []
+    with pytest.raises(RuntimeProblem, match="was interrupted"):
+        runtime.find()
+    packages(*lock, build="cpu")
+    (runtime.PIPELINE / "requirements-cpu.txt").write_text("".join(lock), "utf-8")
+    runtime.fingerprint.cache_clear()
+    installer.install(BASE, "AUTO")
+    assert index.fetched == ["small"]
+    assert runtime.find().exists()
+
+
+def until(condition, running, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, running.log.read_text("utf-8")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_a_damaged_worker_is_made_whole_again(index, packages, repair):
+    packages(index.add("tiny"), index.add("small"), index.add("whole"))
+    installer.install(BASE, "AUTO")
+    right = module("small").read_bytes()
+    module("tiny").unlink()
+    module("small").write_bytes(right.replace(b"1.0", b"6.6"))  # of the same size
+    index.fetched.clear()
+    installer.install(BASE, "AUTO", repair=repair)
+    assert module("tiny").exists()
+    assert index.fetched == (["tiny", "small"] if repair else ["tiny"])
+    assert (module("small").read_bytes() == right) == repair
+
+
+@posix
+def test_an_updated_blender_takes_its_python_away(index, packages, tmp_path):
+    packages(index.add("tiny"))
+    installer.install(BASE, "AUTO")
+    settings = runtime.own_folder() / "pyvenv.cfg"
+    home = json.loads((runtime.own_folder() / runtime.MARKER).read_text("utf-8"))["home"]
+    gone = str(tmp_path / "blender-4.2/python/bin")
+    settings.write_text(settings.read_text("utf-8").replace(home, gone), "utf-8")
+    marker = runtime.own_folder() / runtime.MARKER
+    marker.write_text(marker.read_text("utf-8").replace(home, gone), "utf-8")
+    for link in (runtime.own_folder() / "bin").glob("python*"):
+        link.unlink()
+        link.symlink_to(Path(gone, link.name))
+    with pytest.raises(RuntimeProblem, match=r"is gone, as after an update of Blender.*Repair Worker"):
+        runtime.find()
+    index.fetched.clear()
+    assert installer.install(BASE, "AUTO", repair=True) == runtime.find()
+    assert index.fetched == [], "the packages are still good"
+
+
+def test_another_file_than_the_locked_one_is_refused(index, packages):
+    lock = index.add("tiny")
+    wrong = index.add("tiny", size=2000)
+    packages(lock)
+    with pytest.raises(RuntimeProblem, match="not the one that this version of the add-on was made with"):
+        installer.install(BASE, "AUTO")
+    assert not runtime.downloads_folder().exists(), "the wrong file must not come out of the cache"
+    with pytest.raises(RuntimeProblem, match="was interrupted"):
+        runtime.find()
+    packages(wrong)
+    installer.install(BASE, "AUTO")
+
+
+def test_what_is_not_locked_is_refused(index, packages):
+    index.add("stranger")
+    packages(index.add("tiny"), "stranger==1.0\n")
+    with pytest.raises(RuntimeProblem):
+        installer.install(BASE, "AUTO")
+    assert not list(runtime.own_folder().glob("**/stranger.py"))
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_pytorch_from_its_own_index(index, packages, locked):
+    lock = [index.add("torch"), index.add("tiny")]
+    own = index.add("torch", "1.0+cu126", "whl/cu126")
+    packages(*lock, build="cu126")
+    if locked:
+        (runtime.PIPELINE / "requirements-cu126.txt").write_text(own + lock[1], "utf-8")
+    installer.install(BASE, "AUTO")
+    assert "+cu126" in module("torch").read_text("utf-8")
+    packages(*lock)
+    installer.install(BASE, "AUTO")
+    assert "+cu126" not in module("torch").read_text("utf-8"), "another build is another environment"
+
+
+def test_without_pytorchs_index_the_processor_takes_pypis(index, packages, capsys):
+    packages(index.add("torch"), index.add("tiny"), build="cpu")
+    installer.install(BASE, "CPU")
+    assert "PyPI's larger package is taken" in capsys.readouterr().out
+    assert module("torch").exists()
+    packages(index.add("torch"), build="cu126")
+    with pytest.raises(RuntimeProblem, match="no worker packages"):
+        installer.install(BASE, "CUDA")
+
+
+def test_without_a_network_from_a_folder(index, packages, tmp_path):
+    packages(index.add("tiny"))
+    index.missing = True
+    with pytest.raises(RuntimeProblem):
+        installer.install(BASE, "AUTO")
+    with pytest.raises(RuntimeProblem, match=r"no folder .*nowhere"):
+        installer.install(BASE, "AUTO", str(tmp_path / "nowhere"))
+    installer.install(BASE, "AUTO", str(tmp_path / "index/simple/tiny"))
+    assert index.fetched == []
+
+
+@posix
+@pytest.mark.parametrize("works", [True, False])
+def test_uv_where_it_is_present(index, packages, tmp_path, monkeypatch, capsys, works):
+    uv = tmp_path / "uv"
+    does = '"$python" -I -m pip install "$@"' if works else "echo 'error: unexpected argument'; exit 2"
+    uv.write_text(f'#!/bin/sh\necho "uv $1 $2" >> {tmp_path}/said\npython=$4\nshift 4\n{does}\n', "utf-8")
+    uv.chmod(0o755)
+    monkeypatch.setattr(installer.shutil, "which", lambda name: str(uv))
+    packages(index.add("tiny"))
+    installer.install(BASE, "AUTO")
+    assert (tmp_path / "said").read_text("utf-8") == "uv pip install\n"
+    assert ("so pip tries" in capsys.readouterr().out) != works
+    assert module("tiny").exists()
+
+
+def test_a_full_disk_is_said_before_anything_is_made(packages, monkeypatch):
+    packages("tiny==1.0\n")
+    monkeypatch.setattr(runtime, "download_sizes", lambda: {"torch": 3000, "others": 200})
+    monkeypatch.setattr(location, "free_space", lambda folder: 5e9)
+    with pytest.raises(RuntimeProblem, match=r"the worker needs 9\.6 GB while it is installed and 5\.0 GB are free"):
+        installer.install(BASE, "AUTO")
+    assert not runtime.own_folder().exists()
+
+
+@posix
+@pytest.mark.parametrize(
+    ("says", "sentence"),
+    [
+        ("[[3, 10, 2], true, true]", r"needs Python 3\.11 to 3\.13, 64-bit, and .*python is 3\.10\.2\. Choose"),
+        ("[[3, 14, 0], true, true]", r"is 3\.14\.0"),
+        ("[[3, 11, 9], false, true]", r"is 3\.11\.9 \(32-bit\)"),
+        ("[[3, 11, 9], true, false]", r"cannot make environments.*python3-venv"),
+        ("what?", r"does not run \(JSONDecodeError\)"),
+    ],
+)
+def test_a_python_that_does_not_fit(packages, tmp_path, says, sentence):
+    packages("")
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho '{says}'\n", "utf-8")
+    python.chmod(0o755)
+    with pytest.raises(RuntimeProblem, match=sentence):
+        installer.install(python, "AUTO")
+
+
+def test_which_python(data, tmp_path, monkeypatch):
+    assert runtime.find(sys.executable) == Path(sys.executable)
+    assert runtime.base_python() == Path(sys.executable)
+    with pytest.raises(RuntimeProblem, match=r"no Python at .*gone"):
+        runtime.base_python(str(tmp_path / "gone"))
+    monkeypatch.setenv("WHAM_WORKER_PYTHON", str(tmp_path / "gone"))
+    with pytest.raises(RuntimeProblem, match=r"no Python at .*gone"):
+        runtime.find(sys.executable)
+    broken = tmp_path / "python"
+    broken.write_text("not a program", "utf-8")
+    with pytest.raises(RuntimeProblem, match=r"does not run \((Exec format error|Permission denied|OSError)\)"):
+        runtime.probe(broken)
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("ERROR: No matching distribution found for torch==2.14.1", "no worker packages for this computer"),
+        ("  × No solution found when resolving dependencies:", "no worker packages for this computer"),
+        ("WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError()': /simple/torch/\n"
+         "ERROR: No matching distribution found for torch==2.14.1", "Check the internet connection"),
+        ("error: Failed to fetch: `https://x/simple/`\n  Caused by: dns error: failed to lookup", "Check the internet"),
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "is full"),
+        ("error: failed to write: There is not enough space on the disk. (os error 112)", "is full"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "not the one"),
+        ("error: Hash mismatch for `tiny==1.0`", "not the one"),
+        ("ERROR: [WinError 5] Access is denied: 'torch_cpu.dll'", "Close what uses the worker"),
+        ("ERROR: something new", ""),
+    ],
+)  # fmt: skip
+def test_what_pip_and_uv_say_becomes_a_sentence(said, sentence):
+    found = installer.explain([said])
+    assert sentence in found
+    assert bool(found) == bool(sentence)
+
+
+def test_progress_counts_megabytes(capsys):
+    meter = installer._Meter()
+    meter.expect(300)
+    lines = [
+        "Progress 50000000 of 100000000", "Progress 100000000 of 100000000", "Progress 20000000 of 50000000",
+        "Downloading torch (100.0MiB)", " Downloaded torch", "Installing collected packages: tiny",
+    ]  # fmt: skip
+    assert [meter.heed(line) for line in lines] == [True, True, True, False, False, False]
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["done"], one["total"]) for one in told] == [(50, 300), (100, 300), (120, 300), (225, 300), (0, 1)]
+    assert [one["fraction"] for one in told] == sorted(one["fraction"] for one in told)
+
+
+def test_what_cannot_be_deleted_is_told_and_is_no_worker_any_more(data, monkeypatch, capsys):
+    folder = runtime.own_folder()
+    folder.mkdir(parents=True)
+    (folder / runtime.MARKER).write_text("{}", "utf-8")
+
+    def refuse(path):
+        raise PermissionError(13, "used by another process", str(path))
+
+    monkeypatch.setattr(installer.shutil, "rmtree", refuse)
+    assert installer.main(["remove"]) == 1
+    assert "cannot be deleted" in json.loads(capsys.readouterr().out.splitlines()[-1])["text"]
+    assert not (folder / runtime.MARKER).exists()
+
+
+def test_a_disk_that_is_gone(data, tmp_path):
+    location.move(tmp_path / "disk", lambda *_: None)
+    (tmp_path / "disk/wham_blender").rmdir()
+    with pytest.raises(RuntimeProblem, match="Connect that disk"):
+        runtime.find()
+
+
+def test_two_at_once_are_refused(data, tmp_path):
+    with location.exclusive():
+        running = Job(runtime.remove_command(), tmp_path / "remove.log")
+        until(lambda: (running.poll() and False) or running.result, running)
+    assert isinstance(running.result, Failed)
+    assert "Another Blender is installing" in running.result.text
+
+
+def test_no_packages_for_this_computer(monkeypatch, capsys):
+    monkeypatch.setattr(runtime, "check_base", lambda base: runtime.Interpreter((3, 11, 0), True, True))
+    monkeypatch.setattr(pytorch, "here", lambda: ("darwin", "x86_64"))
+    assert installer.main(["install", "--base", "x"]) == 1
+    assert "macOS 14 or later on Apple silicon" in capsys.readouterr().out

@@ -1,0 +1,160 @@
+"""Where the large files lie and moving them: on one disk, to another, interrupted, refused. Needs no Blender."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from wham_blender.addon import location
+from wham_blender.addon.location import LocationProblem
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """The platform's data folder, with a worker in it whose Python is a link, as in an environment."""
+    for name in ("XDG_DATA_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    folder = location.default_folder()
+    (folder / "worker/bin").mkdir(parents=True)
+    (folder / "worker/empty").mkdir()
+    (folder / "worker/lib").mkdir()
+    (folder / "worker/bin/python").symlink_to("/usr/bin/env")
+    (folder / "worker/lib64").symlink_to("lib")
+    for number in range(5):
+        (folder / f"worker/lib/{number}.so").write_bytes(bytes([number]) * 1000)
+    (folder / "jobs").mkdir()
+    (folder / "jobs/walk.npz").write_bytes(b"motion")
+    return folder
+
+
+@pytest.fixture
+def other_disk(monkeypatch):
+    """Renaming fails as between disks."""
+
+    def refuse(self, target):
+        if "worker" in str(self) or "jobs" in str(self):
+            raise OSError(18, "Invalid cross-device link")
+        return self.replace(target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    monkeypatch.setattr(location, "_same_disk", lambda source, target: False)
+
+
+def content(folder):
+    return {
+        str(path.relative_to(folder)): path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes()
+        for path in folder.rglob("*")
+        if path.name not in location._STAYS
+    }
+
+
+def nothing(done, total):
+    pass
+
+
+@pytest.mark.parametrize("disk", ["same", "other"])
+def test_all_of_it_moves_and_moves_back(data, tmp_path, request, disk):
+    if disk == "other":
+        request.getfixturevalue("other_disk")
+    before: dict = content(data)
+    told: list[tuple] = []
+    assert location.move(tmp_path / "big", lambda *done: told.append(done)) == []
+    there = tmp_path / "big" / "wham_blender"
+    assert location.data_folder() == there
+    assert content(there) == before
+    assert content(data) == {}
+    assert location.unfinished_move() is None
+    assert told[-1] == ((5006 + len("/usr/bin/env") + len("lib"),) * 2 if disk == "other" else (0, 0))
+    location.move(data, nothing)
+    assert location.data_folder() == data
+    assert content(data) == before
+    assert not there.exists()
+
+
+def test_an_interrupted_move_loses_nothing_and_goes_on(data, tmp_path, other_disk, monkeypatch):
+    before: dict = content(data)
+    copied: list[str] = []
+    whole = shutil.copy2
+
+    def full(source, target, **options):
+        if len(copied) == 3:
+            Path(target).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        copied.append(source)
+        return whole(source, target, **options)
+
+    monkeypatch.setattr(location.shutil, "copy2", full)
+    with pytest.raises(LocationProblem, match=r"No space left on device.*Nothing is lost"):
+        location.move(tmp_path / "big", nothing)
+    assert location.data_folder() == data
+    assert content(data) == before
+    assert location.unfinished_move() == tmp_path / "big" / "wham_blender"
+    monkeypatch.setattr(location.shutil, "copy2", lambda s, t, **o: whole(copied.append(s) or s, t, **o))  # type: ignore
+    location.move(tmp_path / "big", nothing)
+    assert content(tmp_path / "big" / "wham_blender") == before
+    assert len(copied) == len(set(copied)), "what was whole is not copied again"
+    assert content(data) == {}
+
+
+def test_what_cannot_be_deleted_is_told_and_deleted_next_time(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(location, "_bring", lambda children, target, progress: [
+        shutil.copytree(child, target / child.name, symlinks=True) for child in children
+    ])  # fmt: skip
+    with monkeypatch.context() as patch:
+
+        def refuse(path):
+            raise PermissionError(13, "used by another process")
+
+        patch.setattr(location.shutil, "rmtree", refuse)
+        assert location.move(tmp_path / "big", nothing) == [str(data / "jobs"), str(data / "worker")]
+    assert location.data_folder() == tmp_path / "big" / "wham_blender"
+    assert location.unfinished_move() == location.data_folder()
+    assert location.move(location.data_folder(), nothing) == []
+    assert content(data) == {}
+    assert location.unfinished_move() is None
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("home/wham_blender/worker", "inside one another"),
+        ("home/wham_blender", "lies in .* already"),
+        ("used", "has a jobs already"),
+        ("full", r"not enough space in .*: 0\.0 GB are to be moved and 0\.0 GB are free"),
+    ],
+)
+def test_refused(data, tmp_path, other_disk, monkeypatch, place, sentence):
+    before = content(data)
+    (tmp_path / "used/wham_blender/jobs").mkdir(parents=True)
+    if place == "full":
+        monkeypatch.setattr(location, "free_space", lambda folder: 10)
+    chosen = data.parent if place == "home/wham_blender" else tmp_path / place
+    with pytest.raises(LocationProblem, match=sentence):
+        location.move(chosen, nothing)
+    assert content(data) == before
+    assert location.data_folder() == data
+
+
+def test_a_folder_of_a_disk_that_is_gone_can_be_left(data, tmp_path):
+    location.move(tmp_path / "big", nothing)
+    (tmp_path / "big").rename(tmp_path / "unplugged")
+    location.move(data, nothing)
+    assert location.data_folder() == data
+
+
+def test_sizes(data):
+    assert list(location.usage(data).items()) == [("worker", 5000 + len("/usr/bin/env") + len("lib")), ("jobs", 6)]
+    assert location.usage(data / "none") == {}
+    assert location.free_space(data / "not/there/yet") > 0
+
+
+def test_a_damaged_record_means_the_platforms_folder(data):
+    (data / "location.json").write_text("{half", "utf-8")
+    assert location.data_folder() == data
+
+
+def test_one_at_a_time(data):
+    with location.exclusive(), pytest.raises(LocationProblem, match="Another Blender"), location.exclusive():
+        pass
+    with location.exclusive():
+        pass

@@ -1,0 +1,95 @@
+"""Locks the worker's packages: ``python -m tools.lock`` writes requirements.txt and download_sizes.json beside it.
+
+requirements.txt has every package that requirements.in brings along, with the hashes of its files for all systems, and
+keeps the versions that stand there already. ``--torch cpu cu126 cu130`` writes requirements-BUILD.txt too, out of
+PyTorch's own index, with which the add-on's setup then asks for hashes of those files as well. Needs uv
+(``pip install uv``) and the package ``packaging``, which the worker's environment has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from packaging.markers import Marker
+
+from wham_blender.addon.installer import TORCH
+
+_PIPELINE = Path(__file__).resolve().parents[1] / "wham_blender/pipeline"
+_HEADER = "# Made by tools/lock.py out of requirements.in: do not edit. Every package with the hashes of its files.\n"
+_INDEX = "https://pypi.org/simple"
+_PYTHON = "3.11"  # the oldest; what newer ones need differs by little
+# What a wheel's name ends with on each system, as pytorch.here() names them, and what markers say there.
+_SYSTEMS = {
+    "linux-x86_64": (r"manylinux\S*x86_64|any", {"platform_machine": "x86_64"}),
+    "linux-arm64": (r"manylinux\S*aarch64|any", {"platform_machine": "aarch64"}),
+    "win32-x86_64": (r"win_amd64|any", {"platform_machine": "AMD64"}),
+    "darwin-arm64": (r"macosx\S*(?:arm64|universal2)|any", {"platform_machine": "arm64"}),
+}
+_ABI = r"(?:cp311-cp311|cp3\d?\d?-abi3|(?:py2\.)?py3-none|cp311-none)"
+
+
+def compile_lock(target: Path, *options: str) -> None:
+    """Have uv write a lock; raises CalledProcessError."""
+    uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
+    subprocess.run(
+        [uv, "pip", "compile", _PIPELINE / "requirements.in", "--universal", "--python-version", _PYTHON, "--no-header",
+         "--generate-hashes", "--no-annotate", "--only-binary", ":all:", "--quiet", "--output-file", target, *options],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    target.write_text(_HEADER + target.read_text("utf-8").removeprefix(_HEADER), "utf-8")
+
+
+def sizes(lock: str) -> dict[str, dict[str, int]]:
+    """Megabytes to download on each system: ``torch`` and what PyTorch's index has besides it, and the ``others``.
+
+    Raises SystemExit where a package has no wheel for a system.
+    """
+    entries = re.findall(
+        r"^(([\w.-]+)==([^\s;\\]+)(?: ; ([^\\\n]+?))?) \\\n((?:\s+--hash\S+.*\n)+)", lock, re.MULTILINE
+    )
+    totals = {system: {"torch": 0.0, "others": 0.0} for system in _SYSTEMS}
+    for entry, name, version, marker, hashes in entries:
+        files = [file for file in _files(name) if file["hashes"].get("sha256", "-") in hashes]
+        for system, (platforms, markers) in _SYSTEMS.items():
+            environment = {**markers, "sys_platform": system.split("-")[0], "python_full_version": f"{_PYTHON}.9"}
+            if marker and not Marker(marker).evaluate(environment):
+                continue
+            fitting = [f for f in files if re.search(rf"-{_ABI}-(?:\S+\.)?(?:{platforms})\S*\.whl$", f["filename"])]
+            if not fitting:
+                sys.exit(f"{name} {version} has no wheel for {system}.")
+            totals[system]["torch" if TORCH.match(entry) else "others"] += max(file["size"] for file in fitting)
+    return {system: {part: round(size / 1e6) for part, size in parts.items()} for system, parts in totals.items()}
+
+
+def _files(name: str) -> list[dict[str, Any]]:
+    request = urllib.request.Request(  # noqa: S310 - a fixed https address
+        f"{_INDEX}/{name}/", headers={"Accept": "application/vnd.pypi.simple.v1+json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        files: list[dict[str, Any]] = json.load(answer)["files"]
+    return files
+
+
+def main() -> None:
+    """Write the locks and the sizes."""
+    parser = argparse.ArgumentParser(prog="python -m tools.lock", description=__doc__)
+    parser.add_argument("--torch", nargs="*", default=[], metavar="BUILD", help="builds of PyTorch's own index")
+    builds = parser.parse_args().torch
+    lock = _PIPELINE / "requirements.txt"
+    compile_lock(lock)
+    (_PIPELINE / "download_sizes.json").write_text(json.dumps(sizes(lock.read_text("utf-8")), indent=1) + "\n", "utf-8")
+    for build in builds:
+        compile_lock(_PIPELINE / f"requirements-{build}.txt", "--torch-backend", build)
+    print(f"Locked {', '.join(['requirements.txt', *(f'requirements-{build}.txt' for build in builds)])}.")
+
+
+if __name__ == "__main__":
+    main()
