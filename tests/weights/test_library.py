@@ -193,3 +193,15 @@ def test_the_list_says_of_each_file_what_people_have_to_know() -> None:
         assert entry.licence
         assert entry.allows.endswith(".")
         assert not entry.sha256 or len(bytes.fromhex(entry.sha256)) == 32
+
+
+def test_a_file_inside_the_librarys_folder_moves_with_it(tmp_path):
+    library = Library(tmp_path / "weights")
+    library.folder.mkdir()
+    state = vit() | {"keypoint_head.final_layer.weight": tensor(17, 256, 1, 1)}
+    library.choose(write(library.folder / "vit.pth", {"state_dict": state}))
+    elsewhere = library.choose(write(tmp_path / "body.pkl", body()))
+    library.folder.rename(tmp_path / "moved")
+    moved = Library(tmp_path / "moved")
+    assert moved.path("vitpose") == tmp_path / "moved" / "vit.pth"
+    assert moved.path(elsewhere.role) == tmp_path / "body.pkl"

@@ -10,16 +10,15 @@ import json
 import os
 import shutil
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_NAME = "wham_blender"
-_RECORD = "location.json"
+from ..folders import NAME, RECORD, data_folder, default_folder, record
+
 _LOCK = "setup.lock"
 MOVE_LOG = "move.log"
-_STAYS = {_RECORD, _LOCK, MOVE_LOG}  # in the platform's folder, wherever the rest goes
+_STAYS = {RECORD, _LOCK, MOVE_LOG}  # in the platform's folder, wherever the rest goes
 _SPARE = 200e6  # bytes that a move leaves free on the new disk
 _CLOCK_STEP = 2.0  # seconds, the coarsest that file systems keep of a file's time (FAT)
 
@@ -30,28 +29,12 @@ class LocationProblem(Exception):
     """The files cannot lie or go there; the text is a sentence for the animator."""
 
 
-def default_folder() -> Path:
-    """The platform's own folder for an application's data."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / _NAME
-
-
-def data_folder() -> Path:
-    """Where everything lies: the folder that the user moved it to, else the platform's."""
-    return Path(_record().get("folder") or default_folder())
-
-
 def unfinished_move() -> Path | None:
     """The folder that an interrupted move was going to, or whose old files it could not delete yet."""
-    record = _record()
-    if record.get("left_behind"):
+    noted = record()
+    if noted.get("left_behind"):
         return data_folder()
-    return Path(record["moving_to"]) if record.get("moving_to") else None
+    return Path(noted["moving_to"]) if noted.get("moving_to") else None
 
 
 def usage(folder: Path) -> dict[str, int]:
@@ -72,7 +55,7 @@ def free_space(folder: Path) -> int:
 
 def target_in(chosen: Path) -> Path:
     """The folder that a move to the chosen one makes: one of its own in there, so that nothing else is mixed in."""
-    return chosen if chosen.name == _NAME else chosen / _NAME
+    return chosen if chosen.name == NAME else chosen / NAME
 
 
 @contextmanager
@@ -105,9 +88,9 @@ def move(chosen: Path, progress: Progress) -> list[str]:
     The same call goes on with a move that was interrupted. Raises LocationProblem; then all is where it was.
     """
     source, target = data_folder().resolve(), target_in(chosen).absolute().resolve()
-    record = _record()
+    noted = record()
     if target != source:
-        _check(source, target, resumed=record.get("moving_to") == str(target))
+        _check(source, target, resumed=noted.get("moving_to") == str(target))
         try:
             target.mkdir(parents=True, exist_ok=True)
             _write({"folder": str(source), "moving_to": str(target)})
@@ -119,8 +102,8 @@ def move(chosen: Path, progress: Progress) -> list[str]:
                 "and moving there again goes on from here."
             ) from error
         old = source
-    elif record.get("left_behind"):
-        old = Path(record["left_behind"])
+    elif noted.get("left_behind"):
+        old = Path(noted["left_behind"])
     else:
         raise LocationProblem(f"Everything lies in {source} already. Choose another folder.")
     left = _delete(old)
@@ -239,17 +222,9 @@ def _files(folder: Path) -> Iterator[tuple[Path, int]]:
                 continue
 
 
-def _record() -> dict[str, str]:
-    try:
-        record = json.loads((default_folder() / _RECORD).read_text("utf-8"))
-        return {key: value for key, value in record.items() if isinstance(value, str)}
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
-def _write(record: dict[str, str]) -> None:
+def _write(noted: dict[str, str]) -> None:
     folder = default_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f"{_RECORD}.part"
-    aside.write_text(json.dumps(record), "utf-8")
-    aside.replace(folder / _RECORD)
+    aside = folder / f"{RECORD}.part"
+    aside.write_text(json.dumps(noted), "utf-8")
+    aside.replace(folder / RECORD)

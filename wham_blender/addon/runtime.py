@@ -16,9 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..folders import data_folder, default_folder
 from . import pytorch
 from .job import module_command
-from .location import data_folder, default_folder
 
 PIPELINE = Path(__file__).resolve().parents[1] / "pipeline"
 MARKER = "complete.json"  # written last, so that a half-made folder is known as such

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..folders import data_folder
 from . import Published, WeightFile, WeightsError, contents, published, published_for
 
 _MOST_FILES = 20_000  # looked at in a folder that somebody chose
@@ -21,24 +21,17 @@ NEEDED = ("yolo", "vitpose", "hmr2", "wham")  # for full quality; WHAM's file ho
 
 
 def default_folder() -> Path:
-    """The library of this user, unless another is named: the variable WHAM_WEIGHTS, else the platform's data folder."""
+    """The library of this user, unless another is named: the variable WHAM_WEIGHTS, else in the data folder."""
     if named := os.environ.get("WHAM_WEIGHTS"):
         return Path(named)
-    home = Path.home()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
-    return base / "wham_blender" / "weights"
+    return data_folder() / "weights"
 
 
 @dataclass(frozen=True)
 class _Known:
     """A file as it was when its content was looked at."""
 
-    path: str
+    path: str  # from the library's folder where it lies in there, which may be moved as a whole
     size: int
     modified: int  # nanoseconds
     sha256: str = ""  # empty: not computed yet
@@ -53,7 +46,8 @@ class Library:
     def path(self, role: str) -> Path | None:
         """Where the role's file lies; None where there is none, or another one has come to lie there."""
         known = self._read().get(role)
-        return Path(known.path) if known and _state(Path(known.path)) == (known.size, known.modified) else None
+        path = self.folder / known.path if known else None
+        return path if known and path and _state(path) == (known.size, known.modified) else None
 
     def missing(self) -> list[Published]:
         """The files that full quality lacks."""
@@ -107,12 +101,19 @@ class Library:
         if not known[role].sha256:
             with path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            known[role] = _known(path, digest)
+            known[role] = self._known(path, digest)
             self._write(known)
         return WeightFile(role, path, known[role].sha256, entry.licence, entry.page, "", {})
 
+    def _known(self, path: Path, sha256: str = "") -> _Known:
+        state = _state(path)
+        if state is None:
+            raise WeightsError(f"There is no file at {path}. Choose another.")
+        folder = self.folder.absolute()
+        return _Known(str(path.relative_to(folder) if path.is_relative_to(folder) else path), *state, sha256)
+
     def _keep(self, paths: dict[str, Path]) -> None:
-        self._write(self._read() | {role: _known(path.absolute()) for role, path in paths.items()})
+        self._write(self._read() | {role: self._known(path.absolute()) for role, path in paths.items()})
 
     def _read(self) -> dict[str, _Known]:
         try:
@@ -131,13 +132,6 @@ class Library:
             raise WeightsError(
                 f"Cannot write to {self.folder}: {error.strerror}. Make room there, or allow writing to it."
             ) from error
-
-
-def _known(path: Path, sha256: str = "") -> _Known:
-    state = _state(path)
-    if state is None:
-        raise WeightsError(f"There is no file at {path}. Choose another.")
-    return _Known(str(path), *state, sha256)
 
 
 def _state(path: Path) -> tuple[int, int] | None:
