@@ -15,7 +15,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from wham_blender import motion, protocol, weights
-from wham_blender.pipeline import camera_motion, run, track, video
+from wham_blender.body.body import Body
+from wham_blender.pipeline import run, track, video
 from wham_blender.pipeline.errors import PipelineError
 from wham_blender.pipeline.keypoints import Person
 from wham_blender.pipeline.world import Placed
@@ -156,30 +157,17 @@ def kept(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tupl
 
 def test_a_second_run_only_writes(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages, output = kept(finished, monkeypatch, person="ALL")
-    assert stages == ["watch", "clean", "features", "lift", "features", "lift", "world"]
+    assert stages == ["watch", "clean", "camera", "features", "lift", "features", "lift", "world"]
     for first, again in zip(motion.load(finished / "all.npz"), motion.load(output), strict=True):
         assert (first.poses == again.poses).all()
         assert (first.trans == again.trans).all()
-
-
-def test_a_camera_that_moves_is_warned_about(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def warnings(**settings: Any) -> list[str]:
-        told: list[protocol.Message] = []
-        job = run.Job(CLIP, finished / "moving.npz", resume=finished / "job", end=40, **settings)
-        run.run(job, told.append)
-        return [message.text for message in told if isinstance(message, protocol.Warn)]
-
-    assert warnings() == []
-    monkeypatch.setattr(camera_motion, "moves", lambda drift: True)
-    assert [text.split(" seems")[0] for text in warnings()] == ["The camera of balance_cam01.mp4"]
-    assert warnings(camera="static") == []
 
 
 def test_another_person_needs_no_new_look(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "job").glob("*.png")}
     assert len(before) == 2
     stages, output = kept(finished, monkeypatch, person=2)
-    assert stages == ["watch", "clean", "features", "lift"]
+    assert stages == ["watch", "clean", "camera", "features", "lift"]
     assert before == {path: path.stat().st_mtime_ns for path in (finished / "job").glob("*.png")}
     (bystander,) = motion.load(output)
     assert np.allclose(bystander.trans[0, :2] + bystander.rest_joints[0, :2], 0, atol=1e-3)
@@ -192,12 +180,38 @@ def test_another_lens_keeps_what_was_seen(finished: Path, monkeypatch: pytest.Mo
     assert person.camera_K[0, 0] == pytest.approx(50 / 36 * 1920)
 
 
+def test_the_actor_s_height_scales_the_world(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = Body.load(weights.find("body").path)
+    (plain,) = motion.load(kept(finished, monkeypatch)[1])
+    stages, output = kept(finished, monkeypatch, actor_height=1.6)
+    assert stages == ["watch", "clean", "camera", "features", "lift"]
+    (person,) = motion.load(output)
+    assert body.height(person.betas) == pytest.approx(1.6, abs=0.01)
+    ratio = 1.6 / body.height(plain.betas)
+    far, before = (np.linalg.norm(-each.camera_R[0].T @ each.camera_t[0]) for each in (person, plain))
+    assert far / before == pytest.approx(ratio, abs=0.02)
+
+
+def test_a_height_beyond_all_people_is_said(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[protocol.Message] = []
+    run.run(run.Job(CLIP, finished / "giant.npz", resume=finished / "job", end=40, actor_height=0.5), told.append)
+    (warning,) = [message.text for message in told if isinstance(message, protocol.Warn)]
+    assert warning.startswith("The body cannot be 0.50 m tall")
+
+
+def test_without_the_anchor_the_network_walks_alone(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, free = (motion.load(kept(finished, monkeypatch, anchor=anchor)[1])[0] for anchor in (True, False))
+    assert np.ptp(held.camera_t, axis=0).max() < 1e-5
+    assert np.ptp(free.camera_t, axis=0).max() > 1e-3
+    assert np.abs(held.trans - free.trans).max() > 1e-3
+
+
 def test_stages_of_other_code_are_made_anew(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = shutil.copytree(run._PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("addon", "__pycache__"))
     monkeypatch.setattr(run, "_PACKAGE", package)
     with (package / "pipeline" / "sight.py").open("a") as changed:
         changed.write("# changed\n")
-    assert kept(finished, monkeypatch)[0] == ["watch", "clean", "features"]
+    assert kept(finished, monkeypatch)[0] == ["watch", "clean", "camera", "features"]
 
 
 def test_a_damaged_stage_is_made_anew(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +269,7 @@ def test_results_return_to_the_clip_s_own_frames() -> None:
     seen = track.Sightings(
         size=np.array([640, 480]), numbers=np.arange(11, 211), times=times, looked=np.arange(200),
         look=np.zeros(0, int), track=np.zeros(0, int), keypoints=np.zeros((0, 17, 3)),
-        landmarks=np.zeros((0, 33, 3)), landmarks_3d=np.zeros((0, 33, 3)), drift=np.zeros(0),
+        landmarks=np.zeros((0, 33, 3)), landmarks_3d=np.zeros((0, 33, 3)),
     )  # fmt: skip
     result = run._motion(seen, person, placed, np.eye(3), {"fps": 66.7})
     inside = (times >= 1) & (times <= 2)

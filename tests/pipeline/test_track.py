@@ -10,7 +10,7 @@ import pytest
 from wham_blender import weights
 from wham_blender.pipeline import follow, track
 from wham_blender.pipeline.detect import Detector
-from wham_blender.pipeline.keypoints import COCO_LANDMARKS, Landmarker, Look
+from wham_blender.pipeline.keypoints import COCO_LANDMARKS, Landmarker, Look, Person
 
 CLIPS = Path(__file__).parents[1] / "clips"
 
@@ -35,13 +35,16 @@ def sightings(tracks: dict[int, tuple[range, float]], looks: int = 120, fps: flo
         keypoints=landmarks[:, COCO_LANDMARKS],
         landmarks=landmarks,
         landmarks_3d=np.zeros((len(rows), 33, 3), np.float32),
-        drift=np.zeros(0),
     )
+
+
+def people(seen: track.Sightings) -> list[Person]:
+    return track.people(seen, np.zeros(len(seen.looked), int))
 
 
 def test_one_person_comes_out_as_seen() -> None:
     seen = sightings({7: (range(120), 500.0)})
-    (person,) = track.people(seen)
+    (person,) = people(seen)
     assert len(person) == 120
     assert person.visible.all()
     assert np.allclose(person.time, np.arange(120) / 30)
@@ -55,17 +58,17 @@ def test_jitter_goes_and_a_fast_move_stays() -> None:
     rows = sightings({1: (range(120), 500.0)})
     still = rows.landmarks.copy()
     rows.landmarks[..., :2] += np.random.default_rng(0).normal(0, 5, rows.landmarks[..., :2].shape)
-    (person,) = track.people(rows)
+    (person,) = people(rows)
     assert (person.landmarks - still)[..., :2].std() < 0.65 * 5
     kick = 100 * np.exp(-(((np.arange(120) - 60) / 5) ** 2))  # pixels; out and back in half a second
     rows.landmarks[..., :2] = still[..., :2] + kick[:, None, None]
-    (person,) = track.people(rows)
+    (person,) = people(rows)
     assert np.abs(person.landmarks - rows.landmarks)[..., :2].max() < 6
 
 
 def test_a_gap_is_bridged_and_flagged() -> None:
     rows = sightings({1: (range(50), 500.0), 2: (range(70, 120), 500.0)})
-    (person,) = track.people(rows)
+    (person,) = people(rows)
     assert len(person) == 120
     assert not person.visible[50:70].any()
     assert person.visible[:50].all()
@@ -80,32 +83,32 @@ def test_a_gap_is_bridged_and_flagged() -> None:
     ids=["far away", "at the same time"],
 )
 def test_another_person_is_not_joined(second: tuple[range, float]) -> None:
-    assert len(track.people(sightings({1: (range(50), 500.0), 2: second}))) == 2
+    assert len(people(sightings({1: (range(50), 500.0), 2: second}))) == 2
 
 
 def test_a_long_absence_is_not_bridged() -> None:
-    assert len(track.people(sightings({1: (range(60), 500.0), 2: (range(140, 200), 500.0)}, looks=200))) == 2
+    assert len(people(sightings({1: (range(60), 500.0), 2: (range(140, 200), 500.0)}, looks=200))) == 2
 
 
 def test_the_longest_comes_first_and_a_passing_shadow_not_at_all() -> None:
-    people = track.people(sightings({1: (range(20), 100.0), 2: (range(40, 80), 800.0), 3: (range(120), 1400.0)}))
-    assert [len(person) for person in people] == [120, 40]
+    found = people(sightings({1: (range(20), 100.0), 2: (range(40, 80), 800.0), 3: (range(120), 1400.0)}))
+    assert [len(person) for person in found] == [120, 40]
 
 
 @pytest.mark.parametrize("fps", [15.0, 24.0, 30.0])
 def test_a_second_is_long_enough_at_any_frame_rate(fps: float) -> None:
     second = round(fps)
-    people = track.people(sightings({1: (range(second), 100.0), 2: (range(second - 2), 900.0)}, fps=fps))
-    assert [len(person) for person in people] == [np.ceil((second - 1) / fps * 30 - 1e-6) + 1]
+    found = people(sightings({1: (range(second), 100.0), 2: (range(second - 2), 900.0)}, fps=fps))
+    assert [len(person) for person in found] == [np.ceil((second - 1) / fps * 30 - 1e-6) + 1]
 
 
 def test_a_clip_of_less_than_a_second_still_has_its_person() -> None:
-    (person,) = track.people(sightings({1: (range(12), 500.0)}, looks=12))
+    (person,) = people(sightings({1: (range(12), 500.0)}, looks=12))
     assert len(person) == 12
 
 
 def test_any_frame_rate_ends_up_on_the_clock() -> None:
-    (person,) = track.people(sightings({1: (range(48), 500.0)}, looks=48, fps=24.0))
+    (person,) = people(sightings({1: (range(48), 500.0)}, looks=48, fps=24.0))
     assert np.allclose(np.diff(person.time), 1 / 30)
     assert person.time[-1] >= 47 / 24 - 1e-9
     assert person.visible.all()
@@ -114,7 +117,7 @@ def test_any_frame_rate_ends_up_on_the_clock() -> None:
 
 
 def test_nobody_gives_nobody() -> None:
-    assert track.people(sightings({})) == []
+    assert people(sightings({})) == []
 
 
 def look(x: float, score: float = 1.0, sure: int = 33) -> Look:
@@ -141,11 +144,13 @@ def test_who_slips_onto_another_s_body_goes() -> None:
 def test_a_pass_over_a_real_clip_finds_the_man_and_the_bystander() -> None:
     follower = follow.Follower(Detector(weights.find("detector")), Landmarker(weights.find("landmarks")))
     told: list[tuple[int, int]] = []
-    seen = track.watch(CLIPS / "balance_cam01.mp4", follower, 41, 60, lambda *done: told.append(done))
+    seen, corners = track.watch(CLIPS / "balance_cam01.mp4", follower, 41, 60, lambda *done: told.append(done))
     assert seen.numbers.tolist() == list(range(41, 61))
     assert seen.looked.tolist() == [*range(0, 20, 2), 19]
     assert told[-1] == (20, 20)
-    man, bystander = track.people(seen)
+    assert corners.shot.tolist() == [0] * 11
+    assert set(corners.seen_look) == set(range(1, 11))
+    man, bystander = people(seen)
     assert man.visible.all()
     assert bystander.visible.all()
     assert (man.boxes[:, 2] > 1.5 * bystander.boxes[:, 2]).all()

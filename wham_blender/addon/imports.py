@@ -231,6 +231,11 @@ def worker_arguments(record: JobRecord) -> list[str]:
     ]  # fmt: skip
     if options["clip_end"]:
         arguments += ["--end", str(options["clip_end"])]
+    arguments += ["--camera", options["camera"].lower()]
+    if options["actor_height"]:
+        arguments += ["--actor-height", str(options["actor_height"])]
+    if not options["static_anchor"]:
+        arguments.append("--no-anchor")
     if options["focal_length_mm"]:
         arguments += ["--focal-length", str(options["focal_length_mm"])]
     return arguments

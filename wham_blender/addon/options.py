@@ -10,7 +10,7 @@ SECTIONS = {
     "Clip": ("clip_start", "clip_end"),
     "Person": ("person",),
     "Quality": ("quality", "device"),
-    "Camera": ("focal_length_mm",),
+    "Camera": ("camera", "focal_length_mm", "actor_height", "static_anchor"),
     "Scene": ("start_frame", "fps"),
 }
 _OPEN = ("Person", "Scene")  # at first

@@ -61,6 +61,30 @@ class VideoOptions(PlacementOptions):
         "28. 0 where you do not know: it is guessed",
         min=0.0,
     )
+    camera: EnumProperty(
+        name="Camera",
+        description="How the clip was filmed",
+        items=[
+            ("AUTO", "Auto", "See from the background whether the camera stands, pans or moves"),
+            ("STATIC", "Standing", "From a tripod, whatever moves in the background"),
+            ("MOVING", "Moving", "Panned or carried, however little: never take it for standing still"),
+        ],
+    )
+    actor_height: FloatProperty(
+        name="Actor Height",
+        description="Height of the first person imported; the whole world is scaled to it. 0 where you do not know: "
+        "it is guessed from the picture",
+        min=0.0,
+        max=2.5,
+        subtype="DISTANCE",
+        precision=2,
+    )
+    static_anchor: BoolProperty(
+        name="Anchor to the Picture",
+        description="Where the camera stands still, hold people to where the picture shows them, so that long clips "
+        "do not drift. Off, only the network's steps count",
+        default=True,
+    )
     clip_start: IntProperty(name="From", description="Frame of the clip to begin with", default=1, min=1)
     clip_end: IntProperty(name="To", description="Frame of the clip to end with; 0 goes to its end", min=0)
 

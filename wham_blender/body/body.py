@@ -21,6 +21,7 @@ from ..smpl_file import KEYS, REGRESSORS, read
 from ..weights import WeightsError
 
 _HIPS = [COCO_NAMES.index("left_hip"), COCO_NAMES.index("right_hip")]
+_FARTHEST_SHAPE = 5.0  # standard deviations
 
 
 class _Smpl(SMPLLayer):
@@ -74,6 +75,26 @@ class Body(nn.Module):
     def rest_joints(self, betas: Tensor) -> Tensor:
         """(..., 10) to (..., 24, 3) metres, y up, x to the body's left."""
         return self._rest_template + torch.einsum("...b,jkb->...jk", betas, self._rest_directions)
+
+    def height(self, betas: np.ndarray) -> float:
+        """Metres from the soles to the crown of a shape (10,) that stands."""
+        return float(self._standing(betas)[0])
+
+    def of_height(self, betas: np.ndarray, metres: float) -> np.ndarray:
+        """The shape (10,) nearest to ``betas`` that is so tall, as far as shapes go that people have."""
+        shape = np.asarray(betas, np.float64)
+        for _ in range(8):  # who is lowest and highest changes little with the shape
+            height, slope = self._standing(shape)
+            shape = shape + slope * (metres - height) / (slope @ slope)
+            shape *= min(1.0, _FARTHEST_SHAPE / np.linalg.norm(shape))
+        return shape.astype(np.float32)
+
+    def _standing(self, betas: np.ndarray) -> tuple[float, np.ndarray]:
+        """Height, metres, and its slope (10,) along the shapes."""
+        directions = self.smpl.shapedirs[:, 1].cpu().numpy().astype(np.float64)
+        up = self.smpl.v_template[:, 1].cpu().numpy() + directions @ betas
+        low, high = up.argmin(), up.argmax()
+        return up[high] - up[low], directions[high] - directions[low]
 
     def vertices(self, poses: Tensor, betas: Tensor, indices: Tensor | slice = slice(None)) -> Tensor:
         """Positions (N, len(indices), 3) of those vertices, metres, without a translation."""

@@ -124,8 +124,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--quality", choices=("auto", "draft", "full"), default="auto")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="the library of full quality's files")
-    parser.add_argument("--camera", choices=("auto", "static"), default="auto")
+    parser.add_argument("--camera", choices=("auto", "static", "moving"), default="auto")
     parser.add_argument("--focal-length", type=_millimetres, metavar="MM", help="of the lens, as on 35 mm film")
+    parser.add_argument("--actor-height", type=_metres, metavar="M", help="of the first person; it scales the world")
+    parser.add_argument(
+        "--no-anchor", dest="anchor", action="store_false",
+        help="with a camera that stands, trust the network's steps alone and not where the picture shows people",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="say everything as lines of JSON")
     return parser
 
@@ -142,6 +147,12 @@ def _millimetres(text: str) -> float:
     if (value := float(text)) > 0:
         return value
     raise argparse.ArgumentTypeError(f"{text} is no length of a lens")
+
+
+def _metres(text: str) -> float:
+    if 0.5 <= (value := float(text)) <= 2.5:
+        return value
+    raise argparse.ArgumentTypeError(f"{text} is no height of a person in metres")
 
 
 def _tell_json(message: protocol.Message) -> None:

@@ -18,6 +18,7 @@ from .keypoints import PERSON_SCORE, Crop, Landmarker, Look, counted, crop_aroun
 
 DETECT_EVERY = 10  # looks; in between, people are followed by their own landmarks
 LEAST_KEYPOINTS = 6  # a look with fewer that count is dropped (WHAM)
+TRACKS_A_SCENE = 1 << 32  # so that no track number comes again in another scene
 _NEW_SCORE = 0.25  # the detector's score from which a newcomer is tracked (MoveNet's own advice is 0.2 to 0.3)
 _LOST_SCORE = 0.1  # and from which a lost person is found again
 _SAME = 0.3  # overlap (intersection over union) from which two boxes are of one person
@@ -43,6 +44,9 @@ class Spotter(Protocol):
 
     def see(self, image: np.ndarray) -> np.ndarray:
         """Take in the next picture, (H, W, 3) uint8 RGB; the boxes (n, 4) x1, y1, x2, y2 where people are in it."""
+
+    def cut(self) -> None:
+        """The next picture is of another scene: nobody goes on into it."""
 
     def ready(self) -> Iterable[Row]:
         """Rows finished since the last call, in order of their looks."""
@@ -74,6 +78,7 @@ class Follower:
     def __init__(self, detect: Detect, landmarker: Landmarker) -> None:
         self._detect, self._landmarker = detect, landmarker
         self._tracker = Tracker()
+        self._first_track = 0  # of this scene
         self._followed: dict[int, Look] = {}
         self._waiting = True  # someone may be there whom nobody follows
         self._looks = 0
@@ -105,11 +110,16 @@ class Follower:
                 if _is_person(look):
                     self._followed[track] = look
         self._rows += [
-            Row(self._looks, track, look.keypoints, look.landmarks, look.landmarks_3d)
+            Row(self._looks, self._first_track + track, look.keypoints, look.landmarks, look.landmarks_3d)
             for track, look in self._followed.items()
         ]
         self._looks += 1
         return _boxes(self._followed.values())
+
+    def cut(self) -> None:
+        """See `Spotter`."""
+        self._tracker, self._followed, self._waiting = Tracker(), {}, True
+        self._first_track += TRACKS_A_SCENE
 
     def ready(self) -> list[Row]:
         """See `Spotter`."""

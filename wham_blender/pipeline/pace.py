@@ -13,7 +13,15 @@ from .. import protocol
 
 # Seconds for one frame of one person, as measured on one core of a processor: what counts until this machine's own
 # are known. Only their proportions matter where another machine is faster in all.
-_SECONDS = {"watch": 0.11, "clean": 0.0001, "features": 0.001, "lift": 0.006, "world": 0.0015, "write": 0.0005}
+_SECONDS = {
+    "watch": 0.11,
+    "clean": 0.0001,
+    "camera": 0.006,
+    "features": 0.001,
+    "lift": 0.006,
+    "world": 0.0015,
+    "write": 0.0005,
+}
 _UNKNOWN = 0.01  # of a stage that the table lacks
 _NEWEST = 0.5  # weight of the newest run in the mean that is kept
 _TRUST = 3.0  # seconds of work that must be seen before its pace outweighs what the rates foretell

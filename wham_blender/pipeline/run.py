@@ -22,7 +22,7 @@ from scipy.spatial.transform import Rotation
 from .. import motion, protocol
 from ..body.body import Body
 from ..models.wham import WHAM
-from . import backends, cache_folder, camera_motion, features, lift, portraits, sight, track, video, world
+from . import backends, cache_folder, camera_motion, features, lens, lift, portraits, sight, track, video, world
 from .detect import Detector
 from .errors import PipelineError
 from .follow import Follower
@@ -38,12 +38,13 @@ _SOURCES = {
         f"pipeline/{name}.py" for name in ("video", "detect", "follow", "keypoints", "litert", "camera_motion", "track")
     ],
     "clean": [],
+    "camera": ["pipeline/camera_motion.py"],
     "features": ["pipeline/run.py", "pipeline/features.py", "models/lifter.py"],
     "lift": ["pipeline/lift.py", "pipeline/sight.py", "models/wham.py", "body/body.py", "body/rotations.py"],
     "world": ["pipeline/world.py", "motion.py"],
 }
 _PACKAGE = Path(__file__).parents[1]
-_SEEING = ("watch", "clean")  # the stages that do the clip's frames, and those that do each person's
+_SEEING = ("watch", "clean", "camera")  # the stages that do the clip's frames, and those that do each person's
 _LIFTING = ("features", "lift", "world", "write")
 _FILM_WIDTH = 36.0  # millimetres, 35 mm film
 _STALE = 3600.0  # seconds after which a file written aside belongs to no running job
@@ -62,8 +63,10 @@ class Job:
     device: str = "auto"  # auto, cpu or cuda
     quality: str = "auto"
     weights: Path | None = None  # the library of full quality's files; None: the user's own
-    camera: str = "auto"  # auto or static
+    camera: str = "auto"  # auto, static or moving
     focal_length: float | None = None  # millimetres, as on 35 mm film
+    actor_height: float | None = None  # metres, of the first of the people asked for; it scales the world
+    anchor: bool = True  # where the camera stands, hold people to where the picture shows them
 
 
 def run(job: Job, tell: Tell) -> Path:
@@ -85,7 +88,7 @@ def run(job: Job, tell: Tell) -> Path:
     pace.expect((*_SEEING, *_LIFTING), max(frames, 1))
     stages = _Stages(folder, tell, pace)
 
-    sightings, people, key = _see(stages, clip, job, info, backend, tell)
+    sightings, corners, people, key = _see(stages, clip, job, info, backend, tell)
     pictures = portraits.write(job.clip, sightings, people, folder, key)
     tell(protocol.People([
         _about(number, person, sightings) | ({"picture": picture} if picture else {})
@@ -96,14 +99,20 @@ def run(job: Job, tell: Tell) -> Path:
     pace.expect(_LIFTING, sum(map(len, tracks)))
     body = Body.load(backend.files["body"].path).to(device)
     size = (int(sightings.size[0]), int(sightings.size[1]))
-    camera_K = _intrinsics(size, job.focal_length)
-    lifts, keys = [], []
-    for number, person in zip(chosen, tracks, strict=True):
-        turns = camera_motion.estimate(job.camera, len(person)).rotations
-        lifted, lift_key = _lift(stages, [key, number], person, size, camera_K, turns, backend, body, 1 / len(chosen))
+    view, camera_K, camera_key = _watch_camera(stages, key, corners, sightings, job, size, tell)
+    looks = sightings.times[sightings.looked]
+    turns = [view.at(person.time, looks) for person in tracks]
+    lifts, keys = [], [camera_key]
+    for number, person, turn in zip(chosen, tracks, turns, strict=True):
+        lifted, lift_key = _lift(stages, [key, number], person, size, camera_K, turn, backend, body, 1 / len(chosen))
         lifts.append(lifted)
         keys.append(lift_key)
-    arrays, _ = stages.do("world", keys, lambda progress: _joined(map(vars, _place(lifts, tracks, body))))
+    lifts = _scaled(lifts, tracks, body, camera_K, job, tell)
+    shots = [corners.shot[np.searchsorted(looks, person.time[0] - 1e-3)] for person in tracks]
+    arrays, _ = stages.do(
+        "world", [*keys, job.actor_height, job.anchor],
+        lambda progress: _joined(map(vars, _place(lifts, tracks, shots, view, looks, job.anchor, body))),
+    )  # fmt: skip
 
     meta = {
         "clip": job.clip.name, "size": size, "fps": _fps(sightings), "quality": backend.quality,
@@ -125,28 +134,95 @@ def run(job: Job, tell: Tell) -> Path:
 
 def _see(
     stages: _Stages, clip: str, job: Job, info: video.ClipInfo, backend: backends.Backend, tell: Tell
-) -> tuple[track.Sightings, list[Person], str]:
-    """What is in the clip (of that hash), its people, and the key of both."""
+) -> tuple[track.Sightings, camera_motion.Corners, list[Person], str]:
+    """What is in the clip (of that hash), its background, its people, and the key of all."""
     files = backend.files
 
     def watch(progress: track.Progress) -> Arrays:
         follower = Follower(Detector(files["detector"]), Landmarker(files["landmarks"]))
         known = info.last(job.end) is not None
-        return vars(track.watch(
+        return _joined(map(vars, track.watch(
             job.clip, follower, job.start, job.end, lambda done, total: progress(done, total if known else 0)
-        ))  # fmt: skip
+        )))  # fmt: skip
 
     settings = [clip, job.start, info.last(job.end), files["detector"].sha256, files["landmarks"].sha256]
     arrays, key = stages.do("watch", settings, watch)
-    sightings = track.Sightings(**arrays)
+    seen, background = _parted(arrays)
+    sightings, corners = track.Sightings(**seen), camera_motion.Corners(**background)
     _check_sightings(job, info, sightings, tell)
-    arrays, key = stages.do("clean", [key], lambda progress: _joined(map(vars, track.people(sightings))))
+    _tell_cuts(job, sightings, corners.shot, tell)
+    arrays, key = stages.do("clean", [key], lambda progress: _joined(map(vars, track.people(sightings, corners.shot))))
     if not arrays:
         raise PipelineError(
             f"No person found in {job.clip.name} ({len(sightings.looked)} frames looked at). Choose a clip that shows "
             "a whole person for a second or more, not too small and not in the dark."
         )
-    return sightings, [Person(**each) for each in _parted(arrays)], key
+    return sightings, corners, [Person(**each) for each in _parted(arrays)], key
+
+
+def _tell_cuts(job: Job, sightings: track.Sightings, shot: np.ndarray, tell: Tell) -> None:
+    frames = sightings.numbers[sightings.looked[1:][np.diff(shot) > 0]].tolist()
+    if frames:
+        tell(protocol.Warn(
+            f"{job.clip.name} is cut at frame{'s' * (len(frames) > 1)} {', '.join(map(str, frames))}: the parts become "
+            "separate motions, each in a world of its own. Choose the person ALL to import every part."
+        ))  # fmt: skip
+
+
+def _watch_camera(
+    stages: _Stages, key: str, corners: camera_motion.Corners, sightings: track.Sightings, job: Job,
+    size: tuple[int, int], tell: Tell,
+) -> tuple[camera_motion.CameraMotion, np.ndarray, str]:  # fmt: skip
+    """The camera's turns, its intrinsics (3, 3), and the key of both."""
+    focal = job.focal_length or lens.focal_length(job.clip)
+    camera_K = _intrinsics(size, focal)
+    arrays, key = stages.do(
+        "camera", [key, job.camera, camera_K.tolist(), focal is None],
+        lambda progress: vars(camera_motion.solve(corners, camera_K, size, job.camera, guessed=focal is None)),
+    )  # fmt: skip
+    view = camera_motion.CameraMotion(**arrays)
+    camera_K[[0, 1], [0, 1]] = view.focal
+    numbers = sightings.numbers[sightings.looked]
+    millimetres = float(view.focal) / max(size) * _FILM_WIDTH
+    how = ["stands still", "turns and stays where it is", "moves"][int(view.kind.max())]
+    tell(protocol.Log(f"The camera {how}; its lens is taken for {millimetres:.0f} mm, as on 35 mm film."))
+    if not view.known.all():
+        blind = numbers[~view.known]
+        tell(protocol.Warn(
+            f"The background of {job.clip.name} shows too little in {len(blind)} frames (first in frame {blind[0]}) to "
+            "tell how the camera moves: its last good motion goes on there."
+        ))  # fmt: skip
+    if np.ptp(np.log(view.zoom)) > camera_motion.ZOOM:
+        tell(protocol.Warn(
+            f"The lens of {job.clip.name} zooms by {np.exp(np.ptp(np.log(view.zoom))):.2f} times. The camera in "
+            "Blender keeps one lens, so people seem to come nearer instead. Film without zooming where that matters."
+        ))  # fmt: skip
+    return view, camera_K, key
+
+
+def _scaled(
+    lifts: list[lift.Lift], people: list[Person], body: Body, camera_K: np.ndarray, job: Job, tell: Tell
+) -> list[lift.Lift]:
+    """Everybody in the size that makes the first person as tall as the actor."""
+    if job.actor_height is None:
+        return lifts
+    ratio = job.actor_height / body.height(np.median(lifts[0].betas, 0))
+    scaled = []
+    for lifted, person in zip(lifts, people, strict=True):
+        before = body.height(np.median(lifted.betas, 0))
+        betas = body.of_height(np.median(lifted.betas, 0), ratio * before)
+        grown = body.height(betas) / before
+        if abs(grown / ratio - 1) > 0.01:
+            tell(protocol.Warn(
+                f"The body cannot be {ratio * before:.2f} m tall: {grown * before:.2f} m is as near as it comes. Scale "
+                "the result in Blender for the rest."
+            ))  # fmt: skip
+        lifted = replace(
+            lifted, betas=np.repeat(betas[None], len(person), 0), trans_world=lifted.trans_world * np.float32(grown)
+        )
+        lifted.trans_cam = sight.stand(lifted, body, person.keypoints, camera_K)
+        scaled.append(lifted)
+    return scaled
 
 
 def _lift(
@@ -180,23 +256,26 @@ def _lift(
     return lift.Lift(**arrays), key
 
 
-def _place(lifts: list[lift.Lift], people: list[Person], body: Body) -> list[world.Placed]:
-    """Everybody in one world, seen by the same camera, which stands still: that of who covers the most ground.
-
-    A long way over the floor tells best how it lies.
-    """
-    alone = [world.place(lifted, body, seen=person.visible) for person, lifted in zip(people, lifts, strict=True)]
-    guide = int(np.argmax([np.ptp(placed.trans[:, :2], axis=0).max() for placed in alone]))
-    turn, shift = alone[guide].camera_R[:1], alone[guide].camera_t[:1]
-
-    def beside(person: Person, lifted: lift.Lift) -> world.Placed:
-        camera = np.repeat(turn, len(person), 0), np.repeat(shift, len(person), 0)
-        return world.place(lifted, body, camera=camera, seen=person.visible)
-
-    return [
-        alone[number] if number == guide else beside(person, lifted)
-        for number, (person, lifted) in enumerate(zip(people, lifts, strict=True))
-    ]
+def _place(
+    lifts: list[lift.Lift], people: list[Person], shots: list[int], view: camera_motion.CameraMotion,
+    looks: np.ndarray, anchor: bool, body: Body,
+) -> list[world.Placed]:  # fmt: skip
+    """Everybody of a shot in one world, seen by one camera; looks (L,): the times of view's looks, seconds."""
+    placed: dict[int, world.Placed] = {}
+    for shot in sorted(set(shots)):
+        numbers = [number for number, own in enumerate(shots) if own == shot]
+        clock = [np.round(people[number].time * video.LOOKS_PER_SECOND).astype(int) for number in numbers]
+        first, last = min(own[0] for own in clock), max(own[-1] for own in clock)
+        times = np.arange(first, last + 1) / video.LOOKS_PER_SECOND
+        kind = view.kind[np.searchsorted(looks, times[0] - 1e-3)]
+        seen = [
+            world.Seen(lifts[number], int(own[0] - first), people[number].visible)
+            for number, own in zip(numbers, clock, strict=True)
+        ]
+        stays = kind == camera_motion.TURNING or (kind == camera_motion.STATIC and anchor)
+        together = world.place_together(seen, body, camera_R=view.at(times, looks), camera_stays=bool(stays))
+        placed |= dict(zip(numbers, together, strict=True))
+    return [placed[number] for number in range(len(people))]
 
 
 def _motion(
@@ -416,9 +495,4 @@ def _check_sightings(job: Job, info: video.ClipInfo, sightings: track.Sightings,
         tell(protocol.Warn(
             f"{job.clip.name} breaks off: {count} of {expected} frames could be decoded. Copy the clip again if the "
             "rest matters."
-        ))  # fmt: skip
-    if job.camera == "auto" and camera_motion.moves(sightings.drift):
-        tell(protocol.Warn(
-            f"The camera of {job.clip.name} seems to move, but is taken as standing still for now, so its moves become "
-            "the person's. Film from a tripod if that shows."
         ))  # fmt: skip

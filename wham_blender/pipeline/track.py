@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +41,6 @@ class Sightings:
     keypoints: np.ndarray  # (N, 17, 3) COCO x, y (pixels), confidence
     landmarks: np.ndarray  # (N, 33, 3) x, y (pixels), visibility; (N, 0, 3) where the landmark net was not asked
     landmarks_3d: np.ndarray  # (N, 33, 3) metres, as in Person; or (N, 0, 3)
-    drift: np.ndarray  # (S,) how far the background moved in each second, in shares of the picture's longer side
 
 
 def watch(
@@ -51,8 +49,10 @@ def watch(
     start: int = 1,
     end: int | None = None,
     progress: Progress = lambda done, total: None,
-) -> Sightings:
-    """One pass over frames start..end of a clip. ``progress`` is told frames done and frames in all.
+) -> tuple[Sightings, camera_motion.Corners]:
+    """One pass over frames start..end of a clip: its people, and its background for `camera_motion.solve`.
+
+    ``progress`` is told frames done and frames in all.
 
     Raises PipelineError as `video.frames` does.
     """
@@ -62,19 +62,16 @@ def watch(
     times: list[float] = []
     looked: list[int] = []
     rows: list[Row] = []
-    drift: list[float] = []
-    compared, background = -math.inf, None
+    background = camera_motion.Background()
     for frame in video.frames(clip, start, end):
         numbers.append(frame.number)
         times.append(frame.time)
         if frame.image is None:
             continue
-        boxes = spotter.see(frame.image)
+        if background.follow(frame.image):
+            spotter.cut()
+        background.keep(spotter.see(frame.image))
         rows += spotter.ready()
-        if frame.time - compared >= 1:
-            if background is not None:
-                drift.append(background.until(frame.image))
-            compared, background = frame.time, camera_motion.Drift(frame.image, boxes)
         looked.append(len(times) - 1)
         progress(len(times), max(total, len(times)))
     spotter.finish()
@@ -83,7 +80,7 @@ def watch(
     def column(values: list[np.ndarray], *shape: int) -> np.ndarray:
         return np.array(values, np.float32).reshape(len(rows), *shape)
 
-    return Sightings(
+    sightings = Sightings(
         size=np.array([info.width, info.height]),
         numbers=np.array(numbers, np.int64),
         times=np.array(times, np.float64),
@@ -93,14 +90,15 @@ def watch(
         keypoints=column([row.keypoints for row in rows], len(COCO_LANDMARKS), 3),
         landmarks=column([row.landmarks for row in rows], -1 if rows else 0, 3),
         landmarks_3d=column([row.landmarks_3d for row in rows], -1 if rows else 0, 3),
-        drift=np.array(drift, np.float64),
     )
+    return sightings, background.corners()
 
 
-def people(sightings: Sightings) -> list[Person]:
+def people(sightings: Sightings, shot: np.ndarray) -> list[Person]:
     """Whole, clean people at 30 fps, the largest and longest first. Pieces of one person are joined, gaps bridged.
 
-    A track of under a second is dropped (in a clip shorter than two: one of under half the clip).
+    shot (L,): the take that each look belongs to; nobody goes on beyond a cut. A track of under a second
+    is dropped (in a clip shorter than two: one of under half the clip).
     """
     if len(sightings.looked) < 2:
         return []
@@ -108,11 +106,11 @@ def people(sightings: Sightings) -> list[Person]:
     seconds = sightings.times[sightings.looked]
     per_look = np.ptp(seconds) / (len(seconds) - 1)
     least = max(2, min(round(_LEAST_SECONDS / per_look), len(seconds) / 2))
-    found = [_person(sightings, rows) for rows in _join(sightings, pieces) if len(rows) >= least]
+    found = [_person(sightings, rows) for rows in _join(sightings, pieces, shot) if len(rows) >= least]
     return sorted(found, key=lambda person: -float(person.boxes[person.visible, 2].sum()))
 
 
-def _join(sightings: Sightings, pieces: list[np.ndarray]) -> list[np.ndarray]:
+def _join(sightings: Sightings, pieces: list[np.ndarray], shot: np.ndarray) -> list[np.ndarray]:
     """Put pieces together where one begins soon after another ended, close by and of like size."""
     seconds = sightings.times[sightings.looked][sightings.look]
     boxes = boxes_around(sightings.keypoints)
@@ -123,7 +121,8 @@ def _join(sightings: Sightings, pieces: list[np.ndarray]) -> list[np.ndarray]:
             gap = seconds[piece[0]] - seconds[rows[-1]]
             smaller, larger = sorted(float(np.median(boxes[part, 2])) for part in (rows, piece))
             apart = float(np.linalg.norm(boxes[rows[-1], :2] - boxes[piece[0], :2])) / (200 * larger)
-            if 0 < gap <= _BRIDGED_SECONDS and larger < _ALIKE * smaller and apart < nearest:
+            same = shot[sightings.look[rows[-1]]] == shot[sightings.look[piece[0]]]
+            if same and 0 < gap <= _BRIDGED_SECONDS and larger < _ALIKE * smaller and apart < nearest:
                 best, nearest = index, apart
         if best is None:
             whole.append(piece)
@@ -140,11 +139,15 @@ def boxes_around(keypoints: np.ndarray) -> np.ndarray:
 
 
 def _person(sightings: Sightings, rows: np.ndarray) -> Person:
-    """One person's rows, in order of time, on the 30 fps clock from the first sighting to the last."""
+    """One person's rows, in order of time, on the clip's 30 fps clock from the first sighting to the last.
+
+    The clock is everybody's, so that people and camera come into one world frame by frame.
+    """
     seconds = sightings.times[sightings.looked]
     looks = sightings.look[rows]
     begin, end = seconds[looks[0]], seconds[looks[-1]]
-    time = begin + np.arange(int(np.ceil((end - begin) * video.LOOKS_PER_SECOND - 1e-6)) + 1) / video.LOOKS_PER_SECOND
+    first, last = np.floor(begin * video.LOOKS_PER_SECOND + 1e-3), np.ceil(end * video.LOOKS_PER_SECOND - 1e-3)
+    time = np.arange(first, max(last, first + 1) + 1) / video.LOOKS_PER_SECOND
     keypoints, landmarks = sightings.keypoints[rows], mean_of_views(sightings.landmarks[rows], looks)
     if landmarks.size and np.array_equal(keypoints, sightings.landmarks[rows][:, COCO_LANDMARKS]):
         keypoints = landmarks[:, COCO_LANDMARKS]
@@ -174,5 +177,8 @@ def _person(sightings: Sightings, rows: np.ndarray) -> Person:
 
 
 def _resample(time: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values (n, ...) of the known times (n,), linearly at other times (F,), of which one may lie behind; float32."""
+    """Values (n, ...) of the known times (n,), linearly at other times (F,), float32.
+
+    One of those may lie before and one behind the known ones.
+    """
     return make_interp_spline(known, values, k=1)(time).astype(np.float32)

@@ -6,6 +6,7 @@ what it shows badly (depth, steps) from WHAM's velocities and from planted feet,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,8 +34,12 @@ _STOREY = 0.3  # metres from which on a foot rather stands on something else, or
 _SIDEWAYS = 0.02  # metres across the line of sight
 _DEPTH = 0.025  # of the distance, along the line of sight
 _FLOOR_GUESS = 0.1  # metres
-_SLOPE_GUESS = 0.01  # of WHAM's idea of level: about 3 degrees, but one error for many frames
+_SLOPE_GUESS = 0.03  # of the first idea of level: it is off by more, but its error is one for many frames
 _KNOWN = 1e-4  # of a floor that was found before
+_CAMERA_ACCELERATION = 0.004  # metres a frame squared, of a camera that travels
+_TILT = 0.14  # radians that WHAM's idea of up is off
+_ROLL, _ROLLED = 0.05, 0.25  # radians that a camera is held askew, and from which on it is so on purpose
+_PITCH = 0.6  # radians that it looks up or down
 
 _SUNK = 0.02  # metres into the floor that shoes and soft ground excuse
 _EASE = 6  # frames in which a person who sank deeper is raised and let go
@@ -59,6 +64,15 @@ def reference_world(lift: Lift) -> tuple[np.ndarray, np.ndarray]:
     return turn @ lift.root_world, lift.trans_world @ turn
 
 
+@dataclass
+class Seen:
+    """One person to be placed: F frames of the clip's 30 fps clock, from frame ``first`` on."""
+
+    lift: Lift
+    first: int = 0
+    visible: np.ndarray | None = None  # (F,) bool: frames in which the picture showed the person; None: in all
+
+
 def place(
     lift: Lift,
     body: Body,
@@ -68,60 +82,112 @@ def place(
     camera: tuple[np.ndarray, np.ndarray] | None = None,
     seen: np.ndarray | None = None,
 ) -> Placed:
-    """Place a person of F frames so that the planted feet stand and the camera sees the person where the clip does.
+    """Place one person: `place_together` for a clip that begins and ends with them; seen (F,): as Seen.visible."""
+    person = Seen(lift, visible=seen)
+    return place_together([person], body, camera_R=camera_R, camera_stays=camera_stays, camera=camera)[0]
 
-    camera_R (F, 3, 3): the camera's rotations from any fixed axes, None for a still camera; camera_stays: the
-    camera turns at most, its place is one; camera: world-to-camera rotations (F, 3, 3) and translations (F, 3)
-    of a world in which somebody was placed before, to put this person beside them; seen (F,) bool: frames in which
-    the picture showed the person.
-    Without ``camera`` the first frame's pelvis is over the origin and its front is towards -y.
+
+def place_together(
+    people: Sequence[Seen],
+    body: Body,
+    *,
+    camera_R: np.ndarray | None = None,
+    camera_stays: bool = True,
+    camera: tuple[np.ndarray, np.ndarray] | None = None,
+) -> list[Placed]:
+    """Place people so that their planted feet stand on one floor and one camera sees them where the clip does.
+
+    camera_R (T, 3, 3): the camera's rotations from any fixed axes, at all frames of the clock that somebody has,
+    None for a still camera; camera_stays: the camera turns at most, its place is one; camera: world-to-camera
+    rotations (T, 3, 3) and translations (T, 3) of a world that is known, whose floor is z = 0.
+    Without ``camera`` the first person's first pelvis is over the origin and its front is towards -y.
     """
-    betas = np.median(lift.betas, 0)
-    rest = body.rest_joints(torch.from_numpy(betas).to(body.smpl.v_template.device)).cpu().numpy()
-    hips, feet = _around_pelvis(lift, body, betas, rest[0])
-    pelvis = lift.trans_cam - hips
-    root_cam = lift.poses[:, 0].astype(np.float64)
+    bodies = [_Figure(person, body) for person in people]
+    count = max(figure.rows.stop for figure in bodies)
+    centre: np.ndarray | None = np.zeros((count, 3))
     if camera is None:
-        fixed = np.broadcast_to(np.eye(3), root_cam.shape) if camera_R is None else camera_R.astype(np.float64)
-        # Up is the median of what each frame says, so that the body's tilt comes from the picture alone.
-        up = np.median(_turned(fixed.mT @ root_cam @ lift.root_world.mT, _UP), 0)
-        to_camera = fixed @ _axes(up, -(fixed[0].T @ root_cam[0])[:, 2]).T
-        centre = np.zeros_like(pelvis)
+        fixed = np.broadcast_to(np.eye(3), (count, 3, 3)) if camera_R is None else camera_R.astype(np.float64)
+        up = _upward(fixed, np.concatenate([_turned(f.to_root(fixed).mT, _UP) for f in bodies]))
+        lead = bodies[0]
+        to_camera = fixed @ _axes(up, -(fixed[lead.rows][0].T @ lead.root_cam[0])[:, 2]).T
+        centre = centre if camera_stays else None
     else:
         to_camera = camera[0].astype(np.float64)
         centre = -_turned(to_camera.mT, camera[1])
+    positions, centre, floor = _solve(bodies, to_camera, centre, camera is not None)
     to_world = to_camera.mT
-
-    steps = np.diff(lift.trans_world + _turned(lift.root_world @ root_cam.mT, -hips), axis=0)
-    steps = _turned((to_world @ root_cam @ lift.root_world.mT)[1:], steps)
-    seen = np.ones(len(pelvis), bool) if seen is None else seen
-    looks = seen & (camera_stays or camera is not None)
-    feet = np.einsum("nij,nkj->nki", to_world, feet)
-    position, floor = _solve(steps, feet, planted(lift.contacts), pelvis, to_camera, centre, looks, camera is not None)
 
     if camera is None:
         # Level the floor that was found, then put the first pelvis over the origin.
         normal = np.array([-floor[1], -floor[2], 1.0])
-        turn = _axes(normal, -(to_world[0] @ root_cam[0])[:, 2])
+        turn = _axes(normal, -(to_world[lead.rows][0] @ lead.root_cam[0])[:, 2])
         to_camera, to_world = to_camera @ turn.T, turn @ to_world
-        position, feet = position @ turn.T, feet @ turn.T
-        origin = np.array([*position[0, :2], (turn @ [0, 0, floor[0]])[2]])
-        position -= origin
-        camera_t = _turned(to_camera, origin) if camera_stays else pelvis - _turned(to_camera, position)
-    else:
-        camera_t = camera[1]
-    position[:, 2] += _out_of_the_floor((position[:, None] + feet)[..., 2].min(1))
-    poses = lift.poses.astype(np.float64)
-    poses[:, 0] = to_world @ root_cam
-    return Placed(
-        poses=Rotation.from_matrix(poses.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 72).astype(np.float32),
-        trans=(position - rest[0]).astype(np.float32),
-        betas=betas,
-        contacts=np.clip(lift.contacts, 0, 1),
-        rest_joints=rest,
-        camera_R=to_camera.astype(np.float32),
-        camera_t=camera_t.astype(np.float32),
-    )
+        origin = np.array([*(positions[0] @ turn.T)[0, :2], (turn @ [0, 0, floor[0]])[2]])
+        positions = [position @ turn.T - origin for position in positions]
+        centre = centre @ turn.T - origin
+    camera_t = -_turned(to_camera, centre) if camera is None else camera[1]
+    return [
+        figure.placed(position, to_world, to_camera, camera_t)
+        for figure, position in zip(bodies, positions, strict=True)
+    ]
+
+
+class _Figure:
+    """A person's body in the camera's axes, and what is known of its way."""
+
+    def __init__(self, person: Seen, body: Body) -> None:
+        lift = person.lift
+        self.lift, self.rows = lift, slice(person.first, person.first + len(lift.poses))
+        self.betas = np.median(lift.betas, 0)
+        rest = body.rest_joints(torch.from_numpy(self.betas).to(body.smpl.v_template.device))
+        self.rest = rest.cpu().numpy()
+        hips, self.feet = _around_pelvis(lift, body, self.betas, self.rest[0])
+        self.pelvis = lift.trans_cam - hips
+        self.root_cam = lift.poses[:, 0].astype(np.float64)
+        self.planted = planted(lift.contacts)
+        self.visible = np.ones(len(hips), bool) if person.visible is None else person.visible
+        self._hips = hips
+
+    def to_root(self, to_camera: np.ndarray) -> np.ndarray:
+        """Rotations (F, 3, 3) from the world of to_camera (T, 3, 3) to WHAM's."""
+        return self.lift.root_world @ self.root_cam.mT @ to_camera[self.rows]
+
+    def steps(self, to_camera: np.ndarray) -> np.ndarray:
+        """WHAM's movement (F - 1, 3) of the pelvis, metres, in the world."""
+        pelvis = self.lift.trans_world + _turned(self.lift.root_world @ self.root_cam.mT, -self._hips)
+        return _turned(self.to_root(to_camera).mT[1:], np.diff(pelvis, axis=0))
+
+    def placed(self, position: np.ndarray, to_world: np.ndarray, to_camera: np.ndarray, camera_t: np.ndarray) -> Placed:
+        """The person with the pelvis at position (F, 3), under the camera of all frames."""
+        poses = self.lift.poses.astype(np.float64)
+        poses[:, 0] = to_world[self.rows] @ self.root_cam
+        feet = np.einsum("nij,nkj->nki", to_world[self.rows], self.feet) + position[:, None]
+        position = position + np.outer(_out_of_the_floor(feet[..., 2].min(1)), [0, 0, 1])
+        return Placed(
+            poses=Rotation.from_matrix(poses.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 72).astype(np.float32),
+            trans=(position - self.rest[0]).astype(np.float32),
+            betas=self.betas,
+            contacts=np.clip(self.lift.contacts, 0, 1),
+            rest_joints=self.rest,
+            camera_R=to_camera[self.rows].astype(np.float32),
+            camera_t=camera_t[self.rows].astype(np.float32),
+        )
+
+
+def _upward(fixed: np.ndarray, said: np.ndarray) -> np.ndarray:
+    """The way up (3,) in the fixed axes, from what WHAM says of it in every frame (n, 3) and how cameras are held.
+
+    WHAM is off by some degrees to any side; few cameras are rolled, and they rather look level than not.
+    """
+    # The median, so that the body's tilt in a single frame comes from the picture alone.
+    up = np.median(said, 0)
+    held = fixed.mT.mean(0)  # the camera's axes
+    right, down, ahead = held.T / np.linalg.norm(held, axis=0)
+    roll, pitch = np.arctan2(up @ right, -up @ down), np.arctan2(up @ ahead, -up @ down)
+    level = 1 / _ROLL**2 / (1 + (roll / _ROLLED) ** 2) ** 2
+    roll /= 1 + level * _TILT**2
+    pitch /= 1 + (_TILT / _PITCH) ** 2
+    return -down + np.tan(roll) * right + np.tan(pitch) * ahead
 
 
 def _out_of_the_floor(lowest: np.ndarray) -> np.ndarray:
@@ -156,98 +222,140 @@ def _axes(up: np.ndarray, back: np.ndarray) -> np.ndarray:
 
 
 def _solve(
-    steps: np.ndarray,
-    feet: np.ndarray,
-    planted: np.ndarray,
-    pelvis: np.ndarray,
-    to_camera: np.ndarray,
-    centre: np.ndarray,
-    looks: np.ndarray,
-    level: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pelvis positions (F, 3) in the world, and the floor's height and slopes (3,), that fit all evidence best.
+    people: Sequence[_Figure], to_camera: np.ndarray, centre: np.ndarray | None, level: bool
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Everybody's pelvis (F, 3), the camera's centre (T, 3) and the floor's height and slopes (3,) that fit best.
 
-    steps (F - 1, 3): WHAM's movement of the pelvis; feet (F, 4, 3) from the pelvis in world axes; planted (F, 4);
-    pelvis (F, 3) in the camera's axes; the camera's to_camera (F, 3, 3) and centre (F, 3); looks (F,): frames in
-    which pelvis and camera are to be believed; level: the floor is known to be z = 0.
+    to_camera (T, 3, 3): the camera's rotations; centre (T, 3): where it is, None where that is to be found; level: the
+    floor is known to be z = 0.
     """
-    count = len(feet)
+    count, travels = len(to_camera), centre is None
+    known = np.zeros((count, 3)) if centre is None else centre
+    block = 3 * (len(people) + travels)  # columns of a frame: the camera's, then everybody's; the floor's are last
 
-    def columns(matrix: sparse.sparray, floor: np.ndarray | None = None) -> sparse.csr_array:
-        last = sparse.csr_array((matrix.shape[0], 3)) if floor is None else floor
-        return sparse.hstack([matrix, last], "csr")
+    def columns(first: int, rows: slice) -> sparse.csr_array:
+        where = (block * np.arange(rows.start, rows.stop)[:, None] + first + np.arange(3)).ravel()
+        return sparse.csr_array(
+            (np.ones(len(where)), (np.arange(len(where)), where)), shape=(len(where), block * count + 3)
+        )
 
+    floor_columns = sparse.eye_array(3, block * count + 3, k=block * count, format="csr")
+    always: list[tuple[sparse.sparray, np.ndarray]] = []
+    if travels:
+        camera = columns(0, slice(0, count))
+        bend = _differences(count, 2) @ camera
+        always += [(bend / _CAMERA_ACCELERATION, np.zeros(bend.shape[0])), (camera[:3] / _KNOWN, np.zeros(3))]
+        # Where nobody tells, it stays.
+        always.append((_differences(count, 1) @ camera, np.zeros(3 * (count - 1))))
+    selves = []
+    for number, person in enumerate(people):
+        self = columns(block - 3 * (len(people) - number), person.rows)
+        selves.append(self)
+        absent = np.setdiff1d(np.arange(count), np.arange(person.rows.start, person.rows.stop))
+        if len(absent):
+            nowhere = columns(block - 3 * (len(people) - number), slice(0, count))[
+                (3 * absent[:, None] + np.arange(3)).ravel()
+            ]
+            always.append((nowhere, np.zeros(nowhere.shape[0])))
+        always.append(
+            (_differences(len(person.pelvis), 1) @ self / _VELOCITY, person.steps(to_camera).ravel() / _VELOCITY)
+        )
+        bend = _differences(len(person.pelvis), 2) @ self
+        always.append((bend / _ACCELERATION, np.zeros(bend.shape[0])))
+        blocks, seen = _sight(person, to_camera[person.rows])
+        if travels:
+            always.append((blocks @ (self - columns(0, person.rows)), seen))
+        else:
+            always.append((blocks @ self, seen + blocks @ known[person.rows].ravel()))
+
+    feet = [np.einsum("nji,nkj->nki", to_camera[person.rows], person.feet) for person in people]
+    both = [person.planted[1:] & person.planted[:-1] for person in people]
+    trust = [each / _SLIDE for each in both]
+    # At first no floor: it is looked for where the picture says that the feet are, else where most steps lead.
+    lost = travels or not any(person.visible.any() for person in people)
+    grounded = [person.planted / _STOREY * lost for person in people]
+    guess = np.zeros(3)
+    sure = np.array([1 if level else 1e-3 * _KNOWN, 1, 1]) / _KNOWN
+    positions = [np.zeros((len(person.pelvis), 3)) for person in people]
+    for number in range(_ROUNDS):
+        system = [*always, (sparse.diags_array(sure) @ floor_columns, sure * guess)]
+        for self, position, points, held, stands in zip(selves, positions, feet, trust, grounded, strict=True):
+            difference = _differences(len(points), 1) @ self
+            for foot in range(4):
+                weight = np.repeat(held[:, foot], 3)
+                system.append(
+                    (sparse.diags_array(weight) @ difference, -weight * np.diff(points[:, foot], axis=0).ravel())
+                )
+                rows = np.flatnonzero(stands[:, foot])
+                weight = stands[rows, foot]
+                below = np.insert(points[rows, foot, :2] + position[rows, :2], 0, 1, axis=1)
+                height = self[3 * rows + 2] - sparse.csr_array(below) @ floor_columns
+                system.append((sparse.diags_array(weight) @ height, -weight * points[rows, foot, 2]))
+        matrix = sparse.vstack([a for a, _ in system], "csc")
+        solution, plane = _least_squares(matrix, np.concatenate([b for _, b in system]), 3 * block)
+        frames = solution.reshape(count, -1, 3)
+        positions = [frames[person.rows, travels + row] for row, person in enumerate(people)]
+        points = [position[:, None] + around for position, around in zip(positions, feet, strict=True)]
+        if number == 0 and not level:
+            lowest = np.concatenate([each[..., 2].min(1) for each in points])
+            guess = np.array([np.percentile(lowest, 10), 0, 0])
+            sure = 1 / np.array([_FLOOR_GUESS, _SLOPE_GUESS, _SLOPE_GUESS])
+            plane = guess
+        grounded = [_standing(each, person.planted, plane) for each, person in zip(points, people, strict=True)]
+        slid = [np.linalg.norm(np.diff(each, axis=0), axis=-1) for each in points]
+        trust = [b / _SLIDE / np.sqrt(1 + (s / _SLIDE_OUTLIER) ** 2) for b, s in zip(both, slid, strict=True)]
+    return positions, frames[:, 0] if travels else known, plane
+
+
+def _differences(count: int, order: int) -> sparse.csr_array:
+    """Takes (count, 3) vectors, flat, to their first or second differences."""
     frames = sparse.eye_array(count, format="csr")
-    stepped = frames[1:] - frames[:-1]
-    difference = columns(sparse.kron(stepped, np.eye(3)))
-    bend = columns(sparse.kron(stepped[1:] - stepped[:-1], np.eye(3)))
-    # The line of sight: across it x - z X/Z and y - z Y/Z vanish, along it z is about Z.
+    for _ in range(order):
+        frames = frames[1:] - frames[:-1]
+    return sparse.csr_array(sparse.kron(frames, np.eye(3)))
+
+
+def _sight(person: _Figure, to_camera: np.ndarray) -> tuple[sparse.bsr_array, np.ndarray]:
+    """What the picture says of the pelvis as seen from the camera: rows and target.
+
+    Across the line of sight x - z X/Z and y - z Y/Z vanish, along it z is about Z.
+    """
+    pelvis, count = person.pelvis, len(person.pelvis)
     sight = np.tile(np.eye(3), (count, 1, 1))
     sight[:, :2, 2] = -pelvis[:, :2] / pelvis[:, 2:]
     sight[:, :2] /= _SIDEWAYS
     sight[:, 2] /= _DEPTH * pelvis[:, 2:]
-    anchored = looks if looks.any() else np.arange(count) == 0  # else nothing says where the world's origin is
-    sight = (sight @ to_camera) * anchored[:, None, None]
-    seen = _turned(sight, centre)
-    seen[anchored, 2] += 1 / _DEPTH
-    blocks = sparse.bsr_array((sight, np.arange(count), np.arange(count + 1)))
-    always = [
-        (difference / _VELOCITY, steps.ravel() / _VELOCITY),
-        (bend / _ACCELERATION, np.zeros(bend.shape[0])),
-        (columns(blocks), seen.ravel()),
-    ]
-
-    slides = np.diff(feet, axis=0)
-    both = planted[1:] & planted[:-1]
-    trust = both / _SLIDE
-    # At first no floor: it is looked for where the picture says that the feet are, else where most steps lead.
-    grounded = planted / _STOREY * (not looks.any())
-    guess = np.zeros(3)
-    sure = np.array([1 if level else 1e-3 * _KNOWN, 1, 1]) / _KNOWN
-    position = np.zeros((count, 3))
-    for number in range(_ROUNDS):
-        points = position[:, None] + feet
-        system = [*always, (columns(sparse.csr_array((3, 3 * count)), np.diag(sure)), sure * guess)]
-        for foot in range(4):
-            weight = np.repeat(trust[:, foot], 3)
-            system.append((sparse.diags_array(weight) @ difference, -weight * slides[:, foot].ravel()))
-            stands = np.flatnonzero(grounded[:, foot])
-            weight = grounded[stands, foot]
-            height = sparse.csr_array(
-                (weight, (np.arange(len(stands)), 3 * stands + 2)), shape=(len(stands), 3 * count)
-            )
-            floor = -np.insert(points[stands, foot, :2], 0, 1, axis=1)
-            system.append((columns(height, weight[:, None] * floor), -weight * feet[stands, foot, 2]))
-        matrix = sparse.vstack([a for a, _ in system], "csc")
-        target = np.concatenate([b for _, b in system])
-        position, plane = _least_squares(matrix, target)
-        points = position[:, None] + feet
-        if number == 0 and not level:
-            guess = np.array([np.percentile(points[..., 2].min(1), 10), 0, 0])
-            sure = 1 / np.array([_FLOOR_GUESS, _SLOPE_GUESS, _SLOPE_GUESS])
-            plane = guess
-        heights = points[..., 2] - points[..., :2] @ plane[1:] - plane[0]
-        lowest = heights == heights.min(1, keepdims=True)
-        # Planted feet stand on the floor and none is below it; the lowest is near it most of the time. What is far
-        # from the floor, a roof or a leap, is left where the picture has it.
-        grounded = np.where(planted | (heights < 0), 1 / _FLOOR, lowest / _LOWEST) / (1 + (heights / _STOREY) ** 2) ** 2
-        slid = np.linalg.norm(np.diff(points, axis=0), axis=-1)
-        trust = both / _SLIDE / np.sqrt(1 + (slid / _SLIDE_OUTLIER) ** 2)
-    return position, plane
+    # If nobody is ever seen, nothing else says where the world's origin is.
+    looks = person.visible if person.visible.any() else np.arange(count) == 0
+    target = np.zeros((count, 3))
+    target[looks, 2] = 1 / _DEPTH
+    blocks = (sight @ to_camera) * looks[:, None, None]
+    return sparse.bsr_array((blocks, np.arange(count), np.arange(count + 1))), target.ravel()
 
 
-def _least_squares(matrix: sparse.csc_array, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (F, 3) and the floor's (3,) that bring ``matrix @ (positions, floor)`` nearest to ``target``.
+def _standing(points: np.ndarray, planted: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """How strongly each foot point (F, 4, 3) is held to the floor.
 
-    A frame's rows touch two neighbours at most, so the normal equations are a band bordered by the floor's columns.
+    Planted feet stand on it and none is below it; the lowest is near it most of the time. What is far from the floor,
+    a roof or a leap, is left where the picture has it.
+    """
+    heights = points[..., 2] - points[..., :2] @ floor[1:] - floor[0]
+    lowest = heights == heights.min(1, keepdims=True)
+    return np.where(planted | (heights < 0), 1 / _FLOOR, lowest / _LOWEST) / (1 + (heights / _STOREY) ** 2) ** 2
+
+
+def _least_squares(matrix: sparse.csc_array, target: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (n,) and the floor (3,) that bring ``matrix @ (frames, floor)`` nearest to ``target``.
+
+    A row touches columns at most ``reach`` apart, so the normal equations are a band bordered by the floor's columns.
     """
     normal, right = (matrix.T @ matrix).tocsr(), matrix.T @ target
     core, border = normal[:-3, :-3], normal[:-3, -3:].toarray()
     size = core.shape[0]
-    band = np.zeros((min(9, size), size))
+    band = np.zeros((min(reach, size), size))
     for below in range(len(band)):
         band[below, : size - below] = core.diagonal(-below)
     solved = solveh_banded(band, np.column_stack([right[:-3], border]), lower=True)
     rest = normal[-3:, -3:].toarray() - border.T @ solved[:, 1:]
     floor = np.linalg.solve(rest, right[-3:] - border.T @ solved[:, 0])
-    return (solved[:, 0] - solved[:, 1:] @ floor).reshape(-1, 3), floor
+    return solved[:, 0] - solved[:, 1:] @ floor, floor
