@@ -96,13 +96,16 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
             clip_start=5,
             clip_end=90,
             focal_length_mm=28,
+            camera="MOVING",
+            actor_height=1.8,
+            static_anchor=False,
         )
     said = str(caught.value)
     folder = next(jobs.iterdir())
     assert folder.name.startswith("some clip-")
     for words in (
         f"{clip} -o {folder}/motion-2.npz --json --resume {folder}",
-        "--person 2", "--quality draft", "--device cpu",
+        "--person 2", "--quality draft", "--device cpu", "--camera moving", "--actor-height 1.7999", "--no-anchor",
         "--start 5", "--end 90", "--focal-length 28.0",
     ):  # fmt: skip
         assert words in said

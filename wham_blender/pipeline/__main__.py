@@ -150,7 +150,7 @@ def _millimetres(text: str) -> float:
 
 
 def _metres(text: str) -> float:
-    if 0.5 <= (value := float(text)) <= 2.5:
+    if 0 < (value := float(text)) < 3:
         return value
     raise argparse.ArgumentTypeError(f"{text} is no height of a person in metres")
 
