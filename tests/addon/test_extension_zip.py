@@ -23,11 +23,10 @@ assert "wham_blender" not in sys.modules, "this must be the installed copy"
 assert bpy.ops.wham.import_motion(filepath=sys.argv[2]) == {"FINISHED"}
 print("kinds", sorted(o.type for o in bpy.data.collections["dance"].objects))
 
-# The worker finds the package under its plain name, wherever the extension lies.
-job, runtime = sys.modules[name + ".addon.job"], sys.modules[name + ".addon.runtime"]
-impossible = str(Path(sys.argv[1]) / "a folder inside a file")
-command = job.module_command(Path(sys.executable), "wham_blender.addon.runtime", impossible)
-print("worker", subprocess.run(command, capture_output=True, encoding="utf-8").stdout)
+# A process finds the package under its plain name, wherever the extension lies.
+runtime = sys.modules[name + ".addon.runtime"]
+command = runtime.install_command(Path("no-such-python"), "CPU")
+print("installer", subprocess.run(command, capture_output=True, encoding="utf-8").stdout)
 
 import addon_utils
 addon_utils.disable(name, default_set=True)
@@ -51,30 +50,34 @@ def worker():
     return python
 
 
-def test_worker_runs_from_the_zips_layout(extension, worker, tmp_path, monkeypatch):
+def test_the_worker_is_whole_in_the_zips_layout(extension, worker, tmp_path, monkeypatch):
     package = tmp_path / "extensions" / "user_default" / "wham_blender"
     with zipfile.ZipFile(extension) as archive:
         archive.extractall(package)
     monkeypatch.setattr(job, "_PACKAGE", package)
     run = subprocess.run(
-        job.module_command(worker, "wham_blender.pipeline", "--help"),
+        job.module_command(worker, "wham_blender.pipeline.doctor"),
         cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert "Turn a clip of a person into a Motion file" in run.stdout
+    assert run.stdout.startswith("The worker is whole")
 
 
 def test_installed_extension_imports_a_motion(extension, motion_path, tmp_path):
     run = subprocess.run(
         [sys.executable, "-c", INSTALL, extension, motion_path],
         cwd=tmp_path,
-        env={**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path / "user")},
+        env={
+            **os.environ,
+            "BLENDER_USER_RESOURCES": str(tmp_path / "user"),
+            **dict.fromkeys(("XDG_DATA_HOME", "LOCALAPPDATA"), str(tmp_path / "data")),
+        },
         capture_output=True,
         encoding="utf-8",
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "kinds ['ARMATURE', 'CAMERA', 'MESH']" in run.stdout
-    assert "A Python cannot be made in" in run.stdout, run.stdout
+    assert "no-such-python does not run" in run.stdout, run.stdout
     installed = tmp_path / "user" / "extensions" / "user_default" / "wham_blender"
     assert (installed / "bundled_weights" / "manifest.toml").is_file()
