@@ -2,7 +2,18 @@
 
 import bpy
 
-from . import job_panel, overlay, panels, preferences, presets, properties, result_panel, runner
+from . import (
+    job_panel,
+    overlay,
+    panels,
+    preferences,
+    presets,
+    properties,
+    result_panel,
+    rig_map_panel,
+    rig_map_state,
+    runner,
+)
 from .operators import (
     background,
     drop_clips,
@@ -11,6 +22,7 @@ from .operators import (
     jobs,
     mark_contacts,
     place_motion,
+    rig_maps,
     setup,
     smooth_motion,
     time_motion,
@@ -20,6 +32,8 @@ from .operators import (
 _CLASSES = (
     properties.WHAM_PG_settings,
     properties.WHAM_PG_motion,
+    rig_map_state.WHAM_PG_rig_bone,
+    rig_map_state.WHAM_PG_rig_map,
     preferences.WHAM_AP_preferences,
     background.WHAM_OT_cancel,
     import_motion.WHAM_OT_import_motion,
@@ -52,12 +66,15 @@ _CLASSES = (
     setup.WHAM_OT_measure_storage,
     setup.WHAM_OT_copy_worker_report,
     *weights.CLASSES,
+    *rig_maps.CLASSES,
     presets.WHAM_OT_add_import_preset,
     presets.WHAM_PT_import_presets,
     panels.WHAM_PT_import,
     job_panel.WHAM_PT_jobs,
     result_panel.WHAM_PT_result,
     result_panel.WHAM_PT_edit,
+    rig_map_panel.WHAM_UL_rig_bones,
+    rig_map_panel.WHAM_PT_rig_map,
 )
 
 
@@ -66,6 +83,7 @@ def register() -> None:
     for cls in _CLASSES:
         bpy.utils.register_class(cls)
     properties.register()
+    rig_map_state.register()
     panels.register()
     overlay.register()
     runner.register()
@@ -79,6 +97,7 @@ def unregister() -> None:
     setup.WHAM_OT_measure_storage.stop()
     overlay.unregister()
     panels.unregister()
+    rig_map_state.unregister()
     properties.unregister()
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)
