@@ -65,7 +65,11 @@ class WHAM_OT_add_rig_map_bone(_WithMap, bpy.types.Operator):
     bl_label = "Add Bone"
     bl_options = {"INTERNAL"}
 
-    chain: EnumProperty(items=[("spine", "Spine", "After the last one"), ("neck", "Neck", "After the last one")])
+    chain: EnumProperty(
+        name="Chain",
+        description="Where the bone belongs",
+        items=[("spine", "Spine", "After the last one"), ("neck", "Neck", "After the last one")],
+    )
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Add the row."""
