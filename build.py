@@ -32,6 +32,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from threading import Timer
 from xml.etree import ElementTree
 
 from wham_blender import weights
@@ -43,6 +44,7 @@ WORKER_PACKAGE = ROOT / "wham_blender/pipeline"
 DEMO_CLIP = ROOT / "tests/clips/walk_and_jump.mp4"
 TRAINING_STEPS = ("body", "filmed", "lifter", "wham")
 WINDOWS = sys.platform == "win32"
+SUITE_LIMIT = 1200  # seconds after which a suite hangs and is ended
 
 # Shared libraries that Blender's module loads on Linux, and the Debian packages that hold them.
 BLENDER_LIBRARIES = {
@@ -222,11 +224,17 @@ def run(command: Sequence[str | Path], folder: Path | None = None) -> int:
     return subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False).returncode
 
 
-def stream(command: Sequence[str | Path], label: str, only: tuple[str, ...] = ("",)) -> int:
+def stream(command: Sequence[str | Path], label: str, only: tuple[str, ...] = ("",), limit: float = 7200) -> int:
     """Run a command in the checkout and print its lines as they come, named; its exit status.
 
-    ``only`` shows the lines that begin so, and everything that was left out when the command fails.
+    ``only`` shows the lines that begin so, and everything that was left out when the command fails. A command that has
+    not ended after ``limit`` seconds is killed.
     """
+
+    def end() -> None:
+        print(f"{label:>10} | has not ended after {limit:.0f} s, and is killed", flush=True)
+        process.kill()
+
     hidden = []
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "DEBIAN_FRONTEND": "noninteractive"}
     with subprocess.Popen(
@@ -234,11 +242,15 @@ def stream(command: Sequence[str | Path], label: str, only: tuple[str, ...] = ("
         text=True, encoding="utf-8", errors="replace",
     ) as process:  # fmt: skip
         assert process.stdout
+        watch = Timer(limit, end)
+        watch.start()
         for line in process.stdout:
             if line.lstrip().startswith(only):
                 print(f"{label:>10} | {line.rstrip()[:160]}", flush=True)
             else:
                 hidden.append(line)
+        process.wait()
+        watch.cancel()
     if process.returncode:
         print("".join(hidden[-60:]), end="", flush=True)
     return process.returncode
@@ -309,8 +321,9 @@ def run_suite(name: str, arguments: list[str]) -> Tally:
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     python = blender(name) if name in BLENDERS else environment(name)
+    command = [python, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
     started = time.monotonic()
-    result = tally(report, stream([python, "-m", "pytest", "-q", f"--junitxml={report}", *arguments], name))
+    result = tally(report, stream(command, name, limit=SUITE_LIMIT))
     print(f"{name:>10} | {result} in {time.monotonic() - started:.0f} s", flush=True)
     return result
 

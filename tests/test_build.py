@@ -168,9 +168,9 @@ def test_help_and_wrong_words_are_answered():
     [
         (
             ("--mocap", "mine", "--minutes", "5"),
-            ["body", "lifter --mocap {}/mine --minutes 5", "wham --mocap {}/mine --minutes 5"],
+            ["body", *(f"{step} --mocap {{}}/mine --minutes 5" for step in ("filmed", "lifter", "wham"))],
         ),
-        ((), ["body", "lifter", "wham"]),
+        ((), ["body", "filmed", "lifter", "wham"]),
         (("lifter", "--mocap", "mine"), ["lifter --mocap {}/mine"]),
     ],
 )

@@ -91,7 +91,7 @@ def test_a_long_absence_is_not_bridged() -> None:
 
 
 def test_the_longest_comes_first_and_a_passing_shadow_not_at_all() -> None:
-    found = people(sightings({1: (range(20), 100.0), 2: (range(40, 80), 800.0), 3: (range(120), 1400.0)}))
+    found = people(sightings({1: (range(20), 100.0), 2: (range(40, 80), 1800.0), 3: (range(120), 900.0)}))
     assert [len(person) for person in found] == [120, 40]
 
 

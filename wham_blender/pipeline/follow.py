@@ -17,6 +17,7 @@ from . import video
 from .keypoints import PERSON_SCORE, Crop, Landmarker, Look, counted, crop_around, crop_in
 
 DETECT_EVERY = 10  # looks; in between, people are followed by their own landmarks
+_SEARCH_EVERY, _SEARCH = 3, 30  # looks: how often, and how long, the detector is asked after someone was lost
 LEAST_KEYPOINTS = 6  # a look with fewer that count is dropped (WHAM)
 TRACKS_A_SCENE = 1 << 32  # so that no track number comes again in another scene
 _NEW_SCORE = 0.25  # the detector's score from which a newcomer is tracked (MoveNet's own advice is 0.2 to 0.3)
@@ -81,7 +82,7 @@ class Follower:
         self._first_track = 0  # of this scene
         self._followed: dict[int, Look] = {}
         self._waiting = True  # someone may be there whom nobody follows
-        self._looks = 0
+        self._looks, self._lost_at = 0, -_SEARCH
         self._rows: list[Row] = []
 
     def see(self, image: np.ndarray) -> np.ndarray:
@@ -90,7 +91,10 @@ class Follower:
         looks = list(followed.values())
         boxes, scores = _boxes(looks), np.array([look.score for look in looks])
         newcomers: list[Crop] = []
-        if self._waiting or lost or self._looks % DETECT_EVERY == 0:
+        if lost:
+            self._lost_at = self._looks
+        every = _SEARCH_EVERY if self._looks - self._lost_at < _SEARCH else DETECT_EVERY
+        if self._waiting or lost or self._looks % every == 0:
             found, found_scores, found_keypoints = self._detect(image)
             new = (found_scores > _LOST_SCORE) & (bbox_ioa(found, boxes, iou=True) < _SAME).all(1)
             newcomers = [
