@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]  # told what is done and how much there is
 _LEAST_SECONDS = 1.0  # WHAM drops a shorter track
 _BRIDGED_SECONDS = 2.0  # the longest gap between two pieces of one person's track
 _ALIKE = 1.5  # and the largest ratio of their sizes
-_APART, _SPEED = 1.0, 1.5  # the largest distance, in sizes, and by how much more a second it may be: people run and jump
+_APART, _SPEED = 1.0, 1.5  # the largest distance, in sizes, and by how much it grows a second: people run and jump
 _BOX_MARGIN = 1.2  # WHAM's box: the longer side of the tight one times this
 MEDIAN = 15  # frames; WHAM's median filter of the box at 30 fps
 # Frames and degree of the Savitzky-Golay filter that takes the landmark net's jitter away and leaves fast moves: on
