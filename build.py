@@ -321,7 +321,7 @@ def run_suite(name: str, arguments: list[str]) -> Tally:
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     python = blender(name) if name in BLENDERS else environment(name)
-    command = [python, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
+    command: list[str | Path] = [python, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
     started = time.monotonic()
     result = tally(report, stream(command, name, limit=SUITE_LIMIT))
     print(f"{name:>10} | {result} in {time.monotonic() - started:.0f} s", flush=True)
