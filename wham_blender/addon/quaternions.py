@@ -107,3 +107,27 @@ def without_jumps(rotations: np.ndarray) -> np.ndarray:
     jumps = np.sum(rotations[1:] * rotations[:-1], -1, keepdims=True) < 0
     signs = np.cumprod(np.where(jumps, -1.0, 1.0), axis=0)
     return np.concatenate([rotations[:1], rotations[1:] * signs])
+
+
+def to_euler(rotations: np.ndarray, order: str) -> np.ndarray:
+    """Rotations (F, 4) as Euler angles (F, 3) in radians, x y z, of a Blender order such as "XYZ": first about x.
+
+    Of the two triples that say the same, each frame has the one nearer to the frame before, without full turns.
+    """
+    i, j, k = ("XYZ".index(axis) for axis in order)
+    sign = 1.0 if (j - i) % 3 == 1 else -1.0
+    w = rotations[:, 0]
+    x, y, z = sign * rotations[:, [1 + i, 1 + j, 1 + k]].T  # in a left-handed order turns run the other way
+    middle = np.arcsin(np.clip(2 * (w * y - x * z), -1, 1))
+    first = np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
+    last = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    both = np.stack([np.stack([first, middle, last], 1), np.stack([first + np.pi, np.pi - middle, last + np.pi], 1)])
+    angles = np.empty((len(rotations), 3))
+    before = np.zeros(3)
+    for row in range(len(rotations)):
+        near = both[:, row] - 2 * np.pi * np.round((both[:, row] - before) / (2 * np.pi))
+        before = near[np.argmin(np.abs(near - before).sum(1))]
+        angles[row] = before
+    found = np.empty_like(angles)
+    found[:, [i, j, k]] = sign * angles
+    return found

@@ -16,6 +16,7 @@ from . import (
 )
 from .operators import (
     background,
+    bake,
     drop_clips,
     import_motion,
     import_video,
@@ -67,6 +68,7 @@ _CLASSES = (
     setup.WHAM_OT_copy_worker_report,
     *weights.CLASSES,
     *rig_maps.CLASSES,
+    bake.WHAM_OT_bake_to_rig,
     presets.WHAM_OT_add_import_preset,
     presets.WHAM_PT_import_presets,
     panels.WHAM_PT_import,

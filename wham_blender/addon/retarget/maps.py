@@ -158,6 +158,21 @@ def without(rig_map: RigMap, lacking: Collection[str]) -> RigMap:
     )
 
 
+def mirrored(rig_map: RigMap) -> RigMap:
+    """The map with the sides exchanged: of a rig whose object a negative scale turns into its mirror image."""
+
+    def other(joint: str) -> str:
+        side, _, part = joint.partition("_")
+        return f"{'right' if side == 'left' else 'left'}_{part}" if side in ("left", "right") else joint
+
+    return replace(
+        rig_map,
+        bones={other(joint): bone for joint, bone in rig_map.bones.items()},
+        twists={other(joint): bones for joint, bones in rig_map.twists.items()},
+        ik={other(limb): ik for limb, ik in rig_map.ik.items()},
+    )
+
+
 def matching(names: Iterable[str], candidates: Iterable[RigMap]) -> RigMap | None:
     """The candidate that fits an armature's bones and uses the most of them, fitted; None where none does."""
     names = list(names)

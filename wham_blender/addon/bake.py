@@ -1,0 +1,193 @@
+"""A motion onto somebody else's rig: read the source, carry it over, key the rig's controls in a new action."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import bpy
+import numpy as np
+
+from . import character, quaternions
+from .action import CONSTANT, ActionWriter
+from .animation import Animation
+from .retarget import controls, response, transfer
+from .retarget.maps import LIMBS, MapError, RigMap, mirrored
+from .retarget.transfer import Pose, Space, Target
+
+_FLOOR_ABOVE, _FLOOR_BELOW = 0.02, 0.15  # of a leg: where an armature's origin may lie from its feet to be the floor
+_TOE, _HEEL = 0.6, 0.35  # of the toes' length before the ball, and of the foot's length behind the ankle
+
+
+class BakeError(Exception):
+    """A motion cannot be baked onto a rig; the text is a sentence for the animator."""
+
+
+@dataclass(frozen=True)
+class Baked:
+    """What was done to a rig."""
+
+    action: bpy.types.Action
+    keys: int  # frames keyed
+
+
+def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap) -> Baked:
+    """Bake the motion of an imported character onto a rig, as a new action that becomes the rig's.
+
+    Raises BakeError, CharacterError or MapError before anything is changed.
+    """
+    refuse(rig)
+    motion = character.read(source)
+    try:
+        space = Space.of_matrix(np.array(rig.matrix_world))
+    except ValueError as error:
+        raise BakeError(f"{rig.name} cannot get a motion: {error}. Give it a size again.") from error
+    if np.linalg.det(space.axes) < 0:
+        rig_map = mirrored(rig_map)
+    twists = _keyed_twists(rig, rig_map)
+    located = [rig_map.control(rig_map.mover)]
+    names = list(dict.fromkeys([*map(rig_map.control, rig_map.played().values()), *twists]))
+    hips = [rig_map.bones[f"{side}_hip"] for side in ("left", "right")]
+    bones = [*rig_map.played().values(), *twists]
+    found = response.measure(rig, rig_map, names, located, hips, bones)
+    target = _target(rig, rig_map, space, found, twists)
+    pose = transfer.carry_over(motion, target)
+    keys = _keys(target, found, pose, len(motion))
+    return _write(source, rig, rig_map, motion, keys)
+
+
+def refuse(rig: bpy.types.Object) -> None:
+    """Raise BakeError where a rig cannot be keyed."""
+    if rig.type != "ARMATURE":
+        raise BakeError(f"{rig.name} is no armature. Select the armature of the character that shall get the motion.")
+    if character.is_character(rig):
+        raise BakeError(f"{rig.name} is an imported motion itself. Select the rig that shall get the motion.")
+    if rig.library is not None:
+        raise BakeError(
+            f"{rig.name} is linked from {bpy.path.basename(rig.library.filepath)} and cannot be keyed. Make a library "
+            "override of it first: Object > Library Override > Make."
+        )
+    if rig.override_library is not None and rig.override_library.is_system_override:
+        raise BakeError(
+            f"The library override of {rig.name} is locked. Make it editable first: right-click it in the Outliner, "
+            "Library Override > Make > Selected."
+        )
+
+
+def _keyed_twists(rig: bpy.types.Object, rig_map: RigMap) -> list[str]:
+    """The twist bones that are keyed: those of limbs whose bones are; where controls are keyed, the rig twists."""
+    return [
+        name
+        for joint, names in rig_map.twists.items()
+        if joint in rig_map.bones and rig_map.bones[joint] not in rig_map.controls
+        for name in names
+    ]
+
+
+def _target(
+    rig: bpy.types.Object, rig_map: RigMap, space: Space, found: response.Response, twists: list[str]
+) -> Target:
+    bones = rig.data.bones
+    inside = set()
+    for joints in LIMBS.values():
+        for joint, following in pairwise(joints):
+            if following in rig_map.bones:
+                above = {bone.name for bone in bones[rig_map.bones[following]].parent_recursive}
+                inside |= above & set(rig_map.twists.get(joint, ()))
+    kept = {joint: tuple(name for name in names if name in twists) for joint, names in rig_map.twists.items()}
+    target = Target(
+        rig_map=replace(rig_map, twists=kept),
+        space=space,
+        heads={bone: space.from_armature(point) for bone, point in found.heads.items()},
+        tails={bone: space.from_armature(point) for bone, point in found.tails.items()},
+        soles=np.zeros((4, 3)),
+        inside=frozenset(inside),
+    )
+    return replace(target, soles=_soles(target))
+
+
+def _soles(target: Target) -> np.ndarray:
+    """About where toes and heels (4, 3) are, from the bones of the feet: on the floor that the rig stands on at rest.
+
+    That is the level of the armature's origin where this can be, else the lowest end of a foot's bones.
+    """
+    stand = target.standing()
+    up, front = quaternions.rotate(stand, np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]))
+    feet = []
+    for side in ("left", "right"):
+        ankle = target.joint(f"{side}_ankle")
+        toes = target.rig_map.bones.get(f"{side}_foot")
+        ball = target.heads[toes] if toes else target.tails[target.rig_map.bones[f"{side}_ankle"]]
+        feet.append((ankle, ball, target.tails[toes] if toes else ball))
+    leg = np.linalg.norm(target.direction("left_hip")) + np.linalg.norm(target.direction("left_knee"))
+    lowest = float(np.min(np.array(feet) @ up))
+    origin = float(target.space.origin @ up)
+    floor = origin if -_FLOOR_BELOW * leg < origin - lowest < _FLOOR_ABOVE * leg else lowest
+    soles = []
+    for ankle, ball, tip in feet:
+        along = ball - ankle - up * ((ball - ankle) @ up)
+        if np.linalg.norm(along) < 0.05 * leg:
+            along = 0.2 * leg * front
+        for point in (ankle + along + _TOE * (tip - ball), ankle - _HEEL * along):
+            soles.append(point + up * (floor - point @ up))
+    return np.array(soles)
+
+
+def _keys(target: Target, found: response.Response, pose: Pose, count: int) -> controls.Keys:
+    """The keys that give the rig's controls a pose."""
+    rig_map, space = target.rig_map, target.space
+    wanted = {rig_map.control(bone): space.turns_to_armature(turns) for bone, turns in pose.turns.items()}
+    mover = rig_map.control(rig_map.mover)
+    hips = [number for number, one in enumerate(found.controls) if one.name in _hips(rig_map)]
+    turns = controls.turns_of(found.controls, wanted, count)
+    _, heads = controls.heads_of(found.controls, turns, {mover: np.zeros((count, 3))})
+    carried = np.mean([heads[number] for number in hips], 0)
+    _, pushed = controls.heads_of(found.controls, turns, {mover: np.ones((count, 3))})
+    if any(np.abs(pushed[number] - heads[number] - 1.0).max() > 1e-6 for number in hips):
+        raise MapError(
+            f"The legs do not follow {mover}, which the rig map {rig_map.name} names for the pelvis. Correct the map."
+        )
+    return controls.keys(found.controls, wanted, {mover: space.to_armature(pose.hips) - carried}, count)
+
+
+def _hips(rig_map: RigMap) -> list[str]:
+    return [rig_map.bones[f"{side}_hip"] for side in ("left", "right")]
+
+
+def _write(
+    source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, motion: Animation, keys: controls.Keys
+) -> Baked:
+    """Key the controls in a new action, which becomes the rig's, with the source's markers and the switches set."""
+    writer = ActionWriter(rig, f"{source.animation_data.action.name} {rig.name}", motion.frames)
+    for name, locations in keys.locations.items():
+        writer.add(_path(name, "location"), locations, name)
+    for name, rotations in keys.rotations.items():
+        mode = rig.pose.bones[name].rotation_mode
+        if mode == "QUATERNION":
+            writer.add(_path(name, "rotation_quaternion"), rotations, name)
+        elif mode == "AXIS_ANGLE":
+            vectors = quaternions.to_axis_angle(rotations)
+            angles = np.linalg.norm(vectors, axis=1, keepdims=True)
+            axes = np.where(angles > 1e-9, vectors / np.maximum(angles, 1e-9), [0.0, 1.0, 0.0])
+            writer.add(_path(name, "rotation_axis_angle"), np.concatenate([angles, axes], 1), name)
+        else:
+            writer.add(_path(name, "rotation_euler"), quaternions.to_euler(rotations, mode), name)
+    _write_settings(writer, rig, rig_map)
+    for marker in source.animation_data.action.pose_markers:
+        writer.action.pose_markers.new(marker.name).frame = marker.frame
+    return Baked(writer.action, len(motion))
+
+
+def _write_settings(writer: ActionWriter, rig: bpy.types.Object, rig_map: RigMap) -> None:
+    """Key once what the controls need: follow settings, and limbs on FK."""
+    values: dict[tuple[str, str], float] = {(one.bone, one.property): one.value for one in rig_map.settings}
+    values |= {(ik.switch.bone, ik.switch.property): ik.switch.fk for ik in rig_map.ik.values() if ik.switch}
+    writer.frames = writer.frames[:1]
+    for (bone, name), value in values.items():
+        if name in rig.pose.bones[bone]:
+            path = f'{_path(bone, "")[:-1]}["{bpy.utils.escape_identifier(name)}"]'
+            writer.add(path, np.array([[value]]), bone, CONSTANT)
+
+
+def _path(bone: str, channel: str) -> str:
+    return f'pose.bones["{bpy.utils.escape_identifier(bone)}"].{channel}'
