@@ -2,7 +2,8 @@
 
 The open body moves as captured, is dressed in random colours and drawn before random backgrounds; the landmark net
 looks at each frame as the pipeline does, its crop taken from the look before. What it saw lies beside the truth in
-``out/training/filmed.npz``, from where ``simulate.py`` takes its errors. A second call goes on where the first ended.
+``out/training/filmed.npz``; the errors fitted to it, which the training draws from, in ``landmark_net_errors.npz``
+beside this file. A second call goes on where the first ended.
 """
 
 from __future__ import annotations
@@ -204,6 +205,9 @@ def main(argv: list[str] | None = None) -> None:
                 np.savez(stream, allow_pickle=False, **{name: np.stack([f[name] for f in films]) for name in films[0]})
             aside.replace(path)
             print(f"{len(films)} films, {lost} dropped, {time.monotonic() - begin:.0f} s", flush=True)
+    if not films:
+        raise SystemExit("No film was made: the landmark net lost everybody, or there was no time. Give more minutes.")
+    simulate.Errors.of({name: np.stack([f[name] for f in films]) for name in films[0]}).save(simulate.MEASURED)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ import torch
 from smplx.lbs import batch_rodrigues
 from torch import Tensor
 
+from wham_blender import weights
 from wham_blender.body.rotations import matrix_from_r6d
 from wham_blender.models.lifter import Lifter
-from wham_blender.pipeline import metrics
+from wham_blender.pipeline import features, metrics
 
 from . import checkpoint, shipped, simulate
 
@@ -110,14 +111,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--steps", type=int, default=24_000)
+    parser.add_argument("--shipped", action="store_true", help="begin with the weights that ship, not with random ones")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()
     clips, kept = simulate.split(args.mocap, body)
     library, held_out = simulate.Library.of(clips), simulate.Library.of(kept)
-    errors = simulate.Errors.load(checkpoint.FOLDER / "filmed.npz")
-    model = Lifter(depth=4)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+    errors = simulate.Errors.load(simulate.MEASURED)
+    model = features.load(weights.find("lifter").path).train() if args.shipped else Lifter(depth=4)
+    peak = 3e-4 if args.shipped else 1e-3
+    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, weight_decay=0.01)
     step = checkpoint.load("lifter", model, optimizer)
     views = Views(library, body, errors, seed=step, perturbed=True)
     print(
@@ -127,7 +130,7 @@ def main(argv: list[str] | None = None) -> None:
     begin, losses = time.monotonic(), []
     while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
         for group in optimizer.param_groups:
-            group["lr"] = checkpoint.cosine(step, args.steps, (time.monotonic() - begin) / (60 * args.minutes), 1e-3)
+            group["lr"] = checkpoint.cosine(step, args.steps, (time.monotonic() - begin) / (60 * args.minutes), peak)
         with torch.no_grad():
             view, rotations, betas, true = views.draw()
         _, pose, shape = views.lift(model, view, without_3d=0.3)

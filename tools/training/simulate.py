@@ -21,6 +21,9 @@ from wham_blender.skeleton import FOOT_MIRROR, JOINT_MIRROR, PARENTS
 from . import mocap
 
 
+MEASURED = Path(__file__).with_name("landmark_net_errors.npz")  # what filmed.py found
+
+
 class TrainingBody(torch.nn.Module):
     """The open body's skeleton and the points on it, batched and without vertices.
 
@@ -171,8 +174,16 @@ class Errors:
     does worse on people: a network learns to know each of them and to take it off again.
     """
 
-    def __init__(self, films: dict[str, np.ndarray]) -> None:
-        """``films``: what filmed.py kept, N of F frames each; each serves mirrored, too."""
+    def __init__(self, fit: torch.Tensor, mix: torch.Tensor, shares: tuple[float, float, float]) -> None:
+        """``fit`` (76, 125): what the pose and a one predict; ``mix`` (125, 125): Cholesky factor of the rest's spread.
+
+        ``shares``: of the variance, what is the same for a whole film, slow, and new in every frame.
+        """
+        self.fit, self.mix, self.shares = fit, mix, shares
+
+    @classmethod
+    def of(cls, films: dict[str, np.ndarray]) -> Errors:
+        """Fit what filmed.py kept, N films of F frames each; each serves mirrored, too."""
         data = {name: torch.from_numpy(values).float() for name, values in films.items()}
         toward = turn_ahead(data["place"].flatten(0, 1)).unflatten(0, data["place"].shape[:2])
         points = torch.einsum("nfij,nfkj->nfki", toward, data["points"])
@@ -190,19 +201,22 @@ class Errors:
         fit = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ outputs)
         rest = outputs - inputs @ fit
         spread = rest.T @ rest / len(rest) + 1e-8 * torch.eye(rest.shape[1], dtype=torch.float64)
-        self.fit, self.mix = fit.float(), torch.linalg.cholesky(spread).float()
-        white = torch.linalg.solve_triangular(self.mix.double(), rest.T, upper=False).T.view(*made.shape)
+        mix = torch.linalg.cholesky(spread)
+        white = torch.linalg.solve_triangular(mix, rest.T, upper=False).T.view(*made.shape)
         kept = float(white.mean(1).var())
         fast = float(white.diff(dim=1).var() / 2) if made.shape[1] > 1 else 0.0
-        self.shares = (kept, max(0.0, 1 - kept - fast), fast)  # of the variance: whole film, slow, every frame
+        return cls(fit.float(), mix.float(), (kept, max(0.0, 1 - kept - fast), fast))
 
     @classmethod
     def load(cls, path: Path) -> Errors:
-        """Read what filmed.py wrote; raises SystemExit with a sentence where there is nothing."""
-        if not path.is_file():
-            raise SystemExit(f"There are no filmed bodies in {path.parent}: run `python3 build.py train filmed` first.")
-        with np.load(path, allow_pickle=False) as films:
-            return cls(dict(films))
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as kept:
+            kept_whole, slow, fast = kept["shares"].tolist()
+            return cls(torch.from_numpy(kept["fit"]), torch.from_numpy(kept["mix"]), (kept_whole, slow, fast))
+
+    def save(self, path: Path) -> None:
+        """Write them to ``path``, an ``.npz``."""
+        np.savez_compressed(path, allow_pickle=False, fit=self.fit, mix=self.mix, shares=np.array(self.shares))
 
     def draw(self, points: torch.Tensor, frames: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """What the net makes of points (N, 25, 3) in the crop's axes, in runs of ``frames``.

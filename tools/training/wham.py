@@ -432,7 +432,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(0)
     body = simulate.TrainingBody()
     lifter = features.load(weights.find("lifter").path)
-    errors = simulate.Errors.load(checkpoint.FOLDER / "filmed.npz")
+    errors = simulate.Errors.load(simulate.MEASURED)
     library, held_out = (simulate.Library.of(clips) for clips in simulate.split(args.mocap, body))
     d_feat = lifter.feature.out_features
     model = WHAM(width=256, layers=2, d_feat=d_feat, integrator_width=512, refiner_width=256, refiner_layers=2)

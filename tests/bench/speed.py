@@ -1,0 +1,74 @@
+"""How fast draft quality takes one person of a full-HD clip through every stage, in frames a second.
+
+``build.py bench speed``: the bundled clip of a man on a balance beam, without the edge where a woman watches, played to
+and fro until it is ten seconds long. Frames are counted at the 30 a second that the networks look at. The first frames
+of the process are not counted: a short run before loads all libraries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+import cv2
+
+from tests.bench.report import Cell, report
+from wham_blender import motion
+from wham_blender.pipeline import video
+from wham_blender.pipeline.run import Job, run
+
+CLIP = Path(__file__).parents[1] / "clips/balance_cam01.mp4"
+EDGE = 150  # pixels of the picture in which the woman stands
+SECONDS = 10
+QUALITIES = ("draft",)
+
+
+def one_person(folder: Path) -> Path:
+    """The bench's clip, 1080 x 1920 pixels, written into the folder."""
+    reader = cv2.VideoCapture(str(CLIP))
+    rate = reader.get(cv2.CAP_PROP_FPS)
+    pictures = []
+    while (picture := reader.read()[1]) is not None:
+        picture[:, :EDGE] = 0
+        pictures.append(picture)
+    turn = [*pictures, *pictures[-2:0:-1]]
+    path = folder / "one_person.mp4"
+    height, width = pictures[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
+    for number in range(round(SECONDS * rate)):
+        writer.write(turn[number % len(turn)])
+    writer.release()
+    return path
+
+
+def measure(clip: Path, quality: str, folder: Path) -> dict[str, float]:
+    """Seconds of each stage of one run; raises SystemExit where it is not one person that was found."""
+    run(Job(clip, folder / "short.npz", "MAIN", end=60, quality=quality, resume=folder / "short"), lambda message: None)
+    people = motion.load(
+        run(Job(clip, folder / "motion.npz", "ALL", quality=quality, resume=folder / "job"), lambda message: None)
+    )
+    if len(people) != 1:
+        raise SystemExit(f"The bench's clip shows one person; {len(people)} were found.")
+    return dict(people[0].meta["timings"])
+
+
+def main() -> None:
+    """Measure each quality that runs without a card and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", help="also write the figures there")
+    arguments = parser.parse_args()
+    rows: list[list[Cell]] = []
+    for quality in QUALITIES:
+        with tempfile.TemporaryDirectory() as folder:
+            seconds = measure(one_person(Path(folder)), quality, Path(folder))
+        frames = SECONDS * video.LOOKS_PER_SECOND
+        seconds["all"] = sum(seconds.values())
+        rows += [[quality, stage, each, frames / each] for stage, each in seconds.items()]
+    title = f"Draft quality, one person, 1080 x 1920, {os.cpu_count()} processors"
+    report(title, ["quality", "stage", "seconds", "frames a second"], rows, arguments.json)
+
+
+if __name__ == "__main__":
+    main()
