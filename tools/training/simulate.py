@@ -20,7 +20,6 @@ from wham_blender.skeleton import FOOT_MIRROR, JOINT_MIRROR, PARENTS
 
 from . import mocap
 
-
 MEASURED = Path(__file__).with_name("landmark_net_errors.npz")  # what filmed.py found
 
 
