@@ -30,9 +30,11 @@ def one_person(folder: Path) -> Path:
     reader = cv2.VideoCapture(str(CLIP))
     rate = reader.get(cv2.CAP_PROP_FPS)
     pictures = []
-    while (picture := reader.read()[1]) is not None:
+    decoded, picture = reader.read()
+    while decoded:
         picture[:, :EDGE] = 0
         pictures.append(picture)
+        decoded, picture = reader.read()
     turn = [*pictures, *pictures[-2:0:-1]]
     path = folder / "one_person.mp4"
     height, width = pictures[0].shape[:2]
