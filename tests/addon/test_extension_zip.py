@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import build
 from wham_blender.addon import job
 
 ROOT = Path(__file__).parents[2]
@@ -42,12 +43,8 @@ def extension():
 
 @pytest.fixture(scope="module")
 def worker():
-    """A Python that has the worker's packages."""
-    made = sorted(Path.home().glob(".cache/wham_blender/envs/worker-*/bin/python"))
-    python = Path(os.environ.get("WHAM_WORKER_PYTHON") or (made[-1] if made else ""))
-    if not python.is_file():
-        pytest.skip("needs the worker's Python: name one in WHAM_WORKER_PYTHON")
-    return python
+    """A Python that has the worker's packages; waits where another process is making it."""
+    return os.environ.get("WHAM_WORKER_PYTHON") or build.environment("worker")
 
 
 def test_the_worker_is_whole_in_the_zips_layout(extension, worker, tmp_path, monkeypatch):
@@ -56,7 +53,7 @@ def test_the_worker_is_whole_in_the_zips_layout(extension, worker, tmp_path, mon
         archive.extractall(package)
     monkeypatch.setattr(job, "_PACKAGE", package)
     run = subprocess.run(
-        job.module_command(worker, "wham_blender.pipeline.doctor"),
+        job.module_command(Path(worker), "wham_blender.pipeline.doctor"),
         cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
