@@ -8,9 +8,7 @@ from itertools import pairwise
 import bpy
 import numpy as np
 
-from . import character, quaternions
-from .action import CONSTANT, ActionWriter
-from .animation import Animation
+from . import character, quaternions, rig_action
 from .retarget import controls, response, transfer
 from .retarget.maps import LIMBS, MapError, RigMap, mirrored
 from .retarget.transfer import Pose, Space, Target
@@ -53,7 +51,8 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap) -> Ba
     target = _target(rig, rig_map, space, found, twists)
     pose = transfer.carry_over(motion, target)
     keys = _keys(target, found, pose, len(motion))
-    return _write(source, rig, rig_map, motion, keys)
+    action = rig_action.write(source, rig, rig_map, motion.frames, keys)
+    return Baked(action, len(motion))
 
 
 def refuse(rig: bpy.types.Object) -> None:
@@ -152,42 +151,3 @@ def _keys(target: Target, found: response.Response, pose: Pose, count: int) -> c
 
 def _hips(rig_map: RigMap) -> list[str]:
     return [rig_map.bones[f"{side}_hip"] for side in ("left", "right")]
-
-
-def _write(
-    source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, motion: Animation, keys: controls.Keys
-) -> Baked:
-    """Key the controls in a new action, which becomes the rig's, with the source's markers and the switches set."""
-    writer = ActionWriter(rig, f"{source.animation_data.action.name} {rig.name}", motion.frames)
-    for name, locations in keys.locations.items():
-        writer.add(_path(name, "location"), locations, name)
-    for name, rotations in keys.rotations.items():
-        mode = rig.pose.bones[name].rotation_mode
-        if mode == "QUATERNION":
-            writer.add(_path(name, "rotation_quaternion"), rotations, name)
-        elif mode == "AXIS_ANGLE":
-            vectors = quaternions.to_axis_angle(rotations)
-            angles = np.linalg.norm(vectors, axis=1, keepdims=True)
-            axes = np.where(angles > 1e-9, vectors / np.maximum(angles, 1e-9), [0.0, 1.0, 0.0])
-            writer.add(_path(name, "rotation_axis_angle"), np.concatenate([angles, axes], 1), name)
-        else:
-            writer.add(_path(name, "rotation_euler"), quaternions.to_euler(rotations, mode), name)
-    _write_settings(writer, rig, rig_map)
-    for marker in source.animation_data.action.pose_markers:
-        writer.action.pose_markers.new(marker.name).frame = marker.frame
-    return Baked(writer.action, len(motion))
-
-
-def _write_settings(writer: ActionWriter, rig: bpy.types.Object, rig_map: RigMap) -> None:
-    """Key once what the controls need: follow settings, and limbs on FK."""
-    values: dict[tuple[str, str], float] = {(one.bone, one.property): one.value for one in rig_map.settings}
-    values |= {(ik.switch.bone, ik.switch.property): ik.switch.fk for ik in rig_map.ik.values() if ik.switch}
-    writer.frames = writer.frames[:1]
-    for (bone, name), value in values.items():
-        if name in rig.pose.bones[bone]:
-            path = f'{_path(bone, "")[:-1]}["{bpy.utils.escape_identifier(name)}"]'
-            writer.add(path, np.array([[value]]), bone, CONSTANT)
-
-
-def _path(bone: str, channel: str) -> str:
-    return f'pose.bones["{bpy.utils.escape_identifier(bone)}"].{channel}'
