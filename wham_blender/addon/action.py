@@ -8,10 +8,11 @@ import numpy as np
 from ..motion import Motion
 from ..skeleton import JOINT_NAMES
 from . import quaternions
+from .retarget.reduce import Curves
 from .rig import BODY_TO_BLENDER
 
-CONSTANT, LINEAR = 0, 1  # the numbers of these in Keyframe.interpolation
-_AUTO_CLAMPED = 4  # the number of 'AUTO_CLAMPED' in Keyframe.handle_left_type
+CONSTANT, LINEAR, _BEZIER = 0, 1, 2  # the numbers of these in Keyframe.interpolation
+_FREE, _ALIGNED, _AUTO_CLAMPED = 0, 3, 4  # the numbers of these in Keyframe.handle_left_type
 
 
 class ActionKeys:
@@ -56,11 +57,35 @@ class ActionKeys:
     def add(self, data_path: str, values: np.ndarray, group: str, interpolation: int = LINEAR) -> None:
         """Key a property instead of the keys that it had: values (F, n) for its n components."""
         for index, column in enumerate(values.T):
-            curve = self._curves.fcurves.find(data_path, index=index)
-            if curve is None:
-                curve = self._curves.fcurves.new(data_path, index=index)
-                curve.group = self._curves.groups.get(group) or self._curves.groups.new(group)
+            curve = self._curve(data_path, index, group)
             _set_points(curve, np.stack([self.frames, column], 1), interpolation)
+
+    def add_curves(self, data_path: str, curves: Curves, group: str) -> None:
+        """Key a property with smooth curves, which have some of the rows of ``frames``."""
+        frames = self.frames[curves.rows]
+        third = np.diff(frames, prepend=frames[0], append=frames[-1]) / 3  # before the first key up to after the last
+        third[[0, -1]] = 1 / 3
+        corners = (np.abs(curves.before - curves.after) > 1e-9).any(1)
+        for index, column in enumerate(curves.values.T):
+            curve = self._curve(data_path, index, group)
+            _set_points(curve, np.stack([frames, column], 1), _BEZIER)
+            for side, sign, slope, reach in (
+                ("left", -1, curves.before[:, index], third[:-1]),
+                ("right", 1, curves.after[:, index], third[1:]),
+            ):
+                handles = np.stack([frames + sign * reach, column + sign * reach * slope], 1)
+                kinds = np.where(corners, _FREE, _ALIGNED).astype(np.int32)
+                curve.keyframe_points.foreach_set(f"handle_{side}_type", kinds)
+                curve.keyframe_points.foreach_set(f"handle_{side}", handles.astype(np.float32).ravel())
+            curve.update()
+
+    def _curve(self, data_path: str, index: int, group: str) -> bpy.types.FCurve:
+        """The curve of a property's component, made where it is not there."""
+        curve = self._curves.fcurves.find(data_path, index=index)
+        if curve is None:
+            curve = self._curves.fcurves.new(data_path, index=index)
+            curve.group = self._curves.groups.get(group) or self._curves.groups.new(group)
+        return curve
 
     def _find(self, data_path: str, index: int) -> bpy.types.FCurve:
         curve = self._curves.fcurves.find(data_path, index=index)

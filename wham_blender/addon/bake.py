@@ -9,9 +9,11 @@ import bpy
 import numpy as np
 
 from . import character, quaternions, rig_action
-from .retarget import controls, response, transfer
+from .animation import Animation
+from .retarget import controls, response, root, transfer
 from .retarget.maps import LIMBS, MapError, RigMap, mirrored
 from .retarget.transfer import Pose, Space, Target
+from .rig_action import Written
 
 _FLOOR_ABOVE, _FLOOR_BELOW = 0.02, 0.15  # of a leg: where an armature's origin may lie from its feet to be the floor
 _TOE, _HEEL = 0.6, 0.35  # of the toes' length before the ball, and of the foot's length behind the ankle
@@ -22,19 +24,27 @@ class BakeError(Exception):
 
 
 @dataclass(frozen=True)
-class Baked:
-    """What was done to a rig."""
+class Options:
+    """How a motion is baked."""
 
-    action: bpy.types.Action
-    keys: int  # frames keyed
+    root_motion: bool = False  # on the map's root bone instead of the hips alone
+    thin: bool = False  # leave out keys, as far as the next two allow
+    angle: float = np.radians(0.5)  # radians
+    distance: float = 0.005  # metres
+    strip: bool = False  # into a strip of the NLA instead of the rig's action
 
 
-def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap) -> Baked:
-    """Bake the motion of an imported character onto a rig, as a new action that becomes the rig's.
+def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, options: Options) -> Written:
+    """Bake the motion of an imported character onto a rig, as a new action.
 
     Raises BakeError, CharacterError or MapError before anything is changed.
     """
     refuse(rig)
+    if options.root_motion and not rig_map.root:
+        raise BakeError(
+            f"The rig map {rig_map.name} names no root bone for {rig.name}. Keep the motion on the hips, or give the "
+            "rig a bone on the floor that carries all others, and name it in the map."
+        )
     motion = character.read(source)
     try:
         space = Space.of_matrix(np.array(rig.matrix_world))
@@ -43,16 +53,18 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap) -> Ba
     if np.linalg.det(space.axes) < 0:
         rig_map = mirrored(rig_map)
     twists = _keyed_twists(rig, rig_map)
-    located = [rig_map.control(rig_map.mover)]
-    names = list(dict.fromkeys([*map(rig_map.control, rig_map.played().values()), *twists]))
+    roots = [rig_map.root] if options.root_motion else []
+    located = [*roots, rig_map.control(rig_map.mover)]
+    names = list(dict.fromkeys([*roots, *map(rig_map.control, rig_map.played().values()), *twists]))
     hips = [rig_map.bones[f"{side}_hip"] for side in ("left", "right")]
-    bones = [*rig_map.played().values(), *twists]
+    bones = [*roots, *rig_map.played().values(), *twists]
     found = response.measure(rig, rig_map, names, located, hips, bones)
     target = _target(rig, rig_map, space, found, twists)
     pose = transfer.carry_over(motion, target)
-    keys = _keys(target, found, pose, len(motion))
-    action = rig_action.write(source, rig, rig_map, motion.frames, keys)
-    return Baked(action, len(motion))
+    way = root.way(motion, target, pose, character.key_rate(source, motion)) if options.root_motion else None
+    keys = _keys(target, found, pose, way)
+    thinning = _thinning(target, found, motion, options) if options.thin else None
+    return rig_action.write(source, rig, rig_map, motion.frames, keys, thinning, options.strip)
 
 
 def refuse(rig: bpy.types.Object) -> None:
@@ -71,6 +83,8 @@ def refuse(rig: bpy.types.Object) -> None:
             f"The library override of {rig.name} is locked. Make it editable first: right-click it in the Outliner, "
             "Library Override > Make > Selected."
         )
+    if rig.animation_data is not None and rig.animation_data.use_tweak_mode:
+        raise BakeError(f"A strip of {rig.name} is open in the NLA editor. Leave its tweak mode first (Tab).")
 
 
 def _keyed_twists(rig: bpy.types.Object, rig_map: RigMap) -> list[str]:
@@ -132,21 +146,44 @@ def _soles(target: Target) -> np.ndarray:
     return np.array(soles)
 
 
-def _keys(target: Target, found: response.Response, pose: Pose, count: int) -> controls.Keys:
-    """The keys that give the rig's controls a pose."""
+def _thinning(target: Target, found: response.Response, motion: Animation, options: Options) -> rig_action.Thinning:
+    """What may be left out, and where feet are planted."""
+    rig_map = target.rig_map
+    carriers: dict[str, np.ndarray] = {}
+    for number, side in enumerate(("left", "right")):
+        planted = motion.contacts[:, 2 * number : 2 * number + 2].any(1)
+        roles = ("pelvis", *(f"{side}_{part}" for part in ("hip", "knee", "ankle", "foot")))
+        bones = [rig_map.mover, *(rig_map.bones[role] for role in roles if role in rig_map.bones)]
+        for control in {rig_map.root, *map(rig_map.control, bones)}:
+            carriers[control] = carriers.get(control, False) | planted
+    scale = target.space.scale
+    metres = {one.name: scale * float(np.linalg.norm(one.shift, 2)) for one in found.controls}
+    return rig_action.Thinning(options.angle, options.distance, target.leg_length(), metres, carriers)
+
+
+def _keys(
+    target: Target, found: response.Response, pose: Pose, way: tuple[np.ndarray, np.ndarray] | None
+) -> controls.Keys:
+    """The keys that give the rig's controls a pose, and its root bone a way over the ground."""
     rig_map, space = target.rig_map, target.space
+    count = len(pose.hips)
     wanted = {rig_map.control(bone): space.turns_to_armature(turns) for bone, turns in pose.turns.items()}
+    roots = {}
+    if way is not None:
+        wanted[rig_map.root] = space.turns_to_armature(way[0])
+        roots[rig_map.root] = space.to_armature(way[1])
     mover = rig_map.control(rig_map.mover)
     hips = [number for number, one in enumerate(found.controls) if one.name in _hips(rig_map)]
     turns = controls.turns_of(found.controls, wanted, count)
-    _, heads = controls.heads_of(found.controls, turns, {mover: np.zeros((count, 3))})
+    _, heads = controls.heads_of(found.controls, turns, {**roots, mover: np.zeros((count, 3))})
     carried = np.mean([heads[number] for number in hips], 0)
-    _, pushed = controls.heads_of(found.controls, turns, {mover: np.ones((count, 3))})
+    _, pushed = controls.heads_of(found.controls, turns, {**roots, mover: np.ones((count, 3))})
     if any(np.abs(pushed[number] - heads[number] - 1.0).max() > 1e-6 for number in hips):
         raise MapError(
             f"The legs do not follow {mover}, which the rig map {rig_map.name} names for the pelvis. Correct the map."
         )
-    return controls.keys(found.controls, wanted, {mover: space.to_armature(pose.hips) - carried}, count)
+    places = {**roots, mover: space.to_armature(pose.hips) - carried}
+    return controls.keys(found.controls, wanted, places, count)
 
 
 def _hips(rig_map: RigMap) -> list[str]:

@@ -122,6 +122,12 @@ def measure(armature: bpy.types.Object, found: Animation) -> None:
     record.hidden = ", ".join(f"{first:.0f}" if first == last else f"{first:.0f}-{last:.0f}" for first, last in ends)
 
 
+def key_rate(armature: bpy.types.Object, found: Animation) -> float:
+    """How many keys there are a second."""
+    between = float(np.median(np.diff(found.frames))) if len(found) > 1 else 1.0
+    return armature.wham_motion.keyed_rate / between
+
+
 def height(armature: bpy.types.Object) -> float:
     """How tall a character is at rest, in metres."""
     return armature.wham_motion.height * _placement(armature)[2]

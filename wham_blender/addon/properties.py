@@ -1,5 +1,7 @@
 """What the user sets for an import, kept in the scene; and what is known of a motion, kept on its armature."""
 
+import math
+
 import bpy
 from bpy.props import (
     BoolProperty,
@@ -13,8 +15,69 @@ from bpy.props import (
 )
 
 
-class PlacementOptions:
+class BakeOptions:
+    """How a motion is keyed on another rig; shared by Bake to Rig, both importers and the panel."""
+
+    root_motion: EnumProperty(
+        name="Root Motion",
+        description="Which bone carries the character over the ground",
+        items=[
+            ("HIPS", "Hips", "The hips move, and a root bone stays where it is"),
+            ("ROOT", "Root Bone", "The root bone goes and turns over the floor, and the hips move over it: for games"),
+        ],
+    )
+    keying: EnumProperty(
+        name="Keys",
+        description="How many keys the rig's controls get",
+        items=[
+            ("ALL", "One a Frame", "As the motion has them"),
+            ("FEW", "Few", "Smooth curves through as few keys as the errors below allow"),
+        ],
+    )
+    angle_error: FloatProperty(
+        name="Turned Off",
+        description="How far a control may turn from where it should, where few keys are wanted",
+        default=math.radians(0.5),
+        min=math.radians(0.01),
+        soft_max=math.radians(5.0),
+        subtype="ANGLE",
+    )
+    distance_error: FloatProperty(
+        name="Moved Off",
+        description="How far a control may be from where it should, where few keys are wanted; about as far a planted "
+        "foot may",
+        default=0.005,
+        min=0.0001,
+        soft_max=0.1,
+        subtype="DISTANCE",
+        precision=4,
+    )
+    layer: EnumProperty(
+        name="Into",
+        description="What the motion becomes on the rig",
+        items=[
+            ("ACTION", "Action", "The rig's new action; the one that it has is kept in the file"),
+            ("STRIP", "NLA Strip", "A strip over all that the rig does already, whose action goes into a strip below"),
+        ],
+    )
+
+
+class PlacementOptions(BakeOptions):
     """Where in the scene a motion goes; shared by both importers and the panel."""
+
+    target: EnumProperty(
+        name="Onto",
+        description="Who gets the motion",
+        items=[
+            ("NEW", "New Character", "An armature with a body of its own"),
+            ("BAKE", "Rig", "A character that is there already: the new one, which is hidden, gives it its motion"),
+        ],
+    )
+    rig: StringProperty(
+        name="Rig",
+        description="Armature of the character that gets the motion. Empty for all that are selected: several people "
+        "go onto as many rigs, both in the order of their names",
+    )
 
     start_frame: IntProperty(
         name="Start Frame", description="Scene frame on which the character begins to move", default=1

@@ -1,14 +1,21 @@
-"""Bake to Rig: an imported motion onto the armature of another character."""
+"""Bake to Rig: an imported motion onto the armatures of other characters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import bpy
 
 from .. import bake, character, rig_map_state
-from ..bake import BakeError
+from ..bake import BakeError, Options
 from ..character import CharacterError
+from ..properties import BakeOptions
 from ..retarget.maps import MapError
+from ..rig_action import Written
 
 
-class WHAM_OT_bake_to_rig(bpy.types.Operator):
+class WHAM_OT_bake_to_rig(BakeOptions, bpy.types.Operator):
     """Give the motion of an imported character to the selected rigs, as an action of their own."""
 
     bl_idname = "wham.bake_to_rig"
@@ -19,41 +26,100 @@ class WHAM_OT_bake_to_rig(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Refuse without a motion and a rig, and say so."""
         reason = None
-        if context.mode != "OBJECT":
-            reason = "Go to Object Mode first"
+        if context.mode not in ("OBJECT", "POSE"):
+            reason = "Go to Object Mode or Pose Mode first"
         elif not any(character.is_character(thing) for thing in context.scene.objects):
             reason = "Import a motion first"
-        elif not _rigs(context):
+        elif not selected_rigs(context):
             reason = "Select the armature of the character that shall get the motion"
         if reason:
             cls.poll_message_set(reason)
         return reason is None
 
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the redo panel."""
+        self.layout.use_property_split = True
+        draw_bake_options(self.layout, self)
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Bake onto each rig."""
         try:
-            sources = _sources(context)
-            for rig in _rigs(context):
-                done = bake.bake(sources[0], rig, rig_map_state.map_of(rig))
-                self.report({"INFO"}, f"{rig.name}: {done.keys} frames baked into {done.action.name}")
-        except (BakeError, CharacterError, MapError) as problem:
+            pairs = paired(_sources(context), selected_rigs(context))
+        except BakeError as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
-        return {"FINISHED"}
+        return {"FINISHED"} if bake_all(self, pairs) else {"CANCELLED"}
 
 
-def _rigs(context: bpy.types.Context) -> list[bpy.types.Object]:
+def bake_all(operator: bpy.types.Operator, pairs: Sequence[tuple[bpy.types.Object, bpy.types.Object]]) -> int:
+    """Bake each source onto its rig as the operator's BakeOptions say, and report it; returns how many were done.
+
+    What fails leaves its rig as it was and the others alone, and is the error that a script gets.
+    """
+    options = Options(
+        root_motion=operator.root_motion == "ROOT",
+        thin=operator.keying == "FEW",
+        angle=operator.angle_error,
+        distance=operator.distance_error,
+        strip=operator.layer == "STRIP",
+    )
+    done, failed = [], []
+    for source, rig in pairs:
+        try:
+            written = bake.bake(source, rig, rig_map_state.map_of(rig), options)
+            done.append(_sentence(rig, written, options))
+        except (BakeError, CharacterError, MapError) as problem:
+            failed.append(str(problem))
+    for sentence in done:
+        operator.report({"INFO"}, sentence)
+    if failed:
+        some = f" The other {len(done)} of {len(pairs)} rigs have their motion." if done else ""
+        operator.report({"ERROR"}, " ".join(failed) + some)
+    return len(done)
+
+
+def paired(
+    sources: Sequence[bpy.types.Object], rigs: Sequence[bpy.types.Object]
+) -> list[tuple[bpy.types.Object, bpy.types.Object]]:
+    """Whose motion each rig gets: the only one there is, or as many in the order of names. Raises BakeError."""
+    if len(sources) == 1:
+        return [(sources[0], rig) for rig in rigs]
+    if len(sources) != len(rigs):
+        names = ", ".join(thing.name for thing in sources)
+        raise BakeError(
+            f"There are {len(sources)} motions for {len(rigs)} rigs: {names}. Select one motion together with the "
+            "rigs, or as many motions as rigs, which get them in the order of their names."
+        )
+    by_name = [sorted(things, key=lambda thing: thing.name) for things in (sources, rigs)]
+    return list(zip(*by_name, strict=True))
+
+
+def selected_rigs(context: bpy.types.Context) -> list[bpy.types.Object]:
     """The selected armatures that are no imported motions."""
     chosen = dict.fromkeys([context.active_object, *context.selected_objects])
     armatures = [thing for thing in chosen if thing is not None and thing.type == "ARMATURE"]
     return [thing for thing in armatures if not character.is_character(thing)]
 
 
+def draw_bake_options(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> None:
+    """Draw BakeOptions."""
+    for name in ("layer", "root_motion", "keying"):
+        layout.prop(source, name)
+    if source.keying == "FEW":
+        layout.prop(source, "angle_error")
+        layout.prop(source, "distance_error")
+
+
 def _sources(context: bpy.types.Context) -> list[bpy.types.Object]:
-    """The imported motions that are selected, or all of the scene where none is; raises BakeError for more than one."""
+    """The imported motions that are selected, or all of the scene where none is."""
     selected = [thing for thing in context.selected_objects if character.is_character(thing)]
-    found = selected or [thing for thing in context.scene.objects if character.is_character(thing)]
-    if len(found) > 1:
-        names = ", ".join(thing.name for thing in found)
-        raise BakeError(f"Several motions could be meant: {names}. Select one of them together with the rig.")
-    return found
+    return selected or [thing for thing in context.scene.objects if character.is_character(thing)]
+
+
+def _sentence(rig: bpy.types.Object, written: Written, options: Options) -> str:
+    """What was done to a rig."""
+    said = f"{rig.name}: {written.keys} keys in {written.action.name}"
+    if options.thin:
+        off = f"{math.degrees(written.angle):.2f} degrees and {1000 * written.distance:.1f} mm"
+        said += f" instead of {written.most}, at most {off} off"
+    return "; ".join([said, *written.notes])

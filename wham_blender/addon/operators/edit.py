@@ -4,10 +4,8 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import bpy
-import numpy as np
 
 from .. import character
-from ..animation import Animation
 from ..character import CharacterError
 
 
@@ -48,9 +46,3 @@ class CharacterEdit:
             return {"CANCELLED"}
         self.report({"INFO"}, done)
         return {"FINISHED"}
-
-
-def key_rate(armature: bpy.types.Object, found: Animation) -> float:
-    """How many keys there are a second."""
-    between = float(np.median(np.diff(found.frames))) if len(found) > 1 else 1.0
-    return armature.wham_motion.keyed_rate / between

@@ -8,7 +8,7 @@ from ...motion import LIFTED_BELOW, PLANTED_ABOVE, planted
 from .. import character
 from ..action import ActionKeys
 from ..contacts import write_contacts
-from .edit import CharacterEdit, key_rate
+from .edit import CharacterEdit
 
 
 class WHAM_OT_mark_contacts(CharacterEdit, bpy.types.Operator):
@@ -41,7 +41,7 @@ class WHAM_OT_mark_contacts(CharacterEdit, bpy.types.Operator):
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Mark the contacts; the motion itself stays."""
         found = character.read(armature)
-        rows = self.shortest * key_rate(armature, found) / armature.wham_motion.keyed_rate
+        rows = self.shortest * character.key_rate(armature, found) / armature.wham_motion.keyed_rate
         below = max(self.threshold - self.hysteresis, 0.0)
         contacts = planted(found.probabilities, self.threshold, below, int(np.ceil(rows - 1e-3)))
         keys = ActionKeys(armature)

@@ -4,7 +4,7 @@ import bpy
 from bpy.props import FloatProperty
 
 from .. import animation, character
-from .edit import CharacterEdit, key_rate
+from .edit import CharacterEdit
 
 
 class WHAM_OT_smooth_motion(CharacterEdit, bpy.types.Operator):
@@ -28,6 +28,6 @@ class WHAM_OT_smooth_motion(CharacterEdit, bpy.types.Operator):
         if not self.strength:
             return "Nothing is smoothed at strength 0"
         found = character.read(armature)
-        rate = key_rate(armature, found)
+        rate = character.key_rate(armature, found)
         character.write(armature, animation.smoothed(found, 1 / self.strength, rate))
         return f"Smoothed what moves more often than {1 / self.strength:.3g} times a second"
