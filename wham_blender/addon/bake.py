@@ -155,7 +155,7 @@ def _thinning(target: Target, found: response.Response, motion: Animation, optio
         roles = ("pelvis", *(f"{side}_{part}" for part in ("hip", "knee", "ankle", "foot")))
         bones = [rig_map.mover, *(rig_map.bones[role] for role in roles if role in rig_map.bones)]
         for control in {rig_map.root, *map(rig_map.control, bones)}:
-            carriers[control] = carriers.get(control, False) | planted
+            carriers[control] = carriers.get(control, np.zeros_like(planted)) | planted
     scale = target.space.scale
     metres = {one.name: scale * float(np.linalg.norm(one.shift, 2)) for one in found.controls}
     return rig_action.Thinning(options.angle, options.distance, target.leg_length(), metres, carriers)

@@ -7,13 +7,14 @@ import bpy
 from .weights_box import draw_quality
 
 SECTIONS = {
+    "Character": ("target",),
     "Clip": ("clip_start", "clip_end"),
     "Person": ("person",),
     "Quality": ("quality", "device"),
     "Camera": ("camera", "focal_length_mm", "actor_height", "static_anchor"),
     "Scene": ("start_frame", "fps"),
 }
-_OPEN = ("Person", "Scene")  # at first
+_OPEN = ("Character", "Person", "Scene")  # at first
 
 
 def draw_options(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> None:
@@ -29,3 +30,21 @@ def draw_options(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> No
             body.prop(source, name)
             if name == "quality":
                 draw_quality(body, source.quality)
+            elif name == "target":
+                draw_target(body, source)
+
+
+def draw_target(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> None:
+    """Draw which rig gets the motion, and how, where one shall."""
+    if source.target == "BAKE":
+        layout.prop_search(source, "rig", bpy.context.scene, "objects", icon="ARMATURE_DATA")
+        draw_bake_options(layout, source)
+
+
+def draw_bake_options(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> None:
+    """Draw BakeOptions."""
+    for name in ("layer", "root_motion", "keying"):
+        layout.prop(source, name)
+    if source.keying == "FEW":
+        layout.prop(source, "angle_error")
+        layout.prop(source, "distance_error")

@@ -7,7 +7,7 @@ from bl_ui.utils import PresetPanel
 from .properties import VideoOptions, option_names
 
 _SUBDIR = "operator/wham.import_video"
-_OF_ONE_CLIP = {"clip_start", "clip_end", "start_frame"}  # not kept: they are the clip's and the scene's
+_OF_ONE_CLIP = {"clip_start", "clip_end", "start_frame", "rig"}  # not kept: they are the clip's and the scene's
 
 
 class WHAM_PT_import_presets(PresetPanel, bpy.types.Panel):

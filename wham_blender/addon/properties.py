@@ -75,8 +75,8 @@ class PlacementOptions(BakeOptions):
     )
     rig: StringProperty(
         name="Rig",
-        description="Armature of the character that gets the motion. Empty for all that are selected: several people "
-        "go onto as many rigs, both in the order of their names",
+        description="Armature of the character that gets the motion; several one a line. Empty for all that are "
+        "selected: several people go onto as many rigs, both in the order of their names",
     )
 
     start_frame: IntProperty(

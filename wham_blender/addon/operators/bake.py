@@ -10,6 +10,7 @@ import bpy
 from .. import bake, character, rig_map_state
 from ..bake import BakeError, Options
 from ..character import CharacterError
+from ..options import draw_bake_options
 from ..properties import BakeOptions
 from ..retarget.maps import MapError
 from ..rig_action import Written
@@ -48,13 +49,19 @@ class WHAM_OT_bake_to_rig(BakeOptions, bpy.types.Operator):
         except BakeError as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
-        return {"FINISHED"} if bake_all(self, pairs) else {"CANCELLED"}
+        done, failed = bake_all(self, pairs)
+        if failed:
+            self.report({"ERROR"}, failed)
+        return {"FINISHED"} if done else {"CANCELLED"}
 
 
-def bake_all(operator: bpy.types.Operator, pairs: Sequence[tuple[bpy.types.Object, bpy.types.Object]]) -> int:
-    """Bake each source onto its rig as the operator's BakeOptions say, and report it; returns how many were done.
+def bake_all(
+    operator: bpy.types.Operator, pairs: Sequence[tuple[bpy.types.Object, bpy.types.Object]]
+) -> tuple[list[bpy.types.Object], str]:
+    """Bake each source onto its rig as the operator's BakeOptions say, and report what was done.
 
-    What fails leaves its rig as it was and the others alone, and is the error that a script gets.
+    What fails leaves its rig as it was and the others alone. Returns the sources of those that were done, and why
+    others failed; empty where none did.
     """
     options = Options(
         root_motion=operator.root_motion == "ROOT",
@@ -63,19 +70,18 @@ def bake_all(operator: bpy.types.Operator, pairs: Sequence[tuple[bpy.types.Objec
         distance=operator.distance_error,
         strip=operator.layer == "STRIP",
     )
-    done, failed = [], []
+    done: list[bpy.types.Object] = []
+    failed: list[str] = []
     for source, rig in pairs:
         try:
             written = bake.bake(source, rig, rig_map_state.map_of(rig), options)
-            done.append(_sentence(rig, written, options))
+            operator.report({"INFO"}, _sentence(rig, written, options))
+            done.append(source)
         except (BakeError, CharacterError, MapError) as problem:
             failed.append(str(problem))
-    for sentence in done:
-        operator.report({"INFO"}, sentence)
-    if failed:
-        some = f" The other {len(done)} of {len(pairs)} rigs have their motion." if done else ""
-        operator.report({"ERROR"}, " ".join(failed) + some)
-    return len(done)
+    if failed and done:
+        failed.append(f"The other {len(done)} of {len(pairs)} rigs have their motion.")
+    return done, " ".join(failed)
 
 
 def paired(
@@ -101,13 +107,25 @@ def selected_rigs(context: bpy.types.Context) -> list[bpy.types.Object]:
     return [thing for thing in armatures if not character.is_character(thing)]
 
 
-def draw_bake_options(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> None:
-    """Draw BakeOptions."""
-    for name in ("layer", "root_motion", "keying"):
-        layout.prop(source, name)
-    if source.keying == "FEW":
-        layout.prop(source, "angle_error")
-        layout.prop(source, "distance_error")
+def asked_rigs(operator: bpy.types.Operator, context: bpy.types.Context) -> list[bpy.types.Object]:
+    """The rigs that an import's options name, or those that are selected; none where a new character is wanted.
+
+    Raises BakeError or MapError where one of them cannot get a motion, so that nobody waits for an import in vain.
+    """
+    if operator.target != "BAKE":
+        return []
+    rigs = []
+    for name in operator.rig.splitlines():
+        if name not in context.scene.objects:
+            raise BakeError(f"There is no rig {name} in the scene. Choose the armature that shall get the motion.")
+        rigs.append(context.scene.objects[name])
+    rigs = rigs or selected_rigs(context)
+    if not rigs:
+        raise BakeError("No rig is named or selected. Choose the armature of the character that shall get the motion.")
+    for rig in rigs:
+        bake.refuse(rig)
+        rig_map_state.map_of(rig)
+    return rigs
 
 
 def _sources(context: bpy.types.Context) -> list[bpy.types.Object]:

@@ -12,8 +12,12 @@ from ... import weights
 from ...motion import Motion, MotionFileError, planted
 from .. import camera, character, rig
 from ..action import ActionWriter, write_pose
+from ..bake import BakeError
+from ..options import draw_target
 from ..properties import PlacementOptions
+from ..retarget.maps import MapError
 from ..scene import take_over_clip
+from .bake import asked_rigs, bake_all, paired
 
 
 class WHAM_OT_import_motion(PlacementOptions, bpy.types.Operator):
@@ -43,19 +47,35 @@ class WHAM_OT_import_motion(PlacementOptions, bpy.types.Operator):
         """Read the file and build what it holds."""
         clip = Path(bpy.path.abspath(self.clip)) if self.clip else None
         try:
+            asked_rigs(self, context)
             import_file(self, context, Path(bpy.path.abspath(self.filepath)), clip)
-        except MotionFileError as error:
+        except (BakeError, MapError, MotionFileError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         return {"FINISHED"}
 
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the options."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.prop(self, "clip")
+        layout.prop(self, "target")
+        draw_target(layout, self)
+        layout.prop(self, "start_frame")
+        layout.prop(self, "fps")
 
-def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: Path, clip: Path | None) -> None:
-    """Bring the people of a motion file into the scene as the operator's PlacementOptions say.
 
-    Raises MotionFileError where the file is none; what is less than whole is reported through the operator.
+def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: Path, clip: Path | None) -> str:
+    """Bring the people of a motion file into the scene, and onto rigs, as the operator's PlacementOptions say.
+
+    Raises MotionFileError where the file is none; what is less than whole is reported through the operator. Returns
+    why rigs did not get their motion; empty where all that were asked for did.
     """
     people = motion_file.load(path)
+    try:
+        rigs, failed = asked_rigs(operator, context), ""
+    except (BakeError, MapError) as problem:  # the rig was there when the import began
+        rigs, failed = [], str(problem)
     clip_name = Path(str(people[0].meta.get("clip") or "")).name
     if clip is None:
         clip = path.parent / clip_name
@@ -79,10 +99,12 @@ def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: 
     take = uuid.uuid4().hex
     collection = bpy.data.collections.new(name)
     scene.collection.children.link(collection)
+    armatures = []
     for number, person in enumerate(people, 1):
         label = name if len(people) == 1 else f"{name} person {number}"
         armature = _build_character(operator, label, person, place(person.frame, person.time), collection)
         _note(armature, person, take, len(people), scene_rate)
+        armatures.append(armature)
 
     solved = camera.of_people(people)
     frames = place(solved.frame, solved.time)
@@ -100,6 +122,35 @@ def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: 
                 f"The scene runs at {scene_rate:g} fps and the clip at {rate:g}: the background will not keep step. "
                 "Import with the clip's frame rate to see it in step.",
             )
+    if rigs:
+        failed = _onto_rigs(operator, context, armatures, rigs)
+    if failed:
+        operator.report({"ERROR"}, f"{failed} The motion is there as a new character.")
+    return failed
+
+
+def _onto_rigs(
+    operator: bpy.types.Operator,
+    context: bpy.types.Context,
+    armatures: list[bpy.types.Object],
+    rigs: list[bpy.types.Object],
+) -> str:
+    """Bake what was imported onto rigs, and hide what has given its motion; returns why some failed."""
+    context.view_layer.update()
+    try:
+        done, failed = bake_all(operator, paired(armatures, rigs))
+    except BakeError as problem:
+        return str(problem)
+    for armature in done:
+        for thing in (armature, *armature.children):
+            thing.select_set(False)
+            thing.hide_set(True)
+            thing.hide_render = True
+    if not failed:
+        for rig in rigs:
+            rig.select_set(True)
+        context.view_layer.objects.active = rigs[0]
+    return failed
 
 
 def _build_character(

@@ -5,14 +5,17 @@ from pathlib import Path
 import bpy
 from bpy.props import StringProperty
 
+from ..bake import BakeError
 from ..imports import prepare
 from ..job import JobError
 from ..job_record import Status
 from ..options import draw_options
 from ..properties import VideoOptions, option_names
+from ..retarget.maps import MapError
 from ..runner import runner
 from ..runtime import RuntimeProblem
 from .background import from_window, sentence_of
+from .bake import asked_rigs
 
 
 class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
@@ -41,8 +44,9 @@ class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
         """Queue the job; where there is no window or a script called, wait until the character is there."""
         options = {name: getattr(self, name) for name in option_names(VideoOptions)}
         try:
+            options["rig"] = "\n".join(rig.name for rig in asked_rigs(self, context))
             work = prepare(Path(bpy.path.abspath(self.filepath)).absolute(), options)
-        except (JobError, RuntimeProblem) as problem:
+        except (BakeError, JobError, MapError, RuntimeProblem) as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
         if from_window(self):

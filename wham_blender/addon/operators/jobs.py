@@ -65,13 +65,15 @@ class WHAM_OT_import_job(_JobVerb, PlacementOptions, bpy.types.Operator):
         if path is None:
             return self._refuse(f"{Path(record.clip).name} has no motion yet. Wait for it, or run the job again.")
         try:
-            import_file(self, context, path, Path(record.clip))
+            unbaked = import_file(self, context, path, Path(record.clip))
         except MotionFileError as problem:
             return self._failed(record, str(problem))
         except Exception as error:  # a fault of ours: the sentence for the panel, the traceback for the log
             BoundedLog(record.log).write(traceback.format_exc().encode())
             reason = next(iter(str(error).splitlines()), "") or type(error).__name__
             return self._failed(record, f"The result could not be used: {reason}. The log says where it happened.")
+        if unbaked:
+            record.warnings.append(unbaked)
         record.status, record.error = Status.IMPORTED, ""
         keep(record)
         return {"FINISHED"}
