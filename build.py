@@ -9,7 +9,8 @@
 What a command needs beyond Python (torch, Blender as a module, test tools) is installed on its first run into
 environments in the user's cache folder, shared by all checkouts. Nothing else on the machine is changed, except that
 uv, where it is there, installs a Python that is missing (Blender's module needs exactly 3.11 or 3.13), and that
-Debian's packages that Blender needs are installed where this runs as root.
+Debian's packages that Blender needs are installed where this runs as root; there the tests of a real window make a
+Debian with a Blender in the cache folder too (tests/gui).
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ DEMO_CLIP = ROOT / "tests/clips/walk_and_jump.mp4"
 TRAINING_STEPS = ("body", "filmed", "lifter", "wham")
 WINDOWS = sys.platform == "win32"
 SUITE_LIMIT = 1200  # seconds after which a suite hangs and is ended
+GUI_LIMIT = 600
 
 # Shared libraries that Blender's module loads on Linux, and the Debian packages that hold them.
 BLENDER_LIBRARIES = {
@@ -320,10 +322,10 @@ def run_suite(name: str, arguments: list[str]) -> Tally:
     report = OUT / "test" / f"{name}.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
-    python = blender(name) if name in BLENDERS else environment(name)
-    command: list[str | Path] = [python, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
+    python = blender(name) if name in BLENDERS else environment("worker")
+    command: list[str | Path] = [python, "-m", "pytest", "-q", "-rs", f"--junitxml={report}", *arguments]
     started = time.monotonic()
-    result = tally(report, stream(command, name, limit=SUITE_LIMIT))
+    result = tally(report, stream(command, name, limit=GUI_LIMIT if name == "gui" else SUITE_LIMIT))
     print(f"{name:>10} | {result} in {time.monotonic() - started:.0f} s", flush=True)
     return result
 
@@ -343,8 +345,7 @@ def check_code() -> Tally:
 
 def test(*arguments: str) -> int:
     """Run the checks and every suite, or pytest alone on the tests named; two at a time."""
-    worker, addon = suite_arguments(arguments)
-    suites = ({"worker": worker} if worker else {}) | (dict.fromkeys(BLENDERS, addon) if addon else {})
+    suites = suite_arguments(arguments)
     with ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(run_suite, name, pytest_arguments) for name, pytest_arguments in suites.items()]
         if not arguments:
@@ -357,24 +358,24 @@ def test(*arguments: str) -> int:
     return int(total.failed > 0)
 
 
-def suite_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Pytest's arguments for the worker and for Blender's modules; an empty list is a suite that was not asked for.
+def suite_arguments(arguments: Sequence[str]) -> dict[str, list[str]]:
+    """Pytest's arguments for each suite that was asked for.
 
-    tests/addon runs inside Blender, the rest in the worker; tests/gui opens a window and only runs when named.
+    tests/addon runs in every Blender as a module, tests/gui by itself since it opens a window, the rest in the worker.
     """
     paths = {argument: Path(argument.split("::")[0]) for argument in arguments if not argument.startswith("-")}
     named = {argument: path.resolve() for argument, path in paths.items() if path.suffix == ".py" or path.exists()}
     options = [argument for argument in arguments if argument not in named]
-    tests, inside = ROOT / "tests", ROOT / "tests/addon"
+    tests, addon, gui = ROOT / "tests", ROOT / "tests/addon", ROOT / "tests/gui"
+    chosen: dict[Path, list[str]] = {tests: [], gui: [], addon: []}
     if not named or tests in named.values():
-        everything = [str(tests), f"--ignore={inside}", f"--ignore={tests / 'gui'}", *options]
-        return everything, [str(inside), *options]
-    worker: list[str] = []
-    addon: list[str] = []
-    for argument, path in named.items():
-        node = str(path) + argument[len(argument.split("::")[0]) :]
-        (addon if path.is_relative_to(inside) else worker).append(node)
-    return [*worker, *options] if worker else [], [*addon, *options] if addon else []
+        chosen = {tests: [str(tests), f"--ignore={addon}", f"--ignore={gui}"], gui: [str(gui)], addon: [str(addon)]}
+    else:
+        for argument, path in named.items():
+            owner = next((folder for folder in (addon, gui) if path.is_relative_to(folder)), tests)
+            chosen[owner].append(str(path) + argument[len(argument.split("::")[0]) :])
+    suites = {"worker": chosen[tests], "gui": chosen[gui], **dict.fromkeys(BLENDERS, chosen[addon])}
+    return {name: [*words, *options] for name, words in suites.items() if words}
 
 
 def demo(clip: str = str(DEMO_CLIP)) -> int:

@@ -104,27 +104,29 @@ EVERYTHING = [str(build.ROOT / "tests"), f"--ignore={build.ROOT}/tests/addon", f
 
 class TestSuites:
     @pytest.mark.parametrize(
-        ("arguments", "worker", "addon"),
+        ("arguments", "worker", "gui", "addon"),
         [
-            ([], EVERYTHING, ["tests/addon"]),
-            (["-k", "rig"], [*EVERYTHING, "-k", "rig"], ["tests/addon", "-k", "rig"]),
-            (["tests", "-x"], [*EVERYTHING, "-x"], ["tests/addon", "-x"]),
-            (["tests/test_build.py::TestSuites"], ["tests/test_build.py::TestSuites"], []),
-            (["tests/addon", "-x"], [], ["tests/addon", "-x"]),
+            ([], EVERYTHING, ["tests/gui"], ["tests/addon"]),
+            (["-k", "rig"], [*EVERYTHING, "-k", "rig"], ["tests/gui", "-k", "rig"], ["tests/addon", "-k", "rig"]),
+            (["tests", "-x"], [*EVERYTHING, "-x"], ["tests/gui", "-x"], ["tests/addon", "-x"]),
+            (["tests/test_build.py::TestSuites"], ["tests/test_build.py::TestSuites"], [], []),
+            (["tests/addon", "-x"], [], [], ["tests/addon", "-x"]),
             (
                 ["tests/addon/test_new.py", "tests/gui/test_new.py"],
+                [],
                 ["tests/gui/test_new.py"],
                 ["tests/addon/test_new.py"],
             ),
         ],
     )
-    def test_arguments_reach_the_python_that_owns_the_paths(self, monkeypatch, arguments, worker, addon):
+    def test_arguments_reach_the_suite_that_owns_the_paths(self, monkeypatch, arguments, worker, gui, addon):
         monkeypatch.chdir(build.ROOT)
 
         def absolute(names):
             return [str(build.ROOT / name) if name.startswith("tests") else name for name in names]
 
-        assert build.suite_arguments(arguments) == (absolute(worker), absolute(addon))
+        expected = {"worker": absolute(worker), "gui": absolute(gui), **dict.fromkeys(build.BLENDERS, absolute(addon))}
+        assert build.suite_arguments(arguments) == {name: words for name, words in expected.items() if words}
 
     @pytest.mark.parametrize(
         ("content", "status", "expected"),

@@ -1,0 +1,76 @@
+"""Runs in the window's Blender: executes the Python that the test sends over a socket, and answers in JSON.
+
+``blender --python driver.py -- SOCKET``. It only looks, and sets scenes up; what a user does is done with the mouse.
+"""
+
+import json
+import socket
+import sys
+import traceback
+
+import bpy
+
+_TICK = 0.005  # seconds
+
+
+def under(x, y):
+    """What lies under the pointer, at window coordinates from the lower left: an operator's call, a property's path."""
+    manager = bpy.context.window_manager
+    for window in manager.windows:
+        for area in window.screen.areas:
+            regions = [r for r in area.regions if r.x <= x < r.x + r.width and r.y <= y < r.y + r.height]
+            for region in sorted(regions, key=lambda r: r.type == "WINDOW" and area.type == "VIEW_3D"):
+                with bpy.context.temp_override(window=window, area=area, region=region):
+                    for copy in (bpy.ops.ui.copy_python_command_button, bpy.ops.ui.copy_data_path_button):
+                        if copy.poll():
+                            manager.clipboard = ""
+                            copy()
+                            return manager.clipboard
+    return ""
+
+
+def module(name):
+    """A module of the installed add-on."""
+    return sys.modules[f"bl_ext.user_default.wham_blender.{name}"]
+
+
+def preferences():
+    """The installed add-on's preferences."""
+    return bpy.context.preferences.addons["bl_ext.user_default.wham_blender"].preferences
+
+
+def _answer(names, request):
+    try:
+        try:
+            return {"value": eval(compile(request, "request", "eval"), names)}  # noqa: S307 - the test's own words
+        except SyntaxError:
+            exec(compile(request, "request", "exec"), names)
+            return {"value": None}
+    except Exception:
+        return {"error": traceback.format_exc()}
+
+
+def main():
+    bpy.context.preferences.view.show_splash = False
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(sys.argv[sys.argv.index("--") + 1])
+    server.listen()
+    server.setblocking(False)
+    names = {"bpy": bpy, "under": under, "module": module, "preferences": preferences}
+
+    def serve():
+        while True:
+            try:
+                connection, _ = server.accept()
+            except BlockingIOError:
+                return _TICK
+            with connection:
+                connection.setblocking(True)
+                with connection.makefile("rb") as received:
+                    request = received.read().decode()
+                connection.sendall(json.dumps(_answer(names, request), default=str).encode())
+
+    bpy.app.timers.register(serve, persistent=True)
+
+
+main()
