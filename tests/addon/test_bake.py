@@ -12,10 +12,11 @@ from tests.addon.conftest import make_motion
 from tests.addon.test_import_motion import curves
 from tests.rigs import make
 from wham_blender import motion as motion_file
-from wham_blender.addon import character, rig_map_state
+from wham_blender.addon import animation, character, rig_map_state
 from wham_blender.addon.retarget.maps import LIMBS
 
 TURNED = Matrix.Translation((3, -2, 0.5)) @ Matrix.Rotation(2.1, 4, (0.2, -0.4, 1)) @ Matrix.Scale(0.01, 4)
+PLACED = Matrix.Translation((1, 0, 0)) @ Matrix.Rotation(0.7, 4, "Z") @ Matrix.Scale(0.9, 4)
 UNEVEN = Matrix.Translation((1, 1, 0)) @ Matrix.Rotation(0.4, 4, "X") @ Matrix.Diagonal((1.2, 0.7, 1.0, 1.0))
 Y_UP = Matrix.Rotation(math.pi / 2, 4, "X") @ Matrix.Scale(0.01, 4)
 
@@ -33,6 +34,7 @@ def walk(body, tmp_path):
     """An imported character that sways on its way: 120 smooth keys, and each foot planted half of the time."""
     made = make_motion(body, count=120, rate=30.0)
     made.poses[:] = 0.15 * made.poses
+    made.poses[:, :3] = math.pi / 2, 0, 0  # upright
     made.trans[:] = made.trans * [2.0, 0.1, 0.0] + [0.0, 0.0, 0.95]
     motion_file.save(tmp_path / "walk.npz", [made])
     bpy.ops.wham.import_motion(filepath=str(tmp_path / "walk.npz"), fps="CLIP")
@@ -112,3 +114,139 @@ def test_few_keys_stay_as_near_as_asked_and_say_so(walk, kind):
     planted = character.read(walk).contacts
     for number, side in enumerate(("left", "right")):
         assert off[planted[:, 2 * number : 2 * number + 2].any(1), 2 * number].max() < 0.006, side
+
+
+def deselect():
+    for thing in bpy.context.selected_objects:
+        thing.select_set(False)
+    bpy.context.view_layer.objects.active = None
+
+
+def test_a_strip_lies_over_what_the_rig_did_and_markers_come_along(walk):
+    rig = make.make_rig("mixamo")
+    bake(walk, rig)
+    first = rig.animation_data.action
+    wanted = [(marker.name, marker.frame) for marker in walk.animation_data.action.pose_markers]
+    assert [(marker.name, marker.frame) for marker in first.pose_markers] == wanted
+    assert len(wanted) > 4
+    hand = points(rig, ["mixamorig:LeftHand"], [10, 90])
+    bake(walk, rig, layer="STRIP", root_motion="HIPS")
+    assert rig.animation_data.action is None
+    below, above = rig.animation_data.nla_tracks
+    assert below.strips[0].action == first
+    assert above.strips[0].action.name.startswith("dance mixamo")
+    assert (above.strips[0].frame_start, above.strips[0].frame_end) == (1, 120)
+    assert above.strips[0].extrapolation == "NOTHING"
+    assert np.allclose(points(rig, ["mixamorig:LeftHand"], [10, 90]), hand, atol=1e-5)
+    bake(walk, rig)
+    bake(walk, rig)
+    assert sum(action.use_fake_user for action in bpy.data.actions) == 1  # the one that the last bake replaced
+
+
+@pytest.mark.parametrize(("kind", "matrix"), [("unreal_ue5", None), ("rigify", None), ("smplx", PLACED)])
+def test_a_root_bone_carries_the_body_over_the_floor(walk, kind, matrix):
+    rig = make.make_rig(kind, object_matrix=matrix)
+    fitted = rig_map_state.map_of(rig)
+    bones = [fitted.bones["pelvis"], fitted.bones["left_wrist"], fitted.bones["right_ankle"]]
+    frames = range(1, 121, 7)
+    bake(walk, rig)
+    before = points(rig, bones, frames)
+    bake(walk, rig, root_motion="ROOT")
+    assert np.abs(points(rig, bones, frames) - before).max() < 1e-4
+    root = points(rig, [fitted.root], frames)[:, 0]
+    floor = animation.floor_height(character.read(walk))
+    assert np.abs(root[:, 2] - floor).max() < 1e-4
+    assert np.linalg.norm((root - before[:, 0])[:, :2], axis=1).max() < 0.15
+    assert np.linalg.norm(root[-1] - root[0]) > 1.0
+
+
+def test_several_rigs_at_once_and_what_fails_is_told(source):
+    good, strange = make.make_rig("mixamo"), make.make_rig("mixamo", names="shuffled")
+    other = make.make_rig("smplx")
+    strange.name = "Strange"
+    with pytest.raises(RuntimeError, match=r"No rig map is known for Strange.*The other 2 of 3 rigs have their motion"):
+        bake(source, good, strange, other)
+    assert good.animation_data.action
+    assert other.animation_data.action
+    assert strange.animation_data is None
+    for frame in (1, 20, 40):
+        bpy.context.scene.frame_set(frame)
+        assert directions(source, good) < 1
+        assert directions(source, other) < 1
+
+
+def test_import_onto_rigs(motion_path, tmp_path, motion):
+    rig = make.make_rig("mixamo")
+    deselect()
+    with pytest.raises(RuntimeError, match="No rig is named or selected"):
+        bpy.ops.wham.import_motion(filepath=str(motion_path), target="BAKE")
+    with pytest.raises(RuntimeError, match="There is no rig Hero in the scene"):
+        bpy.ops.wham.import_motion(filepath=str(motion_path), target="BAKE", rig="Hero")
+    assert not any(character.is_character(thing) for thing in bpy.data.objects)
+    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP", target="BAKE", rig="mixamo", keying="FEW")
+    (source,) = (thing for thing in bpy.data.objects if character.is_character(thing))
+    assert source.hide_get()
+    assert bpy.context.active_object == rig
+    bpy.context.scene.frame_set(20)
+    assert directions(source, rig) < 2
+
+    second = make.make_rig("mixamo")
+    motion_file.save(tmp_path / "two.npz", [motion, motion])
+    for thing in (rig, second):
+        thing.select_set(True)
+    bpy.ops.wham.import_motion(filepath=str(tmp_path / "two.npz"), target="BAKE")
+    assert rig.animation_data.action != second.animation_data.action
+    deselect()
+    with pytest.raises(RuntimeError, match=r"2 motions for 1 rigs.*The motion is there as a new character"):
+        bpy.ops.wham.import_motion(filepath=str(tmp_path / "two.npz"), target="BAKE", rig=rig.name)
+
+
+@pytest.mark.parametrize(
+    ("make_it", "said"),
+    [
+        (lambda: make.make_metarig("horse"), "No rig map is known for metarig"),
+        (lambda: bpy.data.objects.new("Rock", bpy.data.meshes.new("Rock")), "Select the armature of the character"),
+        (lambda: legless(), "lacks 4 of the|No rig map is known"),
+    ],
+)
+def test_what_is_no_persons_rig_is_refused(source, make_it, said):
+    thing = make_it()
+    if thing.name not in bpy.context.scene.objects:
+        bpy.context.scene.collection.objects.link(thing)
+    with pytest.raises(RuntimeError, match=said):
+        bake(source, thing)
+
+
+def legless():
+    rig = make.make_rig("mixamo")
+    bpy.ops.object.mode_set(mode="EDIT")
+    bones = rig.data.edit_bones
+    for name in [bone.name for bone in bones if "Leg" in bone.name]:
+        bones.remove(bones[name])
+    bpy.ops.object.mode_set(mode="OBJECT")
+    return rig
+
+
+def test_linked_rigs_need_an_override_and_get_their_motion_then(source, tmp_path):
+    rig = make.make_rig("mixamo")
+    collection = bpy.data.collections.new("Hero")
+    bpy.context.scene.collection.objects.unlink(rig)
+    collection.objects.link(rig)
+    bpy.data.libraries.write(str(tmp_path / "hero.blend"), {collection})
+    bpy.data.objects.remove(rig)
+    with bpy.data.libraries.load(str(tmp_path / "hero.blend"), link=True) as (_, to):
+        to.collections = ["Hero"]
+    bpy.context.scene.collection.children.link(to.collections[0])
+    (linked,) = to.collections[0].objects
+    with pytest.raises(RuntimeError, match=r"is linked from hero.blend and cannot be keyed. Make a library override"):
+        bake(source, linked)
+    made = to.collections[0].override_hierarchy_create(bpy.context.scene, bpy.context.view_layer)
+    (rig,) = made.objects
+    if rig.override_library.is_system_override:
+        with pytest.raises(RuntimeError, match=r"The library override of .* is locked"):
+            bake(source, rig)
+        rig.override_library.is_system_override = False
+    bake(source, rig, keying="FEW")
+    bpy.context.scene.frame_set(20)
+    assert directions(source, rig) < 2
+    bake(source, rig, layer="STRIP")

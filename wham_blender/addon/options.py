@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import bpy
 
 from .weights_box import draw_quality
 
+BAKE = ("layer", "root_motion", "keying", "angle_error", "distance_error")  # names of BakeOptions, as they are drawn
 SECTIONS = {
-    "Character": ("target",),
+    "Character": ("target", "rig", *BAKE),
     "Clip": ("clip_start", "clip_end"),
     "Person": ("person",),
     "Quality": ("quality", "device"),
@@ -26,25 +29,19 @@ def draw_options(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> No
             continue
         body.use_property_split = True
         body.use_property_decorate = False
-        for name in names:
-            body.prop(source, name)
-            if name == "quality":
-                draw_quality(body, source.quality)
-            elif name == "target":
-                draw_target(body, source)
+        draw_names(body, source, names)
 
 
-def draw_target(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> None:
-    """Draw which rig gets the motion, and how, where one shall."""
-    if source.target == "BAKE":
-        layout.prop_search(source, "rig", bpy.context.scene, "objects", icon="ARMATURE_DATA")
-        draw_bake_options(layout, source)
-
-
-def draw_bake_options(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> None:
-    """Draw BakeOptions."""
-    for name in ("layer", "root_motion", "keying"):
-        layout.prop(source, name)
-    if source.keying == "FEW":
-        layout.prop(source, "angle_error")
-        layout.prop(source, "distance_error")
+def draw_names(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, names: Iterable[str]) -> None:
+    """Draw options by name, without those that say nothing as others are set."""
+    for name in names:
+        if name.endswith("_error") and source.keying == "ALL":
+            continue
+        if name in ("rig", *BAKE) and getattr(source, "target", "BAKE") == "NEW":
+            continue
+        if name == "rig":
+            layout.prop_search(source, name, bpy.context.scene, "objects", icon="ARMATURE_DATA")
+        else:
+            layout.prop(source, name)
+        if name == "quality":
+            draw_quality(layout, source.quality)

@@ -10,7 +10,7 @@ import bpy
 from .. import bake, character, rig_map_state
 from ..bake import BakeError, Options
 from ..character import CharacterError
-from ..options import draw_bake_options
+from ..options import BAKE, draw_names
 from ..properties import BakeOptions
 from ..retarget.maps import MapError
 from ..rig_action import Written
@@ -40,7 +40,7 @@ class WHAM_OT_bake_to_rig(BakeOptions, bpy.types.Operator):
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the redo panel."""
         self.layout.use_property_split = True
-        draw_bake_options(self.layout, self)
+        draw_names(self.layout, self, BAKE)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Bake onto each rig."""

@@ -13,7 +13,7 @@ from ...motion import Motion, MotionFileError, planted
 from .. import camera, character, rig
 from ..action import ActionWriter, write_pose
 from ..bake import BakeError
-from ..options import draw_target
+from ..options import SECTIONS, draw_names
 from ..properties import PlacementOptions
 from ..retarget.maps import MapError
 from ..scene import take_over_clip
@@ -56,13 +56,8 @@ class WHAM_OT_import_motion(PlacementOptions, bpy.types.Operator):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the options."""
-        layout = self.layout
-        layout.use_property_split = True
-        layout.prop(self, "clip")
-        layout.prop(self, "target")
-        draw_target(layout, self)
-        layout.prop(self, "start_frame")
-        layout.prop(self, "fps")
+        self.layout.use_property_split = True
+        draw_names(self.layout, self, ("clip", *SECTIONS["Character"], *SECTIONS["Scene"]))
 
 
 def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: Path, clip: Path | None) -> str:
