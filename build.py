@@ -393,13 +393,25 @@ def demo(clip: str = str(DEMO_CLIP)) -> int:
 
 
 def bench(name: str | None = None, *arguments: str) -> int:
-    """Run one script of tests/bench in the worker's environment, or list them."""
-    names = sorted(path.stem for path in (ROOT / "tests/bench").glob("*.py") if path.stem != "report")
-    if name not in names:
-        print(f"Benches: {', '.join(names)}. Run one with: python3 build.py bench NAME [--json FILE]")
+    """Run one script of tests/bench in the worker's environment, or of tests/bench/addon in each Blender; or list them.
+
+    Each Blender writes a JSON file of its own, its name before the ending.
+    """
+    folder = ROOT / "tests/bench"
+    scripts = {path.stem: path for path in sorted(folder.rglob("*.py")) if path.stem not in ("report", "__init__")}
+    if name not in scripts:
+        print(f"Benches: {', '.join(scripts)}. Run one with: python3 build.py bench NAME [--json FILE]")
         return int(name is not None)
-    if run([environment("worker"), ROOT / "tests/bench" / f"{name}.py", *arguments]):
-        raise BuildError(f"The bench {name} did not end well; its words are above.")
+    inside = scripts[name].parent.name == "addon"
+    for environ in [each for each in BLENDERS if find_python(BLENDERS[each])] if inside else ["worker"]:
+        python = blender(environ) if inside else environment(environ)
+        own = f"-{environ}" if inside else ""
+        words = [
+            str(Path(word).with_stem(Path(word).stem + own)) if last == "--json" else word
+            for last, word in pairwise(["", *arguments])
+        ]
+        if run([python, scripts[name], *words]):
+            raise BuildError(f"The bench {name} did not end well in {environ}; its words are above.")
     print(f"Measured {name}.")
     return 0
 

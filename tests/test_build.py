@@ -193,6 +193,17 @@ def test_benches_are_listed():
     assert command("bench", "no-such-bench").returncode == 1
 
 
+def test_a_bench_of_the_add_on_runs_in_each_blender(monkeypatch, tmp_path):
+    ran = []
+    monkeypatch.setattr(build, "find_python", lambda version: version == "3.11" or None)
+    monkeypatch.setattr(build, "blender", lambda name: Path(name))
+    monkeypatch.setattr(build, "run", lambda command: ran.append(command))
+    assert build.bench("import", "--json", str(tmp_path / "figures.json")) == 0
+    script = build.ROOT / "tests/bench/addon/import.py"
+    names = ("bpy-4.5.15", "bpy-4.2.23", "bpy-5.0.1")
+    assert ran == [[Path(name), script, "--json", str(tmp_path / f"figures-{name}.json")] for name in names]
+
+
 def test_zip_has_everything_at_its_root_and_nothing_else():
     done = command("zip")
     assert done.returncode == 0, done.stdout + done.stderr
