@@ -1,9 +1,12 @@
 """The add-on comes and goes without a trace, and its panel draws."""
 
+import threading
+
 import addon_utils
 import bpy
 
-from wham_blender.addon import overlay, preferences, presets
+from wham_blender.addon import hooks, job_panel, overlay, preferences, presets
+from wham_blender.addon.operators import setup
 from wham_blender.addon.operators.import_motion import WHAM_OT_import_motion
 from wham_blender.addon.operators.jobs import WHAM_OT_import_job
 from wham_blender.addon.options import SECTIONS
@@ -22,18 +25,31 @@ def traces():
         if "wham" in name
     ]
     found += [f.__name__ for f in bpy.types.TOPBAR_MT_file_import._dyn_ui_initialize() if "wham" in f.__module__]
-    found += ["overlay"] * (overlay._handle is not None)
-    return found + dir(bpy.ops.wham)
+    found += [
+        f"{name} handler"
+        for name in dir(bpy.app.handlers)
+        if isinstance(handlers := getattr(bpy.app.handlers, name), list)
+        and any("wham" in handler.__module__ for handler in handlers)
+    ]
+    left = {
+        "overlay": overlay._handle is not None,
+        "timer": any(map(bpy.app.timers.is_registered, (runner._on_timer, setup._look))),
+        "pictures": job_panel._pictures is not None,
+        "hooks": bool(hooks.after_import),
+        "threads": any(thread.name in ("jobs", "job output") for thread in threading.enumerate()),
+    }
+    return [*found, *(name for name, there in left.items() if there), *dir(bpy.ops.wham)]
 
 
 def test_comes_and_goes_and_comes():
     assert "WHAM_PT_import" in traces()
     for _ in range(2):
+        hooks.after_import.append(print)
         addon_utils.disable("wham_blender", default_set=True)
         assert traces() == []
         addon_utils.enable("wham_blender", default_set=True)
         expected = {"WHAM_PT_import", "WHAM_FH_clips", "import_video", "wham_motion", "_draw_import_menu"}
-        assert {*expected, "overlay"} <= set(traces())
+        assert {*expected, "overlay", "pictures", "load_post handler"} <= set(traces())
 
 
 def test_both_importers_can_be_undone_in_one_step():

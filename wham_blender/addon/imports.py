@@ -107,6 +107,9 @@ def prepare(clip: Path, options: dict[str, Any]) -> ImportWork:
 
     Raises JobError where it cannot be done, or the job is already in hand; RuntimeProblem where there is no worker.
     """
+    if not clip.name:
+        raise JobError("No clip was named. Choose a video file.")
+    clip = clip.absolute()
     if not clip.is_file():
         raise JobError(f"There is no clip at {clip}. Choose a video file.")
     person = options["person"].strip().upper()

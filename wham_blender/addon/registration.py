@@ -3,6 +3,7 @@
 import bpy
 
 from . import (
+    hooks,
     job_panel,
     overlay,
     panels,
@@ -101,5 +102,6 @@ def unregister() -> None:
     panels.unregister()
     rig_map_state.unregister()
     properties.unregister()
+    hooks.unregister()
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)

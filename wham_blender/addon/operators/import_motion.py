@@ -10,7 +10,7 @@ from bpy.props import StringProperty
 from ... import motion as motion_file
 from ... import weights
 from ...motion import Motion, MotionFileError, planted
-from .. import camera, character, rig
+from .. import camera, character, hooks, rig
 from ..action import ActionWriter, write_pose
 from ..bake import BakeError
 from ..options import SECTIONS, draw_names
@@ -45,6 +45,9 @@ class WHAM_OT_import_motion(PlacementOptions, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Read the file and build what it holds."""
+        if not self.filepath:
+            self.report({"ERROR"}, "No motion file was named. Choose an .npz written by Import Video as Motion.")
+            return {"CANCELLED"}
         clip = Path(bpy.path.abspath(self.clip)) if self.clip else None
         try:
             asked_rigs(self, context)
@@ -119,6 +122,7 @@ def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: 
             )
     if rigs:
         failed = _onto_rigs(operator, context, armatures, rigs)
+    hooks.call(operator, context, armatures)
     if failed:
         operator.report({"ERROR"}, f"{failed} The motion is there as a new character.")
     return failed

@@ -45,7 +45,7 @@ class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
         options = {name: getattr(self, name) for name in option_names(VideoOptions)}
         try:
             options["rig"] = "\n".join(rig.name for rig in asked_rigs(self, context))
-            work = prepare(Path(bpy.path.abspath(self.filepath)).absolute(), options)
+            work = prepare(Path(bpy.path.abspath(self.filepath)), options)
         except (BakeError, JobError, MapError, RuntimeProblem) as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}

@@ -119,6 +119,9 @@ class WHAM_OT_import_rig_map(ImportHelper, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Check the file, keep it and show it where it fits the active armature."""
+        if not self.filepath:
+            self.report({"ERROR"}, "No rig map was named. Choose a map's .toml file.")
+            return {"CANCELLED"}
         try:
             rig_map = maps.read(Path(bpy.path.abspath(self.filepath)))
             maps.write(rig_map, rig_map_state.user_folder() / _file_name(rig_map.name))

@@ -9,7 +9,7 @@ from ... import weights
 from .. import fetch
 from ..job import Job
 from ..weights_box import library
-from .background import JobOperator, WhenIdle
+from .background import JobOperator, WhenIdle, from_window, sentence_of
 
 
 class _OneFile:
@@ -83,10 +83,14 @@ class WHAM_OT_sign_in_to_download(_OneFile, WhenIdle, bpy.types.Operator):
         column.prop(self, "password")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Start the download."""
+        """Start the download; a script waits for its end."""
         user, password = self.user, self.password
         self.user = self.password = ""
-        return bpy.ops.wham.download_weights("INVOKE_DEFAULT", role=self.role, user=user, password=password)
+        call = "INVOKE_DEFAULT" if from_window(self) else "EXEC_DEFAULT"
+        try:
+            return bpy.ops.wham.download_weights(call, role=self.role, user=user, password=password)
+        except RuntimeError as error:
+            return _report(self, [], sentence_of(error))
 
 
 class WHAM_OT_choose_weights(_OneFile, bpy.types.Operator):
@@ -104,6 +108,8 @@ class WHAM_OT_choose_weights(_OneFile, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Look into it and take it, or say what it is instead."""
+        if not self.filepath:
+            return _report(self, [], "No file was named. Choose a file of full quality.")
         try:
             taken = library().choose(Path(bpy.path.abspath(self.filepath)), self.role)
         except weights.WeightsError as error:
@@ -127,6 +133,8 @@ class WHAM_OT_find_weights(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Take what is in there."""
+        if not self.directory:
+            return _report(self, [], "No folder was named. Choose the one that holds files of full quality.")
         folder = Path(bpy.path.abspath(self.directory))
         try:
             taken = library().search(folder)
