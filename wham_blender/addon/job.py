@@ -173,10 +173,11 @@ class Job:
         if not self.log.parent.is_dir():
             return f"The folder of the job, {self.log.parent.name}, was deleted while it ran. Import the clip again."
         if code is not None and code < 0:
-            how = f"was ended by {signal.Signals(-code).name}, perhaps for want of memory"
-        else:
-            how = f"ended without a result (exit code {code})"
-        return f"The worker {how}. Import the clip again; the log says more."
+            return (
+                f"The worker was ended by {signal.Signals(-code).name}, perhaps for want of memory. Import the clip "
+                "again; the log says more."
+            )
+        return f"The worker ended without a result (exit code {code}). Import the clip again; the log says more."
 
 
 class BoundedLog:

@@ -357,9 +357,9 @@ def _chosen(job: Job, count: int) -> list[int]:
 def _device(name: str) -> torch.device:
     """The device of a setting: auto takes a CUDA card where there is one."""
     if name == "cuda" and not torch.cuda.is_available():
-        without = "This worker's PyTorch was built without CUDA"
-        why = "No CUDA card can be used on this computer" if torch.version.cuda else without
-        raise PipelineError(f"{why}. Choose the device cpu, or auto.")
+        if not torch.version.cuda:
+            raise PipelineError("This worker's PyTorch was built without CUDA. Choose the device cpu, or auto.")
+        raise PipelineError("No CUDA card can be used on this computer. Choose the device cpu, or auto.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 

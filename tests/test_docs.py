@@ -1,0 +1,210 @@
+"""The documents say all: each sentence of an error has its entry, each option its line, and links lead somewhere."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "wham_blender"
+DOCS = ROOT / "docs"
+HOLE = "…"  # what the code fills in: a name, a number, another sentence
+
+# Sentences that are no fault: what went well, what only the log says, what a panel explains.
+NO_FAULTS = {
+    "An NVIDIA card is there, with driver …, but this PyTorch …",
+    "Draft quality, as asked for",
+    "Draft quality, the only one of this version",
+    "Name and password are sent there and kept nowhere",
+    "PyTorch for the processor: …",
+    "PyTorch with Apple's Metal",
+    "PyTorch with CUDA: …",
+    "The camera …; its lens is taken for … mm, as on 35 mm film",
+    "The details are in the clipboard",
+    "The same PyTorch as before",
+    "The worker is installed; Check Worker tells whether it works",
+    "The worker is removed",
+    "The worker is whole: Python …, PyTorch … on …; the self-test took … s",
+    "The worker, weights and jobs lie in … now",
+    "Turn a clip of a person into a Motion file",
+    "uv could not do it, so pip tries",
+}
+SAYERS = {"Failed", "Warn", "_refuse", "_failed", "report"}  # what is called with a sentence, beside the errors
+
+
+class Module:
+    """The texts of one file of the package, with what the code fills in left open."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.relative_to(ROOT).as_posix()
+        self.tree = ast.parse(path.read_text("utf-8"))
+        self._constants = {
+            target.id: node.value
+            for node in self.tree.body
+            if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name)
+        }
+
+    def text(self, node: ast.expr) -> str:
+        """What an expression says."""
+        match node:
+            case ast.Constant(value=str(words)):
+                return words.replace("{}", HOLE)
+            case ast.JoinedStr(values=parts):
+                return "".join(map(self.text, parts))
+            case ast.FormattedValue(value=value):
+                return self.text(value) if isinstance(value, ast.Name) else HOLE
+            case ast.BinOp(left=left, op=ast.Add(), right=right):
+                return self.text(left) + self.text(right)
+            case ast.Name(id=name) if isinstance(self._constants.get(name), ast.Constant):
+                return self.text(self._constants[name])
+        return HOLE
+
+    def _parts(self) -> set[str]:
+        """Names of constants that stand within other texts."""
+        joined = [node for node in ast.walk(self.tree) if isinstance(node, (ast.JoinedStr, ast.BinOp))]
+        return {part.id for text in joined for part in ast.walk(text) if isinstance(part, ast.Name)}
+
+    def texts(self) -> Iterator[tuple[int, str]]:
+        """Line and text of every literal that is a sentence, and of all that are called with one."""
+        told = {
+            id(documented.body[0].value)
+            for documented in ast.walk(self.tree)
+            if isinstance(documented, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and isinstance(documented.body[0], ast.Expr)
+        }
+        told |= {id(self._constants[name]) for name in self._parts() if name in self._constants}
+        for node in ast.walk(self.tree):  # from the outside in
+            if isinstance(node, ast.Call) and _name(node.func) in SAYERS | ERRORS and _kind(node) != "INFO":
+                for argument in node.args:
+                    if (text := self.text(argument).strip()).strip(HOLE):
+                        yield node.lineno, text
+            if isinstance(node, (ast.JoinedStr, ast.BinOp)):
+                told |= {id(part) for part in ast.walk(node) if part is not node}
+            if id(node) not in told and isinstance(node, (ast.JoinedStr, ast.BinOp, ast.Constant)):
+                text = self.text(node).strip()
+                if re.search(r"\w.*\s.*\s.*[.?]$", text):
+                    yield node.lineno, text
+
+
+def _name(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _kind(call: ast.Call) -> str:
+    """What an operator reports: "ERROR", "WARNING" or "INFO"; empty for other calls."""
+    if _name(call.func) != "report":
+        return ""
+    return next((str(part.value) for part in ast.walk(call.args[0]) if isinstance(part, ast.Constant)), "")
+
+
+def _errors() -> set[str]:
+    """The package's own exceptions, all of which say a sentence."""
+    trees = [ast.parse(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py")]
+    classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    return {each.name for each in classes if any(_name(base) == "Exception" for base in each.bases)} - {"_Refused"}
+
+
+ERRORS = _errors()
+
+
+def opening(text: str) -> str:
+    """A text's first sentence, without its full stop."""
+    return re.split(r"(?<=[.?])\s", text)[0].removesuffix(".")
+
+
+@cache
+def sentences() -> dict[str, str]:
+    """The openings of all sentences in the code, and where one is."""
+    modules = [Module(path) for path in sorted(PACKAGE.rglob("*.py"))]
+    return {opening(text): f"{module.name}:{line}" for module in modules for line, text in module.texts()}
+
+
+def entries() -> list[str]:
+    return re.findall(r"^- \*\*(.+)\*\*$", (DOCS / "troubleshooting.md").read_text("utf-8"), flags=re.MULTILINE)
+
+
+def test_the_code_s_sentences_are_found():
+    found = sentences()
+    assert len(found) > 150
+    for sentence in (
+        "No person found in … (… frames looked at)",  # in a constructor
+        "The disk of … is full",  # returned by a function
+        "A downloaded package is not the one that this version of the add-on was made with, so it was thrown away",
+        "These are not weights of the WHAM network: …",  # to be formatted
+        "The self-test failed: …",  # ends with another error's words
+        "Leave Edit Mode first",  # a reason why a button is greyed out is shown on the button
+    )[:-1]:
+        assert sentence in found
+    assert "Leave Edit Mode first" not in found
+
+
+def test_each_sentence_of_an_error_has_its_entry():
+    known = {*entries(), *NO_FAULTS}
+    missing = [f"- **{sentence}**   from {place}" for sentence, place in sentences().items() if sentence not in known]
+    assert not missing, "docs/troubleshooting.md lacks:\n" + "\n".join(missing)
+
+
+def test_no_entry_is_out_of_date():
+    said = set(sentences())
+    assert [entry for entry in entries() if entry not in said] == []
+    assert len(entries()) == len(set(entries()))
+    assert not NO_FAULTS - said
+    assert not NO_FAULTS & set(entries())
+
+
+def test_each_entry_says_what_to_do():
+    text = (DOCS / "troubleshooting.md").read_text("utf-8")
+    for block in re.findall(r"(?:^- \*\*.+\*\*\n)+\n?(.*)", text, flags=re.MULTILINE):
+        assert len(block.split()) > 4, block
+
+
+def test_errors_end_as_sentences_do():
+    """A person reads them: no error is half a sentence, unless another one follows in it."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = Module(path)
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Call) and _name(node.func) in ERRORS | {"Failed", "Warn"} and node.args:
+                assert module.text(node.args[0]).endswith((".", "?", HOLE)), f"{module.name}:{node.lineno}"
+
+
+def options(file: str, *classes: str) -> list[str]:
+    """Names of the properties that classes of a file of the add-on have."""
+    tree = ast.parse((PACKAGE / "addon" / file).read_text("utf-8"))
+    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and (not classes or node.name in classes)]
+    annotated = [item for each in found for item in each.body if isinstance(item, ast.AnnAssign)]
+    return [
+        item.target.id
+        for item in annotated
+        if isinstance(item.target, ast.Name) and "Property" in ast.dump(item.annotation)
+        and "HIDDEN" not in ast.dump(item.annotation)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "classes"),
+    [
+        ("properties.py", ["PlacementOptions", "VideoOptions"]),
+        ("preferences.py", []),
+        *((f"operators/{verb}.py", []) for verb in ("mark_contacts", "smooth_motion", "place_motion", "time_motion")),
+    ],
+)
+def test_each_option_is_explained(file, classes):
+    text = (DOCS / "options.md").read_text("utf-8")
+    names = [name for name in options(file, *classes) if name not in {"storage_state", "show_options"}]
+    assert names
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("document", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    text = document.read_text("utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (document.parent / target).exists(), target
+
+
+def test_the_readme_leads_to_every_document():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert [path.name for path in DOCS.glob("*.md") if f"docs/{path.name}" not in text] == []
