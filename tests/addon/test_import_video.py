@@ -1,6 +1,8 @@
 """`import_video` with a stand-in for the worker: blocking as in a script, and tick by tick as from a window."""
 
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path, PureWindowsPath
 
@@ -105,8 +107,8 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
     assert folder.name.startswith("some clip-")
     for words in (
         f"{clip} -o {folder}/motion-2.npz --json --resume {folder}",
-        "--person 2", "--quality draft", "--device cpu", "--camera moving", "--actor-height 1.7999", "--no-anchor",
-        "--start 5", "--end 90", "--focal-length 28.0",
+        "--person 2", "--quality draft", "--device cpu", "--camera moving", "--actor-height 1.8", "--no-anchor",
+        "--start 5", "--end 90", "--focal-length 28",
     ):  # fmt: skip
         assert words in said
 
@@ -407,14 +409,18 @@ def test_what_is_private_is_taken_out(text, clean, monkeypatch):
     assert fault_report.scrub(text) == clean
 
 
-def test_a_million_lines_hold_no_tick_up(fake_worker, queue, clip):
-    fake_worker(
-        "line = ('noise ' * 10 + '\\n') * 1000\n"
-        "for n in range(1000):\n"
-        "    sys.stdout.write(line)\n"
-        "    say(protocol.Progress('watch', n, 1000, n / 1000))\n"
-        "say(protocol.Failed('Enough.'))\n"
-    )
+@pytest.mark.parametrize(
+    "flood",
+    [
+        "line = ('noise ' * 10 + '\\n') * 1000\nfor n in range(1000): "
+        "sys.stdout.write(line); say(protocol.Progress('watch', n, 1000, n / 1000))\n",
+        "people = [{'id': n, 'first_frame': 1, 'last_frame': 9} for n in range(50)]\n"
+        "for n in range(3000): say(protocol.Warn(f'Warning {n}.')); say(protocol.People(people))\n",
+    ],
+    ids=["a million lines", "thousands of messages"],
+)
+def test_a_flood_holds_no_tick_up(fake_worker, queue, clip, flood):
+    fake_worker(flood + "say(protocol.Failed('Enough.'))\n")
     work = queue()
     worst = 0.0
     while runner.busy:
@@ -426,3 +432,30 @@ def test_a_million_lines_hold_no_tick_up(fake_worker, queue, clip):
     assert worst < 0.05
     assert work.record.error == "Enough."
     assert work.record.log.stat().st_size < 8 << 20
+
+
+def test_a_job_outlives_a_blender_that_is_killed(fake_worker, clip, jobs, motion_path):
+    """Its worker ends with it, and the next Blender offers the job again."""
+    fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\nsys.stdin.read()\n")
+    blender = (
+        "import bpy, addon_utils, os, signal, sys, time\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "addon_utils.enable('wham_blender', default_set=True)\n"
+        "from pathlib import Path\nfrom wham_blender.addon import imports\n"
+        "from wham_blender.addon.properties import VideoOptions, option_names\n"
+        "from wham_blender.addon.runner import runner\n"
+        "known = bpy.ops.wham.import_video.get_rna_type().properties\n"
+        "options = {name: known[name].default for name in option_names(VideoOptions)}\n"
+        f"runner.add(imports.prepare(Path({str(clip)!r}), options | dict(person='2')))\n"
+        "while not runner.progress: runner.tick(); time.sleep(0.02)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", blender], check=False, capture_output=True, timeout=120)
+    imports.jobs.refresh()
+    (record,) = imports.jobs.all
+    assert record.status is Status.RUNNING
+    assert imports.is_interrupted(record)
+    fake_worker("assert arguments[arguments.index('--person') + 1] == '2'\n" + DELIVER.format(motion=str(motion_path)))
+    assert bpy.ops.wham.resume_job(job=record.name) == {"FINISHED"}
+    assert "dance" in bpy.data.collections
+    imports.jobs.all = []

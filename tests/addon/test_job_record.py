@@ -1,9 +1,11 @@
 """A job's state on disk: whole or not there, held by one, cleaned by the rule. Needs no Blender."""
 
+import errno
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,6 +84,23 @@ def test_one_process_at_a_time_has_a_job_in_hand(tmp_path):
     assert job_record.is_held(tmp_path / "walk")
     hold.let_go()
     assert not job_record.is_held(tmp_path / "walk")
+
+
+def test_windows_locks_a_byte_of_the_file(tmp_path, monkeypatch):
+    calls = []
+
+    def locking(descriptor, mode, count):
+        calls.append((mode, count))
+        if len(calls) > 1:
+            raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    monkeypatch.setattr(sys, "platform", "win32")
+    hold = job_record.Hold(tmp_path)
+    with pytest.raises(JobError, match="Another Blender has"):
+        job_record.Hold(tmp_path)
+    hold.let_go()
+    assert calls == [(2, 1), (2, 1)]
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):

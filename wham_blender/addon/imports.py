@@ -236,9 +236,9 @@ def worker_arguments(record: JobRecord) -> list[str]:
         arguments += ["--end", str(options["clip_end"])]
     arguments += ["--camera", options["camera"].lower()]
     if options["actor_height"]:
-        arguments += ["--actor-height", str(options["actor_height"])]
+        arguments += ["--actor-height", f"{options['actor_height']:.6g}"]
     if not options["static_anchor"]:
         arguments.append("--no-anchor")
     if options["focal_length_mm"]:
-        arguments += ["--focal-length", str(options["focal_length_mm"])]
+        arguments += ["--focal-length", f"{options['focal_length_mm']:.6g}"]
     return arguments
