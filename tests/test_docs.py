@@ -186,7 +186,7 @@ def options(file: str, *classes: str) -> list[str]:
 @pytest.mark.parametrize(
     ("file", "classes"),
     [
-        ("properties.py", ["PlacementOptions", "VideoOptions"]),
+        ("properties.py", ["BakeOptions", "PlacementOptions", "VideoOptions"]),
         ("preferences.py", []),
         *((f"operators/{verb}.py", []) for verb in ("mark_contacts", "smooth_motion", "place_motion", "time_motion")),
     ],
