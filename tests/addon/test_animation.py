@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wham_blender.addon import animation, quaternions
-from wham_blender.addon.animation import Animation
+from wham_blender import animation, quaternions
+from wham_blender.animation import Animation
 from wham_blender.motion import rotation_matrices
 from wham_blender.skeleton import JOINT_NAMES
 

@@ -10,8 +10,9 @@ from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Matrix, Vector
 
 from tests.addon.conftest import make_motion
+from wham_blender import animation
 from wham_blender import motion as motion_file
-from wham_blender.addon import animation, character, overlay
+from wham_blender.addon import character, overlay
 from wham_blender.addon.result_panel import WHAM_PT_edit, figures
 from wham_blender.motion import planted
 from wham_blender.skeleton import FOOT_POINTS, JOINT_NAMES

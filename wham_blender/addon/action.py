@@ -5,9 +5,9 @@ from __future__ import annotations
 import bpy
 import numpy as np
 
+from .. import quaternions
 from ..motion import Motion
 from ..skeleton import JOINT_NAMES
-from . import quaternions
 from .retarget.reduce import Curves
 from .rig import BODY_TO_BLENDER
 

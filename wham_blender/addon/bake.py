@@ -8,8 +8,9 @@ from itertools import pairwise
 import bpy
 import numpy as np
 
-from . import character, quaternions, rig_action
-from .animation import Animation
+from .. import quaternions
+from ..animation import Animation
+from . import character, rig_action
 from .retarget import controls, response, root, transfer
 from .retarget.maps import LIMBS, MapError, RigMap, mirrored
 from .retarget.transfer import Pose, Space, Target

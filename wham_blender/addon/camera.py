@@ -8,8 +8,8 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from .. import quaternions
 from ..motion import Motion
-from . import quaternions
 from .action import ActionWriter
 
 _SENSOR = 36.0  # millimetres

@@ -9,11 +9,11 @@ import bpy
 import numpy as np
 from mathutils import Matrix, Quaternion, Vector
 
+from .. import animation, quaternions
+from ..animation import Animation
 from ..motion import spells
 from ..skeleton import JOINT_NAMES
-from . import animation, quaternions
 from .action import CONSTANT, ActionKeys, cut, stretch
-from .animation import Animation
 from .contacts import PROBABILITIES, PROPERTIES, key_property, write_contacts, write_probabilities
 
 _LOCATION = f'pose.bones["{JOINT_NAMES[0]}"].location'

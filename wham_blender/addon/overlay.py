@@ -10,8 +10,8 @@ import numpy as np
 from gpu_extras.batch import batch_for_shader
 from mathutils import Vector
 
+from ..animation import FOOT_JOINTS
 from ..skeleton import FOOT_POINTS, JOINT_NAMES
-from .animation import FOOT_JOINTS
 from .character import is_character
 from .contacts import PROPERTIES
 

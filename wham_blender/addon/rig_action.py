@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import bpy
 import numpy as np
 
-from . import quaternions
+from .. import quaternions
 from .action import CONSTANT, ActionWriter
 from .retarget.controls import Keys
 from .retarget.maps import RigMap

@@ -4,7 +4,8 @@ import bpy
 import numpy as np
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty
 
-from .. import animation, character, quaternions
+from ... import animation, quaternions
+from .. import character
 from ..character import CharacterError
 from .edit import CharacterEdit
 

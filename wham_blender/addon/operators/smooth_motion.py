@@ -3,7 +3,8 @@
 import bpy
 from bpy.props import FloatProperty
 
-from .. import animation, character
+from ... import animation
+from .. import character
 from .edit import CharacterEdit
 
 

@@ -4,7 +4,8 @@ import bpy
 import numpy as np
 from bpy.props import BoolProperty, IntProperty
 
-from .. import animation, character
+from ... import animation
+from .. import character
 from ..character import CharacterError
 from ..scene import take_over_clip
 from .edit import CharacterEdit

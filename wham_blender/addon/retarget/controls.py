@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import quaternions
+from ... import quaternions
 
 
 @dataclass(frozen=True)

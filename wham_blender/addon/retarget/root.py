@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import quaternions
-from ..animation import Animation, low_pass
+from ... import quaternions
+from ...animation import Animation, low_pass
 from . import transfer
 from .transfer import Pose, Target
 

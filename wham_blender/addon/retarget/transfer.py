@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ... import quaternions
+from ...animation import FOOT_JOINTS, Animation, floor_height
 from ...skeleton import JOINT_NAMES, PARENTS
-from .. import quaternions
-from ..animation import FOOT_JOINTS, Animation, floor_height
 from .maps import LIMBS, RigMap
 
 _PELVIS, _CHEST, _NECK = (JOINT_NAMES.index(name) for name in ("pelvis", "spine3", "neck"))

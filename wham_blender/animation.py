@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..motion import spells
-from ..skeleton import FOOT_POINTS, JOINT_NAMES, PARENTS
 from . import quaternions
+from .motion import spells
+from .skeleton import FOOT_POINTS, JOINT_NAMES, PARENTS
 
 # The joint that each foot point moves with: toes with the ball of the foot, heels with the ankle.
 FOOT_JOINTS = tuple(JOINT_NAMES.index(point.replace("toe", "foot").replace("heel", "ankle")) for point in FOOT_POINTS)
