@@ -11,8 +11,9 @@ from mathutils import Matrix
 from tests.addon.conftest import make_motion
 from tests.addon.test_import_motion import curves
 from tests.rigs import make
+from wham_blender import animation
 from wham_blender import motion as motion_file
-from wham_blender.addon import animation, character, rig_map_state
+from wham_blender.addon import character, rig_map_state
 from wham_blender.addon.retarget.maps import LIMBS
 
 TURNED = Matrix.Translation((3, -2, 0.5)) @ Matrix.Rotation(2.1, 4, (0.2, -0.4, 1)) @ Matrix.Scale(0.01, 4)
