@@ -72,6 +72,15 @@ def test_what_runs_shows_its_bar_and_its_line(drawn, tmp_path):
     assert "reason told at length." in words(drawn)
 
 
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.QUEUED])
+def test_the_log_is_one_click_away(drawn, tmp_path, status):
+    job = record(tmp_path, status=status)
+    job.folder.mkdir()
+    job.log.touch()
+    job_panel.draw_job(Layout(drawn), job)
+    assert buttons(drawn).count("wm.path_open") == 1
+
+
 def test_people_are_shown_with_their_pictures_and_frames(drawn, tmp_path):
     people = [
         {"id": 1, "first_frame": 1, "last_frame": 230, "picture": "person-1.png"},

@@ -58,6 +58,8 @@ def draw_job(layout: bpy.types.UILayout, record: JobRecord) -> None:
     elsewhere = record.name in jobs.elsewhere
     head = layout.row(align=True)
     head.label(text=Path(record.clip).name, icon="PAUSE" if interrupted else _ICONS[record.status])
+    if record.status is not Status.FAILED and record.log.is_file():  # a failed one has it beside its sentence
+        head.operator("wm.path_open", text="", icon="TEXT", emboss=False).filepath = str(record.log)
     if not is_active(record) and not elsewhere:
         head.operator("wham.discard_job", text="", icon="X", emboss=False).job = record.name
     if runner.running is not None and getattr(runner.running, "record", None) is record:
