@@ -23,7 +23,6 @@ NO_FAULTS = {
     "PyTorch with Apple's Metal",
     "PyTorch with CUDA: …",
     "The camera …; its lens is taken for … mm, as on 35 mm film",
-    "The details are in the clipboard",
     "The same PyTorch as before",
     "The worker is installed; Check Worker tells whether it works",
     "The worker is removed",

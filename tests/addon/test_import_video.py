@@ -373,7 +373,7 @@ def test_a_full_disk_is_a_sentence_before_and_no_end_while_a_job_runs(
     assert "dance" in bpy.data.collections
 
 
-def test_a_report_names_no_folders_and_no_people(fake_worker, clip, jobs, monkeypatch):
+def test_a_report_names_no_folders_and_no_people(fake_worker, clip, jobs, capfd):
     fake_worker(
         "say(protocol.Environment('Python 3.11, torch 2.14.1; NVIDIA H100'))\n"
         "print('File \"/home/ann/My Clients/secret film/x.py\", line 1', arguments[0], os.path.expanduser('~'))\n"
@@ -390,7 +390,9 @@ def test_a_report_names_no_folders_and_no_people(fake_worker, clip, jobs, monkey
         assert words in text
     for words in ("ann", "Clients", "secret", str(Path.home()), str(clip.parent)):
         assert words not in text
+    capfd.readouterr()
     assert bpy.ops.wham.copy_report(job=record.name) == {"FINISHED"}
+    assert "Error: No person found in some clip.mp4." in capfd.readouterr().out  # here is no clipboard
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,15 @@ def sentence_of(error: RuntimeError) -> str:
     return str(error).removeprefix("Error: ").strip()
 
 
+def copy(operator: bpy.types.Operator, text: str, what: str) -> None:
+    """Put a text on the clipboard; without a window there is none, and it is printed."""
+    if bpy.app.background:
+        print(text)
+        return
+    bpy.context.window_manager.clipboard = text
+    operator.report({"INFO"}, f"{what} on the clipboard: paste it where you ask for help")
+
+
 class WhenIdle:
     """Base of operators that are refused while a process runs or waits."""
 

@@ -18,7 +18,7 @@ from ..job_record import ENDED, JobRecord, Status
 from ..preferences import jobs_folder, worker_python
 from ..properties import PlacementOptions, VideoOptions, option_names
 from ..runtime import RuntimeProblem
-from .background import from_window, sentence_of
+from .background import copy, from_window, sentence_of
 from .import_motion import import_file
 
 
@@ -199,8 +199,7 @@ class WHAM_OT_copy_report(_JobVerb, bpy.types.Operator):
         python = None
         with contextlib.suppress(RuntimeProblem):
             python = worker_python()
-        context.window_manager.clipboard = fault_report.of_job(record, _blender(), python)
-        self.report({"INFO"}, "The report is on the clipboard: paste it where you ask for help")
+        copy(self, fault_report.of_job(record, _blender(), python), "The report is")
         return {"FINISHED"}
 
 

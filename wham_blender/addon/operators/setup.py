@@ -9,7 +9,7 @@ from bpy.props import StringProperty
 from .. import location, runtime
 from ..job import Job
 from ..preferences import preferences, worker_path, worker_python
-from .background import JobOperator
+from .background import JobOperator, copy
 
 _LOOK = 0.2  # seconds between two looks at the thread that measures
 
@@ -192,8 +192,7 @@ class WHAM_OT_copy_worker_report(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Put it into the clipboard."""
-        context.window_manager.clipboard = runtime.state(worker_path()).details
-        self.report({"INFO"}, "The details are in the clipboard.")
+        copy(self, runtime.state(worker_path()).details, "The details are")
         return {"FINISHED"}
 
 
