@@ -41,7 +41,7 @@ _SOURCES = {
     "camera": ["pipeline/camera_motion.py"],
     "features": ["pipeline/run.py", "pipeline/features.py", "models/lifter.py"],
     "lift": ["pipeline/lift.py", "pipeline/sight.py", "models/wham.py", "body/body.py", "body/rotations.py"],
-    "world": ["pipeline/world.py", "motion.py"],
+    "world": [*(f"pipeline/{name}.py" for name in ("world", "contacts", "level")), "motion.py"],
 }
 _PACKAGE = Path(__file__).parents[1]
 _SEEING = ("watch", "clean", "camera")  # the stages that do the clip's frames, and those that do each person's

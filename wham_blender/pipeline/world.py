@@ -17,11 +17,14 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from scipy.spatial.transform import Rotation
 
 from ..body.body import Body
-from ..motion import planted
+from ..motion import forward_kinematics, planted
+from .contacts import judged
+from .level import balance, upward
 from .lift import CHUNK, Lift
 
 _UP = np.array([0.0, -1.0, 0.0])  # in WHAM's world
 _ROUNDS = 10  # of reweighting
+_LOOKS = 3  # at how the feet move in the world, each for better contacts and then a better world
 
 # How far each kind of evidence is off, as standard deviations.
 _VELOCITY = 0.01  # metres a frame
@@ -34,12 +37,9 @@ _STOREY = 0.3  # metres from which on a foot rather stands on something else, or
 _SIDEWAYS = 0.02  # metres across the line of sight
 _DEPTH = 0.025  # of the distance, along the line of sight
 _FLOOR_GUESS = 0.1  # metres
-_SLOPE_GUESS = 0.03  # of the first idea of level: it is off by more, but its error is one for many frames
+_SLOPE_GUESS = 0.003  # of the first idea of level: it is off by more, but so are feet, and by the same in many frames
 _KNOWN = 1e-4  # of a floor that was found before
 _CAMERA_ACCELERATION = 0.004  # metres a frame squared, of a camera that travels
-_TILT = 0.14  # radians that WHAM's idea of up is off
-_ROLL, _ROLLED = 0.05, 0.25  # radians that a camera is held askew, and from which on it is so on purpose
-_PITCH = 0.6  # radians that it looks up or down
 
 _SUNK = 0.02  # metres into the floor that shoes and soft ground excuse
 _EASE = 6  # frames in which a person who sank deeper is raised and let go
@@ -107,13 +107,22 @@ def place_together(
     centre: np.ndarray | None = np.zeros((count, 3))
     if camera is None:
         fixed = np.broadcast_to(np.eye(3), (count, 3, 3)) if camera_R is None else camera_R.astype(np.float64)
-        up = _upward(fixed, np.concatenate([_turned(f.to_root(fixed).mT, _UP) for f in bodies]))
+        up = upward(
+            fixed,
+            np.concatenate([_turned(figure.to_root(fixed).mT, _UP) for figure in bodies]),
+            np.concatenate([figure.balance(fixed) for figure in bodies]),
+        )
         lead = bodies[0]
         to_camera = fixed @ _axes(up, -(fixed[lead.rows][0].T @ lead.root_cam[0])[:, 2]).T
         centre = centre if camera_stays else None
     else:
         to_camera = camera[0].astype(np.float64)
         centre = -_turned(to_camera.mT, camera[1])
+    for _ in range(_LOOKS):
+        positions, _, floor = _solve(bodies, to_camera, centre, camera is not None)
+        for figure, position in zip(bodies, positions, strict=True):
+            feet = np.einsum("nji,nkj->nki", to_camera[figure.rows], figure.feet) + position[:, None]
+            figure.contacts = judged(figure.lift.contacts, feet, floor)
     positions, centre, floor = _solve(bodies, to_camera, centre, camera is not None)
     to_world = to_camera.mT
 
@@ -144,13 +153,25 @@ class _Figure:
         hips, self.feet = _around_pelvis(lift, body, self.betas, self.rest[0])
         self.pelvis = lift.trans_cam - hips
         self.root_cam = lift.poses[:, 0].astype(np.float64)
-        self.planted = planted(lift.contacts)
+        self.contacts = lift.contacts
         self.visible = np.ones(len(hips), bool) if person.visible is None else person.visible
         self._hips = hips
+
+    @property
+    def planted(self) -> np.ndarray:
+        """Which foot points (F, 4) stand."""
+        return planted(self.contacts)
 
     def to_root(self, to_camera: np.ndarray) -> np.ndarray:
         """Rotations (F, 3, 3) from the world of to_camera (T, 3, 3) to WHAM's."""
         return self.lift.root_world @ self.root_cam.mT @ to_camera[self.rows]
+
+    def balance(self, to_camera: np.ndarray) -> np.ndarray:
+        """`level.balance` of every frame (F, 3), in the world of to_camera (T, 3, 3)."""
+        joints = forward_kinematics(_vectors(self.lift.poses), -self.rest[0], self.rest)[0]
+        to_world = to_camera[self.rows].mT
+        joints, feet = (np.einsum("fij,fnj->fni", to_world, each) for each in (joints, self.feet))
+        return balance(joints, feet, self.lift.contacts)
 
     def steps(self, to_camera: np.ndarray) -> np.ndarray:
         """WHAM's movement (F - 1, 3) of the pelvis, metres, in the world."""
@@ -164,36 +185,25 @@ class _Figure:
         feet = np.einsum("nij,nkj->nki", to_world[self.rows], self.feet) + position[:, None]
         position = position + np.outer(_out_of_the_floor(feet[..., 2].min(1)), [0, 0, 1])
         return Placed(
-            poses=Rotation.from_matrix(poses.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 72).astype(np.float32),
+            poses=_vectors(poses).astype(np.float32),
             trans=(position - self.rest[0]).astype(np.float32),
             betas=self.betas,
-            contacts=np.clip(self.lift.contacts, 0, 1),
+            contacts=self.contacts.astype(np.float32),
             rest_joints=self.rest,
             camera_R=to_camera[self.rows].astype(np.float32),
             camera_t=camera_t[self.rows].astype(np.float32),
         )
 
 
-def _upward(fixed: np.ndarray, said: np.ndarray) -> np.ndarray:
-    """The way up (3,) in the fixed axes, from what WHAM says of it in every frame (n, 3) and how cameras are held.
-
-    WHAM is off by some degrees to any side; few cameras are rolled, and they rather look level than not.
-    """
-    # The median, so that the body's tilt in a single frame comes from the picture alone.
-    up = np.median(said, 0)
-    held = fixed.mT.mean(0)  # the camera's axes
-    right, down, ahead = held.T / np.linalg.norm(held, axis=0)
-    roll, pitch = np.arctan2(up @ right, -up @ down), np.arctan2(up @ ahead, -up @ down)
-    level = 1 / _ROLL**2 / (1 + (roll / _ROLLED) ** 2) ** 2
-    roll /= 1 + level * _TILT**2
-    pitch /= 1 + (_TILT / _PITCH) ** 2
-    return -down + np.tan(roll) * right + np.tan(pitch) * ahead
-
-
 def _out_of_the_floor(lowest: np.ndarray) -> np.ndarray:
     """How far to raise each frame (F,) so that its lowest foot (F,) does not sink, without a step in time."""
     sunk = np.clip(-lowest - _SUNK, 0, _STOREY)
     return gaussian_filter1d(maximum_filter1d(sunk, 2 * _EASE + 1), _EASE / 3)
+
+
+def _vectors(poses: np.ndarray) -> np.ndarray:
+    """Matrices (F, 24, 3, 3) to axis-angle (F, 72)."""
+    return Rotation.from_matrix(poses.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 72)
 
 
 def _turned(rotations: np.ndarray, vectors: np.ndarray) -> np.ndarray:
