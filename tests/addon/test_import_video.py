@@ -61,13 +61,19 @@ def queue(clip):
     imports.jobs.all = []
 
 
-def test_script_blocks_and_gets_a_character_and_its_clip(fake_worker, motion_path, clip, jobs):
-    fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\n" + DELIVER.format(motion=str(motion_path)))
+def test_script_blocks_and_gets_a_character_and_its_clip(fake_worker, motion_path, clip, jobs, capfd):
+    fake_worker(
+        "say(protocol.Progress('watch', 1, 2, 0.5))\nsay(protocol.Warn('It is dark.'))\ntime.sleep(0.2)\n"
+        + DELIVER.format(motion=str(motion_path))
+    )
     assert bpy.ops.wham.import_video(filepath=str(clip), fps="CLIP", start_frame=7) == {"FINISHED"}
     collection = bpy.data.collections["dance"]
     assert {o.type for o in collection.objects} == {"ARMATURE", "MESH", "CAMERA"}
     assert bpy.context.scene.camera.data.background_images[0].clip.name == "some clip.mp4"
     assert bpy.context.scene.frame_start == 7
+    said = capfd.readouterr().out
+    assert "some clip.mp4: watch" in said
+    assert "Warning: It is dark." in said
     assert not runner.busy
     (record,) = job_record.scan(jobs)
     assert record.status is Status.IMPORTED

@@ -82,8 +82,13 @@ class Runner:
             self.closing.remove(work)  # who waited does the rest
 
     def _wait(self, work: Work) -> None:
+        """Tick until the work has ended; each stage is a line in the console, so that a script's user sees it live."""
+        stage = ""
         while work.result is None:
             self.tick()
+            if self.progress is not None and self.progress.stage != stage:
+                stage = self.progress.stage
+                print(f"{work.title}: {stage}", flush=True)
             time.sleep(_TICK / 2)
 
     def tick(self) -> None:

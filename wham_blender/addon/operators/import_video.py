@@ -53,6 +53,8 @@ class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
             runner.add(work)
             return {"FINISHED"}
         runner.run_to_end(work)
+        for warning in work.record.warnings:
+            self.report({"WARNING"}, warning)
         sentence = work.record.error
         if work.record.status is Status.DONE:
             try:
