@@ -77,7 +77,8 @@ class TrueSpotter:
         for person in range(len(self._pixels)):
             landmarks = np.insert(self._pixels[person, self._looks], 2, 0.95, axis=1)
             metres = self._metres[person, self._looks]
-            self._rows.append(Row(self._looks, person, landmarks[COCO_LANDMARKS], landmarks, metres))
+            box = self._boxes[self._looks][person]
+            self._rows.append(Row(self._looks, person, box, landmarks[COCO_LANDMARKS], landmarks, metres))
         self._looks += 1
         return self._boxes[self._looks - 1]
 

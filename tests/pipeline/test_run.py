@@ -122,7 +122,9 @@ def test_a_damaged_weight_file(
 
 
 def test_full_quality_says_what_it_lacks(write_clip: WriteClip, tmp_path: Path) -> None:
-    assert sentence(write_clip(), tmp_path, quality="full").endswith("Choose auto or draft.")
+    text = sentence(write_clip(), tmp_path, quality="full", weights=tmp_path)
+    assert text.startswith("Full quality needs files that are missing: YOLO, ViTPose-H, HMR2.0 and WHAM. Get them in")
+    assert text.endswith("or choose auto or draft.")
 
 
 def test_cuda_where_there_is_none_says_why(
@@ -157,7 +159,7 @@ def kept(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tupl
 
 def test_a_second_run_only_writes(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages, output = kept(finished, monkeypatch, person="ALL")
-    assert stages == ["watch", "clean", "camera", "features", "lift", "features", "lift", "world"]
+    assert stages == ["watch", "clean", "camera", "features", "features", "lift", "lift", "world"]
     for first, again in zip(motion.load(finished / "all.npz"), motion.load(output), strict=True):
         assert (first.poses == again.poses).all()
         assert (first.trans == again.trans).all()

@@ -24,6 +24,7 @@ _REFUSAL = (
     "add-on."
 )
 _SIDES = (SIDE - vit.WIDTH) // 2  # columns that the network does not see, left and right
+SEEN = slice(_SIDES, SIDE - _SIDES)  # the columns that it sees
 _SKIPPED = ("smpl.", "discriminator.")  # what else the published file holds: the body, and a critic for training
 _SKIPPED_NAMES = ("initialized",)
 
@@ -191,6 +192,14 @@ class HMR2(nn.Module):
         fill(model, own, _REFUSAL)
         return model.eval().requires_grad_(False)
 
+    def heavy(self) -> list[nn.Module]:
+        """The part that does nearly all of the work, and bears half precision while the rest keeps its own."""
+        return [self.backbone]
+
     def forward(self, images: Tensor) -> HMR2Output:
         """Square crops (N, 3, 256, 256), normalised RGB; the outer 32 columns on both sides are not looked at."""
-        return self.smpl_head(self.backbone(images[..., _SIDES : SIDE - _SIDES]))
+        return self.see(images[..., SEEN])
+
+    def see(self, columns: Tensor) -> HMR2Output:
+        """The columns of square crops that are looked at, (N, 3, 256, 192)."""
+        return self.smpl_head(self.backbone(columns).to(self.smpl_head.decpose.weight.dtype))

@@ -71,8 +71,8 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, channels, PATCH, PATCH, padding=2)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, 256, 192) to (N, 192, channels)."""
-        return self.proj(images).flatten(2).mT
+        """(N, 3, 256, 192) of any precision to (N, 192, channels) of the weights' own."""
+        return self.proj(images.to(self.proj.weight.dtype)).flatten(2).mT
 
 
 class ViT(nn.Module):

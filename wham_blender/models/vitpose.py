@@ -37,7 +37,7 @@ class KeypointHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 1280, 16, 12) to (N, 17, 64, 48)."""
-        return self.final_layer(self.deconv_layers(x))
+        return self.final_layer(self.deconv_layers(x).to(self.final_layer.weight.dtype))
 
 
 class ViTPose(nn.Module):
@@ -58,6 +58,10 @@ class ViTPose(nn.Module):
             model = cls(vit.DEPTH if depth is None else depth)
         fill(model, tensors, _REFUSAL)
         return model.eval().requires_grad_(False)
+
+    def heavy(self) -> list[nn.Module]:
+        """The parts that do nearly all of the work, and bear half precision while the rest keeps its own."""
+        return [self.backbone, self.keypoint_head.deconv_layers]
 
     def forward(self, images: Tensor) -> Tensor:
         """Crops (N, 3, 256, 192), normalised RGB, to heatmaps (N, 17, 64, 48), COCO's order."""

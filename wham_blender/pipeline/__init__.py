@@ -25,5 +25,6 @@ def cache_folder() -> Path:
 
 os.environ.update(
     YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false", YOLO_CONFIG_DIR=str(cache_folder()),
+    ULTRALYTICS_SAFE_LOAD="true",
     OPENCV_FFMPEG_LOGLEVEL="-8", OPENCV_LOG_LEVEL="ERROR",
 )  # fmt: skip

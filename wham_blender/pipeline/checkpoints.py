@@ -46,26 +46,13 @@ def read(path: str | Path) -> Tensors:
     Raises WeightsError with a sentence where the file is damaged, unsafe or holds no tensors.
     """
     path = Path(path)
-    try:
-        if path.suffix == ".npz":
+    if path.suffix == ".npz":
+        try:
             with np.load(path, allow_pickle=False) as archive:
                 return {name: torch.from_numpy(archive[name]) for name in archive.files}
-        with path.open("rb") as stream:
-            head = stream.read(512)
-        if is_page(head):
-            raise WeightsError(
-                f"{path.name} is a web page, not weights: the download asked for a login or a click. Open the page in "
-                "a browser, download the file there, and choose that."
-            )
-        content = _load(path)
-    except WeightsError:
-        raise
-    except Exception as error:  # a damaged file may raise anything
-        reason = str(error).split("\n")[0][:160]
-        raise WeightsError(
-            f"The weight file {path.name} cannot be read: it is incomplete or no PyTorch file ({reason}). Download it "
-            "again, and compare its size with the page's."
-        ) from error
+        except Exception as error:  # a damaged file may raise anything
+            raise _unreadable(path, error) from error
+    content = read_objects(path, _settings)
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -74,6 +61,35 @@ def read(path: str | Path) -> Tensors:
     if not tensors:
         raise WeightsError(f"{path.name} holds no weights. Choose another file.")
     return tensors
+
+
+def read_objects(path: Path, stand_in: Callable[[str], Any]) -> Any:
+    """What a PyTorch file holds, ``stand_in(name)`` taking the place of every class and function that it names.
+
+    Nothing that the file names is imported, made or called. ``stand_in`` returns None for what a file has no need of.
+    Raises WeightsError with a sentence where the file is damaged, or asks for such a thing.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(512)
+        if is_page(head):
+            raise WeightsError(
+                f"{path.name} is a web page, not weights: the download asked for a login or a click. Open the page in "
+                "a browser, download the file there, and choose that."
+            )
+        return _load(path, stand_in)
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged file may raise anything
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    reason = str(error).split("\n")[0][:160]
+    return WeightsError(
+        f"The weight file {path.name} cannot be read: it is incomplete or no PyTorch file ({reason}). Download it "
+        "again, and compare its size with the page's."
+    )
 
 
 def _items(content: object) -> list[tuple[str, object]]:
@@ -92,8 +108,14 @@ def _nothing(*_arguments: object) -> OrderedDict[str, object]:
     return OrderedDict()
 
 
-def _load(path: Path) -> Any:
-    """What PyTorch's restricted unpickler makes of a file, stand-ins for harmless settings allowed."""
+def _settings(name: str) -> Any:
+    """What stands for settings that training tools leave beside the tensors."""
+    known: dict[str, Any] = {"yacs.config.CfgNode": OrderedDict, "collections.defaultdict": _nothing}
+    return known.get(name, _Inert) if _HARMLESS.fullmatch(name) else None
+
+
+def _load(path: Path, stand_in: Callable[[str], Any]) -> Any:
+    """What PyTorch's restricted unpickler makes of a file, with stand-ins for what it does not know itself."""
     allowed: list[Any] = []
     while True:
         try:
@@ -104,13 +126,13 @@ def _load(path: Path) -> Any:
             if not found:
                 raise
             name = found[1] if "." in found[1] else f"builtins.{found[1]}"
-            if not _HARMLESS.fullmatch(name) or name in (known[1] for known in allowed):
+            stands = stand_in(name)
+            if stands is None or name in (known[1] for known in allowed):
                 raise WeightsError(
                     f"The weight file {path.name} is not safe: it asks for the code {name}, which no weights need. "
                     "Nothing of it was run. Download the file again from its own page."
                 ) from error
-            stand_in: Any = {"yacs.config.CfgNode": OrderedDict, "collections.defaultdict": _nothing}.get(name, _Inert)
-            allowed.append((stand_in, name))
+            allowed.append((stands, name))
 
 
 def load_vitpose(path: str | Path) -> ViTPose:

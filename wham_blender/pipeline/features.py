@@ -54,7 +54,7 @@ def describe(lifter: Lifter, person: Person, size: tuple[int, int]) -> tuple[Vie
 
     size: the picture's width and height.
     """
-    points = np.concatenate([person.keypoints, person.landmarks[:, OBSERVED[17:]]], 1)
+    points = person.landmarks[:, OBSERVED]  # the landmark net's, whoever saw the keypoints: with its errors it learned
     depths = person.landmarks_3d[:, OBSERVED]
     boxes = person.boxes.copy()
     plain, poses, betas = _view(lifter, points, depths, boxes, size)

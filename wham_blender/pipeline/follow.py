@@ -13,6 +13,7 @@ from ultralytics.engine.results import Boxes
 from ultralytics.trackers.byte_tracker import BYTETracker
 from ultralytics.utils.metrics import bbox_ioa
 
+from ..skeleton import COCO_NAMES
 from . import video
 from .keypoints import PERSON_SCORE, Crop, Landmarker, Look, counted, crop_around, crop_in
 
@@ -23,6 +24,8 @@ TRACKS_A_SCENE = 1 << 32  # so that no track number comes again in another scene
 _NEW_SCORE = 0.25  # the detector's score from which a newcomer is tracked (MoveNet's own advice is 0.2 to 0.3)
 _LOST_SCORE = 0.1  # and from which a lost person is found again
 _SAME = 0.3  # overlap (intersection over union) from which two boxes are of one person
+
+_NO_KEYPOINTS, _NO_LANDMARKS = np.zeros((len(COCO_NAMES), 3), np.float32), np.zeros((0, 3), np.float32)
 
 # People in one frame, (H, W, 3) uint8 RGB: boxes (n, 4) x1, y1, x2, y2 in pixels, scores (n,) 0..1, and keypoints
 # (n, 17, 3) in pixels with their confidence, or (n, 0, 3) from a network that knows none.
@@ -35,7 +38,8 @@ class Row:
 
     look: int  # counted from 0
     track: int
-    keypoints: np.ndarray  # (17, 3) COCO x, y (pixels), confidence
+    box: np.ndarray  # (4,) x1, y1, x2, y2 in pixels, round the whole person
+    keypoints: np.ndarray  # (17, 3) COCO x, y (pixels), confidence; all 0 where no network was asked yet
     landmarks: np.ndarray  # (33, 3) x, y (pixels), visibility; (0, 3) where the landmark net was not asked
     landmarks_3d: np.ndarray  # (33, 3) metres, as in Person; or (0, 3)
 
@@ -57,12 +61,12 @@ class Spotter(Protocol):
 
 
 class Tracker:
-    """Ultralytics' ByteTrack on bare boxes."""
+    """Ultralytics' ByteTrack on bare boxes; ``new``: the score from which a newcomer is tracked."""
 
-    def __init__(self) -> None:
+    def __init__(self, new: float = _NEW_SCORE) -> None:
         self._tracker = BYTETracker(
             SimpleNamespace(
-                track_high_thresh=_NEW_SCORE, track_low_thresh=_LOST_SCORE, new_track_thresh=_NEW_SCORE,
+                track_high_thresh=new, track_low_thresh=_LOST_SCORE, new_track_thresh=new,
                 track_buffer=int(video.LOOKS_PER_SECOND), match_thresh=0.8, fuse_score=True,
             )
         )  # fmt: skip
@@ -114,7 +118,7 @@ class Follower:
                 if _is_person(look):
                     self._followed[track] = look
         self._rows += [
-            Row(self._looks, self._first_track + track, look.keypoints, look.landmarks, look.landmarks_3d)
+            Row(self._looks, self._first_track + track, look.box, look.keypoints, look.landmarks, look.landmarks_3d)
             for track, look in self._followed.items()
         ]
         self._looks += 1
@@ -123,6 +127,46 @@ class Follower:
     def cut(self) -> None:
         """See `Spotter`."""
         self._tracker, self._followed, self._waiting = Tracker(), {}, True
+        self._first_track += TRACKS_A_SCENE
+
+    def ready(self) -> list[Row]:
+        """See `Spotter`."""
+        rows, self._rows = self._rows, []
+        return rows
+
+    def finish(self) -> None:
+        """See `Spotter`."""
+
+
+class Finder:
+    """Finds people in every look with a detector and tracks their boxes; nobody's keypoints are looked at yet.
+
+    ``new``: the detector's score from which a newcomer is tracked.
+    """
+
+    def __init__(self, detect: Detect, new: float) -> None:
+        self._detect, self._new = detect, new
+        self._tracker = Tracker(new)
+        self._first_track = 0  # of this scene
+        self._looks = 0
+        self._rows: list[Row] = []
+
+    def see(self, image: np.ndarray) -> np.ndarray:
+        """See `Spotter`."""
+        boxes, scores, _ = self._detect(image)
+        sure = scores > _LOST_SCORE
+        boxes, scores = boxes[sure], scores[sure]
+        tracks = self._tracker.update(boxes, scores, image.shape[:2])
+        self._rows += [
+            Row(self._looks, self._first_track + track, boxes[index], _NO_KEYPOINTS, _NO_LANDMARKS, _NO_LANDMARKS)
+            for index, track in tracks.items()
+        ]
+        self._looks += 1
+        return boxes[list(tracks)]
+
+    def cut(self) -> None:
+        """See `Spotter`."""
+        self._tracker = Tracker(self._new)
         self._first_track += TRACKS_A_SCENE
 
     def ready(self) -> list[Row]:

@@ -21,6 +21,7 @@ PERSON_SCORE = 0.5  # from here on the net sees a person in its crop
 _INPUT = 256  # pixels, side of the net's square input
 _REACH = 2.5  # side of the crop over the farthest keypoint's distance from the hips; measured best of 2.2 to 3.1
 _MARGIN = 1.25  # side of the first crop over a box's longer side
+_BODY_BEYOND = 0.05  # how far a body reaches beyond its landmarks, over their longer extent
 _HIPS = [COCO_NAMES.index("left_hip"), COCO_NAMES.index("right_hip")]
 _SHOULDERS = [COCO_NAMES.index("left_shoulder"), COCO_NAMES.index("right_shoulder")]
 
@@ -62,6 +63,15 @@ class Look:
     def keypoints(self) -> np.ndarray:
         """(17, 3) COCO keypoints: x, y in pixels, confidence."""
         return self.landmarks[COCO_LANDMARKS]
+
+    @property
+    def box(self) -> np.ndarray:
+        """(4,) x1, y1, x2, y2 in pixels, round the whole person: the landmarks do not reach the crown and the soles."""
+        sure = counted(self.landmarks)
+        points = self.landmarks[sure if sure.any() else slice(None), :2]
+        low, high = points.min(0), points.max(0)
+        grow = _BODY_BEYOND * (high - low).max()
+        return np.concatenate([low - grow, high + grow]).astype(np.float32)
 
 
 def counted(keypoints: np.ndarray) -> np.ndarray:

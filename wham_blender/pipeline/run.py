@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,25 @@ from scipy.spatial.transform import Rotation
 from .. import motion, protocol
 from ..body.body import Body
 from ..models.wham import WHAM
-from . import backends, cache_folder, camera_motion, features, lens, lift, portraits, sight, track, video, world
-from .detect import Detector
-from .errors import PipelineError
-from .follow import Follower
-from .keypoints import Landmarker, Person
+from . import (
+    backends,
+    cache_folder,
+    camera_motion,
+    checkpoints,
+    features,
+    image_features,
+    lens,
+    lift,
+    portraits,
+    rows,
+    sight,
+    track,
+    video,
+    world,
+)  # fmt: skip
+from .crop_network import CROP
+from .errors import PipelineError, unwritable
+from .keypoints import Person
 from .pace import Pace, Rates
 
 Tell = Callable[[protocol.Message], None]
@@ -35,11 +51,28 @@ Arrays = dict[str, np.ndarray]
 # What each stage adds to the code that made its settings: where that changed, a kept stage is made anew.
 _SOURCES = {
     "watch": [
-        f"pipeline/{name}.py" for name in ("video", "detect", "follow", "keypoints", "litert", "camera_motion", "track")
-    ],
+        f"pipeline/{name}.py"
+        for name in (
+            "video",
+            "detect",
+            "yolo",
+            "follow",
+            "keypoints",
+            "litert",
+            "observe",
+            "cutouts",
+            "crop_network",
+            "camera_motion",
+            "track",
+        )
+    ]
+    + ["models/vit.py", "models/vitpose.py"],
     "clean": [],
     "camera": ["pipeline/camera_motion.py"],
-    "features": ["pipeline/run.py", "pipeline/features.py", "models/lifter.py"],
+    "features": [
+        *(f"pipeline/{name}.py" for name in ("run", "features", "image_features", "crop_network")),
+        *(f"models/{name}.py" for name in ("lifter", "vit", "hmr2")),
+    ],
     "lift": ["pipeline/lift.py", "pipeline/sight.py", "models/wham.py", "body/body.py", "body/rotations.py"],
     "world": [*(f"pipeline/{name}.py" for name in ("world", "contacts", "level")), "motion.py"],
 }
@@ -78,7 +111,7 @@ def run(job: Job, tell: Tell) -> Path:
     _check_range(job, info)
     _check_output(job.output)
     device = _device(job.device)
-    backend = backends.choose(job.quality)
+    backend = backends.choose(job.quality, device, job.weights)
     tell(protocol.Log(backend.reason))
     with job.clip.open("rb") as stream:
         clip = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -88,7 +121,7 @@ def run(job: Job, tell: Tell) -> Path:
     pace.expect((*_SEEING, *_LIFTING), max(frames, 1))
     stages = _Stages(folder, tell, pace)
 
-    sightings, corners, people, key = _see(stages, clip, job, info, backend, tell)
+    sightings, corners, people, key, crops = _see(stages, clip, job, info, backend, device, tell)
     pictures = portraits.write(job.clip, sightings, people, folder, key)
     tell(protocol.People([
         _about(number, person, sightings) | ({"picture": picture} if picture else {})
@@ -97,14 +130,18 @@ def run(job: Job, tell: Tell) -> Path:
     chosen = _chosen(job, len(people))
     tracks = [people[number - 1] for number in chosen]
     pace.expect(_LIFTING, sum(map(len, tracks)))
-    body = Body.load(backend.files["body"].path).to(device)
+    body = _body(backend).to(device)
+    wham = _wham(backend).to(device)
     size = (int(sightings.size[0]), int(sightings.size[1]))
     view, camera_K, camera_key = _watch_camera(stages, key, corners, sightings, job, size, tell)
     looks = sightings.times[sightings.looked]
     turns = [view.at(person.time, looks) for person in tracks]
+    described = _describe(stages, key, chosen, tracks, size, crops, backend, wham, device, tell)
     lifts, keys = [], [camera_key]
-    for number, person, turn in zip(chosen, tracks, turns, strict=True):
-        lifted, lift_key = _lift(stages, [key, number], person, size, camera_K, turn, backend, body, 1 / len(chosen))
+    for person, turn, (views, own, seen_key) in zip(tracks, turns, described, strict=True):
+        lifted, lift_key = _lift(
+            stages, seen_key, person, size, camera_K, turn, views, own, backend, body, wham, 1 / len(chosen)
+        )
         lifts.append(lifted)
         keys.append(lift_key)
     lifts = _scaled(lifts, tracks, body, camera_K, job, tell)
@@ -132,21 +169,38 @@ def run(job: Job, tell: Tell) -> Path:
     return job.output
 
 
-def _see(
-    stages: _Stages, clip: str, job: Job, info: video.ClipInfo, backend: backends.Backend, tell: Tell
-) -> tuple[track.Sightings, camera_motion.Corners, list[Person], str]:
-    """What is in the clip (of that hash), its background, its people, and the key of all."""
+def _body(backend: backends.Backend) -> Body:
     files = backend.files
+    if "body" in files:
+        return Body.load(files["body"].path)
+    return checkpoints.load_body(files["smpl"].path if "smpl" in files else None, files["wham"].path)
+
+
+def _wham(backend: backends.Backend) -> WHAM:
+    return checkpoints.load_wham(backend.files["wham"].path)
+
+
+def _see(
+    stages: _Stages, clip: str, job: Job, info: video.ClipInfo, backend: backends.Backend, device: torch.device,
+    tell: Tell,
+) -> tuple[track.Sightings, camera_motion.Corners, list[Person], str, np.ndarray | None]:  # fmt: skip
+    """What is in the clip (of that hash), its background, its people, the key of all, and HMR2.0's crops (N, ...)."""
+    settings = [clip, job.start, info.last(job.end), backend.seen_in, backend.keeps_crops]
+    beside = stages.beside("watch", settings, "crops") if backend.keeps_crops else None
 
     def watch(progress: track.Progress) -> Arrays:
-        follower = Follower(Detector(files["detector"]), Landmarker(files["landmarks"]))
         known = info.last(job.end) is not None
-        return _joined(map(vars, track.watch(
-            job.clip, follower, job.start, job.end, lambda done, total: progress(done, total if known else 0)
-        )))  # fmt: skip
+        with ExitStack() as stack:
+            keep = stack.enter_context(rows.RowWriter(beside, CROP, np.uint8)).append if beside else None
+            spotter = backend.spotter(device, keep, lambda text: tell(protocol.Log(text)))
+            found = track.watch(
+                job.clip, spotter, job.start, job.end, lambda done, total: progress(done, total if known else 0)
+            )
+        del spotter
+        _free(device)
+        return _joined(map(vars, found))
 
-    settings = [clip, job.start, info.last(job.end), files["detector"].sha256, files["landmarks"].sha256]
-    arrays, key = stages.do("watch", settings, watch)
+    arrays, key = stages.do("watch", settings, watch, beside=beside)
     seen, background = _parted(arrays)
     sightings, corners = track.Sightings(**seen), camera_motion.Corners(**background)
     _check_sightings(job, info, sightings, tell)
@@ -157,7 +211,15 @@ def _see(
             f"No person found in {job.clip.name} ({len(sightings.looked)} frames looked at). Choose a clip that shows "
             "a whole person for a second or more, not too small and not in the dark."
         )
-    return sightings, corners, [Person(**each) for each in _parted(arrays)], key
+    crops = rows.read(beside, CROP, np.uint8) if beside else None
+    return sightings, corners, [Person(**each) for each in _parted(arrays)], key, crops
+
+
+def _free(device: torch.device) -> None:
+    """Give the memory of networks that nobody holds any more back to the card."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _tell_cuts(job: Job, sightings: track.Sightings, shot: np.ndarray, tell: Tell) -> None:
@@ -225,33 +287,64 @@ def _scaled(
     return scaled
 
 
+def _describe(
+    stages: _Stages, key: str, numbers: list[int], people: list[Person], size: tuple[int, int],
+    crops: np.ndarray | None, backend: backends.Backend, wham: WHAM, device: torch.device, tell: Tell,
+) -> list[tuple[list[lift.View], Arrays, str]]:  # fmt: skip
+    """What the image networks make of each person: views for the lift, poses of all frames, and the key of both.
+
+    The poses are empty where WHAM's own count. The network is loaded where a person is not described yet.
+    """
+    network = None
+    described = []
+    for number, person in zip(numbers, people, strict=True):
+        files, share = backend.files, 1 / len(people)
+        if crops is None:
+            lifter = files["lifter"]
+
+            def describe(_progress: track.Progress, person: Person = person) -> Arrays:
+                return _joined(map(vars, features.describe(features.load(lifter.path), person, size)))  # noqa: B023
+
+            arrays, own_key = stages.do("features", [key, number, lifter.sha256], describe, share)
+            *looks, own = _parted(arrays)
+            views = [lift.View(**look) for look in looks]
+            if backend.published:  # it learned on other features, and its poses are better than the lifter's
+                views, own = [replace(view, features=None) for view in views], {}
+        else:
+            settings = [key, number, files["hmr2"].sha256, wham.d_feat]
+            beside = stages.beside("features", settings, "features") if wham.d_feat else None
+
+            def see(progress: track.Progress, person: Person = person, beside: Path | None = beside) -> Arrays:
+                nonlocal network
+                network = network or backend.features(device, lambda text: tell(protocol.Log(text)))
+                return image_features.describe(network, crops, person.rows, beside, progress)
+
+            arrays, own_key = stages.do("features", settings, see, share, beside)
+            views, own = image_features.views(arrays, beside), {}
+        described.append((views, own, own_key))
+    network = None
+    _free(device)
+    return described
+
+
 def _lift(
-    stages: _Stages, settings: list[Any], person: Person, size: tuple[int, int], camera_K: np.ndarray,
-    camera_R: np.ndarray, backend: backends.Backend, body: Body, share: float,
+    stages: _Stages, key: str, person: Person, size: tuple[int, int], camera_K: np.ndarray, camera_R: np.ndarray,
+    views: list[lift.View], own: Arrays, backend: backends.Backend, body: Body, wham: WHAM, share: float,
 ) -> tuple[lift.Lift, str]:  # fmt: skip
-    """One person's features and lift, and the key of the latter."""
+    """One person's lift from what `_describe` gave, and its key."""
     files = backend.files
 
-    def describe(_progress: track.Progress) -> Arrays:
-        return _joined(map(vars, features.describe(features.load(files["lifter"].path), person, size)))
-
-    arrays, key = stages.do("features", [*settings, files["lifter"].sha256], describe, share)
-    *looks, own = _parted(arrays)
-    views = [lift.View(**look) for look in looks]
-
     def lift_person(progress: track.Progress) -> Arrays:
-        with np.load(files["wham"].path, allow_pickle=False) as archive:
-            model = WHAM.from_state_dict({name: torch.from_numpy(archive[name]) for name in archive.files})
-        device = body.smpl.v_template.device
         lifted = lift.lift(
-            model.eval().to(device), body, person.keypoints, person.boxes, size, *views, camera_K=camera_K,
+            wham, body, person.keypoints, person.boxes, size, *views, camera_K=camera_K,
             cam_angvel=lift.camera_turn(camera_R), progress=lambda done: progress(done, len(person)),
         )  # fmt: skip
         lifted = replace(lifted, **own)
         lifted.trans_cam = sight.stand(lifted, body, person.keypoints, camera_K)
         return vars(lifted)
 
-    needed = [key, files["wham"].sha256, files["body"].sha256, camera_K.tolist(), camera_R.tolist()]
+    shapes = files["body" if "body" in files else "smpl" if "smpl" in files else "wham"]
+    needed = [key, files["wham"].sha256, shapes.sha256, camera_K.tolist(), camera_R.tolist()]
     arrays, key = stages.do("lift", needed, lift_person, share)
     return lift.Lift(**arrays), key
 
@@ -407,20 +500,25 @@ class _Stages:
                 if time.time() - aside.stat().st_mtime > _STALE:
                     aside.unlink(missing_ok=True)
         except OSError as error:
-            raise _unwritable(folder, error) from error
+            raise unwritable(folder, error) from error
+
+    def beside(self, stage: str, settings: list[Any], name: str) -> Path:
+        """The file in which a stage of these settings keeps what is too much for arrays in memory."""
+        return self._folder / f"{stage}-{_key(stage, settings)}.{name}"
 
     def do(
-        self, stage: str, settings: list[Any], make: Callable[[track.Progress], Arrays], share: float = 1.0
-    ) -> tuple[Arrays, str]:
+        self, stage: str, settings: list[Any], make: Callable[[track.Progress], Arrays], share: float = 1.0,
+        beside: Path | None = None,
+    ) -> tuple[Arrays, str]:  # fmt: skip
         """The stage's arrays and the key that names them, to be put into the settings of stages that build on them.
 
-        ``share`` is this call's part of the stage, where it is done once for each of several people.
+        ``share`` is this call's part of the stage, where it is done once for each of several people; ``beside``: the
+        file that ``make`` writes too.
         """
-        source = b"".join((_PACKAGE / name).read_bytes() for name in _SOURCES[stage])
-        key = hashlib.sha256(json.dumps([stage, *settings]).encode() + source).hexdigest()[:20]
+        key = _key(stage, settings)
         path = self._folder / f"{stage}-{key}.npz"
         self._pace.begin(stage, share)
-        arrays = _load(path)
+        arrays = _load(path) if beside is None or beside.is_file() else None
         kept = arrays is not None
         if arrays is None:
             begun = time.monotonic()
@@ -432,6 +530,11 @@ class _Stages:
             self._tell(protocol.Log(f"{stage}: kept from an earlier run"))
         self._pace.finish(kept)
         return arrays, key
+
+
+def _key(stage: str, settings: list[Any]) -> str:
+    source = b"".join((_PACKAGE / name).read_bytes() for name in _SOURCES[stage])
+    return hashlib.sha256(json.dumps([stage, *settings]).encode() + source).hexdigest()[:20]
 
 
 def _load(path: Path) -> Arrays | None:
@@ -450,17 +553,9 @@ def _save(path: Path, arrays: Arrays) -> None:
             np.savez(stream, allow_pickle=False, **arrays)
         aside.replace(path)
     except OSError as error:
-        if not path.parent.exists():
-            raise PipelineError(f"The folder {path.parent} was deleted while the job ran. Import again.") from error
-        raise _unwritable(path.parent, error) from error
+        raise unwritable(path.parent, error) from error
     finally:
         aside.unlink(missing_ok=True)
-
-
-def _unwritable(folder: Path, error: OSError) -> PipelineError:
-    return PipelineError(
-        f"Cannot write to {folder}: {error.strerror or error}. Choose a folder you may write to, with space left."
-    )
 
 
 def _check_output(output: Path) -> None:
@@ -471,7 +566,7 @@ def _check_output(output: Path) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=output.parent).close()
     except OSError as error:
-        raise _unwritable(output.parent, error) from error
+        raise unwritable(output.parent, error) from error
 
 
 def _check_range(job: Job, info: video.ClipInfo) -> None:

@@ -24,8 +24,8 @@ _APART, _SPEED = 1.0, 1.5  # the largest distance, in sizes, and by how much it 
 _BOX_MARGIN = 1.2  # WHAM's box: the longer side of the tight one times this
 MEDIAN = 15  # frames; WHAM's median filter of the box at 30 fps
 # Frames and degree of the Savitzky-Golay filter that takes the landmark net's jitter away and leaves fast moves: on
-# the balance clips it halves the error of the second differences (7.2 to 3.7 and 5.5 to 2.2 pixels). Where the
-# landmark net was not asked nothing is filtered: the published WHAM weights take keypoints as they are.
+# the balance clips it halves the error of the second differences (7.2 to 3.7 and 5.5 to 2.2 pixels). Keypoints of
+# another network are not filtered: the published WHAM weights take ViTPose's as they are.
 _SMOOTHING = (7, 2)
 
 
@@ -151,12 +151,14 @@ def _person(sightings: Sightings, rows: np.ndarray) -> Person:
     first, last = np.floor(begin * video.LOOKS_PER_SECOND + 1e-3), np.ceil(end * video.LOOKS_PER_SECOND - 1e-3)
     time = np.arange(first, max(last, first + 1) + 1) / video.LOOKS_PER_SECOND
     keypoints, landmarks = sightings.keypoints[rows], mean_of_views(sightings.landmarks[rows], looks)
-    if landmarks.size and np.array_equal(keypoints, sightings.landmarks[rows][:, COCO_LANDMARKS]):
+    theirs = landmarks.size and np.array_equal(keypoints, sightings.landmarks[rows][:, COCO_LANDMARKS])
+    if theirs:
         keypoints = landmarks[:, COCO_LANDMARKS]
     points = _resample(time, seconds[looks], np.concatenate([keypoints, landmarks], 1))
     landmarks_3d = _resample(time, seconds[looks], mean_of_views(sightings.landmarks_3d[rows], looks))
     if landmarks_3d.size and len(time) >= _SMOOTHING[0]:
-        points[..., :2] = savgol_filter(points[..., :2], *_SMOOTHING, axis=0)
+        jittery = slice(0 if theirs else len(COCO_LANDMARKS), None)
+        points[:, jittery, :2] = savgol_filter(points[:, jittery, :2], *_SMOOTHING, axis=0)
         landmarks_3d = savgol_filter(landmarks_3d, *_SMOOTHING, axis=0)
     # A clock frame is seen where the looks before and after it both saw the person.
     seen = np.zeros(len(seconds), bool)

@@ -1,0 +1,90 @@
+"""Stand-ins for the published weight files: their names, shapes and formats, with drawn numbers. For tests and benches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from ultralytics.nn.tasks import DetectionModel
+
+from wham_blender import smpl_file, weights
+from wham_blender.body.body import Body
+from wham_blender.models.hmr2 import HMR2
+from wham_blender.models.vitpose import ViTPose
+from wham_blender.models.wham import WHAM
+from wham_blender.weights.library import Library
+
+_UPRIGHT = [1.0, 0.0, 0.0, 0.0, -1.0, 0.0] + [1.0, 0.0, 0.0, 0.0, 1.0, 0.0] * 23  # in a camera's axes, y down
+
+
+def vitpose(depth: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """ViTPose's tensors: drawn, and a last layer that is sure of each keypoint, wherever it sees it."""
+    tensors = _drawn(ViTPose(depth), seed)
+    tensors["keypoint_head.final_layer.weight"] *= 0.1
+    tensors["keypoint_head.final_layer.bias"] = torch.full((17,), 0.8)
+    return tensors
+
+
+def hmr2(depth: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """HMR2.0's tensors: drawn, about an upright mean pose."""
+    tensors = _drawn(HMR2(depth), seed)
+    tensors["smpl_head.init_body_pose"] = torch.tensor(_UPRIGHT)[None]
+    tensors["smpl_head.init_cam"] = torch.tensor([[0.9, 0.0, 0.0]])
+    return tensors
+
+
+def wham(d_feat: int | None = 1024, seed: int = 0) -> dict[str, torch.Tensor]:
+    """WHAM's tensors about an upright pose before the camera, and the open body in smplx's names."""
+    tensors = _drawn(WHAM(d_feat=d_feat), seed)
+    if d_feat:
+        tensors["integrator.layer1.weight"] *= 2  # as training leaves it, beyond the first draw
+    tensors["motion_decoder.regressor.declayer0.bias"] = torch.tensor(_UPRIGHT)
+    tensors["motion_decoder.regressor.declayer2.bias"] = torch.tensor([0.9, 0.0, 0.0])
+    tensors["trajectory_decoder.regressor.declayer1.bias"] = torch.tensor(_UPRIGHT[:6])
+    arrays = smpl_file.read(weights.find("body").path)
+    buffers = Body(arrays).smpl.state_dict()
+    buffers |= {name: torch.from_numpy(arrays[name]).float() for name in smpl_file.REGRESSORS}
+    return tensors | {f"smpl.{name}": value for name, value in buffers.items()}
+
+
+def yolo(config: str = "yolov8n.yaml", kind: type[nn.Module] = DetectionModel) -> dict[str, Any]:
+    """A YOLO that learned nothing, as ultralytics saves one."""
+    torch.manual_seed(0)
+    model = kind(config, verbose=False)
+    model.names = {number: f"class {number}" for number in range(80)} | {0: "person"}
+    return {"epoch": -1, "model": model.half(), "ema": None, "train_args": {"imgsz": 640}}
+
+
+def library(folder: Path, depth: int, roles: tuple[str, ...] = ("yolo", "vitpose", "hmr2", "wham")) -> Library:
+    """A library in ``folder`` with a file for each of the roles; transformers have ``depth`` blocks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {
+        "yolo": ("yolov8n.pt", yolo),
+        "vitpose": ("vitpose.pth", lambda: {"meta": {"epoch": 210}, "state_dict": vitpose(depth)}),
+        "hmr2": ("hmr2a.ckpt", lambda: {"state_dict": hmr2(depth)}),
+        "wham": ("wham.pth.tar", lambda: {"epoch": 1, "model": wham()}),
+    }
+    found = Library(folder)
+    for role in roles:
+        name, make = made[role]
+        torch.save(make(), folder / name)
+        found.choose(folder / name, role)
+    return found
+
+
+def _drawn(model: nn.Module, seed: int) -> dict[str, torch.Tensor]:
+    """A model's tensors, each drawn anew; no constant stays."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        if not tensor.is_floating_point():
+            tensors[name] = tensor
+        elif tensor.ndim > 1:
+            bound = tensor[0].numel() ** -0.5
+            tensors[name] = torch.empty_like(tensor).uniform_(-bound, bound, generator=generator)
+        else:
+            middle = 1.0 if name.endswith(("norm.weight", "norm1.weight", "norm2.weight", "running_var")) else 0.0
+            tensors[name] = torch.empty_like(tensor).uniform_(middle - 0.05, middle + 0.05, generator=generator)
+    return tensors
