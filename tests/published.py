@@ -1,4 +1,4 @@
-"""Stand-ins for the published weight files: their names, shapes and formats, with drawn numbers. For tests and benches."""
+"""Stand-ins for the published weight files, for tests and benches: their names, shapes and formats, drawn numbers."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def wham(d_feat: int | None = 1024, seed: int = 0) -> dict[str, torch.Tensor]:
 def yolo(config: str = "yolov8n.yaml", kind: type[nn.Module] = DetectionModel) -> dict[str, Any]:
     """A YOLO that learned nothing, as ultralytics saves one."""
     torch.manual_seed(0)
-    model = kind(config, verbose=False)
-    model.names = {number: f"class {number}" for number in range(80)} | {0: "person"}
+    model: Any = kind(config, verbose=False)
+    model.names = {number: f"class {number}" for number in range(model.yaml["nc"])} | {0: "person"}
     return {"epoch": -1, "model": model.half(), "ema": None, "train_args": {"imgsz": 640}}
 
 

@@ -111,7 +111,11 @@ def keypoints(heatmaps: np.ndarray, centres: np.ndarray, sizes: np.ndarray) -> n
     )
     bend[:, 0, 1] = bend[:, 1, 0] = (mixed + near[:, 0, 0]) / 2
     bend += np.finfo(np.float32).eps * np.eye(2, dtype=np.float32)
-    points = np.stack([x, y], 1) - np.linalg.solve(bend, slope[..., None])[..., 0]
+    try:
+        step = np.linalg.solve(bend, slope[..., None])[..., 0]
+    except np.linalg.LinAlgError:  # a map is flat, or bends in one direction only
+        step = (np.linalg.pinv(bend) @ slope[..., None])[..., 0]
+    points = np.stack([x, y], 1) - step
     points = points.reshape(*heatmaps.shape[:2], 2) * (sizes / (np.array([columns, rows]) - 1))[:, None]
     points = points + (centres - sizes / 2)[:, None]
     return np.concatenate([points, confidence.reshape(*heatmaps.shape[:2], 1)], -1).astype(np.float32)

@@ -10,9 +10,14 @@ class PipelineError(Exception):
 
 
 def unwritable(folder: Path, error: OSError) -> PipelineError:
-    """What to say where a file could not be written into a folder."""
-    if not folder.exists():
-        return PipelineError(f"The folder {folder} was deleted while the job ran. Import again.")
+    """What to say where files cannot be written into a folder."""
     return PipelineError(
         f"Cannot write to {folder}: {error.strerror or error}. Choose a folder you may write to, with space left."
     )
+
+
+def unwritten(folder: Path, error: OSError) -> PipelineError:
+    """What to say where a file could not be written into a folder that was there when the job began."""
+    if not folder.exists():
+        return PipelineError(f"The folder {folder} was deleted while the job ran. Import again.")
+    return unwritable(folder, error)

@@ -59,7 +59,7 @@ def describe(
 def half(features: np.ndarray) -> np.ndarray:
     """Numbers in half precision, none of which is zero."""
     small = features.astype(np.float16)
-    return np.where(small == 0, np.copysign(_LEAST, features), small)
+    return np.where(small == 0, np.copysign(_LEAST, small), small)
 
 
 def views(begin: dict[str, np.ndarray], path: Path | None) -> list[View]:

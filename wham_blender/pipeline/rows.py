@@ -9,7 +9,7 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
-from .errors import unwritable
+from .errors import unwritten
 
 Shape = tuple[int, ...]
 
@@ -29,7 +29,7 @@ class RowWriter:
         try:
             self._stream = self._aside.open("wb")
         except OSError as error:
-            raise unwritable(self._path.parent, error) from error
+            raise unwritten(self._path.parent, error) from error
         return self
 
     def append(self, rows: np.ndarray) -> None:
@@ -39,7 +39,7 @@ class RowWriter:
         try:
             self._stream.write(np.ascontiguousarray(rows, self._dtype).data)
         except OSError as error:
-            raise unwritable(self._path.parent, error) from error
+            raise unwritten(self._path.parent, error) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -50,7 +50,7 @@ class RowWriter:
             if kind is None:
                 self._aside.replace(self._path)
         except OSError as problem:
-            raise unwritable(self._path.parent, problem) from problem
+            raise unwritten(self._path.parent, problem) from problem
         finally:
             self._aside.unlink(missing_ok=True)
 

@@ -41,7 +41,7 @@ from . import (
     world,
 )  # fmt: skip
 from .crop_network import CROP
-from .errors import PipelineError, unwritable
+from .errors import PipelineError, unwritable, unwritten
 from .keypoints import Person
 from .pace import Pace, Rates
 
@@ -553,7 +553,7 @@ def _save(path: Path, arrays: Arrays) -> None:
             np.savez(stream, allow_pickle=False, **arrays)
         aside.replace(path)
     except OSError as error:
-        raise unwritable(path.parent, error) from error
+        raise unwritten(path.parent, error) from error
     finally:
         aside.unlink(missing_ok=True)
 

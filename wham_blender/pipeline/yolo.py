@@ -85,7 +85,7 @@ def load(path: Path) -> tuple[DetectionModel, dict[int, str]]:
     kind = kept.kind.rpartition(".")[2]
     try:
         names = {int(number): str(name) for number, name in kept.state["names"].items()}
-        model = _KINDS[kind](_checked(kept.state["yaml"]), nc=len(names), verbose=False)
+        model = _KINDS[kind](_checked(kept.state["yaml"]), verbose=False)
         model.load_state_dict({name: tensor.float() for name, tensor in _tensors(kept)})
     except Exception as error:  # whatever ultralytics says to a network that it does not know
         reason = str(error).split("\n")[0][:160]

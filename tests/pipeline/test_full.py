@@ -1,0 +1,151 @@
+"""Full quality from end to end on a real clip: the published files' names, shapes and formats with drawn numbers.
+
+So the motion is nonsense, but every stage runs, is kept, cancelled and resumed. YOLO learned nothing either: it looks
+at every frame, and MoveNet's boxes stand for what it would find.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import published
+from wham_blender import motion, protocol, weights
+from wham_blender.models import vit
+from wham_blender.pipeline import backends, run, video
+from wham_blender.pipeline.crop_network import CROP
+from wham_blender.pipeline.detect import Detector
+from wham_blender.pipeline.rows import read
+from wham_blender.weights.library import Library
+
+CLIP = Path(__file__).parents[1] / "clips" / "balance_cam01.mp4"
+END = 10  # frames of 60 a second
+LOOKS = 6
+
+
+class SeesLikeMoveNet(backends.Yolo):
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        super().__call__(image)
+        boxes, scores, _ = Detector(weights.find("detector"))(image)
+        return boxes, np.where(scores > 0.25, 0.9, 0.0), np.zeros((len(boxes), 0, 3), np.float32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stand_ins() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vit, "DEPTH", 2)
+        patch.setattr(backends, "Yolo", SeesLikeMoveNet)
+        yield
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    folder = tmp_path_factory.mktemp("library")
+    yield published.library(folder, 2)
+    shutil.rmtree(folder)  # nearly a gigabyte
+
+
+def job(folder: Path, library: Library, **settings: Any) -> run.Job:
+    given: dict[str, Any] = {"quality": "full", "device": "cpu", "end": END} | settings
+    return run.Job(CLIP, folder / "motion.npz", resume=folder / "job", weights=library.folder, **given)
+
+
+@pytest.fixture(scope="module")
+def finished(library: Library, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[protocol.Message]]:
+    """The folder of a job that was cancelled while HMR2.0 looked, and went on; and what the second run said."""
+    folder = tmp_path_factory.mktemp("full")
+
+    def cancel(message: protocol.Message) -> None:
+        if isinstance(message, protocol.Progress) and message.stage == "features" and message.done > 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.run(job(folder, library), cancel)
+    assert {path.name.split("-")[0] for path in (folder / "job").iterdir()} == {"watch", "clean", "camera", "person"}
+    assert not (folder / "motion.npz").exists()
+    told: list[protocol.Message] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(video, "frames", lambda *_: pytest.fail("a frame was decoded again"))
+        run.run(job(folder, library), told.append)
+    return folder, told
+
+
+def test_every_stage_runs_and_what_stood_was_kept(finished: tuple[Path, list[protocol.Message]]) -> None:
+    folder, told = finished
+    texts = [message.text for message in told if isinstance(message, protocol.Log)]
+    assert texts[0].startswith("Full quality, as asked for.")
+    assert [text.split(":")[0] for text in texts if text.endswith("kept from an earlier run")] == [
+        "watch", "clean", "camera",
+    ]  # fmt: skip
+    stages = dict.fromkeys(message.stage for message in told if isinstance(message, protocol.Progress))
+    assert list(stages) == ["watch", "clean", "camera", "features", "lift", "world", "write"]
+    (person,) = motion.load(folder / "motion.npz")
+    assert person.poses.shape == (END, 72)
+    assert person.keypoints.shape == (END, 17, 3)
+    assert all(np.isfinite(value).all() for value in (person.poses, person.trans, person.contacts, person.camera_t))
+    assert np.ptp(person.poses, axis=0).max() > 1e-3  # drawn numbers move it
+    assert person.meta["quality"] == "full"
+    assert set(person.meta["weights"]) == {"yolo", "vitpose", "hmr2", "wham"}
+    assert set(person.meta["timings"]) == {"features", "lift", "world"}
+
+
+def test_crops_and_features_lie_beside_the_stages(finished: tuple[Path, list[protocol.Message]]) -> None:
+    folder, _ = finished
+    (watch,), (crops,) = ((folder / "job").glob(f"watch-*.{kind}") for kind in ("npz", "crops"))
+    with np.load(watch) as archive:
+        seen = len(archive["0/track"])
+    assert seen >= LOOKS
+    pictures = read(crops, CROP, np.uint8)
+    assert len(pictures) == seen
+    assert pictures.std(axis=(1, 2, 3)).min() > 5  # of the clip, none empty
+    (features,) = (folder / "job").glob("features-*.features")
+    numbers = read(features, (2, 1024), np.float16)
+    assert len(numbers) == LOOKS
+    assert np.isfinite(numbers).all()
+    assert (numbers != 0).all()
+    assert not np.allclose(numbers[:, 0], numbers[:, 1], atol=1e-2)  # the mirror shows something else
+
+
+def test_a_stage_without_its_crops_is_made_anew(
+    finished: tuple[Path, list[protocol.Message]], library: Library, tmp_path: Path
+) -> None:
+    folder, _ = finished
+    shutil.copytree(folder / "job", tmp_path / "job")
+    (crops,) = (tmp_path / "job").glob("watch-*.crops")
+    crops.unlink()
+
+    def stop(message: protocol.Message) -> None:
+        assert not (isinstance(message, protocol.Log) and "kept" in message.text)
+        if isinstance(message, protocol.Progress) and message.stage == "watch":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.run(job(tmp_path, library), stop)
+
+
+def test_yolo_and_vitpose_work_with_the_open_rest(library: Library, tmp_path: Path) -> None:
+    for role in ("yolo", "vitpose"):
+        known = library.path(role)
+        assert known
+        Library(tmp_path).choose(known, role)
+    told: list[protocol.Message] = []
+    mixed = job(tmp_path, Library(tmp_path), quality="mixed", end=6)
+    (person,) = motion.load(run.run(mixed, told.append))
+    assert told[0] == protocol.Log(
+        "YOLO and ViTPose-H of full quality, the rest as in draft quality. "
+        "For full quality are missing: HMR2.0 and WHAM."
+    )
+    assert person.meta["quality"] == "mixed"
+    assert set(person.meta["weights"]) == {"yolo", "vitpose", "lifter", "landmarks", "wham", "body"}
+    assert person.meta["weights"]["wham"]["name"] == "open_wham.npz"
+    # The keypoints are ViTPose's, here nonsense; the pose comes from the landmark net's own points, so it is a man's.
+    assert np.isfinite(person.poses).all()
+    (watch,) = (tmp_path / "job").glob("watch-*.npz")
+    with np.load(watch) as archive:
+        assert archive["0/landmarks"].shape[1:] == (33, 3)
+        assert not np.allclose(archive["0/keypoints"], archive["0/landmarks"][:, :17])
