@@ -39,11 +39,17 @@ def _draw_import_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     menu.layout.operator(WHAM_OT_import_motion.bl_idname, text="Motion (.npz)")
 
 
+def _draw_export_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
+    menu.layout.operator("wham.export_motion", text="Motion for Game Engines (.fbx, .glb, .bvh, .usdc)")
+
+
 def register() -> None:
     """Add the menu entries."""
+    bpy.types.TOPBAR_MT_file_export.append(_draw_export_menu)
     bpy.types.TOPBAR_MT_file_import.append(_draw_import_menu)
 
 
 def unregister() -> None:
     """Take the menu entries away."""
+    bpy.types.TOPBAR_MT_file_export.remove(_draw_export_menu)
     bpy.types.TOPBAR_MT_file_import.remove(_draw_import_menu)

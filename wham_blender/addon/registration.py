@@ -3,6 +3,7 @@
 import bpy
 
 from . import (
+    bake_panel,
     hooks,
     job_panel,
     overlay,
@@ -19,6 +20,7 @@ from .operators import (
     background,
     bake,
     drop_clips,
+    export_motion,
     import_motion,
     import_video,
     jobs,
@@ -70,12 +72,14 @@ _CLASSES = (
     *weights.CLASSES,
     *rig_maps.CLASSES,
     bake.WHAM_OT_bake_to_rig,
+    export_motion.WHAM_OT_export_motion,
     presets.WHAM_OT_add_import_preset,
     presets.WHAM_PT_import_presets,
     panels.WHAM_PT_import,
     job_panel.WHAM_PT_jobs,
     result_panel.WHAM_PT_result,
     result_panel.WHAM_PT_edit,
+    bake_panel.WHAM_PT_bake,
     rig_map_panel.WHAM_UL_rig_bones,
     rig_map_panel.WHAM_PT_rig_map,
 )

@@ -1,0 +1,29 @@
+"""The N-panel's box for what becomes of a motion: onto rigs, and out to other programs."""
+
+import bpy
+
+from . import rig_map_state
+from .layouts import draw_sentence
+from .operators.bake import selected_rigs
+from .retarget.maps import MapError
+
+
+class WHAM_PT_bake(bpy.types.Panel):
+    """Motions onto the selected rigs, and into files."""
+
+    bl_label = "Bake and Export"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "WHAM"
+    bl_order = 4
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw each selected rig with the map that it would get, and the buttons."""
+        layout = self.layout
+        for rig in selected_rigs(context):
+            try:
+                layout.label(text=f"{rig.name}: {rig_map_state.map_of(rig).name}", icon="ARMATURE_DATA")
+            except MapError as problem:
+                draw_sentence(layout, str(problem))
+        layout.operator("wham.bake_to_rig", icon="ACTION")
+        layout.operator("wham.export_motion", icon="EXPORT")
