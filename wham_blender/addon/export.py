@@ -17,7 +17,8 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from . import character, quaternions, rig_map_state
+from .. import quaternions
+from . import character, rig_map_state
 from .action import ActionWriter
 from .retarget import root
 from .skeleton_copy import Sampled, sample

@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from . import quaternions
+from .. import quaternions
 
 # Rigify deforms with bones (DEF-) that hang from others of the same place (ORG-), which make the tree.
 _ORIGINAL, _DEFORMING = "ORG-", "DEF-"
