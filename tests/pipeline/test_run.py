@@ -208,6 +208,31 @@ def test_without_the_anchor_the_network_walks_alone(finished: Path, monkeypatch:
     assert np.abs(held.trans - free.trans).max() > 1e-3
 
 
+def test_fitting_is_a_stage_of_its_own(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (plain,) = motion.load(kept(finished, monkeypatch)[1])
+    stages, output = kept(finished, monkeypatch, refine=True)
+    assert stages[-1] == "world"
+    (fitted,) = motion.load(output)
+    assert 1e-3 < np.abs(fitted.poses - plain.poses).max() < 1
+    assert kept(finished, monkeypatch, refine=True)[0][-1] == "refine"
+
+
+def test_smoothing_takes_trembling_and_leaves_planted_feet(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (plain,) = motion.load(kept(finished, monkeypatch)[1])
+    (smooth,) = motion.load(kept(finished, monkeypatch, smooth=0.3)[1])
+    assert jerk(smooth) < 0.7 * jerk(plain)
+    down = motion.planted(plain.contacts)
+    ankles = [7, 8]
+    stands = down.reshape(-1, 2, 2).any(-1)
+    moved = np.linalg.norm(smooth.joints() - plain.joints(), axis=-1)[:, ankles]
+    assert stands.any()
+    assert moved[stands].mean() < 0.01
+
+
+def jerk(person: motion.Motion) -> float:
+    return float(np.abs(np.diff(person.joints(), 3, axis=0)).mean())
+
+
 def test_stages_of_other_code_are_made_anew(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = shutil.copytree(run._PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("addon", "__pycache__"))
     monkeypatch.setattr(run, "_PACKAGE", package)

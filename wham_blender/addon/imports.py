@@ -239,6 +239,10 @@ def worker_arguments(record: JobRecord) -> list[str]:
         arguments += ["--actor-height", f"{options['actor_height']:.6g}"]
     if not options["static_anchor"]:
         arguments.append("--no-anchor")
+    if options["refine"]:
+        arguments.append("--refine")
+    if options["smooth"]:
+        arguments += ["--smooth", str(round(options["smooth"], 3))]
     if options["focal_length_mm"]:
         arguments += ["--focal-length", f"{options['focal_length_mm']:.6g}"]
     return arguments

@@ -13,7 +13,7 @@ SECTIONS = {
     "Character": ("target", "rig", *BAKE),
     "Clip": ("clip_start", "clip_end"),
     "Person": ("person",),
-    "Quality": ("quality", "device"),
+    "Quality": ("quality", "device", "refine", "smooth"),
     "Camera": ("camera", "focal_length_mm", "actor_height", "static_anchor"),
     "Scene": ("start_frame", "fps"),
 }

@@ -148,6 +148,21 @@ class VideoOptions(PlacementOptions):
         "do not drift. Off, only the network's steps count",
         default=True,
     )
+    refine: BoolProperty(
+        name="Fit to the Picture",
+        description="Bend the body until it lies on the joints that were seen (temporal SMPLify). It takes longer; "
+        "limbs lie closer to the clip behind the camera, and planted feet slide less",
+        default=False,
+    )
+    smooth: FloatProperty(
+        name="Smooth",
+        description="Take out trembling: how long a movement must last to stay whole, in seconds. 0.1 is little, 0.3 "
+        "softens steps; 0 leaves the motion as it is, and Smooth Motion can still do it after the import",
+        default=0.0,
+        min=0.0,
+        soft_max=1.0,
+        max=5.0,
+    )
     clip_start: IntProperty(name="From", description="Frame of the clip to begin with", default=1, min=1)
     clip_end: IntProperty(name="To", description="Frame of the clip to end with; 0 goes to its end", min=0)
 

@@ -22,6 +22,7 @@ from typing import NoReturn
 from .. import protocol
 
 _FAILED, _CANCELLED = 1, 130  # exit codes, the second as a shell has it for SIGINT
+_MOST_SMOOTH = 5.0  # seconds, as Smooth Motion has it
 _PATIENCE = 0.7  # seconds from a signal to the end of the process
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
 
@@ -131,6 +132,13 @@ def _parser() -> argparse.ArgumentParser:
         "--no-anchor", dest="anchor", action="store_false",
         help="with a camera that stands, trust the network's steps alone and not where the picture shows people",
     )  # fmt: skip
+    parser.add_argument(
+        "--refine", action="store_true", help="bend the bodies until they project onto the keypoints (SMPLify)"
+    )
+    parser.add_argument(
+        "--smooth", type=_seconds, default=0.0, metavar="S",
+        help="take out what trembles: movements that come again within so many seconds",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="say everything as lines of JSON")
     return parser
 
@@ -153,6 +161,12 @@ def _metres(text: str) -> float:
     if 0 < (value := float(text)) < 3:
         return value
     raise argparse.ArgumentTypeError(f"{text} is no height of a person in metres")
+
+
+def _seconds(text: str) -> float:
+    if 0 <= (value := float(text)) <= _MOST_SMOOTH:
+        return value
+    raise argparse.ArgumentTypeError(f"{text} is no time from 0 to {_MOST_SMOOTH:g} seconds")
 
 
 def _tell_json(message: protocol.Message) -> None:

@@ -20,6 +20,7 @@ _SECONDS = {
     "features": 0.001,
     "lift": 0.006,
     "world": 0.0015,
+    "refine": 0.015,
     "write": 0.0005,
 }
 _UNKNOWN = 0.01  # of a stage that the table lacks

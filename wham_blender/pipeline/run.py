@@ -34,8 +34,10 @@ from . import (
     lens,
     lift,
     portraits,
+    refine,
     rows,
     sight,
+    smooth,
     track,
     video,
     world,
@@ -75,10 +77,11 @@ _SOURCES = {
     ],
     "lift": ["pipeline/lift.py", "pipeline/sight.py", "models/wham.py", "body/body.py", "body/rotations.py"],
     "world": [*(f"pipeline/{name}.py" for name in ("world", "contacts", "level")), "motion.py"],
+    "refine": ["pipeline/refine.py", "body/body.py", "motion.py"],
 }
 _PACKAGE = Path(__file__).parents[1]
 _SEEING = ("watch", "clean", "camera")  # the stages that do the clip's frames, and those that do each person's
-_LIFTING = ("features", "lift", "world", "write")
+_LIFTING = ("features", "lift", "world", "refine", "write")
 _FILM_WIDTH = 36.0  # millimetres, 35 mm film
 _STALE = 3600.0  # seconds after which a file written aside belongs to no running job
 
@@ -100,6 +103,8 @@ class Job:
     focal_length: float | None = None  # millimetres, as on 35 mm film
     actor_height: float | None = None  # metres, of the first of the people asked for; it scales the world
     anchor: bool = True  # where the camera stands, hold people to where the picture shows them
+    refine: bool = False  # bend the bodies until they project onto the keypoints
+    smooth: float = 0.0  # seconds: what comes again within them is trembling, and taken out
 
 
 def run(job: Job, tell: Tell) -> Path:
@@ -118,7 +123,8 @@ def run(job: Job, tell: Tell) -> Path:
     folder = job.resume or cache_folder() / "jobs" / clip[:20]
     pace = Pace(Rates(folder.parent / "rates.json", f"{_card(device)} {backend.quality}"), tell)
     frames = (info.last(job.end) or 0) - job.start + 1
-    pace.expect((*_SEEING, *_LIFTING), max(frames, 1))
+    lifting = [stage for stage in _LIFTING if stage != "refine" or job.refine]
+    pace.expect((*_SEEING, *lifting), max(frames, 1))
     stages = _Stages(folder, tell, pace)
 
     sightings, corners, people, key, crops = _see(stages, clip, job, info, backend, device, tell)
@@ -129,7 +135,7 @@ def run(job: Job, tell: Tell) -> Path:
     ]))  # fmt: skip
     chosen = _chosen(job, len(people))
     tracks = [people[number - 1] for number in chosen]
-    pace.expect(_LIFTING, sum(map(len, tracks)))
+    pace.expect(lifting, sum(map(len, tracks)))
     body = _body(backend).to(device)
     wham = _wham(backend).to(device)
     size = (int(sightings.size[0]), int(sightings.size[1]))
@@ -146,10 +152,17 @@ def run(job: Job, tell: Tell) -> Path:
         keys.append(lift_key)
     lifts = _scaled(lifts, tracks, body, camera_K, job, tell)
     shots = [corners.shot[np.searchsorted(looks, person.time[0] - 1e-3)] for person in tracks]
-    arrays, _ = stages.do(
+    arrays, key = stages.do(
         "world", [*keys, job.actor_height, job.anchor],
         lambda progress: _joined(map(vars, _place(lifts, tracks, shots, view, looks, job.anchor, body))),
     )  # fmt: skip
+    placed = [world.Placed(**each) for each in _parted(arrays)]
+    if job.refine:
+        placed = [
+            _refined(stages, [key, number], each, person, camera_K, body, len(person) / sum(map(len, tracks)))
+            for number, each, person in zip(chosen, placed, tracks, strict=True)
+        ]
+    placed = [smooth.smooth(each, body, job.smooth) for each in placed]
 
     meta = {
         "clip": job.clip.name, "size": size, "fps": _fps(sightings), "quality": backend.quality,
@@ -162,8 +175,8 @@ def run(job: Job, tell: Tell) -> Path:
     }  # fmt: skip
     pace.begin("write")
     motion.save(job.output, [
-        _motion(sightings, person, world.Placed(**each), camera_K, meta | {"person": number})
-        for number, person, each in zip(chosen, tracks, _parted(arrays), strict=True)
+        _motion(sightings, person, each, camera_K, meta | {"person": number})
+        for number, person, each in zip(chosen, tracks, placed, strict=True)
     ])  # fmt: skip
     pace.finish()
     return job.output
@@ -369,6 +382,18 @@ def _place(
         together = world.place_together(seen, body, camera_R=view.at(times, looks), camera_stays=bool(stays))
         placed |= dict(zip(numbers, together, strict=True))
     return [placed[number] for number in range(len(people))]
+
+
+def _refined(
+    stages: _Stages, settings: list[Any], placed: world.Placed, person: Person, camera_K: np.ndarray, body: Body,
+    share: float,
+) -> world.Placed:  # fmt: skip
+    """One person, bent until they project onto their keypoints."""
+    seen = refine.Seen(person.keypoints, person.boxes, camera_K)
+    arrays, _ = stages.do(
+        "refine", settings, lambda progress: vars(refine.refine(placed, seen, body, progress)), share
+    )  # fmt: skip
+    return world.Placed(**arrays)
 
 
 def _motion(
