@@ -179,7 +179,7 @@ def test_missing_clip_and_missing_worker_are_sentences(tmp_path, clip, monkeypat
 def test_window_shows_progress_and_then_a_character(fake_worker, queue, motion_path, clip):
     fake_worker(
         "say(protocol.Warn('It is dark.'))\nsay(protocol.Progress('watch', 115, 230, 0.25, 95.0))\n"
-        "print('a live line', flush=True)\n"
+        "print('a live line\\nINFO: made by a library', flush=True)\n"
         "while not os.path.exists('go'): time.sleep(0.01)\n".replace("'go'", repr(str(clip) + ".go"))
         + DELIVER.format(motion=str(motion_path))
     )
@@ -187,7 +187,8 @@ def test_window_shows_progress_and_then_a_character(fake_worker, queue, motion_p
     queue.until(lambda: runner.progress and runner.job and runner.job.last_line)
     drawn: list[tuple] = []
     layouts.draw_progress(Layout(drawn))
-    assert ("progress", "watch 115 of 230, 1:35 left") in drawn
+    assert ("progress", "25%, 1:35 left") in drawn
+    assert ("label", "Finding people: 115 of 230") in drawn
     assert ("label", "a live line") in drawn
     (record,) = job_record.scan(work.record.folder.parent)
     assert record == work.record  # on disk as in memory

@@ -64,7 +64,8 @@ def test_what_runs_shows_its_bar_and_its_line(drawn, tmp_path):
     runner.running = work
     runner.progress = Progress("watch", 5, 9, 0.5, 61.0)
     layouts.draw_progress(Layout(drawn))
-    assert ("progress", "watch 5 of 9, 1:01 left") in drawn
+    assert ("progress", "50%, 1:01 left") in drawn
+    assert ("label", "Finding people: 5 of 9") in drawn
     assert buttons(drawn) == ["wham.cancel"]
     runner.running, runner.error = None, "The worker's packages could not be installed, for a reason told at length."
     layouts.draw_progress(Layout(drawn))
@@ -91,7 +92,11 @@ def test_people_are_shown_with_their_pictures_and_frames(drawn, tmp_path):
     for name in ("walk-1234/person-1.png", "person-2.png"):
         (tmp_path / name).write_bytes(png())
     job_panel.draw_job(Layout(drawn), job)
-    assert [call[-1] for call in drawn if call[1:2] == ("wham.import_person",)] == ["1: 1 - 230", "2: 41 - 200", "All"]
+    assert [call[-1] for call in drawn if call[1:2] == ("wham.import_person",)] == [
+        "Person 1, 1 - 230",
+        "Person 2, 41 - 200",
+        "All People",
+    ]
     assert [call[0] for call in drawn].count("template_icon") == 1  # nothing is read outside the job's folder
     shown = job_panel._picture(job, "person-1.png")
     assert shown is not None

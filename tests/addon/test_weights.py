@@ -45,6 +45,9 @@ class Layout:
     def label(self, text="", icon=""):
         self.texts.append(text)
 
+    def separator(self, **_):
+        pass
+
     def operator(self, name, text="", icon=""):
         self.texts.append(f"{name} {text}".strip())
         return type("Properties", (), {})()
@@ -84,10 +87,11 @@ def test_a_folder_is_looked_through(library, body):
 
 
 def test_the_panel_names_what_is_missing(monkeypatch):
-    assert drawn(weights_box.draw_quality, "AUTO") == ["For full quality are missing: YOLO, ViTPose-H, HMR2.0, WHAM"]
+    shown = " ".join(drawn(weights_box.draw_quality, "AUTO"))
+    assert shown == "For full quality are missing: YOLO, ViTPose-H, HMR2.0, WHAM"
     assert drawn(weights_box.draw_quality, "DRAFT") == []
     monkeypatch.setattr(weights_box.Library, "missing", lambda self: [])
-    assert drawn(weights_box.draw_quality, "AUTO") == ["Full quality, where there is an NVIDIA card"]
+    assert " ".join(drawn(weights_box.draw_quality, "AUTO")) == "Full quality, where there is an NVIDIA card"
 
 
 def test_nothing_is_downloaded_without_consent(monkeypatch):

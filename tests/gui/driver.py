@@ -39,12 +39,20 @@ def preferences():
     return bpy.context.preferences.addons["bl_ext.user_default.wham_blender"].preferences
 
 
+def _redraw():
+    """Panels show what was set without a mouse or key, too."""
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            area.tag_redraw()
+
+
 def _answer(names, request):
     try:
         try:
             return {"value": eval(compile(request, "request", "eval"), names)}  # noqa: S307 - the test's own words
         except SyntaxError:
             exec(compile(request, "request", "exec"), names)
+            _redraw()
             return {"value": None}
     except Exception:
         return {"error": traceback.format_exc()}

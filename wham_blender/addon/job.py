@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ _CHUNK = 65536  # bytes of a pipe read at once
 _REST = 0.002  # seconds between two reads: a process that talks without end must not take Blender's interpreter
 _LONGEST = 1 << 20  # bytes of a line; what is longer is cut
 _WAITING = 1000  # messages kept for poll(); beyond, the process has to wait with its own
+_OF_LIBRARIES = re.compile(rb"(INFO|WARNING): |[IW]\d{4} ")  # how lines begin that only their makers understand
 _LINGER = 2.0  # seconds that a process may take to end after its last message, or hold its pipe open after its end
 
 
@@ -157,7 +159,8 @@ class Job:
             else:
                 self._put(message)
         if noise:
-            self.last_line = noise[-1].decode("utf-8", "replace").strip() or self.last_line
+            told = [line for line in noise if line.strip() and not _OF_LIBRARIES.match(line)]
+            self.last_line = told[-1].decode("utf-8", "replace").strip() if told else self.last_line
             self._log.write(b"\n".join(noise) + b"\n")
 
     def _put(self, message: protocol.Message) -> None:

@@ -48,8 +48,9 @@ class WHAM_PT_jobs(bpy.types.Panel):
         for record in jobs.all[:_MOST]:
             draw_job(layout.box(), record)
         if jobs.all:
-            total = sum(jobs.sizes.values())
-            layout.label(text=f"{_bytes(total)} in all; ended jobs are kept {job_record.KEPT_DAYS} days")
+            row = layout.row()
+            row.active = False
+            row.label(text=f"{_bytes(sum(jobs.sizes.values()))}; kept for {job_record.KEPT_DAYS} days")
 
 
 def draw_job(layout: bpy.types.UILayout, record: JobRecord) -> None:
@@ -57,34 +58,41 @@ def draw_job(layout: bpy.types.UILayout, record: JobRecord) -> None:
     interrupted = is_interrupted(record)
     elsewhere = record.name in jobs.elsewhere
     head = layout.row(align=True)
-    head.label(text=Path(record.clip).name, icon="PAUSE" if interrupted else _ICONS[record.status])
+    head.label(text=_title(record), icon="PAUSE" if interrupted else _ICONS[record.status])
     if record.status is not Status.FAILED and record.log.is_file():  # a failed one has it beside its sentence
         head.operator("wm.path_open", text="", icon="TEXT", emboss=False).filepath = str(record.log)
     if not is_active(record) and not elsewhere:
         head.operator("wham.discard_job", text="", icon="X", emboss=False).job = record.name
     if runner.running is not None and getattr(runner.running, "record", None) is record:
-        layout.label(text="running")
+        draw_sentence(layout, "running", icon="BLANK1", dim=True)
     elif elsewhere:
-        layout.label(text="in another Blender")
+        draw_sentence(layout, "runs in another Blender", icon="BLANK1", dim=True)
     elif record.status is Status.QUEUED and not interrupted:
         row = layout.row(align=True)
-        row.label(text="waits for its turn")
+        row.label(text="waits for its turn", icon="BLANK1")
         row.operator("wham.cancel", text="", icon="CANCEL").job = record.name
     elif interrupted:
-        layout.label(text="interrupted when Blender closed")
+        draw_sentence(layout, "interrupted when Blender closed", icon="BLANK1", dim=True)
         layout.operator("wham.resume_job", icon="PLAY").job = record.name
     else:
         _draw_ended(layout, record)
     for warning in record.warnings:
-        draw_sentence(layout, warning, alert=False)
+        draw_sentence(layout, warning)
     if record.people:
         _draw_people(layout, record)
+
+
+def _title(record: JobRecord) -> str:
+    """The clip's name, with its frames where not all of them were asked for."""
+    start, end = record.options.get("clip_start", 1), record.options.get("clip_end", 0)
+    frames = f", {start} - {end or 'end'}" if start > 1 or end else ""
+    return f"{Path(record.clip).name}{frames}"
 
 
 def _draw_ended(layout: bpy.types.UILayout, record: JobRecord) -> None:
     name = record.name
     if record.status is Status.FAILED:
-        draw_sentence(layout, record.error)
+        draw_sentence(layout, record.error, icon="ERROR")
         row = layout.row(align=True)
         row.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(record.log)
         row.operator("wham.copy_report", icon="COPYDOWN").job = name
@@ -92,10 +100,10 @@ def _draw_ended(layout: bpy.types.UILayout, record: JobRecord) -> None:
         waits = any(work.record is record for work in works())
         windows = bpy.context.window_manager.windows
         why = blocked(bpy.context.window or windows[0]) if waits and windows else ""
-        layout.label(text=why or "ready to import")
+        draw_sentence(layout, why or "ready to import", icon="BLANK1", dim=True)
         layout.operator("wham.import_job", icon="IMPORT").job = name
     else:
-        layout.label(text=f"{record.status.value}, {_bytes(jobs.sizes.get(name, 0))}")
+        draw_sentence(layout, f"{record.status.value}, {_bytes(jobs.sizes.get(name, 0))}", icon="BLANK1", dim=True)
     if record.status in {Status.FAILED, Status.CANCELLED}:
         text = "Try Again" if record.status is Status.FAILED else "Resume"
         layout.operator("wham.resume_job", text=text, icon="FILE_REFRESH").job = name
@@ -112,12 +120,12 @@ def _draw_people(layout: bpy.types.UILayout, record: JobRecord) -> None:
             cell.template_icon(icon_value=picture.icon_id, scale=4.0)
         chosen = cell.operator(
             "wham.import_person",
-            text=f"{number}: {person.get('first_frame')} - {person.get('last_frame')}",
+            text=f"Person {number}, {person.get('first_frame')} - {person.get('last_frame')}",
             depress=record.person in (number, "ALL"),
         )
         chosen.job, chosen.person = record.name, number
     if len(record.people) > 1:
-        chosen = layout.operator("wham.import_person", text="All", depress=record.person == "ALL")
+        chosen = layout.operator("wham.import_person", text="All People", depress=record.person == "ALL")
         chosen.job, chosen.person = record.name, "ALL"
 
 
@@ -130,7 +138,7 @@ def _picture(record: JobRecord, file: str) -> bpy.types.ImagePreview | None:
 
 
 def _bytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB" if count >= 1e5 else "under 0.1 MB"
 
 
 def register() -> None:

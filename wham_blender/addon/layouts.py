@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import blf
 import bpy
 
 from .. import protocol
 from .runner import runner
 
-_WIDTH = 44  # letters in a line of the sidebar
+# What the worker is at, in an animator's words. Other stages show their own names.
+_STAGES = {
+    "watch": "Finding people",
+    "clean": "Telling people apart",
+    "camera": "Following the camera",
+    "features": "Looking at poses",
+    "lift": "Posing the body",
+    "world": "Placing it in the world",
+    "write": "Writing the motion",
+}
+_UNIT = 20  # pixels of a button's height at scale 1, Blender's own unit
+_BESIDE = 5.0  # units of a region's width that a line of words cannot have: tabs, margins, a box, an icon
+_UNKNOWN_WIDTH = 280  # pixels, where nothing is drawn in a window
 
 
 def draw_progress(layout: bpy.types.UILayout) -> None:
@@ -16,43 +31,63 @@ def draw_progress(layout: bpy.types.UILayout) -> None:
     if work is not None:
         column = layout.column(align=True)
         row = column.row(align=True)
-        text = "cancelling" if work.cancelled else _progress_line(progress) if progress else "starting"
-        row.progress(factor=progress.fraction if progress else 0.0, text=text)
+        row.progress(factor=progress.fraction if progress else 0.0, text=_bar_text(work.cancelled, progress))
         row.operator("wham.cancel", text="", icon="CANCEL").job = getattr(work, "name", "")
+        if progress:
+            column.label(text=_stage_text(progress))
         if runner.job and runner.job.last_line:
-            said = column.row()
-            said.active = False
-            said.label(text=_shortened(runner.job.last_line))
+            draw_sentence(column, runner.job.last_line, icon="NONE", dim=True, most=2)
     elif runner.error:
-        draw_sentence(layout, runner.error)
+        draw_sentence(layout, runner.error, icon="ERROR")
         if runner.error_log:
             layout.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = runner.error_log
 
 
-def draw_sentence(layout: bpy.types.UILayout, sentence: str, alert: bool = True, width: int = _WIDTH) -> None:
-    """A sentence that may be longer than the panel is wide."""
+def _bar_text(cancelled: bool, progress: protocol.Progress | None) -> str:
+    if cancelled:
+        return "Cancelling"
+    if progress is None:
+        return "Starting"
+    if progress.seconds_left is None:
+        return f"{progress.fraction:.0%}"
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    return f"{progress.fraction:.0%}, {minutes}:{seconds:02} left"
+
+
+def _stage_text(progress: protocol.Progress) -> str:
+    stage = _STAGES.get(progress.stage) or progress.stage.capitalize()
+    return f"{stage}: {progress.done} of {progress.total}" if progress.total > 1 else stage
+
+
+def draw_sentence(
+    layout: bpy.types.UILayout, sentence: str, icon: str = "INFO", dim: bool = False, most: int = 20
+) -> None:
+    """A sentence in as many lines as it needs where it is drawn, ``most`` at most; with the icon ERROR in red."""
     column = layout.column(align=True)
-    column.alert = alert
-    for number, line in enumerate(_lines(sentence, width)):
-        column.label(text=line, icon="BLANK1" if number else "ERROR" if alert else "INFO")
+    column.alert, column.active = icon == "ERROR", not dim
+    lines = lines_of(sentence, -1.0 if icon == "NONE" else 0.0)
+    if len(lines) > most:
+        lines[most - 1 :] = [f"{lines[most - 1]} ..."]
+    for number, line in enumerate(lines):
+        column.label(text=line, icon="BLANK1" if number and icon != "NONE" else icon)
 
 
-def _lines(sentence: str, width: int) -> list[str]:
+def lines_of(sentence: str, beside: float = 0.0) -> list[str]:
+    """A sentence in lines that fit the region that is drawn, less ``beside`` units of its width."""
+    region, preferences = bpy.context.region, bpy.context.preferences
+    scale = preferences.system.ui_scale or 1.0  # 0 in background mode
+    width = (region.width if region else _UNKNOWN_WIDTH * scale) - (_BESIDE + beside) * _UNIT * scale
+    return list(_wrapped(sentence, max(width, 6 * _UNIT * scale), preferences.ui_styles[0].widget.points * scale))
+
+
+@lru_cache(maxsize=500)
+def _wrapped(sentence: str, width: float, points: float) -> tuple[str, ...]:
+    blf.size(0, points)
     lines = [""]
     for word in sentence.split():
-        if lines[-1] and len(lines[-1]) + len(word) >= width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
-
-
-def _shortened(line: str) -> str:
-    return line if len(line) <= _WIDTH else f"{line[:_WIDTH]}..."
-
-
-def _progress_line(progress: protocol.Progress) -> str:
-    line = f"{progress.stage} {progress.done}" + (f" of {progress.total}" if progress.total else "")
-    if progress.seconds_left is None:
-        return line
-    minutes, seconds = divmod(round(progress.seconds_left), 60)
-    return f"{line}, {minutes}:{seconds:02} left"
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and blf.dimensions(0, longer)[0] > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return tuple(lines)

@@ -11,7 +11,7 @@ from .weights_box import draw_quality
 BAKE = ("layer", "root_motion", "keying", "angle_error", "distance_error")  # names of BakeOptions, as they are drawn
 SECTIONS = {
     "Character": ("target", "rig", *BAKE),
-    "Clip": ("clip_start", "clip_end"),
+    "Frames": ("clip_start", "clip_end"),
     "Person": ("person",),
     "Quality": ("quality", "device", "refine", "smooth"),
     "Camera": ("camera", "focal_length_mm", "actor_height", "static_anchor"),

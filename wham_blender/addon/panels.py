@@ -2,10 +2,12 @@
 
 import bpy
 
-from .layouts import draw_progress
+from . import runtime
+from .layouts import draw_progress, draw_sentence
 from .operators.import_motion import WHAM_OT_import_motion
 from .operators.import_video import WHAM_OT_import_video
 from .options import draw_options
+from .preferences import ADDON, worker_path
 from .presets import WHAM_PT_import_presets
 from .properties import VideoOptions, copy_options
 
@@ -26,12 +28,21 @@ class WHAM_PT_import(bpy.types.Panel):
         """Draw the clip, its options, the button and what runs."""
         settings = context.scene.wham
         layout = self.layout
+        if not runtime.state(worker_path()).usable:
+            _draw_no_worker(layout)
         layout.prop(settings, "filepath")
         draw_options(layout, settings)
         operator = layout.operator(WHAM_OT_import_video.bl_idname, icon="ARMATURE_DATA")
         operator.filepath = settings.filepath
         copy_options(settings, operator, VideoOptions)
         draw_progress(layout)
+
+
+def _draw_no_worker(layout: bpy.types.UILayout) -> None:
+    """What to do before the first import."""
+    box = layout.box()
+    draw_sentence(box, runtime.state(worker_path()).sentence)
+    box.operator("preferences.addon_show", text="Open Preferences", icon="PREFERENCES").module = ADDON
 
 
 def _draw_import_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:

@@ -9,14 +9,13 @@ from . import location, runtime
 from .layouts import draw_progress, draw_sentence
 from .weights_box import draw_weights
 
-_ADDON = __package__.rpartition(".")[0]
-_WIDE = 90  # letters in a line of the preferences
+ADDON = __package__.rpartition(".")[0]  # as Blender's preferences name it
 
 
 class WHAM_AP_preferences(bpy.types.AddonPreferences):
     """Shown in Blender's preferences under the add-on."""
 
-    bl_idname = _ADDON
+    bl_idname = ADDON
 
     worker_python: StringProperty(
         name="Existing Python",
@@ -60,10 +59,14 @@ class WHAM_AP_preferences(bpy.types.AddonPreferences):
 def _draw_worker(layout: bpy.types.UILayout, chosen: bpy.types.AddonPreferences) -> None:
     """How the worker stands and what can be done about it."""
     state = runtime.state(worker_path())
-    draw_sentence(layout, state.sentence, alert=False, width=_WIDE)
+    draw_sentence(layout, state.sentence, icon="CHECKMARK" if state.usable else "ERROR" if state.details else "INFO")
     installed = runtime.own_folder().exists()
     if not installed and (text := runtime.download_text()):
-        layout.label(text=text, icon="BLANK1")
+        draw_sentence(layout, text, icon="BLANK1", dim=True)
+    if not bpy.app.online_access:
+        row = layout.row()
+        row.label(text="Blender is offline", icon="INTERNET_OFFLINE")
+        row.operator("extensions.userpref_allow_online", text="Allow Online Access")
     draw_progress(layout)
     row = layout.row()
     there = state.usable or bool(state.details)
@@ -71,7 +74,9 @@ def _draw_worker(layout: bpy.types.UILayout, chosen: bpy.types.AddonPreferences)
         row.operator(f"wham.{verb}_worker")
     if state.details:
         row.operator("wham.copy_worker_report", icon="COPYDOWN")
-    layout.prop(chosen, "show_options", icon="DOWNARROW_HLT" if chosen.show_options else "RIGHTARROW", emboss=False)
+    head = layout.row()
+    head.alignment = "LEFT"
+    head.prop(chosen, "show_options", icon="DOWNARROW_HLT" if chosen.show_options else "RIGHTARROW", emboss=False)
     if chosen.show_options:
         column = layout.column()
         column.use_property_split = True
@@ -85,9 +90,9 @@ def _draw_storage(layout: bpy.types.UILayout, chosen: bpy.types.AddonPreferences
     row.label(text=f"Worker, weights and jobs: {runtime.data_folder()}", icon="FILE_FOLDER")
     row.operator("wham.measure_storage", text="", icon="FILE_REFRESH")
     if chosen.storage_state:
-        layout.label(text=chosen.storage_state, icon="BLANK1")
+        draw_sentence(layout, chosen.storage_state, icon="BLANK1", dim=True)
     if target := location.unfinished_move():
-        draw_sentence(layout, f"Moving to {target} was not finished.", width=_WIDE)
+        draw_sentence(layout, f"Moving to {target} was not finished.", icon="ERROR")
         layout.operator("wham.move_worker", text="Go On Moving").directory = str(target)
     else:
         layout.operator("wham.move_worker", text="Move to Another Folder")
@@ -96,7 +101,7 @@ def _draw_storage(layout: bpy.types.UILayout, chosen: bpy.types.AddonPreferences
 
 def preferences() -> bpy.types.AddonPreferences | None:
     """The add-on's preferences; None where it was registered without being enabled as an add-on."""
-    addon = bpy.context.preferences.addons.get(_ADDON)
+    addon = bpy.context.preferences.addons.get(ADDON)
     return addon.preferences if addon else None
 
 

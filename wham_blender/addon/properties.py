@@ -92,6 +92,12 @@ class PlacementOptions(BakeOptions):
     )
 
 
+def _people(_self: bpy.types.bpy_struct, _context: bpy.types.Context, typed: str) -> list[tuple[str, str]]:
+    """What the field Person suggests; any other number may be typed."""
+    known = [("MAIN", "the one most in view"), ("ALL", "everybody"), ("1", "the largest"), ("2", "the second largest")]
+    return [choice for choice in known if typed.upper() in choice[0]] or known
+
+
 class VideoOptions(PlacementOptions):
     """What to look for in a clip, and how; shared by the importer and the panel."""
 
@@ -99,6 +105,7 @@ class VideoOptions(PlacementOptions):
         name="Person",
         description="Whom to bring in: MAIN for the one most in view, ALL, or a number from 1, the largest first",
         default="MAIN",
+        search=_people,
     )
     quality: EnumProperty(
         name="Quality",

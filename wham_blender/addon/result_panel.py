@@ -1,12 +1,11 @@
 """The N-panel's parts for an imported character: what was found, and the edits."""
 
-import textwrap
-
 import bpy
 
 from . import character
+from .layouts import draw_sentence, lines_of
 
-_WIDTH = 30  # letters beside a name
+_NAMES = 4.0  # units of the panel's width that the names of figures take
 
 
 class _CharacterPanel:
@@ -34,17 +33,22 @@ class WHAM_PT_result(_CharacterPanel, bpy.types.Panel):
         record = armature.wham_motion
         box = self.layout.column(align=True)
         for name, value in figures(armature):
+            lines = lines_of(value, _NAMES)
             row = box.split(factor=0.36)
             row.label(text=name)
+            if len(lines) > 2:  # too long for beside it
+                for part in value.split(", "):
+                    draw_sentence(box, part, icon="NONE", dim=True)
+                continue
             words = row.column(align=True)
-            for line in textwrap.wrap(value, _WIDTH):
+            for line in lines:
                 words.label(text=line)
         self.layout.operator("wham.measure_motion", icon="FILE_REFRESH")
         self.layout.prop(context.scene.wham, "show_contacts")
         render = context.scene.render
         rate = render.fps / render.fps_base
         if abs(rate / record.clip_rate - 1) > 1e-3:
-            self.layout.label(text=f"The scene runs at {rate:.4g} fps, the clip at {record.clip_rate:.4g}", icon="INFO")
+            draw_sentence(self.layout, f"The scene runs at {rate:.4g} fps, the clip at {record.clip_rate:.4g}")
         self.layout.operator("wham.match_scene", icon="SCENE_DATA")
 
 
@@ -58,7 +62,7 @@ def figures(armature: bpy.types.Object) -> list[tuple[str, str]]:
         ("People", str(record.people)),
         ("Frames", f"{record.frames} ({record.first_frame:.0f} to {record.last_frame:.0f}), {seconds:.2f} s"),
         ("Confidence", f"{record.confidence:.0%} on average"),
-        ("Not Seen", f"frames {record.hidden}: interpolated" if record.hidden else "never: seen in every frame"),
+        ("Not Seen", f"frames {record.hidden}: interpolated" if record.hidden else "never"),
         ("Contacts", str(record.contacts)),
         ("Foot Sliding", sliding),
         ("Height", f"{character.height(armature):.2f} m"),

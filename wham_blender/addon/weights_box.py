@@ -1,6 +1,5 @@
 """The files of full quality in the preferences, and in the panel what is missing of them."""
 
-import textwrap
 from pathlib import Path
 
 import bpy
@@ -8,8 +7,7 @@ import bpy
 from .. import weights
 from ..weights.library import Library
 from . import runtime
-
-_LETTERS = 100  # in a line of the preferences
+from .layouts import draw_sentence
 
 
 def library() -> Library:
@@ -25,17 +23,20 @@ def draw_weights(layout: bpy.types.UILayout) -> None:
     except weights.WeightsError as error:
         box.label(text=str(error), icon="ERROR")
         return
-    head = box.row()
-    head.label(text="Full quality: " + ("all files are there" if not missing else "files are missing"))
-    head.operator("wham.find_weights", icon="FILE_FOLDER")
+    box.label(text="Full quality: " + (f"{len(missing)} files are missing" if missing else "all files are there"))
+    draw_sentence(box, "Draft quality needs none of these files.", icon="NONE", dim=True)
+    box.operator("wham.find_weights", text="Look Through a Folder for Them", icon="FILE_FOLDER")
     for entry in entries:
+        box.separator(type="LINE")
         _draw_file(box.column(align=True), entry, library().path(entry.role))
-    box.label(text=f"Downloads go to {library().folder}")
+    draw_sentence(box, f"Downloads go to {library().folder}", icon="NONE", dim=True)
 
 
 def _draw_file(column: bpy.types.UILayout, entry: weights.Published, path: Path | None) -> None:
+    column.label(text=f"{entry.title}: {entry.does}", icon="CHECKMARK" if path else "BLANK1")
+    terms = f"{entry.name}, {entry.licence}. {entry.allows} {entry.agree}"
+    draw_sentence(column, str(path) if path else terms, icon="BLANK1", dim=True)
     row = column.row(align=True)
-    row.label(text=f"{entry.title}: {entry.does}", icon="CHECKMARK" if path else "BLANK1")
     row.operator("wm.url_open", text="Open Page", icon="URL").url = entry.page
     row.operator("wham.choose_weights", icon="FILEBROWSER").role = entry.role
     if path:
@@ -45,11 +46,6 @@ def _draw_file(column: bpy.types.UILayout, entry: weights.Published, path: Path 
     else:
         size = f" ({entry.size / 1e9:.1f} GB)" if entry.size else ""
         row.operator("wham.download_weights", text=f"Download{size}", icon="IMPORT").role = entry.role
-    terms = f"{entry.name}, {entry.licence}. {entry.allows} {entry.agree}"
-    for text in [str(path)] if path else textwrap.wrap(terms, _LETTERS):
-        line = column.row()
-        line.active = False
-        line.label(text=text, icon="BLANK1")
 
 
 def draw_quality(layout: bpy.types.UILayout, quality: str) -> None:
@@ -63,6 +59,6 @@ def draw_quality(layout: bpy.types.UILayout, quality: str) -> None:
         return
     if missing:
         names = ", ".join(entry.title for entry in missing)
-        layout.label(text=f"For full quality are missing: {names}", icon="INFO")
+        draw_sentence(layout, f"For full quality are missing: {names}")
     elif quality == "AUTO":
-        layout.label(text="Full quality, where there is an NVIDIA card", icon="INFO")
+        draw_sentence(layout, "Full quality, where there is an NVIDIA card")
