@@ -22,18 +22,11 @@ REGRESSORS = {"J_regressor_wham": 31, "J_regressor_feet": 4}  # WHAM's own, and 
 JOINTS = 24
 _CORRECTIVES = 9 * (JOINTS - 1)  # columns of posedirs
 _CHOOSE = "Choose SMPL_NEUTRAL.pkl (or .npz) from smpl.is.tue.mpg.de."
-_GENDERS = {"neutral": "neutral", "male": "male", "m": "male", "female": "female", "f": "female"}
 # Other bodies of the same makers, by vertices and joints.
 _OTHERS = {
     (10475, 55): "SMPL-X", (6890, 52): "SMPL+H", (778, 16): "MANO (a hand)", (5023, 5): "FLAME (a head)",
     (3889, 33): "SMAL (an animal)", (3889, 35): "SMAL (an animal)",
 }  # fmt: skip
-
-
-def gender_of(path: str | Path) -> str:
-    """Neutral, male or female, by the file's published name: the content does not say it."""
-    words = re.split(r"[^a-z]+", Path(path).stem.lower())
-    return next((_GENDERS[word] for word in words if word in _GENDERS), "neutral")
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:

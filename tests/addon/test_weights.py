@@ -130,7 +130,8 @@ def test_the_password_reaches_the_download_and_stays_nowhere(tmp_path, monkeypat
 def test_a_download_ends_in_the_library(tmp_path, monkeypatch, capsys, library, body):
     """The process that downloads, without a network: what arrives is taken, what fails is said."""
 
-    def arrive(entry, folder, progress, account):
+    def arrive(entry, folder, progress, account, also):
+        assert [each.role for each in also] == ["smpl_male", "smpl_female"]
         assert account == ("anna", "secret")
         progress(0, 100)
         progress(100, 100)
@@ -147,7 +148,7 @@ def test_a_download_ends_in_the_library(tmp_path, monkeypatch, capsys, library, 
     assert said[-2] == protocol.Progress("download, MB", 0, 0, 1.0, 0.0)
     assert library.path("smpl") == body
 
-    def fail(*_):
+    def fail(*_, **__):
         raise weights.WeightsError("The page is closed. Try tomorrow.")
 
     monkeypatch.setattr(fetch.download, "download", fail)

@@ -270,6 +270,18 @@ def test_an_archive_behind_an_account(server: Server, tmp_path: Path) -> None:
         assert kept.is_dir() or b"pa ss" not in kept.read_bytes()
 
 
+def test_what_else_of_use_the_archive_holds_comes_along(server: Server, tmp_path: Path) -> None:
+    server.account = True
+    server.content = archive(**{"models/neutral.pkl": FILE, "models/m.pkl": FILE, "models/x.pkl": b"no body"})
+    others = [
+        replace(signed_in(server), role="smpl_male", name="male.pkl", member="m.pkl"),
+        replace(signed_in(server), role="smpl_female", name="female.pkl", member="f.pkl"),
+    ]
+    download.download(signed_in(server), tmp_path, lambda *_: None, ACCOUNT, 0.0, others)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["body.pkl", "male.pkl"]
+    assert (tmp_path / "male.pkl").read_bytes() == FILE
+
+
 def test_a_wrong_password(server: Server, tmp_path: Path) -> None:
     server.account = True
     assert "did not accept the name and password" in sentence(signed_in(server), tmp_path, ("anna", "wrong"))

@@ -158,6 +158,21 @@ def test_a_wrong_file_for_a_role_is_told_what_it_is(library: Library, tmp_path: 
     assert library.choose(path).role == "wham"
 
 
+def test_the_name_says_of_a_body_whose_it_is(library: Library, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    (folder / "female").mkdir(parents=True)
+    male = write(folder / "basicmodel_m_lbs_10_207_0_v1.1.0.pkl", body())
+    neutral = write(folder / "SMPL_NEUTRAL.npz", body())
+    female = write(folder / "female" / "model.pkl", body())
+    assert {entry.role for entry in library.search(folder)} == {"smpl", "smpl_male", "smpl_female"}
+    assert [library.path(role) for role in ("smpl", "smpl_male", "smpl_female")] == [neutral, male, female]
+    with pytest.raises(WeightsError, match=r"basicmodel_m\S+ is not SMPL: it seems to be SMPL, male\."):
+        library.choose(male, "smpl")
+    mine = write(tmp_path / "mine.pkl", body())
+    assert library.choose(mine, "smpl_female").role == "smpl_female"
+    assert library.choose(mine).role == "smpl"
+
+
 def test_a_file_that_changes_counts_no_longer(library: Library, tmp_path: Path) -> None:
     path = write(tmp_path / "x.tar", CASES["wham"][1]())
     library.choose(path, "wham")
@@ -186,7 +201,8 @@ def test_a_damaged_or_unwritable_library_is_no_end(library: Library, tmp_path: P
 
 def test_the_list_says_of_each_file_what_people_have_to_know() -> None:
     entries = weights.published()
-    assert [entry.role for entry in entries] == ["yolo", "vitpose", "hmr2", "wham", "smpl"]
+    roles = ["yolo", "vitpose", "hmr2", "wham", "smpl", "smpl_male", "smpl_female"]
+    assert [entry.role for entry in entries] == roles
     for entry in entries:
         assert entry.page.startswith("https://")
         assert entry.address.startswith("https://")

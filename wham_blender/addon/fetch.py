@@ -11,11 +11,11 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .. import protocol
-from ..weights import WeightsError, download, published_for
+from ..weights import WeightsError, download, published, published_for
 from ..weights.library import Library
 from .job import module_command
 
@@ -69,8 +69,13 @@ def main() -> int:
     role, folder = sys.argv[1], Path(sys.argv[2])
     try:
         entry = published_for(role)
-        path = download.download(entry, folder, _Progress(), (user, password) if entry.account else None)
+        beside = [each for each in published() if each.member and each.address == entry.address and each != entry]
+        sent = (user, password) if entry.account else None
+        path = download.download(entry, folder, _Progress(), sent, also=beside)
         Library(folder).choose(path, role)
+        for each in beside:
+            with suppress(WeightsError):  # it was not in the archive, or is another file
+                Library(folder).choose(folder / each.name, each.role)
     except WeightsError as error:
         _say(protocol.Failed(str(error)))
         return 1

@@ -35,7 +35,7 @@ class WeightFile:
 class Published:
     """A file of full quality, which people bring themselves: it may not be shipped, or is too large."""
 
-    role: str  # yolo, vitpose, hmr2, wham, smpl
+    role: str  # yolo, vitpose, hmr2, wham, smpl, smpl_male, smpl_female
     name: str  # as its authors call it
     title: str
     does: str  # a few words
@@ -48,6 +48,11 @@ class Published:
     member: str = ""  # the file's name in the archive at the address; empty where the address is the file's
     size: int = 0  # bytes of what is at the address; 0 where not known
     sha256: str = ""  # of what is at the address; empty where not known: then its content is looked at alone
+
+    @property
+    def kind(self) -> str:
+        """What `contents.look` calls the role of such a file: it knows SMPL, and not of which gender."""
+        return self.role.partition("_")[0]
 
 
 def folder() -> Path:

@@ -15,7 +15,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,13 @@ def download(
     progress: Progress,
     account: tuple[str, str] | None = None,
     pause: float = 1.0,
+    also: Sequence[Published] = (),
 ) -> Path:
     """Fetch a published file into a folder and return its path.
 
     account: name and password, for an entry that wants them; they are sent and kept nowhere. pause: seconds before
-    the second attempt, longer before each one after that.
+    the second attempt, longer before each one after that. also: other files of the same archive, unpacked beside it as
+    far as they are in there.
     Raises WeightsError with a sentence; what was fetched before a broken connection is kept for the next time.
     """
     target = folder / entry.name
@@ -61,10 +64,15 @@ def download(
         if entry.member:
             fetched = part
             part = target.with_name(f"{target.name}.part")
-            _unpack(entry, fetched, part)
-            _remove(fetched)
+            try:
+                _unpack(entry, fetched, part)
+                for other in also:
+                    with suppress(WeightsError):
+                        _unpack(other, fetched, folder / f"{other.name}.part").replace(folder / other.name)
+            finally:
+                _remove(fetched)
         found = contents.look(part)
-        if found.role != entry.role:
+        if found.role != entry.kind:
             _remove(part)
             raise WeightsError(
                 f"What {_host(entry.address)} sent as {entry.name} is not {entry.title}: it seems to be "
@@ -171,15 +179,15 @@ def _check_hash(entry: Published, part: Path) -> None:
         )
 
 
-def _unpack(entry: Published, archive: Path, target: Path) -> None:
+def _unpack(entry: Published, archive: Path, target: Path) -> Path:
     """Copy the one wanted file out of a zip, wherever it lies in there; no name in it is used as a path."""
     try:
         with zipfile.ZipFile(archive) as files:
             (member,) = [each for each in files.infolist() if each.filename.rpartition("/")[2] == entry.member]
             with files.open(member) as source, target.open("wb") as stream:
                 shutil.copyfileobj(source, stream, _BLOCK)
+        return target
     except (zipfile.BadZipFile, ValueError) as error:
-        _remove(archive)
         raise WeightsError(
             f"What {_host(entry.address)} sent does not hold {entry.member}. Open the page and fetch it by hand."
         ) from error

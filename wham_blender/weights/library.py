@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from . import Published, WeightFile, WeightsError, contents, published, publishe
 
 _MOST_FILES = 20_000  # looked at in a folder that somebody chose
 NEEDED = ("yolo", "vitpose", "hmr2", "wham")  # for full quality; WHAM's file holds SMPL's body
+BODIES = {"neutral": "smpl", "male": "smpl_male", "female": "smpl_female"}  # roles of SMPL's bodies by gender
+_GENDERS = {"neutral": "neutral", "male": "male", "m": "male", "female": "female", "f": "female"}
 
 
 def default_folder() -> Path:
@@ -25,6 +28,20 @@ def default_folder() -> Path:
     if named := os.environ.get("WHAM_WEIGHTS"):
         return Path(named)
     return data_folder() / "weights"
+
+
+def gender_of(path: Path) -> str:
+    """Neutral, male or female, by the name of a body's file: the content does not say it. Empty where no name does."""
+    for name in (path.stem, path.parent.name if path.stem == "model" else ""):
+        for word in re.split(r"[^a-z]+", name.lower()):
+            if word in _GENDERS:
+                return _GENDERS[word]
+    return ""
+
+
+def _role(path: Path, found: contents.Contents) -> str | None:
+    """The role of a file with such contents: of bodies of one kind the name says which it is."""
+    return BODIES[gender_of(path) or "neutral"] if found.role == "smpl" else found.role
 
 
 @dataclass(frozen=True)
@@ -60,20 +77,24 @@ class Library:
         """
         wanted = published_for(role) if role else None
         found = contents.look(path)
-        if found.role is None or (wanted and found.role != role):
+        own = _role(path, found)
+        if role in BODIES.values() and found.role == "smpl" and not gender_of(path):
+            own = role  # whoever named the file knows better
+        if own is None or (wanted and own != role):
+            seems = published_for(own).title if own else found.description
             raise WeightsError(
                 f"{path.name} is not {wanted.title if wanted else 'a file of full quality'}: it seems to be "
-                f"{found.description}. Choose {wanted.name if wanted else 'another file'}."
+                f"{seems}. Choose {wanted.name if wanted else 'another file'}."
             )
-        self._keep({found.role: path})
-        return published_for(found.role)
+        self._keep({own: path})
+        return published_for(own)
 
     def search(self, folder: Path) -> list[Published]:
         """Take from a folder, and the folders in it, a file for each role that has none yet; the roles' entries."""
         wanted = {entry.role: entry for entry in published() if self.path(entry.role) is None}
         found: dict[str, Path] = {}
         for path in _files(folder):
-            role = contents.look(path).role
+            role = _role(path, contents.look(path))
             if role in wanted and role not in found:
                 found[role] = path
         if found:
