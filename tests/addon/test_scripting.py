@@ -98,6 +98,12 @@ def test_edits(run):
     assert armature.wham_motion.height == pytest.approx(1.82, abs=1e-3)
 
 
+def test_to_a_game_engine(run, tmp_path):
+    (code,) = examples("To a game engine")
+    run(code)
+    assert (tmp_path / "clips/walk.glb").read_bytes()[:4] == b"glTF"
+
+
 @pytest.fixture
 def hero(tmp_path, run):
     """The studio's rig, whose bones no map knows, and the map that the studio made for it."""
