@@ -17,6 +17,7 @@ HOLE = "…"  # what the code fills in: a name, a number, another sentence
 NO_FAULTS = {
     "An NVIDIA card is there, with driver …, but this PyTorch …",
     "Draft quality, as asked for",
+    "Fast quality, as asked for",
     "For full quality are missing: …",
     "Full quality, …",
     "Its files are here: choose full to have it nonetheless, at many seconds a frame",

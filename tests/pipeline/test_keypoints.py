@@ -7,9 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from wham_blender import weights
-from wham_blender.pipeline import video
+from wham_blender.pipeline import backends, video
 from wham_blender.pipeline.detect import Detector
 from wham_blender.pipeline.keypoints import LANDMARK_MIRROR, Crop, Landmarker, Look, crop_around, mean_of_views
 from wham_blender.skeleton import COCO_MIRROR, COCO_NAMES
@@ -53,6 +54,16 @@ def test_the_detector_sees_the_man_and_the_bystander(image: np.ndarray) -> None:
     inside = keypoints[best, :, :2]
     assert (inside > boxes[best, :2] - 20).all()
     assert (inside < boxes[best, 2:] + 20).all()
+
+
+def test_fast_quality_sees_the_same_with_the_smaller_net(image: np.ndarray, first: tuple[Crop, Look]) -> None:
+    backend = backends.choose("fast", torch.device("cpu"))
+    assert backend.quality == "fast"
+    assert backend.files["landmarks"].path.stat().st_size < weights.find("landmarks").path.stat().st_size / 4
+    crop, look = first
+    other = Landmarker(backend.files["landmarks"])(image, crop)
+    apart = np.linalg.norm(other.keypoints[:, :2] - look.keypoints[:, :2], axis=1)
+    assert 0 < np.median(apart) < 0.03 * crop.side
 
 
 def test_a_look_sees_the_body_the_right_way_round(first: tuple[Crop, Look]) -> None:

@@ -112,6 +112,11 @@ class VideoOptions(PlacementOptions):
         description="How good the motion gets, and how long it takes",
         items=[
             ("AUTO", "Auto", "The best that this computer has the files and the card for"),
+            (
+                "FAST",
+                "Fast",
+                "As Draft, but with a smaller network to see people: faster, and rougher",
+            ),
             ("DRAFT", "Draft", "The small networks that ship inside; runs everywhere"),
             ("FULL", "Full", "The research networks; needs their files"),
         ],

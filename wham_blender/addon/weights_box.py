@@ -50,7 +50,7 @@ def _draw_file(column: bpy.types.UILayout, entry: weights.Published, path: Path 
 
 def draw_quality(layout: bpy.types.UILayout, quality: str) -> None:
     """In the panel, under the setting: which files the quality that is set lacks."""
-    if quality == "DRAFT":
+    if quality in ("FAST", "DRAFT"):
         return
     try:
         missing = library().missing()

@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--end", type=int, metavar="N", help="last frame of the clip")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="keep finished stages here and go on from them")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--quality", choices=("auto", "draft", "mixed", "full"), default="auto")
+    parser.add_argument("--quality", choices=("auto", "fast", "draft", "mixed", "full"), default="auto")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="the library of full quality's files")
     parser.add_argument("--camera", choices=("auto", "static", "moving"), default="auto")
     parser.add_argument("--focal-length", type=_millimetres, metavar="MM", help="of the lens, as on 35 mm film")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from .follow import Detect, Finder, Follower, Spotter
 from .keypoints import Landmarker
 from .yolo import NEW_SCORE, Yolo
 
-QUALITIES = ("auto", "draft", "mixed", "full")
+QUALITIES = ("auto", "fast", "draft", "mixed", "full")
 _MOVENET_SCORE = 0.25  # from which a newcomer counts; MoveNet's own advice is 0.2 to 0.3
 
 
@@ -28,7 +28,7 @@ class Backend:
     Roles of `weights.manifest` and of `weights.published`: whose file WHAM's is, ``published`` says.
     """
 
-    quality: str  # draft, mixed or full
+    quality: str  # fast, draft, mixed or full
     reason: str  # why this one, a sentence
     files: dict[str, weights.WeightFile]
     published: bool = False  # whether WHAM's weights are the published ones
@@ -79,6 +79,9 @@ def choose(quality: str, device: torch.device, folder: Path | None = None) -> Ba
     card = device.type == "cuda"
     if quality == "draft":
         return _draft("Draft quality, as asked for.")
+    if quality == "fast":
+        draft = _draft("Fast quality, as asked for.")
+        return replace(draft, quality="fast", files=draft.files | {"landmarks": weights.find("landmarks_fast")})
     if quality == "full":
         if missing:
             raise PipelineError(

@@ -1,4 +1,4 @@
-"""Looks at one person's upright crop with MediaPipe's heavy landmark net: 33 landmarks in 2D and 3D, and COCO's 17."""
+"""Looks at one person's upright crop with MediaPipe's landmark net: 33 landmarks in 2D and 3D, and COCO's 17."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def mean_of_views(values: np.ndarray, looks: np.ndarray) -> np.ndarray:
 
 
 class Landmarker:
-    """MediaPipe Pose's heavy landmark net (Google, Apache-2.0)."""
+    """MediaPipe Pose's landmark net, heavy or full (Google, Apache-2.0)."""
 
     def __init__(self, file: WeightFile) -> None:
         self._network = LiteRTNetwork(file)
