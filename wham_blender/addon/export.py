@@ -326,6 +326,7 @@ def _write_godot(path: str, copy: Copy) -> set[str]:
         export_format="GLB",
         use_active_scene=True,
         export_animation_mode="ACTIVE_ACTIONS",
+        export_anim_single_armature=False,  # else all actions of the file whose bones have these names are mixed in
         export_optimize_animation_size=False,
         export_negative_frame="SLIDE",
     )
