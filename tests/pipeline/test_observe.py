@@ -168,8 +168,9 @@ class SeesPlaces:
 
 
 def test_features_reach_their_frames(tmp_path: Path) -> None:
-    crops = np.zeros((30, *CROP), np.uint8)
-    crops[:] = np.arange(30)[:, None, None, None]
+    crops = tmp_path / "crops"
+    with rows.RowWriter(crops, CROP, np.uint8) as writer:
+        writer.append(np.broadcast_to(np.arange(30)[:, None, None, None], (30, *CROP)))
     own = np.array([3, 3, 5, 6, 6, 6, 9, 20, 21, 22, 22])
     told: list[tuple[int, int]] = []
     net = SeesPlaces()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..body.rotations import matrix_from_columns
 from ..models.hmr2 import D_FEAT, HMR2
-from .crop_network import CropNetwork, Note
+from .crop_network import CROP, CropNetwork, Note
 from .lift import View
 from .rows import RowWriter, read
 from .track import Progress
@@ -32,15 +32,19 @@ def hmr2(model: HMR2, device: torch.device, note: Note) -> CropNetwork:
 
 
 def describe(
-    network: CropNetwork, crops: np.ndarray, rows: np.ndarray, path: Path | None, progress: Progress
+    network: CropNetwork, crops: Path, rows: np.ndarray, path: Path | None, progress: Progress
 ) -> dict[str, np.ndarray]:
     """Look at a person's crops, and write the features of F frames to ``path`` in half precision, (F, 2, 1024).
 
-    crops (N, 256, 192, 3) uint8 RGB, also memory-mapped; rows (F,) int64, never falling: which of them belongs to
+    crops: the file of crops (N, 256, 192, 3) uint8 RGB; rows (F,) int64, never falling: which of them belongs to
     each frame. ``path`` None: WHAM takes no features, so only the first crop is looked at. Returns the first frame's
     pose (2, 24, 3, 3) and betas (2, 10), as filmed and in the mirror.
     """
-    _, pose, betas = network(crops[rows[:1]])
+
+    def look(own: np.ndarray) -> list[np.ndarray]:
+        return network(read(crops, CROP, np.uint8)[own])  # mapped anew, so that what was seen leaves memory
+
+    _, pose, betas = look(rows[:1])
     poses = matrix_from_columns(torch.from_numpy(pose[0]).unflatten(-1, (24, 6))).numpy()
     begin = {"init_pose": poses, "init_betas": betas[0]}
     if path is None:
@@ -49,7 +53,7 @@ def describe(
     with RowWriter(path, (VIEWS, D_FEAT), np.float16) as writer:
         for at in range(0, len(distinct), step):
             own = distinct[at : at + step]
-            features = half(network(crops[own])[0])
+            features = half(look(own)[0])
             frames = rows[np.searchsorted(rows, own[0]) : np.searchsorted(rows, own[-1], "right")]
             writer.append(features[np.searchsorted(own, frames)])
             progress(min(at + len(own), len(distinct)), len(distinct))

@@ -196,8 +196,8 @@ def _wham(backend: backends.Backend) -> WHAM:
 def _see(
     stages: _Stages, clip: str, job: Job, info: video.ClipInfo, backend: backends.Backend, device: torch.device,
     tell: Tell,
-) -> tuple[track.Sightings, camera_motion.Corners, list[Person], str, np.ndarray | None]:  # fmt: skip
-    """What is in the clip (of that hash), its background, its people, the key of all, and HMR2.0's crops (N, ...)."""
+) -> tuple[track.Sightings, camera_motion.Corners, list[Person], str, Path | None]:  # fmt: skip
+    """What is in the clip (of that hash), its background, its people, the key of all, and the file of crops."""
     settings = [clip, job.start, info.last(job.end), backend.seen_in, backend.keeps_crops]
     beside = stages.beside("watch", settings, "crops") if backend.keeps_crops else None
 
@@ -224,8 +224,7 @@ def _see(
             f"No person found in {job.clip.name} ({len(sightings.looked)} frames looked at). Choose a clip that shows "
             "a whole person for a second or more, not too small and not in the dark."
         )
-    crops = rows.read(beside, CROP, np.uint8) if beside else None
-    return sightings, corners, [Person(**each) for each in _parted(arrays)], key, crops
+    return sightings, corners, [Person(**each) for each in _parted(arrays)], key, beside
 
 
 def _free(device: torch.device) -> None:
@@ -302,7 +301,7 @@ def _scaled(
 
 def _describe(
     stages: _Stages, key: str, numbers: list[int], people: list[Person], size: tuple[int, int],
-    crops: np.ndarray | None, backend: backends.Backend, wham: WHAM, device: torch.device, tell: Tell,
+    crops: Path | None, backend: backends.Backend, wham: WHAM, device: torch.device, tell: Tell,
 ) -> list[tuple[list[lift.View], Arrays, str]]:  # fmt: skip
     """What the image networks make of each person: views for the lift, poses of all frames, and the key of both.
 
