@@ -269,6 +269,7 @@ def make_zip() -> int:
         shutil.copytree(ROOT / "wham_blender", source, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         for name in ("blender_manifest.toml", "LICENSE", "NOTICE.md"):
             shutil.copy(ROOT / name, source)
+        shutil.copytree(ROOT / "docs", source / "docs", ignore=shutil.ignore_patterns("*.png"))
         (source / "bundled_weights").mkdir()
         shutil.copy(weights.folder() / "manifest.toml", source / "bundled_weights")
         for role in weights.manifest():

@@ -209,6 +209,8 @@ def test_zip_has_everything_at_its_root_and_nothing_else():
     assert done.returncode == 0, done.stdout + done.stderr
     names = set(zipfile.ZipFile(done.stdout.splitlines()[-1].split(".zip: ")[0] + ".zip").namelist())
     assert names >= {"blender_manifest.toml", "__init__.py", "motion.py", "LICENSE", "NOTICE.md"}
+    documents = {f"docs/{path.name}" for path in (build.ROOT / "docs").glob("*.md")}
+    assert {name for name in names if name.startswith("docs/")} == documents != set()
     assert names >= {"pipeline/requirements.txt", "pipeline/self_test.mp4", "bundled_weights/manifest.toml"}
     assert names >= {f"bundled_weights/{entry.path.name}" for entry in weights.manifest().values()}
     assert not [name for name in names if name.startswith("wham_blender/") or "__pycache__" in name or "tests" in name]

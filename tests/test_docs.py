@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from wham_blender.addon import explanations
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wham_blender"
 DOCS = ROOT / "docs"
@@ -22,7 +24,6 @@ NO_FAULTS = {
     "Full quality, …",
     "Its files are here: choose full to have it nonetheless, at many seconds a frame",
     "Memory ran short: … looks at … crops at a time now",
-    "Name and password are sent there and kept nowhere",
     "PyTorch for the processor: …",
     "PyTorch with Apple's Metal",
     "PyTorch with CUDA: …",
@@ -36,6 +37,7 @@ NO_FAULTS = {
     "Without a CUDA card it takes many seconds for every frame",
     "uv could not do it, so pip tries",
 }
+SHOWERS = {"draw_sentence", "label"}  # what panels explain, or show of what was said elsewhere
 SAYERS = {"Failed", "Warn", "_refuse", "_failed", "report"}  # what is called with a sentence, beside the errors
 
 
@@ -81,6 +83,8 @@ class Module:
         }
         told |= {id(self._constants[name]) for name in self._parts() if name in self._constants}
         for node in ast.walk(self.tree):  # from the outside in
+            if isinstance(node, ast.Call) and _name(node.func) in SHOWERS:
+                told |= {id(part) for part in ast.walk(node)}
             if isinstance(node, ast.Call) and _name(node.func) in SAYERS | ERRORS and _kind(node) != "INFO":
                 for argument in node.args:
                     if (text := self.text(argument).strip()).strip(HOLE):
@@ -163,6 +167,19 @@ def test_each_entry_says_what_to_do():
     text = (DOCS / "troubleshooting.md").read_text("utf-8")
     for block in re.findall(r"(?:^- \*\*.+\*\*\n)+\n?(.*)", text, flags=re.MULTILINE):
         assert len(block.split()) > 4, block
+
+
+def test_each_entry_is_found_by_its_sentence():
+    """The add-on shows the entry beside the message."""
+    known = explanations.entries()
+    assert set(known) == set(entries())
+    assert len(set(known.values())) > 60
+    sentences = {entry: f"{entry.replace(HOLE, 'my walk.mp4')}. Do this, or that." for entry in known}
+    lost = [entry for entry, sentence in sentences.items() if explanations.explain(sentence) != known[entry]]
+    assert lost == ["… is …"]  # which says nothing by itself
+    assert "from head to foot" in explanations.explain("No person found in a b.mp4 (3 frames looked at). Choose one.")
+    assert explanations.explain("The moon is full.") == ""
+    assert not [text for text in explanations.entries().values() if re.search(r"[*`\]]|\n", text)]
 
 
 def test_errors_end_as_sentences_do():

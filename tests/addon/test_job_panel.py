@@ -41,7 +41,7 @@ def record(tmp_path, **values):
         (Status.RUNNING, True, "in another Blender", []),
         (Status.CANCELLED, False, "cancelled", ["wham.discard_job", "wham.resume_job"]),
         (Status.FAILED, False, "No person found in walk.mp4 (230",
-         ["wham.discard_job", "wm.path_open", "wham.copy_report", "wham.resume_job"]),
+         ["wham.discard_job", "wm.path_open", "wham.copy_report", "wham.explain", "wham.resume_job"]),
         (Status.DONE, False, "ready to import", ["wham.discard_job", "wham.import_job"]),
         (Status.IMPORTED, False, "imported", ["wham.discard_job"]),
     ],

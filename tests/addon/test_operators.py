@@ -5,6 +5,8 @@ import threading
 import bpy
 import pytest
 
+from tests.addon.test_registration import Layout
+from wham_blender.addon.operators import explain
 from wham_blender.addon.operators.edit import CharacterEdit
 from wham_blender.addon.operators.setup import WHAM_OT_measure_storage
 from wham_blender.addon.runner import Work, runner
@@ -76,6 +78,18 @@ def test_called_with_nothing_they_end_or_say_a_sentence():
             assert "Traceback" not in sentence, name
     assert {"refresh_jobs", "clean_jobs", "measure_storage"} <= ended
     assert not {"import_video", "import_motion", "import_job", "choose_weights", "find_weights"} & ended
+
+
+def test_a_message_is_explained(capfd):
+    sentence = "There is no clip at /clips/gone.mp4. Choose a video file."
+    assert bpy.ops.wham.explain(sentence=sentence) == {"FINISHED"}
+    assert "Info: The clip was moved or renamed" in capfd.readouterr().out
+    drawn: list[tuple] = []
+    popup = type("Popup", (), {"layout": Layout(drawn), "sentence": sentence})()
+    explain.WHAM_OT_explain.draw(popup, bpy.context)
+    shown = " ".join(call[-1] for call in drawn if call[0] == "label")
+    assert shown.startswith(sentence)
+    assert "Choose it again." in shown
 
 
 def test_every_edit_has_a_redo_panel_and_an_undo_step():

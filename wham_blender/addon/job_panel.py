@@ -96,6 +96,7 @@ def _draw_ended(layout: bpy.types.UILayout, record: JobRecord) -> None:
         row = layout.row(align=True)
         row.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(record.log)
         row.operator("wham.copy_report", icon="COPYDOWN").job = name
+        row.operator("wham.explain", text="", icon="QUESTION").sentence = record.error
     elif record.status is Status.DONE:
         waits = any(work.record is record for work in works())
         windows = bpy.context.window_manager.windows

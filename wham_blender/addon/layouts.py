@@ -39,8 +39,10 @@ def draw_progress(layout: bpy.types.UILayout) -> None:
             draw_sentence(column, runner.job.last_line, icon="NONE", dim=True, most=2)
     elif runner.error:
         draw_sentence(layout, runner.error, icon="ERROR")
+        row = layout.row(align=True)
+        row.operator("wham.explain", icon="QUESTION").sentence = runner.error
         if runner.error_log:
-            layout.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = runner.error_log
+            row.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = runner.error_log
 
 
 def _bar_text(cancelled: bool, progress: protocol.Progress | None) -> str:
