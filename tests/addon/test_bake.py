@@ -161,6 +161,19 @@ def test_a_root_bone_carries_the_body_over_the_floor(walk, kind, matrix):
     assert np.linalg.norm(root[-1] - root[0]) > 1.0
 
 
+def test_a_root_that_carries_nothing_is_refused(walk):
+    rig = make.make_rig("unreal_ue5")
+    bpy.ops.wham.guess_rig_map()
+    rows = [row for row in rig_map_state.state().bones if row.joint == "root"]
+    rows[0].bone = "interaction"
+    with pytest.raises(RuntimeError, match=r"interaction, which the rig map .* does not carry the pelvis"):
+        bake(walk, rig, root_motion="ROOT")
+    rows[0].bone = ""
+    with pytest.raises(RuntimeError, match=r"names no root bone for unreal_ue5\. Keep the motion on the hips"):
+        bake(walk, rig, root_motion="ROOT")
+    assert rig.animation_data is None
+
+
 def test_several_rigs_at_once_and_what_fails_is_told(source):
     good, strange = make.make_rig("mixamo"), make.make_rig("mixamo", names="shuffled")
     other = make.make_rig("smplx")

@@ -27,7 +27,8 @@ def test_a_known_rig_is_shown_with_its_own_map():
     assert bpy.ops.wham.guess_rig_map() == {"FINISHED"}
     assert rig_map_state.state().source == "Mixamo"
     assert [row.bone for row in rows("spine")] == ["mixamorig:Spine", "mixamorig:Spine1", "mixamorig:Spine2"]
-    assert {rig_map_state.sureness(row) for row in rig_map_state.state().bones} == {1.0}
+    assert {rig_map_state.sureness(row) for row in rig_map_state.state().bones if row.bone} == {1.0}
+    assert rows("root")[0].bone == ""
     assert rig_map_state.from_rows() == rig_map_state.known_map(armature) == rig_map_state.map_of(armature)
 
 
@@ -57,6 +58,8 @@ def test_guessed_corrected_saved_and_known_from_then_on(tmp_path):
     assert rig_map_state.sureness(rows("left_foot")[0]) == 1
     bpy.ops.wham.add_rig_map_bone(chain="spine")
     rows("spine")[-1].bone = was["interaction"]
+    assert rows("root")[0].bone == was["root"]
+    rows("root")[0].bone = was["ik_foot_root"]
     record.name = "Our Hero: ../best"
     assert bpy.ops.wham.save_rig_map() == {"FINISHED"}
     assert [path.name for path in rig_map_state.user_folder().iterdir()] == ["our_hero_best.toml"]
@@ -66,6 +69,7 @@ def test_guessed_corrected_saved_and_known_from_then_on(tmp_path):
     assert known.name == "Our Hero: ../best"
     assert known.bones["left_foot"] == was["calf_twist_01_l"]
     assert known.spine[-1] == was["interaction"]
+    assert known.root == was["ik_foot_root"]
     assert known.spine_at == (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 
     assert bpy.ops.wham.export_rig_map(filepath=str(tmp_path / "hero.toml")) == {"FINISHED"}
@@ -121,4 +125,4 @@ def test_the_panel_draws():
         )
     assert ("operator", "wham.save_rig_map", "Save") in drawn
     assert ("label", "left knee") in [(call[0], call[-1]) for call in drawn]
-    assert sum(call[0] == "prop_search" for call in drawn) == len(record.bones) == 22
+    assert sum(call[0] == "prop_search" for call in drawn) == len(record.bones) == 23

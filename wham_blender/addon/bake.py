@@ -60,6 +60,11 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     hips = [rig_map.bones[f"{side}_hip"] for side in ("left", "right")]
     bones = [*roots, *rig_map.played().values(), *twists]
     found = response.measure(rig, rig_map, names, located, hips, bones)
+    if roots and not _carries(found, rig_map.root, located[-1]):
+        raise BakeError(
+            f"{rig_map.root}, which the rig map {rig_map.name} names as root, does not carry the pelvis of {rig.name}. "
+            "Correct the map, or keep the motion on the hips."
+        )
     target = _target(rig, rig_map, space, found, twists)
     pose = transfer.carry_over(motion, target)
     way = root.way(motion, target, pose, character.key_rate(source, motion)) if options.root_motion else None
@@ -96,6 +101,18 @@ def _keyed_twists(rig: bpy.types.Object, rig_map: RigMap) -> list[str]:
         if joint in rig_map.bones and rig_map.bones[joint] not in rig_map.controls
         for name in names
     ]
+
+
+def _carries(found: response.Response, root: str, mover: str) -> bool:
+    """Whether one control moves and turns with another."""
+    names = [one.name for one in found.controls]
+    for way in ("turns_with", "moves_with"):
+        place = names.index(mover)
+        while place >= 0 and names[place] != root:
+            place = getattr(found.controls[place], way)
+        if place < 0:
+            return False
+    return True
 
 
 def _target(

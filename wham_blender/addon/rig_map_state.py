@@ -15,12 +15,13 @@ from .retarget.maps import MapError, RigMap
 
 GUESSED = "guessed"
 _CHAINS = ("spine", "neck")
+_ROOT = "root"  # the row of the bone on the floor, which plays no joint
 
 
 class WHAM_PG_rig_bone(bpy.types.PropertyGroup):
     """A joint of the map and the bone that plays it."""
 
-    joint: StringProperty(description="One of SMPL's joints, or spine or neck for one of their bones in order")
+    joint: StringProperty(description="One of SMPL's joints, spine or neck for one of their bones in order, or root")
     bone: StringProperty(name="Bone", description="The bone whose head is this joint; empty where the rig has none")
     guessed: StringProperty(description="The bone that the confidence is about")
     confidence: FloatProperty(min=0.0, max=1.0)
@@ -103,6 +104,7 @@ def show(armature: bpy.types.Object, rig_map: RigMap, source: str, confidence: d
             _add_row(chain, bone, confidence)
     for joint in others:
         _add_row(joint, rig_map.bones.get(joint, ""), confidence)
+    _add_row(_ROOT, rig_map.root, confidence)
     record.active = 0
 
 
@@ -141,7 +143,7 @@ def from_rows() -> RigMap:
             raise MapError(f"No bone is named for {label(row.joint)}. Choose it in the list of the rig map.")
     base = maps.from_toml(record.base, record.name)
     chains = {chain: tuple(row.bone for row in record.bones if row.joint == chain and row.bone) for chain in _CHAINS}
-    bones = {row.joint: row.bone for row in record.bones if row.bone and row.joint not in _CHAINS}
+    bones = {row.joint: row.bone for row in record.bones if row.bone and row.joint in maps.ROLES}
     played = {*bones.values(), *(bone for chain in chains.values() for bone in chain)}
     made = replace(
         base,
@@ -153,6 +155,7 @@ def from_rows() -> RigMap:
         neck_at=base.neck_at if chains["neck"] == base.neck else (),
         controls={bone: control for bone, control in base.controls.items() if bone in played},
         mover=base.mover if base.mover in played else "",
+        root=next((row.bone for row in record.bones if row.joint == _ROOT), ""),
         twists={joint: bones_ for joint, bones_ in base.twists.items() if bones.get(joint) == base.bones.get(joint)},
     )
     return maps.from_toml(maps.to_toml(made), f"The rig map {record.name}")
