@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests import published
-from wham_blender import motion, protocol, weights
+from wham_blender import motion, protocol, smpl_file, weights
 from wham_blender.models import vit
 from wham_blender.pipeline import backends, run, video
 from wham_blender.pipeline.crop_network import CROP
@@ -126,6 +126,30 @@ def test_a_stage_without_its_crops_is_made_anew(
 
     with pytest.raises(KeyboardInterrupt):
         run.run(job(tmp_path, library), stop)
+
+
+def test_a_gendered_body_takes_the_nearest_shape(
+    finished: tuple[Path, list[protocol.Message]], library: Library, tmp_path: Path
+) -> None:
+    folder, _ = finished
+    shutil.copytree(folder / "job", tmp_path / "job")
+    arrays = smpl_file.read(weights.find("body").path)
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((10, 10)))[0]
+    arrays["v_template"] = arrays["v_template"] + arrays["shapedirs"] @ np.linspace(-1, 1, 10)
+    arrays["shapedirs"] = arrays["shapedirs"] @ turn  # the same bodies by other numbers
+    np.savez(tmp_path / "SMPL_FEMALE.npz", **arrays)  # type: ignore[arg-type]
+    with pytest.raises(weights.WeightsError, match="The file of SMPL, male is missing"):
+        run.run(job(tmp_path, library, gender="male"), lambda message: None)
+    assert library.choose(tmp_path / "SMPL_FEMALE.npz").role == "smpl_female"
+    told: list[protocol.Message] = []
+    (female,) = motion.load(run.run(job(tmp_path, library, gender="female"), told.append))
+    assert protocol.Log("lift: kept from an earlier run") in told
+    (neutral,) = motion.load(folder / "motion.npz")
+    assert (neutral.gender, female.gender) == ("neutral", "female")
+    assert "smpl_female" in female.meta["weights"]
+    assert np.abs(female.betas - neutral.betas).max() > 0.1
+    assert np.allclose(female.rest_joints, neutral.rest_joints, atol=2e-3)
+    assert np.allclose(female.poses, neutral.poses, atol=0.1)
 
 
 def test_yolo_and_vitpose_work_with_the_open_rest(library: Library, tmp_path: Path) -> None:

@@ -228,8 +228,9 @@ def worker_arguments(record: JobRecord) -> list[str]:
     options = record.options
     arguments = [
         record.clip, "-o", str(record.result_of(record.person)), "--json", "--resume", str(record.folder),
-        "--person", options["person"].strip(), "--quality", options["quality"].lower(),
-        "--device", options["device"].lower(), "--weights", str(library().folder),
+        "--person", options["person"].strip(), "--gender", options["gender"].lower(),
+        "--quality", options["quality"].lower(), "--device", options["device"].lower(),
+        "--weights", str(library().folder),
         "--start", str(options["clip_start"]),
     ]  # fmt: skip
     if options["clip_end"]:

@@ -12,7 +12,7 @@ BAKE = ("layer", "root_motion", "keying", "angle_error", "distance_error")  # na
 SECTIONS = {
     "Character": ("target", "rig", *BAKE),
     "Frames": ("clip_start", "clip_end"),
-    "Person": ("person",),
+    "Person": ("person", "gender"),
     "Quality": ("quality", "device", "refine", "smooth"),
     "Camera": ("camera", "focal_length_mm", "actor_height", "static_anchor"),
     "Scene": ("start_frame", "fps"),

@@ -107,6 +107,16 @@ class VideoOptions(PlacementOptions):
         default="MAIN",
         search=_people,
     )
+    gender: EnumProperty(
+        name="Body",
+        description="Whose body the character has in full quality; a male or female one needs SMPL's file of it. The "
+        "body that ships inside is one for all",
+        items=[
+            ("NEUTRAL", "Neutral", "The body that the networks know"),
+            ("MALE", "Male", "SMPL's male body, in the shape nearest to the one that was seen"),
+            ("FEMALE", "Female", "SMPL's female body, in the shape nearest to the one that was seen"),
+        ],
+    )
     quality: EnumProperty(
         name="Quality",
         description="How good the motion gets, and how long it takes",

@@ -89,6 +89,20 @@ class Body(nn.Module):
             shape *= min(1.0, _FARTHEST_SHAPE / np.linalg.norm(shape))
         return shape.astype(np.float32)
 
+    def shape_like(self, other: Body, betas: np.ndarray) -> np.ndarray:
+        """The shape (10,) with which this body is nearest to another one of shape ``betas``, vertex by vertex.
+
+        Raises ValueError where they have not the same vertices.
+        """
+        own, wanted = self.smpl, other.smpl
+        if own.v_template.shape != wanted.v_template.shape:
+            raise ValueError("the bodies have not the same vertices")
+        target = wanted.v_template.cpu().numpy() + wanted.shapedirs.cpu().numpy() @ betas
+        off = target - own.v_template.cpu().numpy()
+        directions = own.shapedirs.cpu().numpy().astype(np.float64)
+        off, directions = off - off.mean(0), directions - directions.mean(0)
+        return np.linalg.lstsq(directions.reshape(-1, 10), off.ravel(), rcond=None)[0].astype(np.float32)
+
     def _standing(self, betas: np.ndarray) -> tuple[float, np.ndarray]:
         """Height, metres, and its slope (10,) along the shapes."""
         directions = self.smpl.shapedirs[:, 1].cpu().numpy().astype(np.float64)

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import NoReturn
 
 from .. import protocol
+from ..weights.library import BODIES
 
 _FAILED, _CANCELLED = 1, 130  # exit codes, the second as a shell has it for SIGINT
 _MOST_SMOOTH = 5.0  # seconds, as Smooth Motion has it
@@ -132,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         "--no-anchor", dest="anchor", action="store_false",
         help="with a camera that stands, trust the network's steps alone and not where the picture shows people",
     )  # fmt: skip
+    parser.add_argument("--gender", choices=tuple(BODIES), default="neutral", help="of SMPL's body, in full quality")
     parser.add_argument(
         "--refine", action="store_true", help="bend the bodies until they project onto the keypoints (SMPLify)"
     )

@@ -21,9 +21,10 @@ import torch
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
-from .. import motion, protocol
+from .. import motion, protocol, weights
 from ..body.body import Body
 from ..models.wham import WHAM
+from ..weights.library import BODIES, Library
 from . import (
     backends,
     cache_folder,
@@ -103,6 +104,7 @@ class Job:
     focal_length: float | None = None  # millimetres, as on 35 mm film
     actor_height: float | None = None  # metres, of the first of the people asked for; it scales the world
     anchor: bool = True  # where the camera stands, hold people to where the picture shows them
+    gender: str = "neutral"  # neutral, male or female: of the body in full quality
     refine: bool = False  # bend the bodies until they project onto the keypoints
     smooth: float = 0.0  # seconds: what comes again within them is trembling, and taken out
 
@@ -150,10 +152,14 @@ def run(job: Job, tell: Tell) -> Path:
         )
         lifts.append(lifted)
         keys.append(lift_key)
+    files = backend.files
+    if job.gender != "neutral":
+        body, files = _gendered(lifts, tracks, body, camera_K, backend, job, tell)
+    shape = files.get(BODIES[job.gender])
     lifts = _scaled(lifts, tracks, body, camera_K, job, tell)
     shots = [corners.shot[np.searchsorted(looks, person.time[0] - 1e-3)] for person in tracks]
     arrays, key = stages.do(
-        "world", [*keys, job.actor_height, job.anchor],
+        "world", [*keys, job.actor_height, job.anchor, shape.sha256 if shape else ""],
         lambda progress: _joined(map(vars, _place(lifts, tracks, shots, view, looks, job.anchor, body))),
     )  # fmt: skip
     placed = [world.Placed(**each) for each in _parted(arrays)]
@@ -170,12 +176,12 @@ def run(job: Job, tell: Tell) -> Path:
         "timings": stages.timings,
         "weights": {
             role: {"name": file.path.name, "version": file.version, "sha256": file.sha256}
-            for role, file in backend.files.items()
+            for role, file in files.items()
         },
     }  # fmt: skip
     pace.begin("write")
     motion.save(job.output, [
-        _motion(sightings, person, each, camera_K, meta | {"person": number})
+        _motion(sightings, person, each, camera_K, meta | {"person": number}, job.gender if shape else "neutral")
         for number, person, each in zip(chosen, tracks, placed, strict=True)
     ])  # fmt: skip
     pace.finish()
@@ -187,6 +193,30 @@ def _body(backend: backends.Backend) -> Body:
     if "body" in files:
         return Body.load(files["body"].path)
     return checkpoints.load_body(files["smpl"].path if "smpl" in files else None, files["wham"].path)
+
+
+def _gendered(
+    lifts: list[lift.Lift], people: list[Person], body: Body, camera_K: np.ndarray, backend: backends.Backend, job: Job,
+    tell: Tell,
+) -> tuple[Body, dict[str, weights.WeightFile]]:  # fmt: skip
+    """The body of the gender asked for, into whose shapes the lifts are put, and the files that count now.
+
+    WHAM knows the neutral body alone; its shapes and the others' are not the same numbers.
+    """
+    if not backend.published:
+        tell(protocol.Warn(
+            f"The body that ships inside is neither male nor female, so it stays as it is. For a {job.gender} one "
+            "choose full quality, with SMPL's file of it in the preferences."
+        ))  # fmt: skip
+        return body, backend.files
+    role = BODIES[job.gender]
+    files = backend.files | {role: Library(job.weights).file(role)}
+    shown = checkpoints.load_body(files[role].path, files["wham"].path).to(body.smpl.v_template.device)
+    for lifted, person in zip(lifts, people, strict=True):
+        betas = shown.shape_like(body, np.median(lifted.betas, 0))
+        lifted.betas = np.repeat(betas[None], len(person), 0)
+        lifted.trans_cam = sight.stand(lifted, shown, person.keypoints, camera_K)
+    return shown, files
 
 
 def _wham(backend: backends.Backend) -> WHAM:
@@ -396,8 +426,9 @@ def _refined(
 
 
 def _motion(
-    sightings: track.Sightings, person: Person, placed: world.Placed, camera_K: np.ndarray, meta: dict[str, Any]
-) -> motion.Motion:
+    sightings: track.Sightings, person: Person, placed: world.Placed, camera_K: np.ndarray, meta: dict[str, Any],
+    gender: str = "neutral",
+) -> motion.Motion:  # fmt: skip
     """One person at the clip's own frames, out of the 30 fps clock: turns and ways by splines, the rest linearly."""
     inside = _inside(sightings, person)
     times = sightings.times[inside].clip(*person.time[[0, -1]])
@@ -436,6 +467,7 @@ def _motion(
         frame=sightings.numbers[inside],
         time=times,
         keypoints=keypoints,
+        gender=gender,
         meta=meta,
     )
 
