@@ -18,6 +18,7 @@ _STAGES = {
     "features": "Looking at poses",
     "lift": "Posing the body",
     "world": "Placing it in the world",
+    "refine": "Fitting it to the picture",
     "write": "Writing the motion",
 }
 _UNIT = 20  # pixels of a button's height at scale 1, Blender's own unit

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import bpy
 
-from .weights_box import draw_quality
+from .weights_box import draw_gender, draw_quality
 
 BAKE = ("layer", "root_motion", "keying", "angle_error", "distance_error")  # names of BakeOptions, as they are drawn
 SECTIONS = {
@@ -45,3 +45,5 @@ def draw_names(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, names: 
             layout.prop(source, name)
         if name == "quality":
             draw_quality(layout, source.quality)
+        if name == "gender":
+            draw_gender(layout, source.gender, source.quality)

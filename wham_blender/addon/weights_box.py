@@ -5,7 +5,7 @@ from pathlib import Path
 import bpy
 
 from .. import weights
-from ..weights.library import Library
+from ..weights.library import BODIES, NEEDED, Library
 from . import runtime
 from .layouts import draw_sentence
 
@@ -49,16 +49,29 @@ def _draw_file(column: bpy.types.UILayout, entry: weights.Published, path: Path 
 
 
 def draw_quality(layout: bpy.types.UILayout, quality: str) -> None:
-    """In the panel, under the setting: which files the quality that is set lacks."""
+    """In the panel, under the setting: which files of full quality are here, and which it lacks."""
     if quality in ("FAST", "DRAFT"):
         return
     try:
         missing = library().missing()
+        here = [entry.title for entry in weights.published() if entry.role in NEEDED and entry not in missing]
     except weights.WeightsError as error:
         layout.label(text=str(error), icon="ERROR")
         return
     if missing:
-        names = ", ".join(entry.title for entry in missing)
-        draw_sentence(layout, f"For full quality are missing: {names}")
+        if here:
+            draw_sentence(layout, f"Of full quality are here: {', '.join(here)}", icon="CHECKMARK")
+        draw_sentence(layout, f"For full quality are missing: {', '.join(entry.title for entry in missing)}")
     elif quality == "AUTO":
         draw_sentence(layout, "Full quality, where there is an NVIDIA card")
+
+
+def draw_gender(layout: bpy.types.UILayout, gender: str, quality: str) -> None:
+    """In the panel, under the setting: that SMPL's file of the gender is missing."""
+    role = BODIES[gender.lower()]
+    if gender == "NEUTRAL" or quality in ("FAST", "DRAFT") or library().path(role):
+        return
+    try:
+        draw_sentence(layout, f"The file of {weights.published_for(role).title} is missing: see the preferences")
+    except weights.WeightsError as error:
+        layout.label(text=str(error), icon="ERROR")
