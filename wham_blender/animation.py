@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import quaternions
+from . import leg_ik, quaternions
 from .motion import spells
 from .skeleton import FOOT_POINTS, JOINT_NAMES, PARENTS
 
 # The joint that each foot point moves with: toes with the ball of the foot, heels with the ankle.
 FOOT_JOINTS = tuple(JOINT_NAMES.index(point.replace("toe", "foot").replace("heel", "ankle")) for point in FOOT_POINTS)
-_STRAIGHT = 0.1  # sine of a knee's angle below which its plane is taken from the thigh instead
-_REACH = 0.9995  # of the leg's length: a knee is never quite locked
 _EASE = 0.2  # seconds in which a foot that was held in place is let go again
 
 
@@ -143,23 +141,30 @@ def _with_feet_of(before: Animation, after: Animation, cutoff: float, rate: floa
         for start, stop in spells(planted):
             steady[start:stop] = low_pass(steady[start:stop], cutoff, rate)
             level[start:stop] = quaternions.normalized(low_pass(level[start:stop], cutoff, rate))
-        shift = _eased(steady - positions[:, ankle], planted, _EASE * rate)
+        shift = eased(steady - positions[:, ankle], planted, _EASE * rate)
         twist = quaternions.multiply(level, quaternions.inverse(turns[:, ankle]))
-        twist = quaternions.of_axis_angle(_eased(quaternions.to_axis_angle(twist), planted, _EASE * rate))
+        twist = quaternions.of_axis_angle(eased(quaternions.to_axis_angle(twist), planted, _EASE * rate))
         target = positions[:, ankle] + shift
         foot = quaternions.multiply(twist, turns[:, ankle])
         after = _with_leg(after, positions, turns, leg, target, foot)
     return after
 
 
-def _eased(corrections: np.ndarray, planted: np.ndarray, ease: float) -> np.ndarray:
-    """Corrections (F, n) of planted rows, carried into the rows around them and faded out over ``ease`` rows."""
-    rows, known = np.arange(len(planted)), np.flatnonzero(planted)
-    last = known[np.maximum(np.searchsorted(known, rows, side="right") - 1, 0)]
-    following = known[np.minimum(np.searchsorted(known, rows), len(known) - 1)]
+def eased(corrections: np.ndarray, known: np.ndarray, ease: float) -> np.ndarray:
+    """Corrections (F, n) of known rows, carried into the rows around them and faded out over ``ease`` rows.
+
+    Between known rows that are nearer to each other, one correction goes over into the next.
+    """
+    rows, places = np.arange(len(known)), np.flatnonzero(known)
+    if not len(places):
+        return np.zeros_like(corrections)
+    last = places[np.maximum(np.searchsorted(places, rows, side="right") - 1, 0)]
+    following = places[np.minimum(np.searchsorted(places, rows), len(places) - 1)]
+    inside = (last <= rows) & (following >= rows)
+    fade = np.maximum(np.where(inside, np.minimum(ease, following - last), ease), 1.0)
     shares = []
     for distance in (rows - last, following - rows):  # below zero where there is none on that side
-        near = np.where(distance >= 0, np.clip(1 - distance / max(ease, 1.0), 0, 1), 0)
+        near = np.where(distance >= 0, np.clip(1 - distance / fade, 0, 1), 0)
         shares.append((near * near * (3 - 2 * near))[:, None])
     whole = np.maximum(shares[0] + shares[1], 1)
     return (shares[0] * corrections[last] + shares[1] * corrections[following]) / whole
@@ -175,38 +180,22 @@ def _with_leg(
 ) -> Animation:
     """The animation with one leg's ankle at target (F, 3) and its foot turned as foot (F, 4), world.
 
-    The knee keeps its plane: first it bends until the ankle is as far from the hip as it has to be, then the whole
-    leg swings to the target. Where the leg is too short, it points there.
+    See leg_ik.solve; where the leg is too short, it points there.
     """
     hip, knee, ankle = leg.hip, leg.knee, leg.ankle
     thigh = positions[:, knee] - positions[:, hip]
     shin = positions[:, ankle] - positions[:, knee]
-    upper, lower = np.linalg.norm(thigh, axis=-1), np.linalg.norm(shin, axis=-1)
-    reach = np.linalg.norm(target - positions[:, hip], axis=-1)
-    reach = np.clip(reach, np.abs(upper - lower) + 1e-4, _REACH * (upper + lower))
     # At rest the character faces -y, so a knee bends about its x axis: the shin goes back.
     hinge = quaternions.rotate(turns[:, hip], np.array([1.0, 0.0, 0.0]))
-    across = np.cross(thigh, shin)
-    bent = (np.sum(across * hinge, -1) > _STRAIGHT * upper * lower)[:, None]
-    axis = quaternions.normalized(np.where(bent, across, hinge - _along(hinge, thigh)))
-    now = np.arctan2(np.sum(np.cross(thigh, shin) * axis, -1), np.sum(thigh * shin, -1))
-    wanted = np.arccos(np.clip((reach**2 - upper**2 - lower**2) / (2 * upper * lower), -1, 1))
-    bend = quaternions.about(axis, wanted - now)
-    swing = quaternions.between(thigh + quaternions.rotate(bend, shin), target - positions[:, hip])
+    first, second, _ = leg_ik.solve(thigh, shin, target - positions[:, hip], hinge)
 
-    new_hip = quaternions.multiply(swing, turns[:, hip])
-    new_knee = quaternions.multiply(swing, quaternions.multiply(bend, turns[:, knee]))
+    new_hip = quaternions.multiply(first, turns[:, hip])
+    new_knee = quaternions.multiply(second, turns[:, knee])
     local = animation.turns.copy()
     local[:, hip] = quaternions.multiply(quaternions.inverse(turns[:, PARENTS[hip]]), new_hip)
     local[:, knee] = quaternions.multiply(quaternions.inverse(new_hip), new_knee)
     local[:, ankle] = quaternions.multiply(quaternions.inverse(new_knee), foot)
     return replace(animation, turns=local)
-
-
-def _along(vectors: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """The part of vectors (F, 3) along directions (F, 3) of any length."""
-    unit = quaternions.normalized(directions)
-    return np.sum(vectors * unit, -1, keepdims=True) * unit
 
 
 def looped(animation: Animation, blend: int, in_place: bool) -> Animation:

@@ -19,6 +19,7 @@ from wham_blender.addon.retarget.maps import LIMBS
 TURNED = Matrix.Translation((3, -2, 0.5)) @ Matrix.Rotation(2.1, 4, (0.2, -0.4, 1)) @ Matrix.Scale(0.01, 4)
 PLACED = Matrix.Translation((1, 0, 0)) @ Matrix.Rotation(0.7, 4, "Z") @ Matrix.Scale(0.9, 4)
 UNEVEN = Matrix.Translation((1, 1, 0)) @ Matrix.Rotation(0.4, 4, "X") @ Matrix.Diagonal((1.2, 0.7, 1.0, 1.0))
+ARMS = [limb for limb in LIMBS if "arm" in limb]
 Y_UP = Matrix.Rotation(math.pi / 2, 4, "X") @ Matrix.Scale(0.01, 4)
 
 
@@ -82,7 +83,7 @@ FRAMES = range(1, 41, 3)
 )
 def test_limbs_point_where_the_sources_do(source, kind, options):
     rig = make.make_rig(kind, **options)
-    bake(source, rig)
+    bake(source, rig, plant_feet=False)
     for frame in FRAMES:
         bpy.context.scene.frame_set(frame)
         assert directions(source, rig) < 1.0, frame
@@ -185,8 +186,8 @@ def test_several_rigs_at_once_and_what_fails_is_told(source):
     assert strange.animation_data is None
     for frame in (1, 20, 40):
         bpy.context.scene.frame_set(frame)
-        assert directions(source, good) < 1
-        assert directions(source, other) < 1
+        assert directions(source, good, ARMS) < 1
+        assert directions(source, other, ARMS) < 1
 
 
 def test_import_onto_rigs(motion_path, tmp_path, motion):
@@ -202,7 +203,7 @@ def test_import_onto_rigs(motion_path, tmp_path, motion):
     assert source.hide_get()
     assert bpy.context.active_object == rig
     bpy.context.scene.frame_set(20)
-    assert directions(source, rig) < 2
+    assert directions(source, rig, ARMS) < 2
 
     second = make.make_rig("mixamo")
     motion_file.save(tmp_path / "two.npz", [motion, motion])
@@ -262,5 +263,5 @@ def test_linked_rigs_need_an_override_and_get_their_motion_then(source, tmp_path
         rig.override_library.is_system_override = False
     bake(source, rig, keying="FEW")
     bpy.context.scene.frame_set(20)
-    assert directions(source, rig) < 2
+    assert directions(source, rig, ARMS) < 2
     bake(source, rig, layer="STRIP")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -11,13 +12,10 @@ import numpy as np
 from .. import quaternions
 from ..animation import Animation
 from . import character, rig_action
-from .retarget import controls, response, root, transfer
-from .retarget.maps import LIMBS, MapError, RigMap, mirrored
+from .retarget import controls, feet, response, root, transfer
+from .retarget.maps import LIMBS, LimbIK, MapError, RigMap, mirrored
 from .retarget.transfer import Pose, Space, Target
 from .rig_action import Written
-
-_FLOOR_ABOVE, _FLOOR_BELOW = 0.02, 0.15  # of a leg: where an armature's origin may lie from its feet to be the floor
-_TOE, _HEEL = 0.6, 0.35  # of the toes' length before the ball, and of the foot's length behind the ankle
 
 
 class BakeError(Exception):
@@ -28,6 +26,7 @@ class BakeError(Exception):
 class Options:
     """How a motion is baked."""
 
+    plant_feet: bool = True  # legs bend so that feet stand still where the motion's do; else they only point as its do
     root_motion: bool = False  # on the map's root bone instead of the hips alone
     thin: bool = False  # leave out keys, as far as the next two allow
     angle: float = np.radians(0.5)  # radians
@@ -55,22 +54,27 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         rig_map = mirrored(rig_map)
     twists = _keyed_twists(rig, rig_map)
     roots = [rig_map.root] if options.root_motion else []
-    located = [*roots, rig_map.control(rig_map.mover)]
-    names = list(dict.fromkeys([*roots, *map(rig_map.control, rig_map.played().values()), *twists]))
+    legs = _legs_on_ik(rig_map) if options.plant_feet else {}
+    located = [*roots, rig_map.control(rig_map.mover), *(name for ik in legs.values() for name in (ik.target, ik.pole))]
+    toes = [ik.toe for ik in legs.values() if ik.toe]
+    names = list(dict.fromkeys([*located, *map(rig_map.control, rig_map.played().values()), *twists, *toes]))
     hips = [rig_map.bones[f"{side}_hip"] for side in ("left", "right")]
     bones = [*roots, *rig_map.played().values(), *twists]
     found = response.measure(rig, rig_map, names, located, hips, bones)
-    if roots and not _carries(found, rig_map.root, located[-1]):
+    if roots and not _carries(found, rig_map.root, rig_map.control(rig_map.mover)):
         raise BakeError(
             f"{rig_map.root}, which the rig map {rig_map.name} names as root, does not carry the pelvis of {rig.name}. "
             "Correct the map, or keep the motion on the hips."
         )
     target = _target(rig, rig_map, space, found, twists)
+    rate = character.key_rate(source, motion)
     pose = transfer.carry_over(motion, target)
-    way = root.way(motion, target, pose, character.key_rate(source, motion)) if options.root_motion else None
-    keys = _keys(target, found, pose, way)
-    thinning = _thinning(target, found, motion, options) if options.thin else None
-    return rig_action.write(source, rig, rig_map, motion.frames, keys, thinning, options.strip)
+    if options.plant_feet:
+        pose = feet.plant(motion, target, pose, _spread(target, found, pose), rate)
+    way = root.way(motion, target, pose, rate) if options.root_motion else None
+    keys = _keys(target, found, pose, way, legs)
+    thinning = _thinning(target, found, motion, options, legs) if options.thin else None
+    return rig_action.write(source, rig, rig_map, motion.frames, keys, thinning, options.strip, legs)
 
 
 def refuse(rig: bpy.types.Object) -> None:
@@ -115,6 +119,11 @@ def _carries(found: response.Response, root: str, mover: str) -> bool:
     return True
 
 
+def _legs_on_ik(rig_map: RigMap) -> dict[str, LimbIK]:
+    """The legs that IK controls can drive: planted feet are keyed on those."""
+    return {limb: ik for limb, ik in rig_map.ik.items() if "leg" in limb and ik.target and ik.pole and ik.switch}
+
+
 def _target(
     rig: bpy.types.Object, rig_map: RigMap, space: Space, found: response.Response, twists: list[str]
 ) -> Target:
@@ -134,37 +143,12 @@ def _target(
         soles=np.zeros((4, 3)),
         inside=frozenset(inside),
     )
-    return replace(target, soles=_soles(target))
+    return replace(target, soles=feet.soles(target))
 
 
-def _soles(target: Target) -> np.ndarray:
-    """About where toes and heels (4, 3) are, from the bones of the feet: on the floor that the rig stands on at rest.
-
-    That is the level of the armature's origin where this can be, else the lowest end of a foot's bones.
-    """
-    stand = target.standing()
-    up, front = quaternions.rotate(stand, np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]))
-    feet = []
-    for side in ("left", "right"):
-        ankle = target.joint(f"{side}_ankle")
-        toes = target.rig_map.bones.get(f"{side}_foot")
-        ball = target.heads[toes] if toes else target.tails[target.rig_map.bones[f"{side}_ankle"]]
-        feet.append((ankle, ball, target.tails[toes] if toes else ball))
-    leg = np.linalg.norm(target.direction("left_hip")) + np.linalg.norm(target.direction("left_knee"))
-    lowest = float(np.min(np.array(feet) @ up))
-    origin = float(target.space.origin @ up)
-    floor = origin if -_FLOOR_BELOW * leg < origin - lowest < _FLOOR_ABOVE * leg else lowest
-    soles = []
-    for ankle, ball, tip in feet:
-        along = ball - ankle - up * ((ball - ankle) @ up)
-        if np.linalg.norm(along) < 0.05 * leg:
-            along = 0.2 * leg * front
-        for point in (ankle + along + _TOE * (tip - ball), ankle - _HEEL * along):
-            soles.append(point + up * (floor - point @ up))
-    return np.array(soles)
-
-
-def _thinning(target: Target, found: response.Response, motion: Animation, options: Options) -> rig_action.Thinning:
+def _thinning(
+    target: Target, found: response.Response, motion: Animation, options: Options, legs: Mapping[str, LimbIK]
+) -> rig_action.Thinning:
     """What may be left out, and where feet are planted."""
     rig_map = target.rig_map
     carriers: dict[str, np.ndarray] = {}
@@ -172,37 +156,95 @@ def _thinning(target: Target, found: response.Response, motion: Animation, optio
         planted = motion.contacts[:, 2 * number : 2 * number + 2].any(1)
         roles = ("pelvis", *(f"{side}_{part}" for part in ("hip", "knee", "ankle", "foot")))
         bones = [rig_map.mover, *(rig_map.bones[role] for role in roles if role in rig_map.bones)]
-        for control in {rig_map.root, *map(rig_map.control, bones)}:
+        ik = legs.get(f"{side}_leg")
+        for control in {rig_map.root, *map(rig_map.control, bones), *((ik.target, ik.toe) if ik else ())}:
             carriers[control] = carriers.get(control, np.zeros_like(planted)) | planted
     scale = target.space.scale
     metres = {one.name: scale * float(np.linalg.norm(one.shift, 2)) for one in found.controls}
     return rig_action.Thinning(options.angle, options.distance, target.leg_length(), metres, carriers)
 
 
-def _keys(
-    target: Target, found: response.Response, pose: Pose, way: tuple[np.ndarray, np.ndarray] | None
-) -> controls.Keys:
-    """The keys that give the rig's controls a pose, and its root bone a way over the ground."""
-    rig_map, space = target.rig_map, target.space
-    count = len(pose.hips)
-    wanted = {rig_map.control(bone): space.turns_to_armature(turns) for bone, turns in pose.turns.items()}
-    roots = {}
-    if way is not None:
-        wanted[rig_map.root] = space.turns_to_armature(way[0])
-        roots[rig_map.root] = space.to_armature(way[1])
+def _turns(target: Target, pose: Pose) -> dict[str, np.ndarray]:
+    """How controls turn (F, 4) in the armature's space."""
+    return {target.rig_map.control(bone): target.space.turns_to_armature(turns) for bone, turns in pose.turns.items()}
+
+
+def _carried_hips(
+    target: Target, found: response.Response, turns: Mapping[str, np.ndarray], places: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Where both hips (2, F, 3) are in the armature's space while the control that moves the body is at zero.
+
+    Raises MapError where they do not go with it.
+    """
+    rig_map = target.rig_map
     mover = rig_map.control(rig_map.mover)
-    hips = [number for number, one in enumerate(found.controls) if one.name in _hips(rig_map)]
-    turns = controls.turns_of(found.controls, wanted, count)
-    _, heads = controls.heads_of(found.controls, turns, {**roots, mover: np.zeros((count, 3))})
-    carried = np.mean([heads[number] for number in hips], 0)
-    _, pushed = controls.heads_of(found.controls, turns, {**roots, mover: np.ones((count, 3))})
-    if any(np.abs(pushed[number] - heads[number] - 1.0).max() > 1e-6 for number in hips):
+    names = [one.name for one in found.controls]
+    hips = [names.index(rig_map.bones[f"{side}_hip"]) for side in ("left", "right")]
+    count = len(turns[mover])
+    full = controls.turns_of(found.controls, turns, count)
+    _, heads = controls.heads_of(found.controls, full, {**places, mover: np.zeros((count, 3))})
+    _, pushed = controls.heads_of(found.controls, full, {**places, mover: np.ones((count, 3))})
+    if any(np.abs(pushed[hip] - heads[hip] - 1.0).max() > 1e-6 for hip in hips):
         raise MapError(
             f"The legs do not follow {mover}, which the rig map {rig_map.name} names for the pelvis. Correct the map."
         )
-    places = {**roots, mover: space.to_armature(pose.hips) - carried}
-    return controls.keys(found.controls, wanted, places, count)
+    return np.array([heads[hip] for hip in hips])
 
 
-def _hips(rig_map: RigMap) -> list[str]:
-    return [rig_map.bones[f"{side}_hip"] for side in ("left", "right")]
+def _spread(target: Target, found: response.Response, pose: Pose) -> np.ndarray:
+    """Where both hips (F, 2, 3) are from the middle between them, in the body's space."""
+    hips = target.space.from_armature(_carried_hips(target, found, _turns(target, pose), {}))
+    return np.moveaxis(hips - hips.mean(0), 0, 1)
+
+
+def _keys(
+    target: Target,
+    found: response.Response,
+    pose: Pose,
+    way: tuple[np.ndarray, np.ndarray] | None,
+    legs: Mapping[str, LimbIK],
+) -> controls.Keys:
+    """The keys that give the rig's controls a pose, and its root bone a way over the ground.
+
+    Legs on IK have their FK controls keyed all the same, so that their switch can be set back.
+    """
+    rig_map, space = target.rig_map, target.space
+    wanted = _turns(target, pose)
+    places = {}
+    if way is not None:
+        wanted[rig_map.root] = space.turns_to_armature(way[0])
+        places[rig_map.root] = space.to_armature(way[1])
+    mover = rig_map.control(rig_map.mover)
+    places[mover] = space.to_armature(pose.hips) - _carried_hips(target, found, wanted, places).mean(0)
+    if legs:
+        spread = _spread(target, found, pose)
+        for limb, ik in legs.items():
+            side = limb.removesuffix("_leg")
+            hip = pose.hips + spread[:, ("left", "right").index(side)]
+            _add_leg(target, found, pose, side, ik, hip, wanted, places)
+    return controls.keys(found.controls, wanted, places, len(pose.hips))
+
+
+def _add_leg(
+    target: Target,
+    found: response.Response,
+    pose: Pose,
+    side: str,
+    ik: LimbIK,
+    hip: np.ndarray,
+    wanted: dict[str, np.ndarray],
+    places: dict[str, np.ndarray],
+) -> None:
+    """Add how a leg's IK controls turn, and their places, to what is keyed."""
+    bones, space = target.rig_map.bones, target.space
+    rest = {one.name: one.head for one in found.controls}
+    foot, toes = bones[f"{side}_ankle"], bones.get(f"{side}_foot")
+    knee = hip + target.vector(f"{side}_hip", pose.turns)
+    ankle = space.to_armature(knee + target.vector(f"{side}_knee", pose.turns))
+    knee, ahead = (space.to_armature(points) for points in (knee, knee + pose.bends[f"{side}_leg"]))
+    wanted[ik.target] = space.turns_to_armature(pose.turns[foot])
+    places[ik.target] = ankle + quaternions.rotate(wanted[ik.target], rest[ik.target] - found.heads[foot])
+    away = np.linalg.norm(rest[ik.pole] - found.heads[bones[f"{side}_knee"]])
+    places[ik.pole] = knee + away * quaternions.normalized(ahead - knee)
+    if toes and ik.toe:
+        wanted[ik.toe] = space.turns_to_armature(pose.turns[toes])

@@ -8,7 +8,14 @@ import bpy
 
 from .weights_box import draw_gender, draw_quality
 
-BAKE = ("layer", "root_motion", "keying", "angle_error", "distance_error")  # names of BakeOptions, as they are drawn
+BAKE = (
+    "layer",
+    "plant_feet",
+    "root_motion",
+    "keying",
+    "angle_error",
+    "distance_error",
+)  # names of BakeOptions, as they are drawn
 SECTIONS = {
     "Character": ("target", "rig", *BAKE),
     "Frames": ("clip_start", "clip_end"),

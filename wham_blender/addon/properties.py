@@ -18,6 +18,12 @@ from bpy.props import (
 class BakeOptions:
     """How a motion is keyed on another rig; shared by Bake to Rig, both importers and the panel."""
 
+    plant_feet: BoolProperty(
+        name="Plant Feet",
+        description="Bend the legs so that feet stand still on the floor where the motion's do; else legs only point "
+        "where the motion's do, and feet slide by what the bodies differ in",
+        default=True,
+    )
     root_motion: EnumProperty(
         name="Root Motion",
         description="Which bone carries the character over the ground",

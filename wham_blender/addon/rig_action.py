@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import bpy
@@ -59,9 +59,11 @@ def write(
     keys: Keys,
     thinning: Thinning | None,
     strip: bool,
+    on_ik: Collection[str],
 ) -> Written:
     """Key the controls at scene frames (F,) in a new action, with the source's markers and the switches set.
 
+    ``on_ik``: the limbs that their IK controls drive; all others are on FK.
     With ``thinning`` only the keys that are needed. The action becomes the rig's, or a strip above all others.
     """
     animation = rig.animation_data_create()
@@ -81,7 +83,7 @@ def write(
             written.angle = max(written.angle, curves.error)
         else:
             written.distance = max(written.distance, curves.error)
-    _write_settings(writer, rig, rig_map)
+    _write_settings(writer, rig, rig_map, on_ik)
     for marker in source.animation_data.action.pose_markers:
         writer.action.pose_markers.new(marker.name).frame = marker.frame
     if strip:
@@ -146,10 +148,12 @@ def _track(channel: _Channel, thinning: Thinning) -> Track:
     return Track(channel.values, np.where(planted, held, most), channel.error, kept)
 
 
-def _write_settings(writer: ActionWriter, rig: bpy.types.Object, rig_map: RigMap) -> None:
-    """Key once what the controls need: follow settings, and limbs on FK."""
+def _write_settings(writer: ActionWriter, rig: bpy.types.Object, rig_map: RigMap, on_ik: Collection[str]) -> None:
+    """Key once what the controls need: follow settings, and limbs on IK or FK."""
     values: dict[tuple[str, str], float] = {(one.bone, one.property): one.value for one in rig_map.settings}
-    values |= {(ik.switch.bone, ik.switch.property): ik.switch.fk for ik in rig_map.ik.values() if ik.switch}
+    for limb, ik in rig_map.ik.items():
+        if switch := ik.switch:
+            values[switch.bone, switch.property] = switch.ik if limb in on_ik else switch.fk
     writer.frames = writer.frames[:1]
     for (bone, name), value in values.items():
         if name in rig.pose.bones[bone]:

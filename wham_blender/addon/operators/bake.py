@@ -64,6 +64,7 @@ def bake_all(
     others failed; empty where none did.
     """
     options = Options(
+        plant_feet=operator.plant_feet,
         root_motion=operator.root_motion == "ROOT",
         thin=operator.keying == "FEW",
         angle=operator.angle_error,

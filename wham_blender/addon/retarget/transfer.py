@@ -8,13 +8,13 @@ the target keeps its own bearing; feet keep their soles as they stand at rest an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ... import quaternions
-from ...animation import FOOT_JOINTS, Animation, floor_height
+from ...animation import FOOT_JOINTS, Animation
 from ...skeleton import JOINT_NAMES, PARENTS
 from .maps import LIMBS, RigMap
 
@@ -22,7 +22,7 @@ _PELVIS, _CHEST, _NECK = (JOINT_NAMES.index(name) for name in ("pelvis", "spine3
 _SPINE = tuple(JOINT_NAMES.index(name) for name in ("pelvis", "spine1", "spine2", "spine3"))
 _HIPS = tuple(JOINT_NAMES.index(f"{side}_hip") for side in ("left", "right"))
 _UPRIGHT = np.array([0.0, 0.0, 1.0])
-_LEVEL_FLOOR = 0.03  # metres: a floor that near to z = 0 is there
+_LEVEL_FLOOR, _MOSTLY = 0.04, 0.1  # metres, and the share of contacts that near to z = 0 that makes it the floor
 _FOOT_DIRECTION = 0.3  # the level part of a foot's length, below which it says nothing of where the foot heads
 _SNAP = np.cos(np.radians(20))  # a body that stands nearly along its armature's axes stands along them
 
@@ -69,6 +69,13 @@ class Space:
     def directions_from_world(self, directions: np.ndarray) -> np.ndarray:
         """Directions (..., 3) of the world in the body's space, of any length."""
         return directions @ np.linalg.inv(self.stretch).T
+
+    def upright(self) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        """The normal (3,) of the world's level planes in the body's space, and how high along it heights lie there."""
+        normal = self.stretch.T @ _UPRIGHT
+        size = float(np.linalg.norm(normal))
+        up = normal / size
+        return up, lambda heights: (heights - self.origin[2]) / size + self.origin @ up
 
     @property
     def even(self) -> bool:
@@ -142,6 +149,8 @@ class Pose:
 
     turns: dict[str, np.ndarray]  # bone -> (F, 4) from its rest
     hips: np.ndarray  # (F, 3) the middle between both hips
+    # limb -> (F, 3) of length one: where its knee points, aside of the line from hip to ankle; of planted legs only
+    bends: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -163,8 +172,9 @@ class Ground:
 
 def ground(source: Animation, target: Target) -> Ground:
     """The floor that the source stands on, and how much longer the target's legs are."""
-    height = floor_height(source) or 0.0
-    floor = 0.0 if abs(height) < _LEVEL_FLOOR else height
+    heights = source.foot_points()[..., 2][source.contacts]
+    at_zero = np.mean(np.abs(heights) < _LEVEL_FLOOR) > _MOSTLY if len(heights) else True
+    floor = 0.0 if at_zero else float(np.median(heights))
     legs = []
     for side in ("left", "right"):
         hip, knee, ankle = (source.heads[JOINT_NAMES.index(f"{side}_{joint}")] for joint in ("hip", "knee", "ankle"))
