@@ -22,6 +22,7 @@ name = "bl_ext.user_default.wham_blender"
 assert name in bpy.context.preferences.addons, "installed, but not enabled"
 assert "wham_blender" not in sys.modules, "this must be the installed copy"
 assert bpy.ops.wham.import_motion(filepath=sys.argv[2]) == {"FINISHED"}
+assert bpy.ops.wham.explain(sentence="No clip was named. Choose a video file.") == {"FINISHED"}
 print("kinds", sorted(o.type for o in bpy.data.collections["dance"].objects))
 
 # A process finds the package under its plain name, wherever the extension lies.
@@ -76,5 +77,6 @@ def test_installed_extension_imports_a_motion(extension, motion_path, tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     assert "kinds ['ARMATURE', 'CAMERA', 'MESH']" in run.stdout
     assert "no-such-python does not run" in run.stdout, run.stdout
+    assert "Info: Choose a video file: .mp4" in run.stdout  # of docs/troubleshooting.md
     installed = tmp_path / "user" / "extensions" / "user_default" / "wham_blender"
     assert (installed / "bundled_weights" / "manifest.toml").is_file()
