@@ -1,5 +1,6 @@
 """`import_video` with a stand-in for the worker: blocking as in a script, and tick by tick as from a window."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -421,18 +422,41 @@ def test_what_is_private_is_taken_out(text, clean, monkeypatch):
     assert fault_report.scrub(text) == clean
 
 
-@pytest.mark.parametrize(
-    "flood",
-    [
+TROUBLE = {
+    "a million lines": (
         "line = ('noise ' * 10 + '\\n') * 1000\nfor n in range(1000): "
-        "sys.stdout.write(line); say(protocol.Progress('watch', n, 1000, n / 1000))\n",
+        "sys.stdout.write(line); say(protocol.Progress('watch', n, 1000, n / 1000))\nsay(protocol.Failed('Enough.'))\n",
+        r"Enough\.",
+    ),
+    "thousands of messages": (
         "people = [{'id': n, 'first_frame': 1, 'last_frame': 9} for n in range(50)]\n"
-        "for n in range(3000): say(protocol.Warn(f'Warning {n}.')); say(protocol.People(people))\n",
-    ],
-    ids=["a million lines", "thousands of messages"],
-)
-def test_a_flood_holds_no_tick_up(fake_worker, queue, clip, flood):
-    fake_worker(flood + "say(protocol.Failed('Enough.'))\n")
+        "for n in range(1500): say(protocol.Warn(f'Warning {n}.')); say(protocol.People(people))\n"
+        "say(protocol.Failed('Enough.'))\n",
+        r"Enough\.",
+    ),
+    "one line without end": (
+        "for n in range(300): sys.stdout.write('{\"type\": ' * 1000)\nsay(protocol.Failed('Lost.'))\n",
+        r"ended without a result \(exit code 0\)",
+    ),
+    "killed in the middle of a message": (
+        'sys.stdout.write(\'{"type": "Failed", "te\'); sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)\n',
+        r"ended by SIGKILL, perhaps for want of memory\. Import the clip again",
+    ),
+    "its folder deleted": (
+        "shutil.rmtree(os.path.dirname(arguments[2]))\nsay(protocol.People([{'id': 1}]))\nprint('noise')\n1 / 0\n",
+        r"was deleted while it ran\. Import the clip again",
+    ),
+    "the disk full": (
+        "try: open('/dev/full', 'w').write('x' * 9999)\nexcept OSError as error: say(protocol.Failed("
+        "f'Cannot write to here: {error.strerror}.'))\n",
+        r"Cannot write to here: No space left on device\.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("worker", "sentence"), TROUBLE.values(), ids=TROUBLE)
+def test_trouble_holds_no_tick_up_and_is_told(fake_worker, queue, clip, worker, sentence):
+    fake_worker(worker)
     work = queue()
     worst = 0.0
     while runner.busy:
@@ -442,8 +466,9 @@ def test_a_flood_holds_no_tick_up(fake_worker, queue, clip, flood):
         time.sleep(0.005)
     print(f"worst tick {1000 * worst:.1f} ms")
     assert worst < 0.05
-    assert work.record.error == "Enough."
-    assert work.record.log.stat().st_size < 8 << 20
+    assert work.record.status is Status.FAILED
+    assert re.search(sentence, work.record.error)
+    assert not work.record.log.exists() or work.record.log.stat().st_size < 8 << 20
 
 
 def test_a_job_outlives_a_blender_that_is_killed(fake_worker, clip, jobs, motion_path):
