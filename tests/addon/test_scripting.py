@@ -1,4 +1,4 @@
-"""The examples of docs/scripting.md are run as they stand, with a stand-in for the worker."""
+"""The examples of docs/scripting.md and the README are run as they stand, with a stand-in for the worker."""
 
 import re
 import shutil
@@ -21,9 +21,9 @@ WORKER = (
 )
 
 
-def examples(heading):
+def examples(heading, document=DOCUMENT):
     """The Python of a section, in order."""
-    section = re.split(rf"^##+ {heading}\n", DOCUMENT.read_text("utf-8"), flags=re.MULTILINE)[1]
+    section = re.split(rf"^##+ {heading}\n", document.read_text("utf-8"), flags=re.MULTILINE)[1]
     section = re.split(r"^##+ ", section, flags=re.MULTILINE)[0]
     return re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
 
@@ -35,7 +35,8 @@ def run(tmp_path, fake_worker, motion_path, monkeypatch):
     takes.mkdir(parents=True)
     (tmp_path / "studio").mkdir()
     shutil.copy(CLIP, tmp_path / "clips/walk.mp4")
-    shutil.copy(motion_path, tmp_path / "clips/dance.npz")
+    for name in ("dance.npz", "walk.npz"):
+        shutil.copy(motion_path, tmp_path / "clips" / name)
     for name in ("nobody.mp4", "one.mp4", "two.mp4"):
         shutil.copy(CLIP, takes / name)
     fake_worker(WORKER.format(motion=str(motion_path)))
@@ -69,6 +70,12 @@ def test_one_clip(run, tmp_path, capfd):
     run(file)
     assert len(characters()) == 4
     assert {clip.name for clip in bpy.data.movieclips} >= {"walk.mp4"}
+
+
+def test_the_readmes_example(run):
+    (code,) = examples("In Blender", DOCUMENT.parents[1] / "README.md")
+    run(code)
+    assert len(characters()) == 2
 
 
 def test_a_folder_of_clips(run, tmp_path, capfd):
