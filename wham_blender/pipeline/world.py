@@ -119,10 +119,10 @@ def place_together(
         to_camera = camera[0].astype(np.float64)
         centre = -_turned(to_camera.mT, camera[1])
     for _ in range(_LOOKS):
-        positions, _, floor = _solve(bodies, to_camera, centre, camera is not None)
+        positions, _, _ = _solve(bodies, to_camera, centre, camera is not None)
         for figure, position in zip(bodies, positions, strict=True):
             feet = np.einsum("nji,nkj->nki", to_camera[figure.rows], figure.feet) + position[:, None]
-            figure.contacts = judged(figure.lift.contacts, feet, floor)
+            figure.contacts = judged(figure.lift.contacts, feet)
     positions, centre, floor = _solve(bodies, to_camera, centre, camera is not None)
     to_world = to_camera.mT
 
@@ -153,7 +153,7 @@ class _Figure:
         hips, self.feet = _around_pelvis(lift, body, self.betas, self.rest[0])
         self.pelvis = lift.trans_cam - hips
         self.root_cam = lift.poses[:, 0].astype(np.float64)
-        self.contacts = lift.contacts
+        self.contacts = np.zeros_like(lift.contacts)  # at first: a wrong one would hold a leap down
         self.visible = np.ones(len(hips), bool) if person.visible is None else person.visible
         self._hips = hips
 
