@@ -456,6 +456,8 @@ TROUBLE = {
 
 @pytest.mark.parametrize(("worker", "sentence"), TROUBLE.values(), ids=TROUBLE)
 def test_trouble_holds_no_tick_up_and_is_told(fake_worker, queue, clip, worker, sentence):
+    if "/dev/full" in worker and not Path("/dev/full").exists():
+        pytest.skip("no device that is always full")
     fake_worker(worker)
     work = queue()
     worst = 0.0
