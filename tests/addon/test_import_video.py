@@ -289,6 +289,25 @@ def test_cancel_is_done_within_a_second(fake_worker, queue, clip):
     assert not bpy.data.collections
 
 
+def test_ctrl_c_in_a_script_ends_the_worker(fake_worker, queue, clip, monkeypatch):
+    fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\ntime.sleep(60)\n")
+    work = queue()
+    runner.waiting.remove(work)
+    tick = runner.tick
+
+    def interrupted():
+        tick()
+        if runner.progress and not work.cancelled:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "tick", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run_to_end(work)
+    assert work.record.status is Status.CANCELLED
+    assert not runner.busy
+    assert not runner.closing
+
+
 def test_disabling_the_add_on_ends_the_worker_and_the_job_is_offered_again(fake_worker, queue, clip, motion_path):
     fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\ntime.sleep(60)\n")
     work = queue(person="2")
