@@ -94,6 +94,13 @@ def test_every_stage_runs_and_what_stood_was_kept(finished: tuple[Path, list[pro
     assert set(person.meta["timings"]) == {"features", "lift", "world"}
 
 
+def test_the_addon_gets_a_copy_of_the_body(finished: tuple[Path, list[protocol.Message]], library: Library) -> None:
+    assert finished
+    with np.load(library.body_copy, allow_pickle=False) as kept, np.load(weights.find("body").path) as body:
+        for name in run._MESH:
+            np.testing.assert_allclose(kept[name], body[name], atol=1e-6, err_msg=name)
+
+
 def test_crops_and_features_lie_beside_the_stages(finished: tuple[Path, list[protocol.Message]]) -> None:
     folder, _ = finished
     (watch,), (crops,) = ((folder / "job").glob(f"watch-*.{kind}") for kind in ("npz", "crops"))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import bpy
 import numpy as np
 from mathutils import Vector
 
 from ..motion import Motion
 from ..skeleton import JOINT_NAMES, PARENTS
+from .bodies import Body
 
 # SMPL's rest pose (y up, facing z) to Blender's (z up, facing -y).
 BODY_TO_BLENDER = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
@@ -29,29 +27,8 @@ _SOLE = tuple(
     for joint, offset in (("foot", (0.0, -0.03, 0.07)), ("ankle", (0.0, -0.08, -0.05)))
 )
 _SHORTEST_BONE = 0.01  # metres; Blender removes bones of no length
-_AGREEMENT = 0.002  # metres between a body's joints and the motion's, beyond which it is another body
 _LEAST_WEIGHT = 1e-4
-
-
-@dataclass(frozen=True)
-class Body:
-    """A mesh in SMPL's rest pose, shaped by a motion's betas."""
-
-    vertices: np.ndarray  # (V, 3) metres, y up
-    faces: np.ndarray  # (T, 3) vertex indices
-    weights: np.ndarray  # (V, 24) skinning
-    feet: np.ndarray | None  # (4, 3) metres: the points of FOOT_POINTS; None where the body's file does not say
-
-
-def shape_body(path: Path, motion: Motion) -> Body | None:
-    """The body in an SMPL-format ``.npz``, shaped as the motion says; None where it is not the motion's body."""
-    with np.load(path, allow_pickle=False) as model:
-        vertices = model["v_template"] + model["shapedirs"] @ motion.betas
-        joints = model["J_regressor"] @ vertices
-        if np.abs(joints - motion.rest_joints).max() > _AGREEMENT:
-            return None
-        feet = model["J_regressor_feet"] @ vertices if "J_regressor_feet" in model.files else None
-        return Body(vertices, model["f"], model["weights"], feet)
+_FARTHEST_SHAPE = 5.0  # of a shape key's slider; Blender itself stops at 10
 
 
 def build(name: str, motion: Motion, body: Body | None, collection: bpy.types.Collection) -> bpy.types.Object:
@@ -66,7 +43,7 @@ def build(name: str, motion: Motion, body: Body | None, collection: bpy.types.Co
     feet = _feet(rest) if body is None or body.feet is None else body.feet
     armature.wham_motion.feet = ((feet - origin) @ BODY_TO_BLENDER.T).ravel()
     if body is not None:
-        _build_mesh(f"{name} body", body, (body.vertices - origin) @ BODY_TO_BLENDER.T, armature, collection)
+        _build_mesh(f"{name} body", body, origin, armature, collection)
     armature.wham_motion.height = np.ptp((rest if body is None else body.vertices)[:, 1])
     return armature
 
@@ -104,9 +81,13 @@ def _build_armature(name: str, rest: np.ndarray, collection: bpy.types.Collectio
 
 
 def _build_mesh(
-    name: str, body: Body, vertices: np.ndarray, armature: bpy.types.Object, collection: bpy.types.Collection
+    name: str, body: Body, origin: np.ndarray, armature: bpy.types.Object, collection: bpy.types.Collection
 ) -> None:
     mesh = bpy.data.meshes.new(name)
+    vertices = (body.vertices - origin) @ BODY_TO_BLENDER.T
+    shapes = None if body.shapes is None else np.einsum("ab,vbk->kva", BODY_TO_BLENDER, body.shapes)
+    if shapes is not None:  # the mesh is the mean body, and its shape keys make it the person's
+        vertices = vertices - np.einsum("k,kva->va", body.betas[: len(shapes)], shapes)
     mesh.from_pydata(vertices.tolist(), [], body.faces.tolist())
     mesh.shade_smooth()
     skin = bpy.data.objects.new(name, mesh)
@@ -117,3 +98,15 @@ def _build_mesh(
         group = skin.vertex_groups.new(name=joint_name)
         for vertex in np.flatnonzero(body.weights[:, joint] > _LEAST_WEIGHT).tolist():
             group.add([vertex], body.weights[vertex, joint], "REPLACE")
+    if shapes is not None:
+        _add_shape_keys(skin, vertices, shapes, body.betas)
+
+
+def _add_shape_keys(skin: bpy.types.Object, vertices: np.ndarray, shapes: np.ndarray, betas: np.ndarray) -> None:
+    """SMPL's shapes (K, V, 3) as keys, their values the person's; the bones stay where this person has them."""
+    skin.shape_key_add(name="Basis", from_mix=False)
+    for number, (shape, beta) in enumerate(zip(shapes, betas, strict=False)):
+        key = skin.shape_key_add(name=f"Shape{number:03}", from_mix=False)
+        key.data.foreach_set("co", (vertices + shape).astype(np.float32).ravel())
+        key.slider_min, key.slider_max = min(-_FARTHEST_SHAPE, beta), max(_FARTHEST_SHAPE, beta)
+        key.value = beta

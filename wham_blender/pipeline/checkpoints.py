@@ -191,6 +191,13 @@ def _untrained(tensors: Tensors) -> bool:
 def load_body(
     smpl: str | Path | None = None, wham: str | Path | None = None, regressors: Sequence[str | Path] = ()
 ) -> Body:
+    """The body of `body_arrays`."""
+    return Body(body_arrays(smpl, wham, regressors))
+
+
+def body_arrays(
+    smpl: str | Path | None = None, wham: str | Path | None = None, regressors: Sequence[str | Path] = ()
+) -> dict[str, np.ndarray]:
     """SMPL out of its own file, or out of a WHAM checkpoint's buffers where none is given.
 
     WHAM's joint regressors come from the same file, from the checkpoint, or from ``regressors``, the files
@@ -217,7 +224,7 @@ def load_body(
             f"The body in {name} and WHAM's joint regressors do not fit: they differ in the number of vertices. Choose "
             "files that were made for each other."
         )
-    return Body(arrays)
+    return arrays
 
 
 def _regressor(path: Path, rows: int, vertices: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,7 @@ _PACKAGE = Path(__file__).parents[1]
 _SEEING = ("watch", "clean", "camera")  # the stages that do the clip's frames, and those that do each person's
 _LIFTING = ("features", "lift", "world", "refine", "write")
 _FILM_WIDTH = 36.0  # millimetres, 35 mm film
+_MESH = ("v_template", "shapedirs", "J_regressor", "weights", "f", "J_regressor_feet")  # what a skinned mesh takes
 _STALE = 3600.0  # seconds after which a file written aside belongs to no running job
 
 
@@ -138,7 +139,7 @@ def run(job: Job, tell: Tell) -> Path:
     chosen = _chosen(job, len(people))
     tracks = [people[number - 1] for number in chosen]
     pace.expect(lifting, sum(map(len, tracks)))
-    body = _body(backend).to(device)
+    body = _body(backend, Library(job.weights)).to(device)
     wham = _wham(backend).to(device)
     size = (int(sightings.size[0]), int(sightings.size[1]))
     view, camera_K, camera_key = _watch_camera(stages, key, corners, sightings, job, size, tell)
@@ -188,11 +189,17 @@ def run(job: Job, tell: Tell) -> Path:
     return job.output
 
 
-def _body(backend: backends.Backend) -> Body:
+def _body(backend: backends.Backend, library: Library) -> Body:
+    """The body that WHAM's weights go with. Out of a WHAM checkpoint, the library gets a copy for the add-on."""
     files = backend.files
     if "body" in files:
         return Body.load(files["body"].path)
-    return checkpoints.load_body(files["smpl"].path if "smpl" in files else None, files["wham"].path)
+    arrays = checkpoints.body_arrays(files["smpl"].path if "smpl" in files else None, files["wham"].path)
+    copy, source = library.body_copy, files["wham"].path
+    if "smpl" not in files and not (copy.is_file() and copy.stat().st_mtime > source.stat().st_mtime):
+        with suppress(PipelineError):  # without it the character has bones and no mesh, and says why
+            _save(copy, {name: arrays[name] for name in _MESH})
+    return Body(arrays)
 
 
 def _gendered(

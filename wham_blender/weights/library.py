@@ -60,6 +60,11 @@ class Library:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_folder()
 
+    @property
+    def body_copy(self) -> Path:
+        """Where the worker keeps a copy of the body in WHAM's file for the add-on, which reads no checkpoints."""
+        return self.folder / "body_in_wham.npz"
+
     def path(self, role: str) -> Path | None:
         """Where the role's file lies; None where there is none, or another one has come to lie there."""
         known = self._read().get(role)

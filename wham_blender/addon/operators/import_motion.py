@@ -8,15 +8,15 @@ import numpy as np
 from bpy.props import StringProperty
 
 from ... import motion as motion_file
-from ... import weights
 from ...motion import Motion, MotionFileError, planted
-from .. import camera, character, hooks, rig
+from .. import bodies, camera, character, hooks, rig
 from ..action import ActionWriter, write_pose
 from ..bake import BakeError
 from ..options import SECTIONS, draw_names
 from ..properties import PlacementOptions
 from ..retarget.maps import MapError
 from ..scene import take_over_clip
+from ..weights_box import library
 from .bake import asked_rigs, bake_all, paired
 
 
@@ -155,11 +155,7 @@ def _onto_rigs(
 def _build_character(
     operator: bpy.types.Operator, name: str, person: Motion, frames: np.ndarray, collection: bpy.types.Collection
 ) -> bpy.types.Object:
-    try:
-        body = rig.shape_body(weights.find("body").path, person)
-        lack = "" if body else "The motion was made with another body than the one that ships inside"
-    except weights.WeightsError as error:
-        body, lack = None, str(error).removesuffix(".")
+    body, lack = bodies.for_motion(person, library())
     if lack:
         operator.report({"WARNING"}, f"{lack}: only its bones are made.")
     armature = rig.build(name, person, body, collection)
