@@ -223,12 +223,12 @@ def picture(path: Path) -> np.ndarray:
 
 
 def save(pixels: np.ndarray, path: Path) -> None:
-    """Write (H, W, 3), 0..1, first row on top, as PNG."""
+    """Write (H, W, 3), 0..1, first row on top, as PNG or JPEG."""
     height, width = pixels.shape[:2]
     image = bpy.data.images.new("Preview", width, height)
     opaque = np.concatenate([pixels, np.ones((height, width, 1))], axis=-1)
     image.pixels.foreach_set(opaque[::-1].astype(np.float32).ravel())
-    image.filepath_raw, image.file_format = str(path), "PNG"
+    image.filepath_raw, image.file_format = str(path), "JPEG" if path.suffix == ".jpg" else "PNG"
     image.save()
 
 

@@ -36,9 +36,15 @@ CELL = (170, 200)  # pixels
 RIGS = (
     ("mixamo", "standard/*.mixamo", 1.0, 1.0, (0.85, 0.35, 0.2)),
     ("unreal_ue4", "standard/*.game_engine", 1.35, 1.0, (0.25, 0.6, 0.35)),
-    ("makehuman_cmu", "standard/*.cmu_mb", 0.6, 0.8, (0.75, 0.6, 0.15)),
+    ("makehuman_cmu", "standard/*.cmu_mb", 0.7, 0.9, (0.75, 0.6, 0.15)),
     ("rigify", "rigify/*.human_toes", 0.85, 1.1, (0.5, 0.35, 0.7)),
 )
+
+# Words in the names of MakeHuman's groups for Rigify, and the bones that have their weights here; {} is the side.
+HELPED = {
+    "toe": ["toe{}"], "knee-helper": ["thigh{}.001", "shin{}"], "elbow-helper": ["upper_arm{}.001", "forearm{}"],
+    "shoulder-helper": ["upper_arm{}"], "pelvis-helper": ["spine", "thigh{}"],
+}  # fmt: skip
 
 
 def main(motion: Path, anny: Path, out: Path) -> None:
@@ -100,8 +106,8 @@ def render(
     points = np.array([seen.matrix_world @ vertex.co for vertex in list(seen.data.vertices)[::20]])
     middle = (points.min(0) + points.max(0)) / 2
     view = Vector((-0.5, 1.0, -0.22)).normalized()
-    camera.data.ortho_scale = 1.45 * height
-    camera.location = Vector((middle[0], middle[1], 0.45 * height)) - 8 * view
+    camera.data.ortho_scale = 1.25 * height
+    camera.location = Vector((middle[0], middle[1], 0.47 * height)) - 8 * view
     camera.rotation_euler = view.to_track_quat("-Z", "Y").to_euler()
     scene.render.resolution_x, scene.render.resolution_y = CELL
     (path,) = demo.render_frames(scene, [frame], folder)
@@ -144,8 +150,9 @@ class Base:
         rig = self.metarig(places) if kind == "rigify" else self.armature(kind, places)
         shared: dict[str, list[tuple[int, float]]] = {}
         for group, pairs in weights.items():
-            bone = deforming(group, rig.data.bones) if kind == "rigify" else group
-            shared.setdefault(bone, []).extend(pairs)
+            bones = deforming(group, rig.data.bones) if kind == "rigify" else [group]
+            for bone in bones:
+                shared.setdefault(bone, []).extend((vertex, weight / len(bones)) for vertex, weight in pairs)
         skin = self.skin(rig, shared)
         if legs != 1.0:
             stretch(kind, rig, skin, legs)
@@ -230,16 +237,14 @@ def stretch(kind: str, rig: bpy.types.Object, skin: bpy.types.Object, factor: fl
     bpy.ops.object.mode_set(mode="OBJECT")
 
 
-def deforming(group: str, bones: Collection[str]) -> str:
-    """Rigify's deforming bone for a group of weights; faces and toes go to head and toe, whose bones are left out."""
+def deforming(group: str, bones: Collection[str]) -> list[str]:
+    """Rigify's deforming bones for a group of weights: those of faces, toes and helpers go to what the test rig has."""
     side = ".L" if ".L" in group else ".R"
-    for word, bone in (
-        ("toe", "toe"), ("knee", "shin"), ("elbow", "forearm"), ("shoulder-helper", "upper_arm"), ("pelvis-helper", ""),
-    ):  # fmt: skip
+    for word, helped in HELPED.items():
         if word in group:
-            return f"DEF-{bone}{side}" if bone else "DEF-spine"
+            return [f"DEF-{bone.format(side)}" for bone in helped]
     name = group if group.startswith("DEF-") else f"DEF-{group}"
-    return name if name in bones or group.startswith("mhmask") else "DEF-spine.006"
+    return [name if name in bones or group.startswith("mhmask") else "DEF-spine.006"]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import bpy
 
 from wham_blender.addon import hooks, job_panel, overlay, preferences, presets
 from wham_blender.addon.operators import setup
+from wham_blender.addon.operators.bake import WHAM_OT_bake_to_rig
 from wham_blender.addon.operators.import_motion import WHAM_OT_import_motion
 from wham_blender.addon.operators.jobs import WHAM_OT_import_job
 from wham_blender.addon.options import draw_options
@@ -52,8 +53,8 @@ def test_comes_and_goes_and_comes():
         assert {*expected, "overlay", "pictures", "load_post handler"} <= set(traces())
 
 
-def test_both_importers_can_be_undone_in_one_step():
-    for operator in (WHAM_OT_import_motion, WHAM_OT_import_job):
+def test_importers_and_bake_can_be_undone_in_one_step():
+    for operator in (WHAM_OT_import_motion, WHAM_OT_import_job, WHAM_OT_bake_to_rig):
         assert "UNDO" in operator.bl_options
 
 

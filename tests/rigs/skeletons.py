@@ -149,6 +149,34 @@ pelvis: {s}_thigh @ hip knee
 {s}_toes: {s}_bigtoe1 {s}_bigtoe2 @ ball toe
 """,
     ),
+    "character_creator": (
+        ("L", "R"),
+        """
+-: RL_BoneRoot @ floor ahead
+RL_BoneRoot: CC_Base_Hip @ waist pelvis
+CC_Base_Hip: CC_Base_Pelvis @ pelvis waist
+CC_Base_Hip: CC_Base_Waist CC_Base_Spine01 CC_Base_Spine02 @ waist neck
+CC_Base_Spine02: CC_Base_NeckTwist01 CC_Base_NeckTwist02 @ neck head
+CC_Base_NeckTwist02: CC_Base_Head @ head top
+CC_Base_Head: CC_Base_FacialBone @ head ahead
+CC_Base_Spine02: CC_Base_{s}_RibsTwist @ collar ahead
+CC_Base_Spine02: CC_Base_{s}_Clavicle @ collar shoulder
+CC_Base_{s}_Clavicle: CC_Base_{s}_Upperarm @ shoulder elbow
+CC_Base_{s}_Upperarm: CC_Base_{s}_UpperarmTwist01 CC_Base_{s}_UpperarmTwist02 @ shoulder elbow
+CC_Base_{s}_Upperarm: CC_Base_{s}_Forearm @ elbow wrist
+CC_Base_{s}_Forearm: CC_Base_{s}_ForearmTwist01 CC_Base_{s}_ForearmTwist02 @ elbow wrist
+CC_Base_{s}_Forearm: CC_Base_{s}_Hand @ wrist knuckle
+CC_Base_{s}_Hand: CC_Base_{s}_Index1 CC_Base_{s}_Index2 CC_Base_{s}_Index3 @ finger2 finger2_tip
+CC_Base_{s}_Hand: CC_Base_{s}_Thumb1 CC_Base_{s}_Thumb2 CC_Base_{s}_Thumb3 @ finger1 finger1_tip
+CC_Base_Pelvis: CC_Base_{s}_Thigh @ hip knee
+CC_Base_{s}_Thigh: CC_Base_{s}_ThighTwist01 CC_Base_{s}_ThighTwist02 @ hip knee
+CC_Base_{s}_Thigh: CC_Base_{s}_Calf @ knee ankle
+CC_Base_{s}_Calf: CC_Base_{s}_CalfTwist01 CC_Base_{s}_CalfTwist02 @ knee ankle
+CC_Base_{s}_Calf: CC_Base_{s}_Foot @ ankle ball
+CC_Base_{s}_Foot: CC_Base_{s}_ToeBase @ ball toe
+CC_Base_{s}_ToeBase: CC_Base_{s}_BigToe1 @ ball toe
+""",
+    ),
     "autorig_pro": (
         ("l", "r"),
         """
