@@ -7,7 +7,7 @@ import pytest
 
 from tests.addon.test_registration import Layout
 from tests.rigs import make
-from wham_blender.addon import rig_map_panel, rig_map_state
+from wham_blender.addon import bake_panel, rig_map_panel, rig_map_state
 from wham_blender.addon.retarget import maps
 
 
@@ -123,6 +123,8 @@ def test_the_panel_draws():
         rig_map_panel.WHAM_UL_rig_bones.draw_item(
             stand_in, bpy.context, Layout(drawn), record, row, 0, record, "active"
         )
+    bake_panel.WHAM_PT_bake.draw(stand_in, bpy.context)
+    assert ("operator", "wham.bake_to_rig", None) in drawn
     assert ("operator", "wham.save_rig_map", "Save") in drawn
     assert ("label", "left knee") in [(call[0], call[-1]) for call in drawn]
     assert sum(call[0] == "prop_search" for call in drawn) == len(record.bones) == 23

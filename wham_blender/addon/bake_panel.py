@@ -22,8 +22,11 @@ class WHAM_PT_bake(bpy.types.Panel):
         layout = self.layout
         for rig in selected_rigs(context):
             try:
-                layout.label(text=f"{rig.name}: {rig_map_state.map_of(rig).name}", icon="ARMATURE_DATA")
+                known = rig_map_state.chosen_map(rig)
             except MapError as problem:
                 draw_sentence(layout, str(problem))
+                continue
+            name = known.name if known else "guess its rig map first"
+            layout.label(text=f"{rig.name}: {name}", icon="ARMATURE_DATA" if known else "ERROR")
         layout.operator("wham.bake_to_rig", icon="ACTION")
         layout.operator("wham.export_motion", icon="EXPORT")

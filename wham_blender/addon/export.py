@@ -119,9 +119,7 @@ def _map(rig: bpy.types.Object) -> dict[str, str]:
     """The bones of a rig that play "pelvis" and "root", as far as that is known."""
     if character.is_character(rig):
         return {"pelvis": "pelvis"}
-    rig_map = rig_map_state.known_map(rig)
-    if rig_map_state.state().armature == rig and rig_map_state.state().bones:
-        rig_map = rig_map_state.from_rows()
+    rig_map = rig_map_state.chosen_map(rig)
     return {} if rig_map is None else {"pelvis": rig_map.bones["pelvis"], "root": rig_map.root}
 
 

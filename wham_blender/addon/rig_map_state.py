@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import bpy
@@ -61,19 +62,31 @@ def user_maps() -> tuple[dict[str, RigMap], list[str]]:
 
 def known_map(armature: bpy.types.Object) -> RigMap | None:
     """The user's or the shipped map that fits an armature, with its bones' names; the user's own come first."""
-    names = armature.data.bones.keys()
+    stamps = tuple((path.name, path.stat().st_mtime_ns) for path in sorted(user_folder().glob("*.toml")))
+    return _matching(tuple(armature.data.bones.keys()), stamps)
+
+
+@lru_cache(maxsize=32)
+def _matching(names: tuple[str, ...], _stamps: tuple[tuple[str, int], ...]) -> RigMap | None:
+    """The map for bones' names while the user's files stay the same: panels ask whenever they are drawn."""
     return maps.matching(names, user_maps()[0].values()) or maps.matching(names, maps.shipped().values())
 
 
-def map_of(armature: bpy.types.Object) -> RigMap:
-    """The map to use for an armature: the one in the list if it is about this armature, else a known one.
-
-    Raises MapError where the list is not complete, or where no map is known.
-    """
+def chosen_map(armature: bpy.types.Object) -> RigMap | None:
+    """The map in the list if it is about this armature, else a known one; raises MapError where it is not complete."""
     if state().armature == armature and state().bones:
         return from_rows()
-    known = known_map(armature)
+    return known_map(armature)
+
+
+def map_of(armature: bpy.types.Object) -> RigMap:
+    """The map to use for an armature.
+
+    Raises MapError where the list is not complete, or where no map is known, and then says if none can be.
+    """
+    known = chosen_map(armature)
     if known is None:
+        guess.guess(armature.name, armatures.rest_skeleton(armature))
         raise MapError(
             f"No rig map is known for {armature.name}. Press Guess Rig Map, look through the bones that it finds, "
             "and try again."
