@@ -1,9 +1,9 @@
 """How far the draft pipeline's joints are from a motion-capture truth, beside the landmark net's own 3D.
 
-``build.py bench accuracy --clips FOLDER``: the folder holds clips, one ``.trc`` of markers triangulated at the clips'
-frames (metres, y up) and one calibration ``.toml`` (camera matrix, Rodrigues rotation and translation, world to camera,
-z up) whose sections carry the clips' numbers. A second table says where the error sits: what the lifter would make of
-the true keypoints, and of the true 3D beside them, by groups of joints.
+``build.py bench accuracy --clips FOLDER [--refine]``: the folder holds clips, one ``.trc`` of markers triangulated at
+the clips' frames (metres, y up) and one calibration ``.toml`` (camera matrix, Rodrigues rotation and translation, world
+to camera, z up) whose sections carry the clips' numbers. A second table says where the error sits: what the lifter
+would make of the true keypoints, and of the true 3D beside them, by groups of joints.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -135,10 +136,12 @@ class Figures:
     sources: dict[str, dict[str, float]]  # PA-MPJPE by groups of joints, by what the lifter was given
 
 
-def measure(clip: Path, markers: dict[str, np.ndarray], camera: Filmed, body: Body) -> Figures:
-    """Run the draft pipeline on a clip; the markers are the truth at its frames."""
+def measure(clip: Path, markers: dict[str, np.ndarray], camera: Filmed, body: Body, **settings: Any) -> Figures:
+    """Run the draft pipeline on a clip, settings being the job's; the markers are the truth at its frames."""
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(clip=clip, output=Path(folder) / "motion.npz", resume=Path(folder) / "job", quality="draft")
+        job = Job(
+            clip=clip, output=Path(folder) / "motion.npz", resume=Path(folder) / "job", quality="draft", **settings
+        )
         person = motion.load(run(job, lambda message: None))[0]
         seen = seen_person(Path(folder) / "job")
     true = limbs(markers) @ camera.rotation.T
@@ -173,22 +176,23 @@ def by_group(points: np.ndarray, true: np.ndarray) -> dict[str, float]:
     return {"all": float(error.mean()), **{name: float(error[joints].mean()) for name, joints in GROUPS.items()}}
 
 
-def measure_folder(folder: Path) -> dict[str, Figures]:
+def measure_folder(folder: Path, **settings: Any) -> dict[str, Figures]:
     """Figures of every clip of a folder, by file name."""
     markers = read_markers(next(folder.glob("*.trc")))
     calibration = next(folder.glob("*.toml"))
     body = Body.load(weights.find("body").path)
     clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEOS)
-    return {clip.name: measure(clip, markers, read_camera(calibration, clip), body) for clip in clips}
+    return {clip.name: measure(clip, markers, read_camera(calibration, clip), body, **settings) for clip in clips}
 
 
 def main() -> None:
     """Measure every clip of the folder and print the table; exit 1 where the mean misses its bounds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=Path, required=True)
+    parser.add_argument("--refine", action="store_true", help="fit to the picture, too")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    figures = measure_folder(args.clips)
+    figures = measure_folder(args.clips, refine=args.refine)
     if not figures:
         raise SystemExit(f"No clips in {args.clips}.")
     errors = [[*each.ours.values(), *each.landmark_net.values()] for each in figures.values()]

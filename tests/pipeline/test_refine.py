@@ -17,7 +17,7 @@ from wham_blender.pipeline import refine
 from wham_blender.pipeline.refine import Seen
 from wham_blender.pipeline.world import Placed
 
-FRAMES = 60
+FRAMES = 40
 CAMERA_K = np.array([[1200.0, 0, 640], [0, 1200.0, 360], [0, 0, 1]])
 ELBOWS, KNEES = [18, 19], [4, 5]
 
@@ -68,7 +68,7 @@ def seen(placed: Placed, body: Body) -> Seen:
 
 
 def disturbed(placed: Placed, size: float = 0.15) -> Placed:
-    """The same with slow errors in arms, legs and place, so that feet slide."""
+    """The same with slow errors of where it stands and faces, and of its limbs, so that feet slide."""
     rng = np.random.default_rng(0)
     count = len(placed.poses)
 
@@ -77,7 +77,8 @@ def disturbed(placed: Placed, size: float = 0.15) -> Placed:
         return noise / noise.std()
 
     turns = np.zeros((count, 24, 3))
-    turns[:, [1, 2, 4, 5, 16, 17, 18, 19]] = size * wave(8, 3)
+    turns[:, 0] = size * wave(3)
+    turns[:, [1, 2, 4, 5, 16, 17, 18, 19]] = 0.3 * size * wave(8, 3)
     turned = Rotation.from_rotvec(placed.poses.reshape(-1, 3)) * Rotation.from_rotvec(turns.reshape(-1, 3))
     return replace(
         placed,

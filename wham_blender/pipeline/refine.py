@@ -28,7 +28,7 @@ from .world import Placed
 WINDOW, OVERLAP = 192, 32  # frames fitted together, and those that two windows share
 _SHAPE_FRAMES = 96  # frames, spread over the clip, that tell the shape
 _STEPS = (12, 60)  # of L-BFGS: the camera's stage and the stage of everything
-_USUAL = 0.1  # radians that a joint is off, about
+_USUAL = 0.04  # radians that a joint is off, about
 _LEVER = 0.3  # metres from a joint to the points that it moves, about
 _NEAREST = 0.3  # metres before the camera, where a projection still makes sense
 
@@ -37,27 +37,26 @@ _NEAREST = 0.3  # metres before the camera, where a projection still makes sense
 class Terms:
     """How far each kind of evidence is off, as standard deviations; a frame's evidence repeats itself in the next."""
 
-    keypoint: float = 0.03  # of the box's side, across the picture
+    keypoint: float = 0.02  # of the box's side, across the picture
     outlier: float = 3.0  # in those: from here on a keypoint is believed less (Geman and McClure's sigma)
-    facing: float = 1.0
-    pose: float = 0.25  # times each joint's own (_JOINTS)
+    pose: float = 1.0  # times each joint's own (_JOINTS)
     place: float = 0.1  # metres
     pose_change: float = 0.02  # radians a frame squared, of the correction
     place_change: float = 0.004  # metres a frame squared, of the correction
     acceleration: float = 0.005  # metres a frame squared, of the body's points
     slide: float = 0.003  # metres a frame that a planted foot point moves
-    height: float = 0.01  # metres of a planted foot point from where it was
-    shape: float = 0.1
-    slide_outlier: float = 5.0
+    slide_outlier: float = 5.0  # in those: from here on a contact is believed less
+    height: float = 0.08  # metres of a planted foot point from where it was
+    shape: float = 0.1  # betas
     stature: float = 0.01  # metres: a picture does not tell how tall somebody is
 
 
 # Radians that a joint is off at first. What COCO's points do not show stays as it is.
 _JOINTS = {
-    "pelvis": 0.12, "spine1": 0.06, "spine2": 0.06, "spine3": 0.06, "neck": 0.1, "head": 0.1,
-    "left_collar": 0.06, "right_collar": 0.06, "left_shoulder": 0.2, "right_shoulder": 0.2,
-    "left_elbow": 0.2, "right_elbow": 0.2, "left_hip": 0.15, "right_hip": 0.15, "left_knee": 0.15, "right_knee": 0.15,
-    "left_ankle": 0.1, "right_ankle": 0.1,
+    "pelvis": 0.12, "spine1": 0.012, "spine2": 0.012, "spine3": 0.012, "neck": 0.02, "head": 0.02,
+    "left_collar": 0.012, "right_collar": 0.012, "left_shoulder": 0.04, "right_shoulder": 0.04,
+    "left_elbow": 0.04, "right_elbow": 0.04, "left_hip": 0.03, "right_hip": 0.03, "left_knee": 0.03,
+    "right_knee": 0.03, "left_ankle": 0.02, "right_ankle": 0.02,
 }  # fmt: skip
 _FREE = [JOINT_NAMES.index(name) for name in _JOINTS]
 
@@ -184,7 +183,6 @@ class _Window:
         self.down = tensor(down)
         self.held = tensor(down[1:] & down[:-1])
         self.sizes = terms.pose * tensor(np.array(list(_JOINTS.values())))[:, None]
-        self.sizes[0] *= terms.facing
         up = body.smpl.v_template[:, 1].cpu().numpy() + body.smpl.shapedirs[:, 1].cpu().numpy() @ placed.betas
         directions = body.smpl.shapedirs[:, 1]
         self.tallness = directions[int(up.argmax())] - directions[int(up.argmin())]
@@ -241,8 +239,7 @@ class _Window:
             total = total + (torch.diff(by.turns, n=2, dim=0) ** 2).sum() / terms.pose_change**2
             total = total + (torch.diff(by.shift, n=2, dim=0) ** 2).sum() / terms.place_change**2
             total = total + (torch.diff(joints, n=2, dim=0) ** 2).sum() / terms.acceleration**2
-            slid = (torch.diff(feet, dim=0) ** 2).sum(-1)
-            slid = slid / terms.slide**2
+            slid = (torch.diff(feet, dim=0) ** 2).sum(-1) / terms.slide**2
             total = total + (self.held * slid / (1 + slid / terms.slide_outlier**2)).sum()
         changed = by.betas - self.betas
         share = len(joints) / _SHAPE_FRAMES
