@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ _UPRIGHT = [1.0, 0.0, 0.0, 0.0, -1.0, 0.0] + [1.0, 0.0, 0.0, 0.0, 1.0, 0.0] * 23
 
 def vitpose(depth: int, seed: int = 0) -> dict[str, torch.Tensor]:
     """ViTPose's tensors: drawn, and a last layer that is sure of each keypoint, wherever it sees it."""
-    tensors = _drawn(ViTPose(depth), seed)
+    tensors = _drawn(lambda: ViTPose(depth), seed)
     tensors["keypoint_head.final_layer.weight"] *= 0.1
     tensors["keypoint_head.final_layer.bias"] = torch.full((17,), 0.8)
     return tensors
@@ -29,7 +30,7 @@ def vitpose(depth: int, seed: int = 0) -> dict[str, torch.Tensor]:
 
 def hmr2(depth: int, seed: int = 0) -> dict[str, torch.Tensor]:
     """HMR2.0's tensors: drawn, about an upright mean pose."""
-    tensors = _drawn(HMR2(depth), seed)
+    tensors = _drawn(lambda: HMR2(depth), seed)
     tensors["smpl_head.init_body_pose"] = torch.tensor(_UPRIGHT)[None]
     tensors["smpl_head.init_cam"] = torch.tensor([[0.9, 0.0, 0.0]])
     return tensors
@@ -37,7 +38,7 @@ def hmr2(depth: int, seed: int = 0) -> dict[str, torch.Tensor]:
 
 def wham(d_feat: int | None = 1024, seed: int = 0) -> dict[str, torch.Tensor]:
     """WHAM's tensors about an upright pose before the camera, and the open body in smplx's names."""
-    tensors = _drawn(WHAM(d_feat=d_feat), seed)
+    tensors = _drawn(lambda: WHAM(d_feat=d_feat), seed)
     if d_feat:
         tensors["integrator.layer1.weight"] *= 2  # as training leaves it, beyond the first draw
     tensors["motion_decoder.regressor.declayer0.bias"] = torch.tensor(_UPRIGHT)
@@ -74,17 +75,20 @@ def library(folder: Path, depth: int, roles: tuple[str, ...] = ("yolo", "vitpose
     return found
 
 
-def _drawn(model: nn.Module, seed: int) -> dict[str, torch.Tensor]:
+def _drawn(make: Callable[[], nn.Module], seed: int) -> dict[str, torch.Tensor]:
     """A model's tensors, each drawn anew; no constant stays."""
     generator = torch.Generator().manual_seed(seed)
+    with torch.device("meta"):
+        shapes = make().state_dict()
     tensors = {}
-    for name, tensor in model.state_dict().items():
+    for name, like in shapes.items():
+        tensor = tensors[name] = torch.zeros(like.shape, dtype=like.dtype)
         if not tensor.is_floating_point():
-            tensors[name] = tensor
-        elif tensor.ndim > 1:
+            continue
+        if tensor.ndim > 1:
             bound = tensor[0].numel() ** -0.5
-            tensors[name] = torch.empty_like(tensor).uniform_(-bound, bound, generator=generator)
+            tensor.uniform_(-bound, bound, generator=generator)
         else:
             middle = 1.0 if name.endswith(("norm.weight", "norm1.weight", "norm2.weight", "running_var")) else 0.0
-            tensors[name] = torch.empty_like(tensor).uniform_(middle - 0.05, middle + 0.05, generator=generator)
+            tensor.uniform_(middle - 0.05, middle + 0.05, generator=generator)
     return tensors

@@ -7,6 +7,7 @@ at every frame, and MoveNet's boxes stand for what it would find.
 from __future__ import annotations
 
 import shutil
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import pytest
 from tests import published
 from wham_blender import motion, protocol, smpl_file, weights
 from wham_blender.models import vit
-from wham_blender.pipeline import backends, run, video
+from wham_blender.models.vitpose import ViTPose
+from wham_blender.pipeline import backends, checkpoints, run, video
 from wham_blender.pipeline.crop_network import CROP
 from wham_blender.pipeline.detect import Detector
 from wham_blender.pipeline.rows import read
@@ -59,12 +61,22 @@ def job(folder: Path, library: Library, **settings: Any) -> run.Job:
 def finished(library: Library, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[protocol.Message]]:
     """The folder of a job that was cancelled while HMR2.0 looked, and went on; and what the second run said."""
     folder = tmp_path_factory.mktemp("full")
+    networks: list[weakref.ref[object]] = []
+    load = checkpoints.load_vitpose
+
+    def noted(path: str | Path) -> ViTPose:
+        network = load(path)
+        networks.append(weakref.ref(network))
+        return network
 
     def cancel(message: protocol.Message) -> None:
+        if isinstance(message, protocol.Progress) and message.stage == "clean":
+            assert [network() for network in networks] == [None]  # its memory is free for HMR2.0
         if isinstance(message, protocol.Progress) and message.stage == "features" and message.done > 0:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoints, "load_vitpose", noted)
         run.run(job(folder, library), cancel)
     assert {path.name.split("-")[0] for path in (folder / "job").iterdir()} == {"watch", "clean", "camera", "person"}
     assert not (folder / "motion.npz").exists()

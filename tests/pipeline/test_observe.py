@@ -140,6 +140,46 @@ def test_hmr2_sees_the_boxes_that_wham_gets() -> None:
     assert checked == 60 + 35
 
 
+class SeesBrightness:
+    """Stands for ViTPose: the middle of a crop is every keypoint, its brightness the confidence."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch, self.batches = batch, list[int]()
+
+    def __call__(self, crops: np.ndarray) -> list[np.ndarray]:
+        self.batches.append(len(crops))
+        heatmaps = np.zeros((len(crops), 17, 64, 48), np.float32)
+        heatmaps[:, :, 32, 24] = crops.mean((1, 2, 3))[:, None] / 255
+        return [heatmaps]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("batch", [5, 500])
+def test_keypoints_come_back_to_their_rows(kept: bool, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two people, and a long time without any; batches are full, or end where pictures take too much memory."""
+    monkeypatch.setattr(observe, "_MOST_PICTURES", 20 * 64 * 64 * 3)
+    monkeypatch.setattr(observe, "boxes_around", lambda keypoints: np.array([[20.0, 20.0, 0.1]]))
+    blank, nothing = np.zeros((0, 3), np.float32), np.zeros((17, 3), np.float32)
+    box = np.array([10, 10, 30, 40], np.float32)
+    looks = {look: [Row(look, track, box, nothing, blank, blank) for track in (1, 2)] for look in range(12)}
+    looks |= {look: [Row(look, 3, box, nothing, blank, blank)] for look in range(90, 100)}
+    crops: list[np.ndarray] = []
+    vitpose = SeesBrightness(batch)
+    observer = observe.Observer(Known(looks, np.zeros((0, 4))), vitpose, crops.append if kept else None)  # type: ignore[arg-type]
+    rows: list[Row] = []
+    for look in range(100):
+        observer.see(np.broadcast_to(np.uint8(100 + look), (64, 64, 3)))
+        rows += observer.ready()
+        assert len(observer._pictures) <= 2 * 21 + observe.LOOKAHEAD
+    observer.finish()
+    rows += observer.ready()
+    assert [(row.look, row.track) for row in rows] == [(row.look, row.track) for look in looks.values() for row in look]
+    assert np.allclose([row.keypoints[0, 2] for row in rows], [(100 + row.look) / 255 for row in rows], atol=1e-3)
+    assert sum(vitpose.batches) == len(rows)
+    assert max(vitpose.batches) <= min(batch + 1, 42)
+    assert [int(crop[0, 128, 96, 0]) for crop in crops] == [100 + row.look for row in rows] * kept
+
+
 def test_who_shows_too_few_keypoints_is_dropped() -> None:
     blank = np.zeros((0, 3), np.float32)
     unsure = np.ones((17, 3), np.float32)

@@ -1,14 +1,16 @@
 """Looks closely at the people that a spotter finds, many at once, while the clip is decoded for the only time.
 
-ViTPose sees keypoints in batches of crops, of several frames and people together. HMR2.0 wants a calmer box, the median
-of half a second before and after, so pictures wait until that is known; then what HMR2.0 is to see of them is cut out
-and kept in a file. Frames that nobody needs any more are dropped, so memory does not grow with the clip.
+ViTPose sees keypoints in batches of crops, of several frames and people together, in a thread of its own while the next
+frames are decoded, searched and cut. HMR2.0 wants a calmer box, the median of a quarter of a second before and after,
+so pictures wait until that is known; then what HMR2.0 is to see of them is cut out and kept in a file. Frames that
+nobody needs any more are dropped, so memory does not grow with the clip.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +26,7 @@ from .keypoints import counted
 from .track import MEDIAN, boxes_around
 
 LOOKAHEAD = MEDIAN // 2  # looks
-_MOST_PICTURES = 256e6  # bytes of pictures that wait for a full batch; large ones make batches smaller
+_MOST_PICTURES = 128e6  # bytes of pictures that wait for a full batch; large ones make batches smaller
 
 Keep = Callable[[np.ndarray], None]  # takes crops (n, 256, 192, 3) uint8 RGB, one a row, in the order of the rows
 
@@ -49,6 +51,9 @@ class Observer:
         self._pending: list[Row] = []  # without keypoints yet, and their crops
         self._crops: list[np.ndarray] = []
         self._windows: list[tuple[np.ndarray, np.ndarray]] = []
+        self._thread = ThreadPoolExecutor(1, "look")
+        self._running: tuple[list[Row], Future[np.ndarray]] | None = None  # the batch that ViTPose looks at
+        self._gathered = 0  # looks whose people went to ViTPose
         self._waiting: deque[Row] = deque()  # with keypoints, until their box is known
         self._past: dict[int, list[tuple[int, np.ndarray]]] = {}  # by track: looks and boxes near those that wait
         self._pictures: deque[np.ndarray] = deque()  # of the looks from _first on
@@ -61,7 +66,8 @@ class Observer:
         self._looks += 1
         self._pictures.append(image)
         self._take(self._people.ready())
-        if self._vitpose is None or len(self._crops) >= self._vitpose.batch or self._held() > _MOST_PICTURES:
+        gathered = image.nbytes * (self._looks - self._gathered)
+        if self._vitpose is None or len(self._crops) >= self._vitpose.batch or gathered > _MOST_PICTURES:
             self._look()
         return boxes
 
@@ -79,11 +85,9 @@ class Observer:
         self._people.finish()
         self._take(self._people.ready())
         self._look()
+        self._look()
+        self._thread.shutdown()
         self._release(self._looks)
-
-    def _held(self) -> int:
-        """Bytes of pictures beyond those that wait for the looks after them."""
-        return self._pictures[-1].nbytes * max(len(self._pictures) - LOOKAHEAD, 0)
 
     def _take(self, rows: Iterable[Row]) -> None:
         for row in rows:
@@ -95,19 +99,29 @@ class Observer:
             self._crops.append(cutouts.vitpose_crop(self._pictures[row.look - self._first], centre, size))
 
     def _look(self) -> None:
-        """See the keypoints of all that are pending; then every look so far is known."""
-        if self._crops and self._vitpose is not None:
-            (heatmaps,) = self._vitpose(np.stack(self._crops))
-            centres, sizes = map(np.stack, zip(*self._windows, strict=True))
-            points = cutouts.keypoints(heatmaps, centres, sizes)
-            self._pending = [replace(row, keypoints=own) for row, own in zip(self._pending, points, strict=True)]
-        self._crops, self._windows = [], []
-        for row in self._pending:
+        """Take what ViTPose has seen, and give it what is gathered."""
+        if self._vitpose is None:
+            self._understand(self._pending, self._looks)
+        else:
+            seen: list[Row] = []
+            if self._running:
+                rows, points = self._running
+                seen = [replace(row, keypoints=own) for row, own in zip(rows, points.result(), strict=True)]
+            self._understand(seen, self._gathered)
+            self._running = None
+            if self._crops:
+                points = self._thread.submit(_keypoints, self._vitpose, self._crops, self._windows)
+                self._running = self._pending, points
+            self._gathered = self._looks
+        self._pending, self._crops, self._windows = [], [], []
+
+    def _understand(self, rows: list[Row], looks: int) -> None:
+        """Rows with keypoints, the last of the first so many looks."""
+        for row in rows:
             if counted(row.keypoints).sum() >= LEAST_KEYPOINTS:
                 self._waiting.append(row)
                 self._past.setdefault(row.track, []).append((row.look, boxes_around(row.keypoints[None])[0]))
-        self._pending = []
-        self._release(self._looks - LOOKAHEAD if self._keep else self._looks)
+        self._release(looks - LOOKAHEAD if self._keep else looks)
 
     def _release(self, until: int) -> None:
         """Finish the rows of the looks before ``until``."""
@@ -130,3 +144,12 @@ class Observer:
         looks, boxes = zip(*self._past[row.track], strict=True)
         around = np.arange(row.look - LOOKAHEAD, row.look + LOOKAHEAD + 1)
         return np.median([np.interp(around, looks, column) for column in np.stack(boxes, 1)], 1)
+
+
+def _keypoints(
+    vitpose: CropNetwork, crops: list[np.ndarray], windows: list[tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """What ViTPose sees in crops and their windows, (n, 17, 3)."""
+    (heatmaps,) = vitpose(np.stack(crops))
+    centres, sizes = map(np.stack, zip(*windows, strict=True))
+    return cutouts.keypoints(heatmaps, centres, sizes)
