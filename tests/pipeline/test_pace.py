@@ -104,3 +104,10 @@ def test_rates_that_cannot_be_read_are_measured_anew(damage: str, tmp_path: Path
 
 def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     Rates(tmp_path / "gone" / "rates.json", "cpu draft").learn("watch", 0.5)
+
+
+def test_large_networks_are_expected_to_take_their_time(tmp_path: Path) -> None:
+    small, large = Rates(tmp_path / "none.json", ""), Rates(tmp_path / "none.json", "", ("yolo", "vitpose", "hmr2"))
+    assert large["features"] > 1000 * small["features"]
+    assert 0.5 < large["watch"] / large["features"] < 2  # half of the bar each
+    assert large["lift"] == small["lift"]

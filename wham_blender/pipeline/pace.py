@@ -23,6 +23,8 @@ _SECONDS = {
     "refine": 0.015,
     "write": 0.0005,
 }
+# And what the large networks add to a stage, measured likewise.
+_LARGE = {"vitpose": ("watch", 8.0), "hmr2": ("features", 8.0)}
 _UNKNOWN = 0.01  # of a stage that the table lacks
 _NEWEST = 0.5  # weight of the newest run in the mean that is kept
 _TRUST = 3.0  # seconds of work that must be seen before its pace outweighs what the rates foretell
@@ -31,10 +33,14 @@ _EVERY = 0.1  # seconds between two messages
 
 
 class Rates:
-    """Seconds a frame of each stage, kept in a file for every kind of machine ("cpu draft")."""
+    """Seconds a frame of each stage, kept in a file for every kind of machine ("cpu draft").
 
-    def __init__(self, path: Path, kind: str) -> None:
+    ``roles``: of the weight files that are used, as the large networks make stages slow.
+    """
+
+    def __init__(self, path: Path, kind: str, roles: Iterable[str] = ()) -> None:
         self._path, self._kind = path, kind
+        self._shipped = _SECONDS | dict(_LARGE[role] for role in roles if role in _LARGE)
         self._all: dict[str, dict[str, float]] = {}
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
             kept = json.loads(path.read_text("utf-8"))
@@ -42,7 +48,7 @@ class Rates:
 
     def __getitem__(self, stage: str) -> float:
         """The rate measured here, else the one that ships."""
-        return self._all.get(self._kind, {}).get(stage) or _SECONDS.get(stage, _UNKNOWN)
+        return self._all.get(self._kind, {}).get(stage) or self._shipped.get(stage, _UNKNOWN)
 
     def learn(self, stage: str, rate: float) -> None:
         """Take in what a stage took. A file that cannot be written is no reason to stop."""

@@ -124,7 +124,10 @@ def run(job: Job, tell: Tell) -> Path:
     with job.clip.open("rb") as stream:
         clip = hashlib.file_digest(stream, "sha256").hexdigest()
     folder = job.resume or cache_folder() / "jobs" / clip[:20]
-    pace = Pace(Rates(folder.parent / "rates.json", f"{_card(device)} {backend.quality}"), tell)
+    kind = f"{_card(device)} {backend.quality}"
+    if backend.quality == "mixed":  # of which there are several
+        kind += f" {' '.join(sorted(backend.files))}"
+    pace = Pace(Rates(folder.parent / "rates.json", kind, backend.files), tell)
     frames = (info.last(job.end) or 0) - job.start + 1
     lifting = [stage for stage in _LIFTING if stage != "refine" or job.refine]
     pace.expect((*_SEEING, *lifting), max(frames, 1))
