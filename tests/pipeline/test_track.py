@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,21 @@ def test_jitter_goes_and_a_fast_move_stays() -> None:
     rows.landmarks[..., :2] = still[..., :2] + kick[:, None, None]
     (person,) = people(rows)
     assert np.abs(person.landmarks - rows.landmarks)[..., :2].max() < 6
+
+
+def test_an_unsure_keypoint_does_not_spoil_the_frame_after_it() -> None:
+    """Between two looks a point is mixed of both; ViTPose's may lie anywhere where it is unsure."""
+    rows = sightings({1: (range(100), 500.0)}, looks=100, fps=25.0)
+    sure = rows.keypoints.copy()
+    rows.landmarks, rows.landmarks_3d = rows.landmarks[:, :0], rows.landmarks_3d[:, :0]
+    rows.keypoints[10::20, 9] = (1e5, -1e5, 0.1)
+    (person,) = people(rows)
+    (clean,) = people(replace(rows, keypoints=sure))
+    off = np.linalg.norm(person.keypoints - clean.keypoints, axis=-1)[..., None] > 1
+    assert off.any()
+    assert (person.keypoints[off[..., 0], 2] <= 0.1).all()
+    assert (person.keypoints[~off[..., 0], 2] == 1).all()
+    assert np.allclose(person.boxes, clean.boxes, atol=0.3)
 
 
 def test_a_gap_is_bridged_and_flagged() -> None:

@@ -45,7 +45,7 @@ from . import (
 )  # fmt: skip
 from .crop_network import CROP
 from .errors import PipelineError, unwritable, unwritten
-from .keypoints import Person
+from .keypoints import Person, counted
 from .pace import Pace, Rates
 
 Tell = Callable[[protocol.Message], None]
@@ -490,14 +490,16 @@ def _inside(sightings: track.Sightings, person: Person) -> np.ndarray:
 def _about(number: int, person: Person, sightings: track.Sightings) -> dict[str, Any]:
     """What the People message says of one person."""
     frames = sightings.numbers[_inside(sightings, person)]
-    points = np.concatenate([person.keypoints, person.landmarks], 1)
-    height = np.ptp(points[person.visible, :, 1], axis=1)
+    points = person.landmarks if person.landmarks.size else person.keypoints
+    if points is person.keypoints:  # where ViTPose is unsure, a point may be anywhere
+        points = np.where(counted(points)[..., None], points, np.nan)
+    height = np.nanmax(points[person.visible, :, 1], 1) - np.nanmin(points[person.visible, :, 1], 1)
     return {
         "id": number,
         "first_frame": int(frames[0]),
         "last_frame": int(frames[-1]),
         "frames": len(frames),
-        "height": round(float(np.median(height) / sightings.size[1]), 3),
+        "height": round(float(np.nanmedian(height) / sightings.size[1]), 3),
     }
 
 

@@ -160,6 +160,10 @@ def _person(sightings: Sightings, rows: np.ndarray) -> Person:
         jittery = slice(0 if theirs else len(COCO_LANDMARKS), None)
         points[:, jittery, :2] = savgol_filter(points[:, jittery, :2], *_SMOOTHING, axis=0)
         landmarks_3d = savgol_filter(landmarks_3d, *_SMOOTHING, axis=0)
+    if not theirs:  # where ViTPose is unsure a point may be anywhere: it is as sure as the less sure of those around
+        row = np.round(np.interp(time, seconds[looks], np.arange(len(rows))), 6)
+        around = keypoints[np.floor(row).astype(int), :, 2], keypoints[np.ceil(row).astype(int), :, 2]
+        points[:, : len(COCO_LANDMARKS), 2] = np.minimum(*around)
     # A clock frame is seen where the looks before and after it both saw the person.
     seen = np.zeros(len(seconds), bool)
     seen[looks] = True
