@@ -97,6 +97,22 @@ def moved(animation: Animation, turn: np.ndarray, offset: np.ndarray) -> Animati
     return replace(animation, root=quaternions.rotate(turn, animation.root) + offset, turns=turns)
 
 
+def with_arms_spread(animation: Animation, angle: float) -> Animation:
+    """Both arms turned outwards at the shoulders, as a broader body holds them.
+
+    By an angle in radians where they hang down, by half of it where they are level, and not at all over the head.
+    """
+    turns = animation.turns.copy()
+    front = np.array([0.0, -1.0, 0.0])  # of the chest at rest
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        shoulder = JOINT_NAMES.index(f"{side}_shoulder")
+        along = animation.heads[JOINT_NAMES.index(f"{side}_elbow")] - animation.heads[shoulder]
+        share = (1 - quaternions.rotate(turns[:, shoulder], quaternions.normalized(along))[:, 2]) / 2
+        spread = quaternions.about(np.broadcast_to(front, (len(share), 3)), sign * angle * share)
+        turns[:, shoulder] = quaternions.multiply(spread, turns[:, shoulder])
+    return replace(animation, turns=turns)
+
+
 def low_pass(values: np.ndarray, cutoff: float, rate: float) -> np.ndarray:
     """Values (F, ...) without what is faster than ``cutoff`` (hertz), at ``rate`` rows a second; nothing is delayed.
 

@@ -265,3 +265,19 @@ def test_linked_rigs_need_an_override_and_get_their_motion_then(source, tmp_path
     bpy.context.scene.frame_set(20)
     assert directions(source, rig, ARMS) < 2
     bake(source, rig, layer="STRIP")
+
+
+def test_arms_are_spread_as_asked(walk):
+    rig = make.make_rig("mixamo", rest="A")
+    bake(walk, rig)
+    bones = ["mixamorig:LeftArm", "mixamorig:LeftForeArm", "mixamorig:RightArm", "mixamorig:RightForeArm"]
+    before = points(rig, bones, FRAMES)
+    bake(walk, rig, arm_spread=math.radians(20))
+    after = points(rig, bones, FRAMES)
+    for start, end, sign in ((0, 1, 1), (2, 3, -1)):
+        one, other = before[:, end] - before[:, start], after[:, end] - after[:, start]
+        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        turned = np.degrees(np.arccos(np.clip(np.sum(one * other, 1) / lengths, -1, 1)))
+        assert turned.min() > 3
+        assert turned.max() < 20.1
+        assert (np.cross(one, other)[:, 1] * sign < 0).all()  # seen from the front, which is -y, away from the body

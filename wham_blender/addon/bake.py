@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 
 from .. import quaternions
-from ..animation import Animation
+from ..animation import Animation, with_arms_spread
 from . import character, rig_action
 from .retarget import controls, feet, response, root, transfer
 from .retarget.maps import LIMBS, LimbIK, MapError, RigMap, mirrored
@@ -28,6 +28,7 @@ class Options:
 
     plant_feet: bool = True  # legs bend so that feet stand still where the motion's do; else they only point as its do
     root_motion: bool = False  # on the map's root bone instead of the hips alone
+    arm_spread: float = 0.0  # radians that arms turn outwards
     thin: bool = False  # leave out keys, as far as the next two allow
     angle: float = np.radians(0.5)  # radians
     distance: float = 0.005  # metres
@@ -45,7 +46,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
             f"The rig map {rig_map.name} names no root bone for {rig.name}. Keep the motion on the hips, or give the "
             "rig a bone on the floor that carries all others, and name it in the map."
         )
-    motion = character.read(source)
+    motion = with_arms_spread(character.read(source), options.arm_spread)
     try:
         space = Space.of_matrix(np.array(rig.matrix_world))
     except ValueError as error:

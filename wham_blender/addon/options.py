@@ -8,14 +8,8 @@ import bpy
 
 from .weights_box import draw_gender, draw_quality
 
-BAKE = (
-    "layer",
-    "plant_feet",
-    "root_motion",
-    "keying",
-    "angle_error",
-    "distance_error",
-)  # names of BakeOptions, as they are drawn
+# Names of BakeOptions, as they are drawn.
+BAKE = ("layer", "plant_feet", "root_motion", "arm_spread", "keying", "angle_error", "distance_error")
 SECTIONS = {
     "Character": ("target", "rig", *BAKE),
     "Frames": ("clip_start", "clip_end"),

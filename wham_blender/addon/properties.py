@@ -32,6 +32,14 @@ class BakeOptions:
             ("ROOT", "Root Bone", "The root bone goes and turns over the floor, and the hips move over it: for games"),
         ],
     )
+    arm_spread: FloatProperty(
+        name="Spread Arms",
+        description="Turn both arms outwards, for a body that is broader than the actor's; inwards where negative",
+        default=0.0,
+        soft_min=math.radians(-30.0),
+        soft_max=math.radians(30.0),
+        subtype="ANGLE",
+    )
     keying: EnumProperty(
         name="Keys",
         description="How many keys the rig's controls get",

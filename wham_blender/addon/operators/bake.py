@@ -66,6 +66,7 @@ def bake_all(
     options = Options(
         plant_feet=operator.plant_feet,
         root_motion=operator.root_motion == "ROOT",
+        arm_spread=operator.arm_spread,
         thin=operator.keying == "FEW",
         angle=operator.angle_error,
         distance=operator.distance_error,
