@@ -29,6 +29,8 @@ _SHORTEST = 0.1  # seconds
 _STEP, _SLIP = 0.12, 0.12  # of a leg's length, see Floor
 _GAP = 0.15  # seconds, see Floor
 _ROLL, _ROLL_SPEED = np.radians(40), np.radians(120)  # how far, and how fast a second, a heel is raised further
+_ROLL_GAIN = 2.0  # radians at most for each foot's length that is lacking
+_UNROLLED = 0.97  # of a leg's length, below which no heel is raised further
 _FLOOR_ABOVE, _FLOOR_BELOW = 0.02, 0.15  # of a leg: where an armature's origin may lie from its feet to be the floor
 _TOE, _HEEL = 0.6, 0.35  # of the toes' length before the ball, and of the foot's length behind the ankle
 
@@ -127,7 +129,7 @@ def plant(source: Animation, target: Target, pose: Pose, spread: np.ndarray, rat
     off = np.stack([stand.step().ankle - ankle for stand, ankle in zip(stands, ankles, strict=True)], 1)
     hips = lowered(pose.hips + _followed(off, planted, rate), firm)
     for number, (thigh, shin) in enumerate(halves):
-        reach = np.linalg.norm(thigh + shin, axis=-1)
+        reach = np.maximum(np.linalg.norm(thigh + shin, axis=-1), _UNROLLED * legs[number].length)
         stands[number] = stands[number].rolled(hips + spread[:, number], reach, rate)
     hips = lowered(hips, planted)
     steps = [stand.step() for stand in stands]
@@ -207,7 +209,8 @@ class _Stand:
     def rolled(self, hip: np.ndarray, reach: np.ndarray, rate: float) -> _Stand:
         """The heel raised further where only toes are planted and the leg would stretch beyond ``reach`` (F,).
 
-        That is what people do before they let the pelvis down. It grows with the time since the heel was planted.
+        That is what people do before they let the pelvis down. It grows with the time since the heel was planted, and
+        ends where it would bring little.
         """
         leg, (toe, heel), step = self.leg, self.pins.planted.T, self.step()
         arm = quaternions.rotate(step.foot, leg.ankle - leg.ball)
@@ -219,9 +222,13 @@ class _Stand:
         a, b = np.sum(to_hip * (arm - along), -1), np.sum(to_hip * np.cross(axis, arm), -1)
         c = (np.sum(arm**2, -1) + np.sum(to_hip**2, -1) - reach**2) / 2 - np.sum(to_hip * along, -1)
         angle = np.arctan2(b, a) - np.arccos(np.clip(c / np.maximum(np.hypot(a, b), 1e-9), -1, 1))
-        flat = np.flatnonzero(heel)
-        since = np.abs(np.arange(len(heel))[:, None] - flat).min(1) / rate if len(flat) else np.inf
-        angle = np.where(toe & ~heel & (a < c), np.clip(angle, 0, np.minimum(_ROLL, _ROLL_SPEED * since)), 0)
+        lack = np.linalg.norm(to_hip - arm, axis=-1) - reach
+        most = np.minimum(_ROLL, _ROLL_GAIN * lack / np.linalg.norm(leg.ankle - leg.ball))
+        rows = np.arange(len(heel))
+        flat = np.concatenate([[-np.inf], np.flatnonzero(heel), [np.inf]])
+        at = np.searchsorted(flat, rows)
+        most = np.minimum(most, _ROLL_SPEED * np.minimum(flat[at] - rows, rows - flat[at - 1]) / rate)
+        angle = np.where(toe & ~heel & (lack > 0), np.clip(angle, 0, np.maximum(most, 0)), 0)
         return replace(self, turned=quaternions.multiply(quaternions.about(axis, angle), step.foot))
 
 

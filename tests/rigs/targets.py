@@ -1,0 +1,79 @@
+"""Test rigs as Targets of a transfer, without Blender. NumPy only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from tests.rigs import skeletons
+from wham_blender import quaternions
+from wham_blender.addon.retarget import feet, maps
+from wham_blender.addon.retarget.transfer import Pose, Space, Target
+
+
+def target(kind: str, legs: float = 1.0, matrix: np.ndarray | None = None, toes: bool = True) -> Target:
+    """The skeleton of a kind with legs and feet scaled about the hips, as an object with that matrix (4, 4)."""
+    rows = skeletons.read(kind)
+    parents = {row.name: row.parent for row in rows}
+    fitted = maps.fit(maps.shipped()[kind], parents)
+    if not toes:
+        fitted = maps.without(fitted, [fitted.bones[f"{side}_foot"] for side in ("left", "right")])
+
+    def above(name: str) -> list[str]:
+        return [name, *above(parents[name])] if name else []
+
+    ends = {row.name: np.array([row.head, row.tail]) for row in rows}
+    tops = [fitted.bones[f"{side}_hip"] for side in ("left", "right")]
+    hips = {top: ends[top][0].copy() for top in tops}
+    for name in ends:
+        top = next((top for top in tops if top in above(name)), "")
+        if top:
+            ends[name] = hips[top] + legs * (ends[name] - hips[top])
+        if top or ends[name][0, 2] > 0.2:
+            ends[name] = ends[name] + [0.0, 0.0, (legs - 1) * hips[tops[0]][2]]
+    inside = {
+        twist
+        for joints in maps.LIMBS.values()
+        for joint, following in pairwise(joints)
+        for twist in fitted.twists.get(joint, ())
+        if following in fitted.bones and twist in above(fitted.bones[following])
+    }
+    space = Space.of_matrix(np.eye(4) if matrix is None else matrix)
+    heads, tails = ({name: space.from_armature(both[at]) for name, both in ends.items()} for at in (0, 1))
+    made = Target(fitted, space, heads, tails, np.zeros((4, 3)), frozenset(inside))
+    return replace(made, soles=feet.soles(made))
+
+
+def spread(made: Target, pose: Pose) -> np.ndarray:
+    """Where both hips (F, 2, 3) are from the middle between them."""
+    hips = np.array([made.joint(f"{side}_hip") for side in ("left", "right")])
+    turns = pose.turns[made.rig_map.bones["pelvis"]]
+    return np.stack([quaternions.rotate(turns, hip - hips.mean(0)) for hip in hips], 1)
+
+
+def leg(made: Target, pose: Pose, side: str) -> dict[str, np.ndarray]:
+    """Points of a leg (F, 3) in the world: joints, and what stands on the floor at rest."""
+    bones, number = made.rig_map.bones, ("left", "right").index(side)
+    foot, toes = bones[f"{side}_ankle"], bones.get(f"{side}_foot", bones[f"{side}_ankle"])
+    found = {"hip": pose.hips + spread(made, pose)[:, number]}
+    found["knee"] = found["hip"] + made.vector(f"{side}_hip", pose.turns)
+    found["ankle"] = found["knee"] + made.vector(f"{side}_knee", pose.turns)
+    toe, heel = made.soles[2 * number : 2 * number + 2]
+    up = quaternions.rotate(made.standing(), np.array([0.0, 0.0, 1.0]))
+
+    def on_foot(point: np.ndarray) -> np.ndarray:
+        return found["ankle"] + quaternions.rotate(pose.turns[foot], point - made.joint(f"{side}_ankle"))
+
+    found["heel"] = on_foot(heel)
+    if toes == foot:
+        found["toe"] = found["tip"] = on_foot(toe)
+    else:
+        ball, tip = made.heads[toes], made.tails[toes]
+        found |= {
+            name: on_foot(ball) + quaternions.rotate(pose.turns[toes], point - ball)
+            for name, point in (("toe", toe), ("tip", tip + up * ((toe - tip) @ up)))
+        }
+    space = made.space
+    return {name: (points - space.origin) @ space.stretch.T + space.origin for name, points in found.items()}
