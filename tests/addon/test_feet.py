@@ -61,7 +61,7 @@ def steps(points):
     ],
 )
 def test_planted_points_stay_nothing_sinks_and_knees_bend_forward(body, kind, options, legs):
-    source = walks.walk(*body, sway=0.04)
+    source = walks.walk(body[0], body[1], sway=0.04)
     made = targets.target(kind, legs=legs, **options)
     before, after = planted(source, made)
     slid, carried = source.foot_points(), {side: targets.leg(made, before, side) for side in SIDES}
@@ -111,7 +111,10 @@ def test_feet_that_slide_far_slide_on_and_travelling_contacts_are_none(body):
     rows = np.arange(len(source))
     falling = replace(still, root=source.root[:1] + np.where(rows < 50, 1.3, 0.0)[:, None] * [0, 0, 1])
     pose = planted(falling, made)[1]
-    assert np.ptp(pose.hips[:, 2]) == pytest.approx(1.3 * transfer.ground(falling, made).scale, rel=0.1)
+    toe = targets.leg(made, pose, "left")["toe"][:, 2]
+    assert np.ptp(toe[5:45]) < 0.02
+    assert np.ptp(toe[55:]) < 0.02
+    assert toe[20] - toe[80] == pytest.approx(1.3 * transfer.ground(falling, made).scale, rel=0.05)
 
 
 def test_stairs_keep_their_height(body):

@@ -43,7 +43,7 @@ def walk(heads: np.ndarray, feet: np.ndarray, steps: int = 7, sway: float = 0.0)
         between = left + share[:, None] * (there - left) + LIFT * leg * np.sin(np.pi * share)[:, None] ** 2 * [0, 0, 1]
         ankle = np.where(swing[:, None], between, ankle) - (STEP * leg * (begun + 0.45))[:, None] * [0, 1, 0]
         pitch = np.where(swing, leaving + share * (pitched - leaving), pitch)
-        lean, bend = _two_links(*heads[joints], ankle - root - heads[joints[0]] + heads[0])
+        lean, bend = _two_links(heads[joints], ankle - root - heads[joints[0]] + heads[0])
         for joint, angle in zip(joints, (lean, bend, pitch - lean - bend), strict=True):
             turns[:, joint] = quaternions.about(x, angle)
         contacts[:, 2 * side] = (since >= HEEL) & (since <= TOE)
@@ -66,11 +66,12 @@ def _foot(since: np.ndarray, ankle: np.ndarray, toe: np.ndarray, heel: np.ndarra
     return pivot + quaternions.rotate(quaternions.about(x, pitch), ankle - pivot), pitch
 
 
-def _two_links(
-    hip: np.ndarray, knee: np.ndarray, ankle: np.ndarray, target: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Turns (F,) of hip and knee about x that bring the ankle to targets (F, 3) from the hip: the law of cosines."""
-    upper, lower = (complex(*(end - start)[1:]) for start, end in ((hip, knee), (knee, ankle)))
+def _two_links(joints: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turns (F,) of hip and knee about x that bring the ankle to targets (F, 3) from the hip: the law of cosines.
+
+    ``joints`` (3, 3): hip, knee and ankle at rest.
+    """
+    upper, lower = (complex(*bone[1:]) for bone in np.diff(joints, axis=0))
     goal = target[:, 1] + 1j * target[:, 2]
     cosine = (np.abs(goal) ** 2 - abs(upper) ** 2 - abs(lower) ** 2) / (2 * abs(upper) * abs(lower))
     bend = np.arccos(np.clip(cosine, -1, 1)) - np.angle(upper.conjugate() * lower)

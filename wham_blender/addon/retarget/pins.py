@@ -76,16 +76,20 @@ def bridged(planted: np.ndarray, source: np.ndarray, floor: Floor) -> np.ndarray
     ``source`` (F, 2, 3) is where the points are: one that moves further than half of ``floor.slip`` in a gap steps.
     """
     planted = planted.copy()
-    for column, points in zip(planted.T, np.moveaxis(source, 1, 0), strict=True):
-        for start, stop in spells(~column):
-            if start > 0 and stop < len(column) and stop - start <= floor.gap:
-                way = points[start : stop + 1] - points[start - 1]
-                column[start:stop] = np.linalg.norm(way, axis=1).max() < floor.slip / 2
+
+    def stays(column: int, start: int, stop: int) -> bool:
+        way = source[start : stop + 1, column] - source[start - 1, column]
+        return bool(np.linalg.norm(way, axis=1).max() < floor.slip / 2)
+
+    for column in (0, 1):
+        for start, stop in spells(~planted[:, column]):
+            if start > 0 and stop < len(planted) and stop - start <= floor.gap:
+                planted[start:stop, column] = stays(column, start, stop)
     for first, then in ((0, 1), (1, 0)):
         begins = spells(planted[:, then])[:, 0]
         for _, stop in spells(planted[:, first]):
             for begin in begins[(begins >= stop) & (begins <= stop + 2)]:
-                planted[stop - 1 : begin + 1] = True
+                planted[stop - 1 : begin + 1] |= stays(then, stop, begin)
     return planted
 
 

@@ -1,0 +1,116 @@
+"""Feet of rigs onto which a walk was baked, in the scene as Blender evaluates it: planted, not sunk, on every make."""
+
+import math
+
+import bpy
+import numpy as np
+import pytest
+from mathutils import Matrix
+
+from tests.addon.test_bake import bake
+from tests.rigs import make, walks
+from wham_blender.addon import character, rig_map_state
+
+SCALED = Matrix.Translation((3, -2, 0.5)) @ Matrix.Rotation(2.1, 4, (0.2, -0.4, 1)) @ Matrix.Scale(0.01, 4)
+UNEVEN = Matrix.Translation((1, 1, 0)) @ Matrix.Rotation(0.3, 4, "Z") @ Matrix.Diagonal((1.2, 0.8, 1.0, 1.0))
+MIRRORED = Matrix.Diagonal((-1.0, 1.0, 1.0, 1.0))
+FRAMES = range(30, 80)
+
+
+@pytest.fixture
+def walking(motion_path):
+    """An imported character that walks, its feet sliding a little by a sway of the pelvis."""
+    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP")
+    source = bpy.context.selected_objects[0]
+    found = character.read(source)
+    feet = found.feet * [1, 1, 0]
+    character.write(source, walks.walk(found.heads, feet, sway=0.03))
+    return source
+
+
+class Feet:
+    """Toes and heels of a rig, from its bones at rest: below the middle of the toes, and behind the ankle."""
+
+    def __init__(self, rig):
+        self.rig = rig
+        bones = rig_map_state.map_of(rig).bones
+        self.points = []
+        for side in ("left", "right"):
+            foot, toes = (rig.data.bones[bones[f"{side}_{joint}"]] for joint in ("ankle", "foot"))
+            ahead = toes.head_local - foot.head_local
+            for bone, point in (
+                (toes, (toes.head_local + toes.tail_local) / 2),
+                (foot, foot.head_local - 0.3 * ahead),
+            ):
+                point.z = 0.0  # where test rigs stand
+                self.points.append((bone.name, bone.matrix_local.inverted() @ point))
+
+    def at(self, frames):
+        """Where they are (F, 4, 3) in the world."""
+        found = []
+        for frame in frames:
+            bpy.context.scene.frame_set(int(frame), subframe=frame % 1)
+            pose, world = self.rig.pose.bones, self.rig.matrix_world
+            found.append([world @ pose[bone].matrix @ point for bone, point in self.points])
+        return np.array(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("mixamo", {"legs": 0.5, "rest": "T", "rolls": "random", "scale": 100, "object_matrix": SCALED}),
+        ("unreal_ue4", {"legs": 2.0, "rest": "A", "rolls": "random"}),
+        ("makehuman_cmu", {"object_matrix": UNEVEN}),
+        ("rigify_metarig", {"object_matrix": MIRRORED}),
+        ("rigify", {"legs": 0.7, "rest": "T"}),
+    ],
+)
+def test_planted_feet_of_a_rig_stay_and_nothing_sinks(walking, kind, options):
+    rig = make.make_rig(kind, **options)
+    bake(walking, rig)
+    source = character.read(walking)
+    feet = Feet(rig).at(FRAMES)
+    if options.get("object_matrix") is MIRRORED:
+        feet = feet[:, [2, 3, 0, 1]]
+    contacts = source.contacts[FRAMES.start - 1 : FRAMES.stop - 1]
+    steps = np.linalg.norm(np.diff(feet, axis=0), axis=-1)
+    assert steps[contacts[1:] & contacts[:-1]].max() < 0.002
+    assert steps.max() > 0.03
+    assert feet[..., 2].min() > -0.002
+    assert np.abs(feet[..., 2][contacts]).max() < 0.005  # they roll over a heel that may be a little elsewhere
+    if kind == "rigify":
+        switches = [rig.pose.bones[f"{limb}_parent.L"]["IK_FK"] for limb in ("thigh", "upper_arm")]
+        assert switches == [0.0, 1.0]  # legs on IK, arms on FK
+        ankles = [rig.pose.bones[name].matrix.translation for name in ("foot_fk.L", "DEF-foot.L")]
+        assert (ankles[0] - ankles[1]).length < 0.002  # so that the switch can be set back
+
+
+def test_keys_need_no_more_than_one_a_frame_for_feet_to_stay_between_them(walking):
+    rig = make.make_rig("mixamo")
+    bake(walking, rig)
+    between = Feet(rig).at(np.arange(30, 50, 0.5))
+    contacts = np.repeat(character.read(walking).contacts[29:49], 2, axis=0)
+    contacts[1::2] &= np.roll(contacts, -1, axis=0)[1::2]
+    steps = np.linalg.norm(np.diff(between, axis=0), axis=-1)
+    assert steps[contacts[1:] & contacts[:-1]].max() < 0.002
+
+
+def test_feet_slide_where_they_are_not_to_be_planted(walking):
+    rig = make.make_rig("mixamo", legs=1.5)
+    bake(walking, rig, plant_feet=False)
+    feet = Feet(rig).at(FRAMES)
+    contacts = character.read(walking).contacts[FRAMES.start - 1 : FRAMES.stop - 1]
+    steps = np.linalg.norm(np.diff(feet, axis=0), axis=-1)
+    assert steps[contacts[1:] & contacts[:-1]].max() > 0.004
+
+
+def test_arms_and_trunk_are_as_without_planting(walking):
+    rig = make.make_rig("unreal_ue5", legs=0.6)
+    turned = []
+    for plant in (False, True):
+        bake(walking, rig, plant_feet=plant)
+        bpy.context.scene.frame_set(50)
+        names = ("pelvis", "spine_03", "head", "upperarm_l", "lowerarm_r", "hand_l")
+        turned.append([rig.pose.bones[name].matrix.to_quaternion() for name in names])
+    for one, other in zip(*turned, strict=True):
+        assert one.rotation_difference(other).angle < math.radians(0.1)
