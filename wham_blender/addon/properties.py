@@ -112,6 +112,10 @@ def _people(_self: bpy.types.bpy_struct, _context: bpy.types.Context, typed: str
     return [choice for choice in known if typed.upper() in choice[0]] or known
 
 
+# Blender 4.2 crashes when it quits where any property has a search function.
+_SUGGESTED = {"search": _people} if bpy.app.version >= (4, 5, 0) else {}
+
+
 class VideoOptions(PlacementOptions):
     """What to look for in a clip, and how; shared by the importer and the panel."""
 
@@ -119,7 +123,7 @@ class VideoOptions(PlacementOptions):
         name="Person",
         description="Whom to bring in: MAIN for the one most in view, ALL, or a number from 1, the largest first",
         default="MAIN",
-        search=_people,
+        **_SUGGESTED,
     )
     gender: EnumProperty(
         name="Body",
