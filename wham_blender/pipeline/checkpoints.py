@@ -85,7 +85,8 @@ def read_objects(path: Path, stand_in: Callable[[str], Any]) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:
-    reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().split("\n")[0][:160]
+    words = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+    reason = re.split(r"\n|\.\s", words)[0][:160]
     return WeightsError(
         f"The weight file {path.name} cannot be read: it is incomplete or no PyTorch file ({reason}). Download it "
         "again, and compare its size with the page's."
