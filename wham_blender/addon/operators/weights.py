@@ -15,7 +15,11 @@ from .background import JobOperator, WhenIdle, from_window, sentence_of
 class _OneFile:
     """What every verb on one file has."""
 
-    role: StringProperty(name="File", description="yolo, vitpose, hmr2, wham, smpl, smpl_male or smpl_female", options={"SKIP_SAVE"})
+    role: StringProperty(
+        name="File",
+        description="yolo, vitpose, hmr2, wham, smpl, smpl_male or smpl_female",
+        options={"SKIP_SAVE"},
+    )
 
 
 def _report(operator: bpy.types.Operator, taken: list[weights.Published], nothing: str) -> set[str]:
