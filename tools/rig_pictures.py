@@ -147,7 +147,7 @@ class Base:
         weights = json.loads((self.folder / f"rigs/{folder}/weights.{name}.json").read_text("utf-8"))["weights"]
         table = table.get("bones", table)
         places = {bone: (self.place(row["head"]), self.place(row["tail"])) for bone, row in table.items()}
-        rig = self.metarig(places) if kind == "rigify" else self.armature(kind, places)
+        rig = self.generated(places, legs) if kind == "rigify" else self.armature(kind, places)
         shared: dict[str, list[tuple[int, float]]] = {}
         for group, pairs in weights.items():
             bones = deforming(group, rig.data.bones) if kind == "rigify" else [group]
@@ -176,10 +176,11 @@ class Base:
         self.move_bones(armature, places)
         return armature
 
-    def metarig(self, places: dict[str, tuple[np.ndarray, np.ndarray]]) -> bpy.types.Object:
-        """Rigify's rig, generated from its metarig with the bones moved to the mesh."""
+    def generated(self, places: dict[str, tuple[np.ndarray, np.ndarray]], legs: float) -> bpy.types.Object:
+        """Rigify's rig, generated from its metarig with the bones moved to the mesh and the legs stretched."""
         metarig = make._metarig("human")
         self.move_bones(metarig, places)
+        stretch_bones("rigify_metarig", metarig, legs)
         return make._generate(metarig)
 
     def move_bones(self, armature: bpy.types.Object, places: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
@@ -214,7 +215,10 @@ class Base:
 
 
 def stretch(kind: str, rig: bpy.types.Object, skin: bpy.types.Object, factor: float) -> None:
-    """Scale a character's legs about the hips, bones and skin, and set it so high that it stands."""
+    """Scale a character's legs about the hips, bones and skin, and set it so high that it stands.
+
+    A generated rig's bones are stretched already: its IK would not fit bones that are moved later.
+    """
     fitted = maps.fit(maps.shipped()[kind], rig.data.bones.keys())
     points = np.array([vertex.co for vertex in skin.data.vertices])
     moved = points.copy()
@@ -225,15 +229,26 @@ def stretch(kind: str, rig: bpy.types.Object, skin: bpy.types.Object, factor: fl
         groups = {group.index for group in skin.vertex_groups if group.name in names}
         weights = [[g.weight for g in vertex.groups if g.group in groups] for vertex in skin.data.vertices]
         share = np.minimum([sum(each) for each in weights], 1.0)[:, None]
-        moved += share * (factor - 1) * (points - np.array(hip.head_local))
-        lift = hip.head_local.z * (factor - 1)
+        middle = np.array(hip.head_local) * ((1, 1, 1 / factor) if kind == "rigify" else 1)
+        moved += share * (factor - 1) * (points - middle)
+        lift = middle[2] * (factor - 1)
     moved[:, 2] += lift
     skin.data.vertices.foreach_set("co", moved.astype(np.float32).ravel())
+    if kind != "rigify":
+        stretch_bones(kind, rig, factor)
+
+
+def stretch_bones(kind: str, rig: bpy.types.Object, factor: float) -> None:
+    """Scale a rig's legs about the hips, and set it so high that it stands."""
+    fitted = maps.fit(maps.shipped()[kind], rig.data.bones.keys())
     bpy.context.view_layer.objects.active = rig
     bpy.ops.object.mode_set(mode="EDIT")
-    for bone in rig.data.edit_bones:
-        bone.use_connect = False
+    connected = [bone for bone in rig.data.edit_bones if bone.use_connect]
+    for bone in connected:
+        bone.use_connect = False  # else moving one drags its neighbours
     make._stretch_legs(rig.data.edit_bones, fitted, factor)
+    for bone in connected:
+        bone.use_connect = True
     bpy.ops.object.mode_set(mode="OBJECT")
 
 

@@ -162,6 +162,15 @@ def test_short_motions(body, count):
     assert all(np.isfinite(turns).all() for turns in after.turns.values())
 
 
+def test_soles_are_found_though_bones_end_anywhere():
+    rng = np.random.default_rng(3)
+    made = targets.target("unreal_ue4")
+    wild = {name: made.heads[name] + 0.1 * quaternions.normalized(rng.normal(size=3)) for name in made.tails}
+    found = feet.soles(replace(made, tails=wild))
+    assert np.abs(found - made.soles).max() < 0.06
+    assert np.abs(found[:, 2]).max() < 1e-9
+
+
 # --- pins ------------------------------------------------------------------------------------------------------------
 
 FLOOR = Floor(up=np.array([0.0, 0, 1]), height=0.0, step=0.1, slip=0.1, gap=4)

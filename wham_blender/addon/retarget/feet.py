@@ -33,33 +33,39 @@ _ROLL_GAIN = 2.0  # radians at most for each foot's length that is lacking
 _UNROLLED = 0.97  # of a leg's length, below which no heel is raised further
 _FLOOR_ABOVE, _FLOOR_BELOW = 0.02, 0.15  # of a leg: where an armature's origin may lie from its feet to be the floor
 _TOE, _HEEL = 0.6, 0.35  # of the toes' length before the ball, and of the foot's length behind the ankle
+_FOOT, _TOES = 0.17, 0.4  # of a leg's length from ankle to ball, and of that from there to the toes' end
 
 
 def soles(target: Target) -> np.ndarray:
     """About where toes and heels (4, 3) are, from the bones of the feet: on the floor that the rig stands on at rest.
 
-    That is the level of the armature's origin where this can be, else the lowest end of a foot's bones.
+    That is the level of the armature's origin where this can be, else the lowest end of a foot's bones. Bones whose
+    ends point anywhere, as importers make them, are taken for a foot of usual length.
     """
-    stand = target.standing()
-    up, front = quaternions.rotate(stand, np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]))
-    feet = []
+    up, front = quaternions.rotate(target.standing(), np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]))
+    leg = float(np.linalg.norm(target.direction("left_hip")) + np.linalg.norm(target.direction("left_knee")))
+    points, low = [], []
     for side in ("left", "right"):
-        ankle = target.joint(f"{side}_ankle")
-        toes = target.rig_map.bones.get(f"{side}_foot")
+        ankle, toes = target.joint(f"{side}_ankle"), target.rig_map.bones.get(f"{side}_foot")
         ball = target.heads[toes] if toes else target.tails[target.rig_map.bones[f"{side}_ankle"]]
-        feet.append((ankle, ball, target.tails[toes] if toes else ball))
-    leg = np.linalg.norm(target.direction("left_hip")) + np.linalg.norm(target.direction("left_knee"))
-    lowest = float(np.min(np.array(feet) @ up))
-    origin = float(target.space.origin @ up)
-    floor = origin if -_FLOOR_BELOW * leg < origin - lowest < _FLOOR_ABOVE * leg else lowest
-    soles = []
-    for ankle, ball, tip in feet:
         along = ball - ankle - up * ((ball - ankle) @ up)
-        if np.linalg.norm(along) < 0.05 * leg:
-            along = 0.2 * leg * front
-        for point in (ankle + along + _TOE * (tip - ball), ankle - _HEEL * along):
-            soles.append(point + up * (floor - point @ up))
-    return np.array(soles)
+        low.append(ankle @ up)
+        if along @ front > 0.5 * np.linalg.norm(along) and np.linalg.norm(along) > 0.05 * leg:
+            low.append(ball @ up)
+        else:
+            along = _FOOT * leg * front
+        ahead = _TOES * along if toes else np.zeros(3)
+        if toes:
+            drawn = target.tails[toes] - ball
+            drawn, down = drawn - up * (drawn @ up), drawn @ up
+            size, length = float(np.linalg.norm(along)), float(np.linalg.norm(drawn))
+            if drawn @ along > 0.7 * length * size and 0.15 * size < length < size and abs(down) < 0.7 * length:
+                ahead = drawn
+                low.append(ball @ up + down)
+        points += [ankle + along + _TOE * ahead, ankle - _HEEL * along]
+    lowest, origin = float(min(low)), float(target.space.origin @ up)
+    floor = origin if -_FLOOR_BELOW * leg < origin - lowest < _FLOOR_ABOVE * leg else lowest
+    return np.array([point + up * (floor - point @ up) for point in points])
 
 
 @dataclass(frozen=True)
@@ -84,9 +90,10 @@ class _Leg:
         bones = target.rig_map.bones
         toe, heel = target.soles[:2] if side == "left" else target.soles[2:]
         foot, toes = bones[f"{side}_ankle"], bones.get(f"{side}_foot", "")
-        ball, tip = (target.heads[toes], target.tails[toes]) if toes else (toe, toe)
+        ball = target.heads[toes] if toes else toe
         length = sum(float(np.linalg.norm(target.direction(f"{side}_{joint}"))) for joint in ("hip", "knee"))
-        tip = tip + up * ((toe - tip) @ up)
+        under = ball + up * ((toe - ball) @ up)
+        tip = under + (toe - under) / _TOE
         return cls(side, foot, toes or foot, target.joint(f"{side}_ankle"), ball, toe, heel, tip, up, length)
 
     @property

@@ -45,29 +45,25 @@ def pin(points: np.ndarray, source: np.ndarray, planted: np.ndarray, length: flo
     target's scale: contacts on stairs keep their height, and what slides far there may slide.
     """
     planted = bridged(planted, source, floor)
-    contacts = [(column, start, stop) for column in (0, 1) for start, stop in spells(planted[:, column])]
     places, levels = points.copy(), np.full(len(points), floor.height)
-    if not contacts:
-        return Pins(planted, places, levels)
-    pairs = [
-        (one, other)
-        for one, (column, start, stop) in enumerate(contacts)
-        for other, (beside, begin, end) in enumerate(contacts)
-        if column < beside and start < end and begin < stop
-    ]
-    centres = np.array([floor.above(points[start:stop, column]).mean(0) for column, start, stop in contacts])
-    _at_length(centres, pairs, length, points, contacts, floor)
-    raised = _levels(contacts, pairs, source @ floor.up, floor)
-    known = np.zeros(len(points), bool)
-    for number, (column, start, stop) in enumerate(contacts):
-        slid = followed(floor.above(source[start:stop, column]), floor.slip)
-        places[start:stop, column] = centres[number] + slid + raised[number] * floor.up
-        levels[start:stop], known[start:stop] = raised[number], True
-    _keep_length(places, planted, contacts, length)
-    rows = np.flatnonzero(known)
-    following = rows[np.minimum(np.searchsorted(rows, np.arange(len(points))), len(rows) - 1)]
-    last = rows[np.maximum(np.searchsorted(rows, np.arange(len(points)), side="right") - 1, 0)]
-    return Pins(planted, places, np.minimum(levels[last], levels[following]))
+    for chain in _chains(planted):
+        centres = {contact: floor.above(points[contact.rows, contact.column]).mean(0) for contact in chain}
+        _at_length(chain, centres, length, points, floor)
+        level = _level(chain, source @ floor.up, floor)
+        for contact, centre in centres.items():
+            slid = followed(floor.above(source[contact.rows, contact.column]), floor.slip)
+            places[contact.rows, contact.column] = centre + slid + level * floor.up
+            levels[contact.rows] = level
+        _keep_length(chain, places, planted, length)
+    rows = np.flatnonzero(planted.any(1))
+    if len(rows):
+        following = rows[np.minimum(np.searchsorted(rows, np.arange(len(points))), len(rows) - 1)]
+        last = rows[np.maximum(np.searchsorted(rows, np.arange(len(points)), side="right") - 1, 0)]
+        levels = np.minimum(levels[last], levels[following])
+    # Where the source's foot goes down further than a step without a contact, there is no ground to keep it above.
+    free = np.minimum(levels, (source @ floor.up).min(1) + floor.step)
+    levels = np.where(planted.any(1), levels, free)
+    return Pins(planted, places, levels)
 
 
 def bridged(planted: np.ndarray, source: np.ndarray, floor: Floor) -> np.ndarray:
@@ -107,62 +103,74 @@ def followed(points: np.ndarray, slip: float) -> np.ndarray:
     return found
 
 
-def _at_length(
-    centres: np.ndarray,
-    pairs: Sequence[tuple[int, int]],
-    length: float,
-    points: np.ndarray,
-    contacts: Sequence[tuple[int, int, int]],
-    floor: Floor,
-) -> None:
-    """Move the places (N, 3) of toes and heels that are planted at once to the foot's length, both as far.
+@dataclass(frozen=True)
+class _Contact:
+    """A time through which toes or heel are planted."""
 
-    Contacts that overlap are chains, so that moving pair after pair comes to an end (Mueller et al. 2007, Position
-    Based Dynamics).
+    column: int  # 0 toes, 1 heel
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> slice:
+        """Its rows."""
+        return slice(self.start, self.stop)
+
+
+def _chains(planted: np.ndarray) -> list[list[_Contact]]:
+    """The contacts (F, 2) of a foot, those together that hang on each other because both its ends are planted."""
+    contacts = [_Contact(column, start, stop) for column in (0, 1) for start, stop in spells(planted[:, column])]
+    chains: list[list[_Contact]] = []
+    end = 0
+    for contact in sorted(contacts, key=lambda one: one.start):
+        if not chains or contact.start >= end:
+            chains.append([])
+        chains[-1].append(contact)
+        end = max(end, contact.stop)
+    return chains
+
+
+def _at_length(
+    chain: Sequence[_Contact], centres: dict[_Contact, np.ndarray], length: float, points: np.ndarray, floor: Floor
+) -> None:
+    """Move the places (3,) of toes and heels that are planted at once to the foot's length, both as far.
+
+    Moving pair after pair comes to an end (Mueller et al. 2007, Position Based Dynamics).
     """
+    toes, heels = ([contact for contact in chain if contact.column == column] for column in (0, 1))
+    pairs = [(toe, heel) for toe in toes for heel in heels if toe.start < heel.stop and heel.start < toe.stop]
     for _ in range(_ROUNDS):
         worst = 0.0
         for toe, heel in pairs:
             along = centres[toe] - centres[heel]
             distance = float(np.linalg.norm(along))
             if distance < 0.1 * length:  # hardly a direction: take the foot's own
-                (_, start, stop), (_, begin, end) = contacts[toe], contacts[heel]
-                rows = slice(max(start, begin), min(stop, end))
+                rows = slice(max(toe.start, heel.start), min(toe.stop, heel.stop))
                 along, distance = floor.above(points[rows, 0] - points[rows, 1]).mean(0), 0.0
-            off = length * quaternions.normalized(along) - distance * quaternions.normalized(along)
-            centres[toe] += off / 2
-            centres[heel] -= off / 2
+            off = (length - distance) * quaternions.normalized(along)
+            centres[toe] = centres[toe] + off / 2
+            centres[heel] = centres[heel] - off / 2
             worst = max(worst, abs(length - distance))
         if worst < 1e-7 * length:
             break
 
 
-def _levels(
-    contacts: Sequence[tuple[int, int, int]], pairs: Sequence[tuple[int, int]], heights: np.ndarray, floor: Floor
-) -> list[float]:
-    """The height of each contact: the floor's, or its own and its chain's where that is further away than a step."""
-    chain = list(range(len(contacts)))
-    for one, other in pairs:
-        chain = [chain[one] if link == chain[other] else link for link in chain]
-    found = []
-    for link in chain:
-        members = [contact for contact, mine in zip(contacts, chain, strict=True) if mine == link]
-        height = float(np.median(np.concatenate([heights[start:stop, column] for column, start, stop in members])))
-        found.append(height if abs(height - floor.height) > floor.step else floor.height)
-    return found
+def _level(chain: Sequence[_Contact], heights: np.ndarray, floor: Floor) -> float:
+    """The height of the ground under a chain: the floor's, or where its points (F, 2) are if that is a step away."""
+    height = float(np.median(np.concatenate([heights[contact.rows, contact.column] for contact in chain])))
+    return height if abs(height - floor.height) > floor.step else floor.height
 
 
-def _keep_length(
-    places: np.ndarray, planted: np.ndarray, contacts: Sequence[tuple[int, int, int]], length: float
-) -> None:
+def _keep_length(chain: Sequence[_Contact], places: np.ndarray, planted: np.ndarray, length: float) -> None:
     """Bring toes and heel that slide back to the foot's length where both are planted; what is moved stays moved."""
-    both = np.asarray(planted.all(1))
-    along = places[:, 0] - places[:, 1]
+    rows = np.arange(min(contact.start for contact in chain), max(contact.stop for contact in chain))
+    both = rows[planted[rows].all(1)]
+    along = places[both, 0] - places[both, 1]
     off = quaternions.normalized(along) * (length - np.linalg.norm(along, axis=1, keepdims=True)) / 2
-    for column, start, stop in contacts:
-        rows = np.arange(start, stop)
-        flat = rows[both[rows]]
-        if len(flat) and np.abs(off[flat]).max() > 1e-6 * length:
-            sign = 1 if column == 0 else -1
-            for axis in range(3):
-                places[start:stop, column, axis] += sign * np.interp(rows, flat, off[flat, axis])
+    if not len(both) or np.abs(off).max() < 1e-6 * length:
+        return
+    for contact in chain:
+        inside = (both >= contact.start) & (both < contact.stop)
+        for axis in range(3) if inside.any() else ():
+            moved = np.interp(np.arange(contact.start, contact.stop), both[inside], off[inside, axis])
+            places[contact.rows, contact.column, axis] += moved if contact.column == 0 else -moved
