@@ -15,6 +15,7 @@ import torch
 
 from wham_blender import weights
 from wham_blender.body.body import Body
+from wham_blender.models import vit
 from wham_blender.models.wham import WHAM
 
 FOLDER = Path(os.environ.get("WHAM_PARITY_DIR", Path(__file__).resolve().parents[3] / "shared/parity"))
@@ -61,9 +62,9 @@ def seed_of(file: Path) -> int:
 
 
 def depth_of(file: Path) -> int:
+    """Blocks of the transformer, all of them where the name does not say."""
     found = re.search(r"depth(\d+)", file.stem)
-    assert found, f"{file.name} does not name its depth"
-    return int(found[1])
+    return int(found[1]) if found else vit.DEPTH
 
 
 @cache

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests import published
 from wham_blender import motion, protocol, smpl_file, weights
@@ -169,6 +170,26 @@ def test_a_gendered_body_takes_the_nearest_shape(
     assert np.abs(female.betas - neutral.betas).max() > 0.1
     assert np.allclose(female.rest_joints, neutral.rest_joints, atol=2e-3)
     assert np.allclose(female.poses, neutral.poses, atol=0.1)
+
+
+def test_first_stage_weights_need_one_look_of_hmr2(
+    finished: tuple[Path, list[protocol.Message]], library: Library, tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0] / "job", tmp_path / "job")
+    own = Library(tmp_path / "library")
+    for role in ("yolo", "vitpose", "hmr2"):
+        known = library.path(role)
+        assert known
+        own.choose(known, role)
+    torch.save({"model": published.wham(d_feat=None)}, tmp_path / "stage1.pth.tar")
+    own.choose(tmp_path / "stage1.pth.tar", "wham")
+    before = {path.name for path in (tmp_path / "job").iterdir()}
+    (person,) = motion.load(run.run(job(tmp_path, own), lambda message: None))
+    assert person.poses.shape == (END, 72)
+    assert np.isfinite(person.poses).all()
+    made = {path.name for path in (tmp_path / "job").iterdir()} - before
+    assert {name.split("-")[0] for name in made} == {"features", "lift", "world"}  # it was watched before
+    assert not any(name.endswith(".features") for name in made)
 
 
 def test_yolo_and_vitpose_work_with_the_open_rest(library: Library, tmp_path: Path) -> None:

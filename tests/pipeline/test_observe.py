@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests import published
 from tests.pipeline.test_track import people, sightings
-from wham_blender.models.hmr2 import SEEN
-from wham_blender.pipeline import cutouts, image_features, observe, rows
+from wham_blender.models.hmr2 import HMR2, SEEN
+from wham_blender.models.vitpose import ViTPose
+from wham_blender.pipeline import crop_network, cutouts, image_features, observe, rows
 from wham_blender.pipeline.crop_network import CROP, CropNetwork, half_precision
 from wham_blender.pipeline.errors import PipelineError
 from wham_blender.pipeline.follow import Row
@@ -262,7 +264,7 @@ def test_rows_appear_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_vitpose_s_batch_is_the_same_as_one_by_one() -> None:
     torch.manual_seed(0)
-    net = observe.vitpose(observe.ViTPose(0).eval(), CPU, print)
+    net = observe.vitpose(ViTPose(0).eval(), CPU, print)
     net.batch = 2
     crops = np.random.default_rng(0).integers(0, 255, (3, *CROP), dtype=np.uint8)
     (together,) = net(crops)
@@ -271,3 +273,22 @@ def test_vitpose_s_batch_is_the_same_as_one_by_one() -> None:
     assert np.allclose(together, apart, atol=1e-4)
     mirrored = net(crops[:, :, ::-1])[0]
     assert np.allclose(mirrored, together[:, cutouts.COCO_MIRROR, :, ::-1], atol=1e-4)
+
+
+def test_half_precision_comes_near_to_single(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a card, but here: the transformer in half precision, its head in single."""
+    crops = np.random.default_rng(0).integers(0, 255, (1, *CROP), dtype=np.uint8)
+    found = []
+    for precision in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(crop_network, "half_precision", lambda device, own=precision: own)
+        pose = ViTPose.from_state_dict(published.vitpose(1), 1)
+        body = HMR2.from_state_dict(published.hmr2(1), 1)
+        nets = observe.vitpose(pose, CPU, print), image_features.hmr2(body, CPU, print)
+        found.append([output for net in nets for output in net(crops)])
+        for model in (pose, body):
+            assert model.backbone.blocks[0].mlp.fc1.weight.dtype == precision
+        assert pose.keypoint_head.final_layer.weight.dtype == torch.float32
+        assert body.smpl_head.decpose.weight.dtype == torch.float32
+    for single, low in zip(*found, strict=True):
+        assert low.dtype == np.float32
+        assert np.abs(low - single).max() < 0.03 * np.ptp(single)
