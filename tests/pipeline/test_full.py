@@ -170,6 +170,9 @@ def test_a_gendered_body_takes_the_nearest_shape(
     assert np.abs(female.betas - neutral.betas).max() > 0.1
     assert np.allclose(female.rest_joints, neutral.rest_joints, atol=2e-3)
     assert np.allclose(female.poses, neutral.poses, atol=0.1)
+    (fitted,) = motion.load(run.run(job(tmp_path, library, gender="female", refine=True), told.append))
+    assert "refine" in fitted.meta["timings"]
+    assert np.isfinite(fitted.poses).all()
 
 
 def test_first_stage_weights_need_one_look_of_hmr2(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 import zipfile
 from collections import OrderedDict
@@ -67,6 +68,7 @@ def write(path: Path, what: Any, legacy: bool = False) -> Path:
     return path
 
 
+UNSAFE = f"not safe (it asks for the code {os.name}.system, and nothing of it was run)"
 CASES: dict[str, tuple[str, Any, str | None, str]] = {
     "yolo": ("a.pt", lambda: yolo(), "yolo", "YOLO"),
     "yolo that classifies": ("a.pt", lambda: yolo(ClassificationModel, "yolov8n-cls.yaml"), None, "not find boxes"),
@@ -108,7 +110,20 @@ def test_a_file_is_known_by_its_content(case: str, legacy: bool, tmp_path: Path)
 @pytest.mark.parametrize("name", ["a.pkl", "a.pt"])
 def test_nothing_in_a_file_runs(name: str, tmp_path: Path) -> None:
     path = write(tmp_path / name, {"state_dict": {"a": Evil(tmp_path / "ran")}, "b": Evil(tmp_path / "ran")})
-    assert contents.look(path).role is None
+    assert contents.look(path) == contents.Contents(None, UNSAFE)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "legacy"), [("smpl", "a.pkl", False), ("wham", "a.tar", False), ("hmr2", "a.ckpt", True)]
+)
+def test_what_is_right_but_for_a_line_of_code_is_refused(
+    case: str, name: str, legacy: bool, library: Library, tmp_path: Path
+) -> None:
+    path = write(tmp_path / name, CASES[case][1]() | {"evil": Evil(tmp_path / "ran")}, legacy)
+    with pytest.raises(WeightsError, match=re.escape(f"it seems to be {UNSAFE}.")):
+        library.choose(path, case)
+    assert library.search(tmp_path) == []
     assert not (tmp_path / "ran").exists()
 
 
