@@ -107,7 +107,7 @@ def render(
     middle = (points.min(0) + points.max(0)) / 2
     view = Vector((-0.5, 1.0, -0.22)).normalized()
     camera.data.ortho_scale = 1.25 * height
-    camera.location = Vector((middle[0], middle[1], 0.47 * height)) - 8 * view
+    camera.location = Vector((middle[0], middle[1], max(middle[2], 0.47 * height))) - 8 * view
     camera.rotation_euler = view.to_track_quat("-Z", "Y").to_euler()
     scene.render.resolution_x, scene.render.resolution_y = CELL
     (path,) = demo.render_frames(scene, [frame], folder)

@@ -22,7 +22,7 @@ _PELVIS, _CHEST, _NECK = (JOINT_NAMES.index(name) for name in ("pelvis", "spine3
 _SPINE = tuple(JOINT_NAMES.index(name) for name in ("pelvis", "spine1", "spine2", "spine3"))
 _HIPS = tuple(JOINT_NAMES.index(f"{side}_hip") for side in ("left", "right"))
 _UPRIGHT = np.array([0.0, 0.0, 1.0])
-_LEVEL_FLOOR, _MOSTLY = 0.04, 0.1  # metres, and the share of contacts that near to z = 0 that makes it the floor
+_LEVEL_FLOOR, _ENOUGH = 0.04, 0.03  # metres, and the share of contacts that near to z = 0 that makes it the floor
 _FOOT_DIRECTION = 0.3  # the level part of a foot's length, below which it says nothing of where the foot heads
 _SNAP = np.cos(np.radians(20))  # a body that stands nearly along its armature's axes stands along them
 
@@ -173,7 +173,7 @@ class Ground:
 def ground(source: Animation, target: Target) -> Ground:
     """The floor that the source stands on, and how much longer the target's legs are."""
     heights = source.foot_points()[..., 2][source.contacts]
-    at_zero = np.mean(np.abs(heights) < _LEVEL_FLOOR) > _MOSTLY if len(heights) else True
+    at_zero = np.mean(np.abs(heights) < _LEVEL_FLOOR) > _ENOUGH if len(heights) else True
     floor = 0.0 if at_zero else float(np.median(heights))
     legs = []
     for side in ("left", "right"):
