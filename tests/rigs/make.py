@@ -6,12 +6,10 @@ import math
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
-import bpy  # first: it brings addon_utils
-
-# isort: split
-import addon_utils
+import bpy
 import numpy as np
 from mathutils import Matrix, Vector
 
@@ -19,6 +17,7 @@ from tests.rigs import skeletons
 from wham_blender.addon.retarget import maps
 
 RIGIFY_KINDS = ("rigify_metarig", "rigify")
+METARIGS = ("human", "cat", "horse", "wolf", "bird", "shark", "basic_quadruped")
 KINDS = (*skeletons.KINDS, *RIGIFY_KINDS)  # every one is the name of the map that fits it
 _RESTS = {"T": 0.0, "A": math.radians(50)}  # the arms' angle below the level
 
@@ -74,7 +73,7 @@ def make_rig(
 
 
 def make_metarig(kind: str) -> bpy.types.Object:
-    """One of Rigify's other metarigs: "cat", "horse", "wolf", "bird", "shark", "basic_quadruped"."""
+    """One of Rigify's metarigs, by its name in METARIGS."""
     return _metarig(kind)
 
 
@@ -125,16 +124,44 @@ def _stretch_legs(bones: bpy.types.ArmatureEditBones, fitted: maps.RigMap, facto
 
 
 def _metarig(kind: str) -> bpy.types.Object:
-    addon_utils.enable("rigify", default_set=True)
-    getattr(bpy.ops.object, f"armature_{kind}_metarig_add")()
-    return bpy.context.object
+    (metarig,) = _load(Path(_metarigs().name, "metarigs.blend"), [kind])
+    metarig.name = metarig.data.name = "metarig"
+    return metarig
+
+
+@cache
+def _metarigs() -> tempfile.TemporaryDirectory[str]:
+    """A file with all of Rigify's metarigs, in a folder that is there until Python ends.
+
+    A process of its own makes it, as the next: with Rigify in this one, 4.2 crashes when it ends.
+    """
+    folder = tempfile.TemporaryDirectory()
+    _with_rigify(_MAKE_METARIGS, str(Path(folder.name, "metarigs.blend")), *METARIGS)
+    return folder
+
+
+def _load(path: Path, names: list[str]) -> list[bpy.types.Object]:
+    """Objects of a file, in the scene; the last is active."""
+    with bpy.data.libraries.load(str(path)) as (_, wanted):
+        wanted.objects = list(names)
+    for thing in wanted.objects:
+        bpy.context.scene.collection.objects.link(thing)
+        bpy.context.view_layer.objects.active = thing
+    return list(wanted.objects)
+
+
+def _with_rigify(code: str, *arguments: str) -> None:
+    """Run code in another Blender that has Rigify."""
+    command = [sys.executable, "-c", _RIGIFY + code + _END, *arguments]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
 
 
 def _generate(metarig: bpy.types.Object) -> bpy.types.Object:
     """Rigify's rig for a metarig, without the face, which says nothing here and takes most of the time.
 
-    A process of its own generates it: Rigify registers each rig's panel for good, and that keeps Blender as a module
-    from ending (4.5 waits for ever, 4.2 crashes).
+    Another process generates it: Rigify registers each rig's panel for good, and that keeps Blender as a module from
+    ending (4.5 waits for ever, 4.2 crashes).
     """
     bpy.ops.object.mode_set(mode="EDIT")
     bones = metarig.data.edit_bones
@@ -142,31 +169,34 @@ def _generate(metarig: bpy.types.Object) -> bpy.types.Object:
         bones.remove(bones[name])
     bpy.ops.object.mode_set(mode="OBJECT")
     with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder, "rig.blend"))
-        bpy.data.libraries.write(path, {metarig})
+        path = Path(folder, "rig.blend")
+        bpy.data.libraries.write(str(path), {metarig})
         name = metarig.name
         bpy.data.objects.remove(metarig)
-        made = subprocess.run(
-            [sys.executable, "-c", _GENERATE, path, name], capture_output=True, text=True, check=False
-        )
-        assert made.returncode == 0, made.stdout + made.stderr
-        with bpy.data.libraries.load(path) as (_, wanted):
-            wanted.objects = ["rig"]
-    generated = wanted.objects[0]
-    bpy.context.scene.collection.objects.link(generated)
-    bpy.context.view_layer.objects.active = generated
+        _with_rigify(_MAKE_RIG, str(path), name)
+        (generated,) = _load(path, ["rig"])
     return generated
 
 
-_GENERATE = """
+_RIGIFY = """
 import os, sys
 import bpy
 import addon_utils
-path, name = sys.argv[1:]
+path, *names = sys.argv[1:]
 bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
 addon_utils.enable("rigify", default_set=True)
+"""
+_MAKE_METARIGS = """
+made = set()
+for name in names:
+    getattr(bpy.ops.object, f"armature_{name}_metarig_add")()
+    bpy.context.object.name = name
+    made.add(bpy.context.object)
+bpy.data.libraries.write(path, made)
+"""
+_MAKE_RIG = """
 with bpy.data.libraries.load(path) as (_, wanted):
-    wanted.objects = [name]
+    wanted.objects = names
 metarig = wanted.objects[0]
 bpy.context.scene.collection.objects.link(metarig)
 bpy.context.view_layer.objects.active = metarig
@@ -175,6 +205,8 @@ bpy.ops.pose.rigify_generate()
 generated = metarig.data.rigify_target_rig
 generated.name = "rig"
 bpy.data.libraries.write(path, {generated})
+"""
+_END = """
 sys.stdout.flush()
 os._exit(0)
 """

@@ -22,7 +22,9 @@ from .transfer import Pose, Target, ground
 _EASE = 0.4  # seconds over which a correction fades around a contact
 _FOLLOW = 0.5  # hertz: the pelvis goes up and down with what the feet are slower corrected by
 _SOFTEN = 0.2  # seconds over which the pelvis goes down for a leg that does not reach
-_STRETCHED = 0.99  # of a leg's length, for pins; less than it can have, so that knees do not snap
+# Of a leg's length, how far a pin may be: this much further than the ankle without pins, so that knees do not snap
+# straight, but not so near that the pelvis would go down for a leg that is well bent.
+_FURTHER, _NEAREST, _FURTHEST = 0.02, 0.93, 0.99
 _LOWEST = 0.4  # of a leg's length that the pelvis goes down at most
 _FASTEST = 0.8  # metres a second of the source's body, for a point that is planted
 _SHORTEST = 0.1  # seconds
@@ -30,7 +32,6 @@ _STEP, _SLIP = 0.12, 0.12  # of a leg's length, see Floor
 _GAP = 0.15  # seconds, see Floor
 _ROLL, _ROLL_SPEED = np.radians(40), np.radians(120)  # how far, and how fast a second, a heel is raised further
 _ROLL_GAIN = 2.0  # radians at most for each foot's length that is lacking
-_UNROLLED = 0.97  # of a leg's length, below which no heel is raised further
 _FLOOR_ABOVE, _FLOOR_BELOW = 0.02, 0.15  # of a leg: where an armature's origin may lie from its feet to be the floor
 _TOE, _HEEL = 0.6, 0.35  # of the toes' length before the ball, and of the foot's length behind the ankle
 _FOOT, _TOES = 0.17, 0.4  # of a leg's length from ankle to ball, and of that from there to the toes' end
@@ -127,7 +128,9 @@ def plant(source: Animation, target: Target, pose: Pose, spread: np.ndarray, rat
 
     planted = np.stack([stand.planted for stand in stands], 1)
     firm = np.stack([stand.pins.planted[:, 1] for stand in stands], 1)  # what a raised heel cannot help
-    reaches = _STRETCHED * np.array([leg.length for leg in legs])
+    lengths = np.array([leg.length for leg in legs])
+    drawn = np.stack([np.linalg.norm(thigh + shin, axis=-1) for thigh, shin in halves], 1)
+    reaches = np.clip(drawn + _FURTHER * lengths, _NEAREST * lengths, _FURTHEST * lengths)
 
     def lowered(hips: np.ndarray, where: np.ndarray) -> np.ndarray:
         vectors = [stand.step().ankle - hips - spread[:, number] for number, stand in enumerate(stands)]
@@ -135,9 +138,8 @@ def plant(source: Animation, target: Target, pose: Pose, spread: np.ndarray, rat
 
     off = np.stack([stand.step().ankle - ankle for stand, ankle in zip(stands, ankles, strict=True)], 1)
     hips = lowered(pose.hips + _followed(off, planted, rate), firm)
-    for number, (thigh, shin) in enumerate(halves):
-        reach = np.maximum(np.linalg.norm(thigh + shin, axis=-1), _UNROLLED * legs[number].length)
-        stands[number] = stands[number].rolled(hips + spread[:, number], reach, rate)
+    for number in (0, 1):
+        stands[number] = stands[number].rolled(hips + spread[:, number], reaches[:, number], rate)
     hips = lowered(hips, planted)
     steps = [stand.step() for stand in stands]
 
@@ -303,7 +305,7 @@ def _followed(off: np.ndarray, planted: np.ndarray, rate: float) -> np.ndarray:
 
 
 def _lowered(vectors: np.ndarray, reaches: np.ndarray, planted: np.ndarray, up: np.ndarray, rate: float) -> np.ndarray:
-    """How far the pelvis goes down (F,) so that planted ankles, at vectors (F, 2, 3) from the hips, are in reach (2,).
+    """How far the pelvis goes down (F,) so that planted ankles, at vectors (F, 2, 3) from hips, are in reach (F, 2).
 
     Nowhere less than that; smooth, since the largest need around is averaged over as many frames.
     """
