@@ -35,7 +35,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
         window.open()
         archive = str(ROOT / "out" / f"{manifest['id']}-{manifest['version']}.zip")
         install = f"bpy.ops.extensions.package_install_files(filepath={archive!r}, repo='user_default'"
-        window.ask(f"{install}, enable_on_install=True)", seconds=60)
+        window.ask(f"{install}, enable_on_install=True)")
         window.ask(f"preferences().worker_python = {sys.executable!r}")
         window.ask("bpy.ops.wm.save_userpref()")
         window.show_tab()

@@ -3,7 +3,9 @@
 ``blender --python driver.py -- SOCKET``. It only looks, and sets scenes up; what a user does is done with the mouse.
 """
 
+import faulthandler
 import json
+import signal
 import socket
 import sys
 import traceback
@@ -14,11 +16,12 @@ _TICK = 0.005  # seconds
 
 
 def under(x, y):
-    """What lies under the pointer, at window coordinates from the lower left: an operator's call, a property's path."""
+    """What lies under the pointer, at the screen's pixels from the lower left: an operator's call, a data path."""
     manager = bpy.context.window_manager
-    for window in manager.windows:
+    for window in reversed(manager.windows):  # the newest is on top
+        left, up = x - window.x, y - window.y
         for area in window.screen.areas:
-            regions = [r for r in area.regions if r.x <= x < r.x + r.width and r.y <= y < r.y + r.height]
+            regions = [r for r in area.regions if r.x <= left < r.x + r.width and r.y <= up < r.y + r.height]
             for region in sorted(regions, key=lambda r: r.type == "WINDOW" and area.type == "VIEW_3D"):
                 with bpy.context.temp_override(window=window, area=area, region=region):
                     for copy in (bpy.ops.ui.copy_python_command_button, bpy.ops.ui.copy_data_path_button):
@@ -34,7 +37,7 @@ def module(name):
     return sys.modules[f"bl_ext.user_default.wham_blender.{name}"]
 
 
-def preferences():
+def addon_preferences():
     """The installed add-on's preferences."""
     return bpy.context.preferences.addons["bl_ext.user_default.wham_blender"].preferences
 
@@ -59,12 +62,18 @@ def _answer(names, request):
 
 
 def main():
-    bpy.context.preferences.view.show_splash = False
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a test that waits no longer is no reason to end
+    preferences = bpy.context.preferences
+    preferences.view.show_splash = preferences.view.show_tooltips = False
+    preferences.view.smooth_view = 0
+    preferences.system.viewport_aa = "OFF"  # it draws every view many times over, which costs seconds in software
     server = socket.socket(socket.AF_UNIX)
     server.bind(sys.argv[sys.argv.index("--") + 1])
     server.listen()
     server.setblocking(False)
-    names = {"bpy": bpy, "under": under, "module": module, "preferences": preferences}
+    names = {"bpy": bpy, "under": under, "module": module, "preferences": addon_preferences}
 
     def serve():
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from window import Window
 
 CLIP = ROOT / "tests/clips/walk_and_jump.mp4"
 PAIR = ROOT / "tests/synthetic/clips/lawn_pair.mp4"
+NO_CLIP = ROOT / "tests/clips/LICENSE"
+FILE_MENU, IMPORT_ROW = (45, 14), 311  # where Blender's own menu is, which cannot be asked for
 WORKER = "wham_blender.pipeline"  # in the command line of every worker
 IDLE = "not module('addon.runner').runner.busy and not module('addon.runner').runner.closing"
 PROGRESS = "vars(progress) if (progress := module('addon.runner').runner.progress) else None"
@@ -24,6 +27,13 @@ def ask_for(window: Window, clip: Path, end: int) -> None:
     window.fill(*window.find("wham.filepath"), str(clip))
     window.ask(f"bpy.context.scene.wham.clip_end = {end}")
     assert window.ask("bpy.context.scene.wham.filepath") == str(clip)
+
+
+def finish(window: Window) -> dict[str, str]:
+    """Wait for the end of the job that a click has just started; how it ended."""
+    window.wait_for("module('addon.runner').runner.busy", 10)
+    window.wait_for(IDLE, JOB_SECONDS)
+    return dict(window.ask(NEWEST))
 
 
 def objects(window: Window) -> dict[str, str]:
@@ -44,10 +54,12 @@ def test_the_bar_moves_and_cancel_ends_the_worker(window: Window) -> None:
     window.wait_for(f"({PROGRESS} or {{}}).get('fraction', 0) > 0.02", JOB_SECONDS)
     x, y = window.find("wham.cancel", RIGHT)
     panel = window.panel()
-    seen = []
+    seen, lag = [], 0.0
     for _ in range(5):
-        seen.append((window.ask(PROGRESS)["fraction"], window.blue(panel.x, x - 12, y)))
-        window.ask("1")
+        asked = time.monotonic()
+        fraction = window.ask(PROGRESS)["fraction"]
+        lag = max(lag, time.monotonic() - asked)
+        seen.append((fraction, window.blue(panel.x, x - 12, y)))
         time.sleep(1)
     window.shot("running")
     fractions, bars = zip(*seen, strict=True)
@@ -60,38 +72,124 @@ def test_the_bar_moves_and_cancel_ends_the_worker(window: Window) -> None:
     window.click(x, y)
     clicked = time.monotonic()
     while window.processes(WORKER):
-        assert time.monotonic() < clicked + 5
+        assert time.monotonic() < clicked + 10
         time.sleep(0.01)
     took = time.monotonic() - clicked
+    # A machine that does much else needs its time to see a click at all, and to look whether the worker still runs.
+    assert took < 1.0 + 2 * lag, f"the worker was there for {took:.2f} s after the click; answers take {lag:.2f} s"
     window.wait_for(IDLE, 5)
-    assert took < 1.0, f"the worker was there for {took:.2f} s after the click"
     assert window.ask(NEWEST)["status"] == "cancelled"
     assert not objects(window)
     window.shot("cancelled")
 
 
 def test_a_clip_becomes_a_character_in_one_undo_step(window: Window) -> None:
-    ask_for(window, CLIP, 60)
+    ask_for(window, CLIP, 40)
     window.click(*window.find("wham.import_video"))
-    window.wait_for(f"{NEWEST}['status'] == 'running'", 10)
-    window.wait_for(IDLE, JOB_SECONDS)
-    assert window.ask(NEWEST) == {"status": "imported", "error": ""}
+    assert finish(window) == {"status": "imported", "error": ""}
     made = objects(window)
     assert sorted(made.values()) == ["ARMATURE", "CAMERA", "MESH"]
     armature = next(name for name, kind in made.items() if kind == "ARMATURE")
     camera = next(name for name, kind in made.items() if kind == "CAMERA")
     action = f"bpy.data.objects[{armature!r}].animation_data.action"
-    assert window.ask(f"[round(each) for each in {action}.frame_range]") == [1, 48]  # 60 of 30 fps in a scene of 24
+    assert window.ask(f"[round(each) for each in {action}.frame_range]") == [1, 32]  # 40 of 30 fps in a scene of 24
     assert window.ask(f"[marker.name for marker in {action}.pose_markers]")
     assert window.ask(f"[picture.clip.name for picture in bpy.data.objects[{camera!r}].data.background_images]") == [
         CLIP.name
     ]
     assert window.ask(f"len(bpy.data.collections[{CLIP.stem!r}].objects)") == 3
     window.ask("bpy.context.scene.frame_set(20)")
-    window.in_view("Home")
+    window.in_view("KP_Decimal")
     window.shot("result")
 
     window.in_view("ctrl+z")
     assert not objects(window) and not window.ask("[*bpy.data.actions, *bpy.data.movieclips]")
     window.in_view("ctrl+shift+z")
     assert objects(window) == made
+
+
+def test_a_failed_job_says_why_and_its_report_can_be_copied(window: Window) -> None:
+    ask_for(window, NO_CLIP, 0)
+    window.click(*window.find("wham.import_video"))
+    done = finish(window)
+    assert done["status"] == "failed"
+    assert done["error"].startswith(f"{NO_CLIP.name} is not a video")
+    window.click(*window.find("wham.copy_report", RIGHT))
+    report = window.wait_for("bpy.context.window_manager.clipboard", 5)
+    assert done["error"] in report and "Blender 4." in report
+    assert str(NO_CLIP.parent) not in report
+    window.shot("failed")
+
+
+def test_another_person_is_a_click_away(window: Window) -> None:
+    ask_for(window, PAIR, 20)
+    window.click(*window.find("wham.import_video"))
+    assert finish(window) == {"status": "imported", "error": ""}
+    before = objects(window)
+    window.find('person="2"', RIGHT)
+    window.shot("people")
+    window.click(*window.find('person="2"', RIGHT))
+    assert finish(window) == {"status": "imported", "error": ""}
+    assert len(objects(window)) == len(before) + 3
+    log = Path(window.ask("str(module('addon.imports').jobs.all[0].log)")).read_text("utf-8")
+    assert "watch: kept from an earlier run" in log, "the frames were looked at anew"
+
+
+def test_the_file_menu_asks_for_a_clip(window: Window) -> None:
+    for _ in range(3):  # a menu closes where the pointer is late on a busy machine
+        window.in_view("Escape")
+        window.click(*FILE_MENU)
+        time.sleep(0.5)
+        window.point(FILE_MENU[0] + 34, IMPORT_ROW - 5)
+        window.point(FILE_MENU[0] + 35, IMPORT_ROW)
+        time.sleep(0.5)
+        window.press("Right", "Up", "Up")
+        time.sleep(0.5)
+        window.shot("menu")
+        window.press("Return")
+        time.sleep(1)
+        if window.has("FILE_BROWSER"):
+            break
+    window.shot("browser")
+    space = "bpy.context.window_manager.windows[-1].screen.areas[0].spaces.active"
+    assert window.ask(f"{space}.active_operator.bl_idname") == "WHAM_OT_import_video"
+    assert window.ask(f"{space}.active_operator.person") == "MAIN", "what was asked of another clip is remembered"
+    window.click(*window.find("file.cancel", 0.75, window.region("FILE_BROWSER", "EXECUTE")))
+    window.wait_for(lambda: not window.has("FILE_BROWSER"), 5)
+
+
+def test_preferences_show_what_is_there_and_what_is_missing(window: Window) -> None:
+    window.ask("setattr(preferences(), 'worker_python', '')")
+    window.point(300, 300)  # where the window comes up
+    window.ask("bpy.ops.preferences.addon_show(module='bl_ext.user_default.wham_blender')")
+    window.wait_for(lambda: window.has("PREFERENCES"), 5)
+    time.sleep(1)
+    window.shot("preferences")
+    shown = window.region("PREFERENCES", "WINDOW")
+    window.scroll(shown, 6)
+    window.shot("preferences setup")
+    window.click(*window.find("userpref_allow_online", RIGHT, shown))
+    window.wait_for("bpy.app.online_access", 5)
+    window.ask("setattr(bpy.context.preferences.system, 'use_online_access', False)")
+    window.scroll(shown, 12)
+    window.shot("preferences weights")
+    window.find("wham.choose_weights", region=shown)
+    window.ask(f"setattr(preferences(), 'worker_python', {sys.executable!r})")
+    window.close_newest()
+
+
+def test_a_job_outlives_blender(window: Window) -> None:
+    ask_for(window, CLIP, 50)
+    window.click(*window.find("wham.import_video"))
+    window.wait_for(f"({PROGRESS} or {{}}).get('fraction', 0) > 0.02", JOB_SECONDS)
+    assert window.processes(WORKER)
+    window.kill()
+    limit = time.monotonic() + 30  # what a network computes just then goes on to its end
+    while window.processes(WORKER):
+        assert time.monotonic() < limit, "the worker runs on without its Blender"
+        time.sleep(0.05)
+    window.open()
+    window.show_tab()
+    window.click(*window.find("wham.resume_job"))
+    assert finish(window) == {"status": "imported", "error": ""}
+    assert window.ask(f"len(bpy.data.collections[{CLIP.stem!r}].objects)") == 3

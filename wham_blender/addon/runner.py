@@ -14,6 +14,7 @@ from .. import protocol
 from .job import Job, JobError
 
 _TICK = 0.1  # seconds between two looks
+_SHOWN_IN = {("VIEW_3D", "UI"), ("PREFERENCES", "WINDOW")}  # the views themselves may be slow to draw
 
 
 class Work:
@@ -149,8 +150,9 @@ class Runner:
         self.closing = [work for work in self.closing if not work.after()]
         for window in bpy.context.window_manager.windows:
             for area in window.screen.areas:
-                if area.type in {"VIEW_3D", "PREFERENCES"}:
-                    area.tag_redraw()
+                for region in area.regions:
+                    if (area.type, region.type) in _SHOWN_IN:
+                        region.tag_redraw()
         return _TICK if self.busy or self.closing else None
 
 

@@ -10,7 +10,7 @@ from ..imports import prepare
 from ..job import JobError
 from ..job_record import Status
 from ..options import draw_options
-from ..properties import VideoOptions, option_names
+from ..properties import VideoOptions, copy_options, option_names
 from ..retarget.maps import MapError
 from ..runner import runner
 from ..runtime import RuntimeProblem
@@ -33,6 +33,7 @@ class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
         """Ask for the clip where none is named yet."""
         if self.filepath:
             return self.execute(context)
+        copy_options(context.scene.wham, self, VideoOptions)  # not what was asked of another clip last
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
