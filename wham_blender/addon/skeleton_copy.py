@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import bpy
@@ -132,7 +132,7 @@ def sample(rig: bpy.types.Object, scene: bpy.types.Scene, frames: Sequence[int],
         turns=_turns(world),
         origin=origin,
     )
-    parents = [place.get(_parent(bone, place), -1) for bone in bones]
+    parents = [place.get(exported_parent(bone, place), -1) for bone in bones]
     return sampled.moved(tuple(parents), sampled.turns, sampled.heads)
 
 
@@ -144,7 +144,7 @@ def _exported(rig: bpy.types.Object, root: str) -> list[bpy.types.Bone]:
     return bones
 
 
-def _parent(bone: bpy.types.Bone, exported: dict[str, int]) -> str:
+def exported_parent(bone: bpy.types.Bone, exported: Collection[str]) -> str:
     """The exported bone that one hangs from, "" where there is none."""
     for above in bone.parent_recursive:
         twin = above.name.replace(_ORIGINAL, _DEFORMING, 1) if above.name.startswith(_ORIGINAL) else above.name
