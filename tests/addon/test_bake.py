@@ -11,7 +11,6 @@ from mathutils import Matrix
 from tests.addon.conftest import make_motion
 from tests.addon.test_import_motion import curves
 from tests.rigs import make
-from wham_blender import animation
 from wham_blender import motion as motion_file
 from wham_blender.addon import character, rig_map_state
 from wham_blender.addon.retarget.maps import LIMBS
