@@ -131,6 +131,14 @@ def test_a_keypoint_on_somebody_else_is_not_believed(body: Body) -> None:
     assert distance(points(result, body)[0], points(true, body)[0]) < 0.02
 
 
+def test_feet_stay_out_of_the_floor(body: Body) -> None:
+    true = standing(body)
+    picture = seen(true, body)
+    picture.keypoints[:, 11:, 1] += 25  # the hips and all below look 8 cm lower
+    result = refine.refine(true, picture, body)
+    assert points(result, body)[1][..., 2].min() > -0.04
+
+
 def test_windows_join_without_a_step(body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
     true = standing(body, 100)
     picture, start = seen(true, body), disturbed(true)

@@ -54,7 +54,7 @@ class Lift:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keep PyTorch to one CPU thread.
 
     A frame is a few dozen small products one after the other. With several threads each product waits for the
@@ -127,7 +127,7 @@ def roll_out(root: Tensor, velocity: Tensor, start: Tensor) -> Tensor:
     return start + torch.cumsum((root @ velocity[..., None])[..., 0], 0)
 
 
-@_one_thread()
+@one_thread()
 @torch.inference_mode()
 def lift(
     model: WHAM,

@@ -23,6 +23,7 @@ from ..body.body import Body
 from ..motion import planted, rotation_matrices
 from ..skeleton import JOINT_NAMES
 from .keypoints import counted
+from .lift import one_thread
 from .world import Placed
 
 WINDOW, OVERLAP = 192, 32  # frames fitted together, and those that two windows share
@@ -30,6 +31,7 @@ _SHAPE_FRAMES = 96  # frames, spread over the clip, that tell the shape
 _STEPS = (12, 60)  # of L-BFGS: the camera's stage and the stage of everything
 _USUAL = 0.04  # radians that a joint is off, about
 _LEVER = 0.3  # metres from a joint to the points that it moves, about
+_SUNK = 0.02  # metres into the floor that shoes and soft ground excuse
 _NEAREST = 0.3  # metres before the camera, where a projection still makes sense
 
 
@@ -47,6 +49,7 @@ class Terms:
     slide: float = 0.003  # metres a frame that a planted foot point moves
     slide_outlier: float = 5.0  # in those: from here on a contact is believed less
     height: float = 0.08  # metres of a planted foot point from where it was
+    sunk: float = 0.005  # metres of a foot point in the floor, beyond where it was
     shape: float = 0.1  # betas
     stature: float = 0.01  # metres: a picture does not tell how tall somebody is
 
@@ -70,6 +73,7 @@ class Seen:
     camera_K: np.ndarray  # (3, 3) pixels
 
 
+@one_thread()
 def refine(
     placed: Placed,
     seen: Seen,
@@ -234,7 +238,10 @@ class _Window:
         square = (off**2).sum(-1) / (terms.keypoint * self.size)[:, None] ** 2
         total = (self.trust * square / (1 + square / terms.outlier**2)).sum()
         total = total + ((by.turns[:, _FREE] / self.sizes) ** 2).sum() + ((by.shift / terms.place) ** 2).sum()
-        total = total + (self.down * ((feet - self.feet)[..., 2] / terms.height) ** 2).sum()
+        risen = (feet - self.feet)[..., 2]
+        total = total + (self.down * (risen / terms.height) ** 2).sum()
+        under = torch.minimum(self.feet[..., 2], self.feet.new_tensor(-_SUNK)) - feet[..., 2]
+        total = total + (under.clamp(min=0) ** 2).sum() / terms.sunk**2
         if self.steady:
             total = total + (torch.diff(by.turns, n=2, dim=0) ** 2).sum() / terms.pose_change**2
             total = total + (torch.diff(by.shift, n=2, dim=0) ** 2).sum() / terms.place_change**2
