@@ -136,7 +136,7 @@ def test_feet_stay_out_of_the_floor(body: Body) -> None:
     picture = seen(true, body)
     picture.keypoints[:, 11:, 1] += 25  # the hips and all below look 8 cm lower
     result = refine.refine(true, picture, body)
-    assert points(result, body)[1][..., 2].min() > -0.04
+    assert points(result, body)[1][..., 2].min() > -0.025  # -0.029 if the floor were not minded
 
 
 def test_windows_join_without_a_step(body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
