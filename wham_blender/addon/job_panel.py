@@ -58,21 +58,21 @@ def draw_job(layout: bpy.types.UILayout, record: JobRecord) -> None:
     interrupted = is_interrupted(record)
     elsewhere = record.name in jobs.elsewhere
     head = layout.row(align=True)
-    head.label(text=_title(record), icon="PAUSE" if interrupted else _ICONS[record.status])
+    head.label(text=Path(record.clip).name, icon="PAUSE" if interrupted else _ICONS[record.status])
     if record.status is not Status.FAILED and record.log.is_file():  # a failed one has it beside its sentence
         head.operator("wm.path_open", text="", icon="TEXT", emboss=False).filepath = str(record.log)
     if not is_active(record) and not elsewhere:
         head.operator("wham.discard_job", text="", icon="X", emboss=False).job = record.name
     if runner.running is not None and getattr(runner.running, "record", None) is record:
-        draw_sentence(layout, "running", icon="BLANK1", dim=True)
+        draw_sentence(layout, _stands(record, "running"), icon="BLANK1", dim=True)
     elif elsewhere:
-        draw_sentence(layout, "runs in another Blender", icon="BLANK1", dim=True)
+        draw_sentence(layout, _stands(record, "runs in another Blender"), icon="BLANK1", dim=True)
     elif record.status is Status.QUEUED and not interrupted:
         row = layout.row(align=True)
         row.label(text="waits for its turn", icon="BLANK1")
         row.operator("wham.cancel", text="", icon="CANCEL").job = record.name
     elif interrupted:
-        draw_sentence(layout, "interrupted when Blender closed", icon="BLANK1", dim=True)
+        draw_sentence(layout, _stands(record, "interrupted when Blender closed"), icon="BLANK1", dim=True)
         layout.operator("wham.resume_job", icon="PLAY").job = record.name
     else:
         _draw_ended(layout, record)
@@ -82,11 +82,10 @@ def draw_job(layout: bpy.types.UILayout, record: JobRecord) -> None:
         _draw_people(layout, record)
 
 
-def _title(record: JobRecord) -> str:
-    """The clip's name, with its frames where not all of them were asked for."""
+def _stands(record: JobRecord, how: str) -> str:
+    """How a job stands, with its frames where not all of the clip were asked for."""
     start, end = record.options.get("clip_start", 1), record.options.get("clip_end", 0)
-    frames = f", {start} - {end or 'end'}" if start > 1 or end else ""
-    return f"{Path(record.clip).name}{frames}"
+    return f"{how}, frames {start}-{end or 'end'}" if start > 1 or end else how
 
 
 def _draw_ended(layout: bpy.types.UILayout, record: JobRecord) -> None:
@@ -101,10 +100,11 @@ def _draw_ended(layout: bpy.types.UILayout, record: JobRecord) -> None:
         waits = any(work.record is record for work in works())
         windows = bpy.context.window_manager.windows
         why = blocked(bpy.context.window or windows[0]) if waits and windows else ""
-        draw_sentence(layout, why or "ready to import", icon="BLANK1", dim=True)
+        draw_sentence(layout, _stands(record, why or "ready to import"), icon="BLANK1", dim=True)
         layout.operator("wham.import_job", icon="IMPORT").job = name
     else:
-        draw_sentence(layout, f"{record.status.value}, {_bytes(jobs.sizes.get(name, 0))}", icon="BLANK1", dim=True)
+        how = _stands(record, f"{record.status.value}, {_bytes(jobs.sizes.get(name, 0))}")
+        draw_sentence(layout, how, icon="BLANK1", dim=True)
     if record.status in {Status.FAILED, Status.CANCELLED}:
         text = "Try Again" if record.status is Status.FAILED else "Resume"
         layout.operator("wham.resume_job", text=text, icon="FILE_REFRESH").job = name

@@ -23,6 +23,7 @@ _STAGES = {
 }
 _UNIT = 20  # pixels of a button's height at scale 1, Blender's own unit
 _BESIDE = 5.0  # units of a region's width that a line of words cannot have: tabs, margins, a box, an icon
+_NO_ICON = -1.5  # of them, where no icon stands before the line
 _UNKNOWN_WIDTH = 280  # pixels, where nothing is drawn in a window
 
 
@@ -68,7 +69,7 @@ def draw_sentence(
     """A sentence in as many lines as it needs where it is drawn, ``most`` at most; with the icon ERROR in red."""
     column = layout.column(align=True)
     column.alert, column.active = icon == "ERROR", not dim
-    lines = lines_of(sentence, -1.0 if icon == "NONE" else 0.0)
+    lines = lines_of(sentence, _NO_ICON if icon == "NONE" else 0.0)
     if len(lines) > most:
         lines[most - 1 :] = [f"{lines[most - 1]} ..."]
     for number, line in enumerate(lines):
