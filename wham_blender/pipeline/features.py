@@ -18,12 +18,14 @@ from torch import Tensor
 
 from ..body.rotations import closest_rotation, matrix_from_r6d, mirror_pose
 from ..models.lifter import LANDMARK_MIRROR, Lifter
+from ..skeleton import JOINT_NAMES
 from ..weights import WeightsError
 from .keypoints import COCO_LANDMARKS, Person
 from .lift import View, network_input
 
 # The lifter's points among the landmarks: COCO's, then heels, toes, index and little fingers, left first.
 OBSERVED = np.array([*COCO_LANDMARKS, 29, 30, 31, 32, 19, 20, 17, 18])
+_ENDS = [JOINT_NAMES.index(f"{side}_{part}") for side in ("left", "right") for part in ("foot", "hand")]  # never taught
 _BATCH = 4096  # frames
 _SMOOTHING = 1.5  # frames at 30 fps, standard deviation; chosen on held-out motion capture
 
@@ -87,4 +89,5 @@ def _view(
     ]
     features, pose, betas = (torch.cat(values) for values in zip(*parts, strict=True))
     poses = matrix_from_r6d(pose.unflatten(-1, (24, 6)))
+    poses[:, _ENDS] = torch.eye(3)
     return View(poses[0].numpy(), betas[0].numpy(), features.numpy()), poses, betas

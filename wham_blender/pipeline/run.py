@@ -77,7 +77,7 @@ _SOURCES = {
         *(f"models/{name}.py" for name in ("lifter", "vit", "hmr2")),
     ],
     "lift": ["pipeline/lift.py", "pipeline/sight.py", "models/wham.py", "body/body.py", "body/rotations.py"],
-    "world": [*(f"pipeline/{name}.py" for name in ("world", "contacts", "level")), "motion.py"],
+    "world": [*(f"pipeline/{name}.py" for name in ("world", "contacts", "level", "stance")), "motion.py"],
     "refine": ["pipeline/refine.py", "body/body.py", "motion.py"],
 }
 _PACKAGE = Path(__file__).parents[1]

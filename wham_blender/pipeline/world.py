@@ -17,10 +17,11 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from scipy.spatial.transform import Rotation
 
 from ..body.body import Body
-from ..motion import forward_kinematics, planted
+from ..motion import LIFTED_BELOW, PLANTED_ABOVE, forward_kinematics, planted
 from .contacts import judged
 from .level import balance, upward
 from .lift import CHUNK, Lift
+from .stance import hold
 
 _UP = np.array([0.0, -1.0, 0.0])  # in WHAM's world
 _ROUNDS = 10  # of reweighting
@@ -150,7 +151,8 @@ class _Figure:
         self.betas = np.median(lift.betas, 0)
         rest = body.rest_joints(torch.from_numpy(self.betas).to(body.smpl.v_template.device))
         self.rest = rest.cpu().numpy()
-        hips, self.feet = _around_pelvis(lift, body, self.betas, self.rest[0])
+        self._body = body
+        hips, self.feet = _around_pelvis(lift.poses, body, self.betas, self.rest[0])
         self.pelvis = lift.trans_cam - hips
         self.root_cam = lift.poses[:, 0].astype(np.float64)
         self.contacts = np.zeros_like(lift.contacts)  # at first: a wrong one would hold a leap down
@@ -184,15 +186,24 @@ class _Figure:
         poses[:, 0] = to_world[self.rows] @ self.root_cam
         feet = np.einsum("nij,nkj->nki", to_world[self.rows], self.feet) + position[:, None]
         position = position + np.outer(_out_of_the_floor(feet[..., 2].min(1)), [0, 0, 1])
+        poses, position, stands = hold(
+            poses, position, self.rest.astype(np.float64), self.planted,
+            lambda posed: _around_pelvis(posed, self._body, self.betas, self.rest[0])[1],
+        )  # fmt: skip
         return Placed(
             poses=_vectors(poses).astype(np.float32),
             trans=(position - self.rest[0]).astype(np.float32),
             betas=self.betas,
-            contacts=self.contacts.astype(np.float32),
+            contacts=_agreeing(self.contacts, stands).astype(np.float32),
             rest_joints=self.rest,
             camera_R=to_camera[self.rows].astype(np.float32),
             camera_t=camera_t[self.rows].astype(np.float32),
         )
+
+
+def _agreeing(contacts: np.ndarray, stands: np.ndarray) -> np.ndarray:
+    """Contacts (F, 4) that say, to whoever reads them with `planted`, that exactly those points (F, 4) stand."""
+    return np.where(stands, np.maximum(contacts, PLANTED_ABOVE + 0.05), np.minimum(contacts, LIFTED_BELOW - 0.05))
 
 
 def _out_of_the_floor(lowest: np.ndarray) -> np.ndarray:
@@ -211,13 +222,15 @@ def _turned(rotations: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _around_pelvis(lift: Lift, body: Body, betas: np.ndarray, pelvis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The middle of the hips (F, 3) and the feet (F, 4, 3) from the pelvis, in the camera's axes, for one shape."""
+def _around_pelvis(
+    poses: np.ndarray, body: Body, betas: np.ndarray, pelvis: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of the hips (F, 3) and the feet (F, 4, 3) from the pelvis, in the axes of poses (F, 24, 3, 3)."""
     device = body.smpl.v_template.device
     hips, feet = [], []
-    for begin in range(0, len(lift.poses), CHUNK):
-        poses = torch.from_numpy(lift.poses[begin : begin + CHUNK]).to(device)
-        points = body.landmarks(poses, torch.from_numpy(betas).to(device).expand(len(poses), -1))
+    for begin in range(0, len(poses), CHUNK):
+        part = torch.from_numpy(poses[begin : begin + CHUNK].astype(np.float32)).to(device)
+        points = body.landmarks(part, torch.from_numpy(betas).to(device).expand(len(part), -1))
         hips.append(points.offset.cpu().numpy() - pelvis)
         feet.append(points.feet.cpu().numpy() + hips[-1][:, None])
     return np.concatenate(hips).astype(np.float64), np.concatenate(feet).astype(np.float64)
