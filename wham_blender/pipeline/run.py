@@ -430,7 +430,8 @@ def _refined(
     """One person, bent until they project onto their keypoints."""
     seen = refine.Seen(person.keypoints, person.boxes, camera_K)
     arrays, _ = stages.do(
-        "refine", settings, lambda progress: vars(refine.refine(placed, seen, body, progress)), share
+        "refine", settings,
+        lambda progress: vars(world.settled(refine.refine(placed, seen, body, progress), body)), share,
     )  # fmt: skip
     return world.Placed(**arrays)
 

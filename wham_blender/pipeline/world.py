@@ -7,7 +7,7 @@ what it shows badly (depth, steps) from WHAM's velocities and from planted feet,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from scipy.spatial.transform import Rotation
 
 from ..body.body import Body
-from ..motion import LIFTED_BELOW, PLANTED_ABOVE, forward_kinematics, planted
+from ..motion import LIFTED_BELOW, PLANTED_ABOVE, forward_kinematics, planted, rotation_matrices
 from .contacts import judged
 from .level import balance, upward
 from .lift import CHUNK, Lift
@@ -186,19 +186,31 @@ class _Figure:
         poses[:, 0] = to_world[self.rows] @ self.root_cam
         feet = np.einsum("nij,nkj->nki", to_world[self.rows], self.feet) + position[:, None]
         position = position + np.outer(_out_of_the_floor(feet[..., 2].min(1)), [0, 0, 1])
-        poses, position, stands = hold(
-            poses, position, self.rest.astype(np.float64), self.planted,
-            lambda posed: _around_pelvis(posed, self._body, self.betas, self.rest[0])[1],
-        )  # fmt: skip
-        return Placed(
+        whole = Placed(
             poses=_vectors(poses).astype(np.float32),
             trans=(position - self.rest[0]).astype(np.float32),
             betas=self.betas,
-            contacts=_agreeing(self.contacts, stands).astype(np.float32),
+            contacts=self.contacts.astype(np.float32),
             rest_joints=self.rest,
             camera_R=to_camera[self.rows].astype(np.float32),
             camera_t=camera_t[self.rows].astype(np.float32),
         )
+        return settled(whole, self._body)
+
+
+def settled(placed: Placed, body: Body) -> Placed:
+    """The same person with planted feet that stand still: see `stance.hold`."""
+    rest = placed.rest_joints.astype(np.float64)
+    poses, pelvis, stands = hold(
+        rotation_matrices(placed.poses.reshape(-1, 24, 3)), placed.trans + rest[0], rest, planted(placed.contacts),
+        lambda posed: _around_pelvis(posed, body, placed.betas, placed.rest_joints[0])[1],
+    )  # fmt: skip
+    return replace(
+        placed,
+        poses=_vectors(poses).astype(np.float32),
+        trans=(pelvis - rest[0]).astype(np.float32),
+        contacts=_agreeing(placed.contacts, stands).astype(np.float32),
+    )
 
 
 def _agreeing(contacts: np.ndarray, stands: np.ndarray) -> np.ndarray:
