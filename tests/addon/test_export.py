@@ -163,6 +163,13 @@ def test_no_node_is_turned_or_scaled_in_the_units_of_its_receiver(source, tmp_pa
     assert taken.name == "Armature"
 
 
+def test_uneven_scale_is_warned_of(source, tmp_path, capfd):
+    source.scale = (1, 1.2, 1)
+    bpy.context.view_layer.update()
+    export(source, tmp_path / "walk", "BVH")
+    assert "dance is scaled unevenly, so that its bones change their lengths" in capfd.readouterr().out
+
+
 def test_what_cannot_be_exported_is_said(source, tmp_path):
     rig = make.make_rig("mixamo")
     with pytest.raises(RuntimeError, match=r"mixamo has no animation\. Bake a motion onto it first"):

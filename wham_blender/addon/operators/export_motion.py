@@ -64,13 +64,22 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Write the file."""
-        preset = PRESETS[self.target]
+        preset, rig = PRESETS[self.target], _rig(context)
+        if rig is None:  # poll() has it
+            return {"CANCELLED"}
         path = Path(bpy.path.ensure_ext(bpy.path.abspath(self.filepath), preset.suffix))
         try:
-            done = export.export(context, _rig(context), path, preset, self.root_motion == "ROOT", self.meshes)
+            done = export.export(context, rig, path, preset, self.root_motion == "ROOT", self.meshes)
         except (ExportError, MapError) as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
+        scale = rig.matrix_world.to_scale()
+        if max(scale) > 1.001 * min(scale):
+            self.report(
+                {"WARNING"},
+                f"{rig.name} is scaled unevenly, so that its bones change their lengths as they turn, which "
+                "not every program takes. Apply its scale, bake and export again.",
+            )
         self.report(
             {"INFO"},
             f"{path.name}: frames {done.frames[0]} to {done.frames[1]} at {done.rate:g} fps, {done.bones} bones, "
