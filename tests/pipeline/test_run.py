@@ -217,6 +217,17 @@ def test_fitting_is_a_stage_of_its_own(finished: Path, monkeypatch: pytest.Monke
     assert kept(finished, monkeypatch, refine=True)[0][-1] == "refine"
 
 
+def test_the_open_body_has_no_gender(finished: Path) -> None:
+    told: list[protocol.Message] = []
+    output = run.run(
+        run.Job(CLIP, finished / "again.npz", resume=finished / "job", end=40, quality="draft", gender="female"),
+        told.append,
+    )
+    (warning,) = [message.text for message in told if isinstance(message, protocol.Warn)]
+    assert warning.startswith("The body that ships inside is neither male nor female")
+    assert motion.load(output)[0].gender == "neutral"
+
+
 def test_smoothing_takes_trembling_and_leaves_planted_feet(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (plain,) = motion.load(kept(finished, monkeypatch)[1])
     (smooth,) = motion.load(kept(finished, monkeypatch, smooth=0.3)[1])
