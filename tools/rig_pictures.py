@@ -227,8 +227,10 @@ def stretch(kind: str, rig: bpy.types.Object, skin: bpy.types.Object, factor: fl
         hip = rig.data.bones[fitted.bones[f"{side}_hip"]]
         names = {hip.name, *(bone.name for bone in hip.children_recursive)}
         groups = {group.index for group in skin.vertex_groups if group.name in names}
-        weights = [[g.weight for g in vertex.groups if g.group in groups] for vertex in skin.data.vertices]
-        share = np.minimum([sum(each) for each in weights], 1.0)[:, None]
+        weights = [[(g.weight, g.group in groups) for g in vertex.groups] for vertex in skin.data.vertices]
+        whole = np.array([sum(weight for weight, _ in each) for each in weights])
+        own = np.array([sum(weight for weight, ours in each if ours) for each in weights])
+        share = (own / np.maximum(whole, 1e-6))[:, None]
         middle = np.array(hip.head_local) * ((1, 1, 1 / factor) if kind == "rigify" else 1)
         moved += share * (factor - 1) * (points - middle)
         lift = middle[2] * (factor - 1)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.rigs import targets, walks
+from tests.rigs import skeletons, targets, walks
 from wham_blender import leg_ik, quaternions
 from wham_blender.addon.retarget import feet, pins, transfer
 from wham_blender.addon.retarget.pins import Floor
@@ -58,6 +58,7 @@ def steps(points):
         ("unreal_ue5", {"matrix": TURNED}),
         ("makehuman_default", {"matrix": UNEVEN}),
         ("daz_genesis_8", {}),
+        ("unity_humanoid", {}),
     ],
 )
 def test_planted_points_stay_nothing_sinks_and_knees_bend_forward(body, kind, options, legs):
@@ -86,6 +87,19 @@ def test_planted_points_stay_nothing_sinks_and_knees_bend_forward(body, kind, op
         assert np.abs(np.diff(bend, 2)).max() < 16  # and no knee snaps
     kept = set(before.turns) - {name for name in before.turns if (before.turns[name] != after.turns[name]).any()}
     assert {made.rig_map.bones[role] for role in ("pelvis", "left_shoulder", "right_elbow")} <= kept
+
+
+@pytest.mark.parametrize("kind", skeletons.KINDS)
+def test_feet_of_every_map_are_planted(body, kind):
+    source = walks.walk(body[0], body[1], steps=4, sway=0.04)
+    made = targets.target(kind, legs=0.7)
+    _, after = planted(source, made)
+    for number, side in enumerate(SIDES):
+        points = targets.leg(made, after, side)
+        for name, column in (("toe", 2 * number), ("heel", 2 * number + 1)):
+            contact = source.contacts[:, column]
+            assert steps(points[name])[contact[1:] & contact[:-1]].max() < 1e-5
+            assert points[name][:, 2].min() > -1e-5
 
 
 def test_what_needs_no_correction_is_left(body):

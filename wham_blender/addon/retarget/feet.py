@@ -26,7 +26,7 @@ _SOFTEN = 0.2  # seconds over which the pelvis goes down for a leg that does not
 # straight, but not so near that the pelvis would go down for a leg that is well bent.
 _FURTHER, _NEAREST, _FURTHEST = 0.02, 0.93, 0.99
 _LOWEST = 0.4  # of a leg's length that the pelvis goes down at most
-_FASTEST = 0.8  # metres a second of the source's body, for a point that is planted
+_FASTEST = 1.0  # legs' lengths a second, for a point that is planted
 _SHORTEST = 0.1  # seconds
 _STEP, _SLIP = 0.12, 0.12  # of a leg's length, see Floor
 _GAP = 0.15  # seconds, see Floor
@@ -106,12 +106,12 @@ class _Leg:
 def plant(source: Animation, target: Target, pose: Pose, spread: np.ndarray, rate: float) -> Pose:
     """The pose with planted feet, ``rate`` rows a second. ``spread`` (F, 2, 3): hips from the middle between them."""
     where = ground(source, target)
-    contacts = _standing(source, rate)
     up, level = target.space.upright()
     legs = [_Leg.of(target, side) for side in ("left", "right")]
     size = float(np.mean([leg.length for leg in legs]))
     floor = Floor(up, float(level(np.array(where.floor))), _STEP * size, _SLIP * size, round(_GAP * rate))
     there = target.space.from_world(where.place(source.foot_points()))
+    contacts = _standing(source.contacts, there, _FASTEST * size / rate, _SHORTEST * rate)
     ease = _EASE * rate
 
     halves, ankles, stands = [], [], []
@@ -162,16 +162,17 @@ def plant(source: Animation, target: Target, pose: Pose, spread: np.ndarray, rat
     return replace(pose, turns=found, hips=hips, bends=bends)
 
 
-def _standing(source: Animation, rate: float) -> np.ndarray:
-    """The source's contacts (F, 4) without those that last no time, or whose points are on their way."""
-    points = source.foot_points()
+def _standing(contacts: np.ndarray, points: np.ndarray, fastest: float, shortest: float) -> np.ndarray:
+    """Contacts (F, 4) without those that last less than ``shortest`` rows, or whose points (F, 4, 3) are on their way.
+
+    ``fastest``: how far a planted point may move from row to row.
+    """
     if len(points) < 3:
-        return source.contacts
-    speed = np.linalg.norm(np.gradient(points, axis=0), axis=-1) * rate
-    standing = source.contacts & (speed < _FASTEST)
+        return contacts
+    standing = contacts & (np.linalg.norm(np.gradient(points, axis=0), axis=-1) < fastest)
     for column in standing.T:
         for start, stop in spells(column):
-            column[start:stop] = stop - start >= _SHORTEST * rate
+            column[start:stop] = stop - start >= shortest
     return standing
 
 
