@@ -27,7 +27,7 @@ _SOFTEN = 0.2  # seconds over which the pelvis goes down for a leg that does not
 _FURTHER, _NEAREST, _FURTHEST = 0.02, 0.93, 0.99
 _LOWEST = 0.4  # of a leg's length that the pelvis goes down at most
 _FASTEST = 1.0  # legs' lengths a second, for a point that is planted
-_SHORTEST = 0.1  # seconds
+_SHORTEST, _LETTING_GO = 0.1, 0.7  # seconds; of that, before and after a point that is faster
 _STEP, _SLIP = 0.12, 0.12  # of a leg's length, see Floor
 _GAP = 0.15  # seconds, see Floor
 _ROLL, _ROLL_SPEED = np.radians(40), np.radians(120)  # how far, and how fast a second, a heel is raised further
@@ -165,11 +165,14 @@ def plant(source: Animation, target: Target, pose: Pose, spread: np.ndarray, rat
 def _standing(contacts: np.ndarray, points: np.ndarray, fastest: float, shortest: float) -> np.ndarray:
     """Contacts (F, 4) without those that last less than ``shortest`` rows, or whose points (F, 4, 3) are on their way.
 
-    ``fastest``: how far a planted point may move from row to row.
+    ``fastest``: how far a planted point may move from row to row. One that is faster is let go for a while.
     """
     if len(points) < 3:
         return contacts
-    standing = contacts & (np.linalg.norm(np.gradient(points, axis=0), axis=-1) < fastest)
+    travelling = contacts & (np.linalg.norm(np.gradient(points, axis=0), axis=-1) > fastest)
+    margin = round(_LETTING_GO * shortest)
+    around = sliding_window_view(np.pad(travelling, ((margin, margin), (0, 0))), 2 * margin + 1, axis=0)
+    standing = contacts & ~around.any(-1)
     for column in standing.T:
         for start, stop in spells(column):
             column[start:stop] = stop - start >= shortest
