@@ -136,10 +136,13 @@ def place_together(
         positions = [position @ turn.T - origin for position in positions]
         centre = centre @ turn.T - origin
     camera_t = -_turned(to_camera, centre) if camera is None else camera[1]
-    return [
+    placed = [
         figure.placed(position, to_world, to_camera, camera_t)
         for figure, position in zip(bodies, positions, strict=True)
     ]
+    # Feet that were held may have moved the first pelvis a little.
+    aside = (placed[0].trans[0] + placed[0].rest_joints[0]) * np.float32([1, 1, 0]) * (camera is None)
+    return [replace(each, trans=each.trans - aside, camera_t=each.camera_t + each.camera_R @ aside) for each in placed]
 
 
 class _Figure:
