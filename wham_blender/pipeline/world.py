@@ -141,7 +141,7 @@ def place_together(
         for figure, position in zip(bodies, positions, strict=True)
     ]
     # Feet that were held may have moved the first pelvis a little.
-    aside = (placed[0].trans[0] + placed[0].rest_joints[0]) * np.float32([1, 1, 0]) * (camera is None)
+    aside = (placed[0].trans[0] + placed[0].rest_joints[0]) * np.array([1, 1, 0], np.float32) * (camera is None)
     return [replace(each, trans=each.trans - aside, camera_t=each.camera_t + each.camera_R @ aside) for each in placed]
 
 
