@@ -108,7 +108,7 @@ def test_edits(run):
 def test_to_a_game_engine(run, tmp_path):
     (code,) = examples("To a game engine")
     run(code)
-    assert (tmp_path / "clips/walk.glb").read_bytes()[:4] == b"glTF"
+    assert (tmp_path / "clips/walk.fbx").read_bytes().startswith(b"Kaydara FBX Binary")
 
 
 @pytest.fixture
