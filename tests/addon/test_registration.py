@@ -1,9 +1,13 @@
 """The add-on comes and goes without a trace, and its panel draws."""
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import addon_utils
 import bpy
+import pytest
 
 from wham_blender.addon import hooks, job_panel, overlay, preferences, presets
 from wham_blender.addon.operators import setup
@@ -15,6 +19,8 @@ from wham_blender.addon.panels import WHAM_PT_import
 from wham_blender.addon.properties import VideoOptions, copy_options, option_names
 from wham_blender.addon.result_panel import WHAM_PT_edit, WHAM_PT_result
 from wham_blender.addon.runner import runner
+
+ROOT = Path(__file__).parents[2]
 
 
 def traces():
@@ -56,6 +62,21 @@ def test_comes_and_goes_and_comes():
 def test_importers_and_bake_can_be_undone_in_one_step():
     for operator in (WHAM_OT_import_motion, WHAM_OT_import_job, WHAM_OT_bake_to_rig):
         assert "UNDO" in operator.bl_options
+
+
+@pytest.mark.parametrize("disable", [True, False])
+def test_blender_quits_as_it_should(disable):
+    """Whether the add-on is disabled before or not; what it leaves pending would hang or crash here."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import bpy, addon_utils\n"
+        "addon_utils.enable('wham_blender', default_set=True)\n"
+        "bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)\n"
+        "addon_utils.enable('wham_blender', default_set=True)\n"
+        + "addon_utils.disable('wham_blender', default_set=True)\n"
+        * disable
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 class Layout:
