@@ -9,7 +9,7 @@ import torch
 
 from .. import weights
 from ..weights.library import NEEDED, Library
-from . import checkpoints, image_features, observe
+from . import checkpoints, follow, image_features, observe
 from .crop_network import CropNetwork, Note
 from .detect import Detector
 from .errors import PipelineError
@@ -18,7 +18,6 @@ from .keypoints import Landmarker
 from .yolo import NEW_SCORE, Yolo
 
 QUALITIES = ("auto", "fast", "draft", "mixed", "full")
-_MOVENET_SCORE = 0.25  # from which a newcomer counts; MoveNet's own advice is 0.2 to 0.3
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Backend:
         if "yolo" in self.files:
             detect, score = Yolo(self.files["yolo"].path, device), NEW_SCORE
         else:
-            detect, score = Detector(self.files["detector"]), _MOVENET_SCORE
+            detect, score = Detector(self.files["detector"]), follow.NEW_SCORE
         people: Spotter
         if "landmarks" in self.files:
             people = Follower(detect, Landmarker(self.files["landmarks"]))

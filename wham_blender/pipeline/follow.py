@@ -21,7 +21,7 @@ DETECT_EVERY = 10  # looks; in between, people are followed by their own landmar
 _SEARCH_EVERY, _SEARCH = 3, 30  # looks: how often, and how long, the detector is asked after someone was lost
 LEAST_KEYPOINTS = 6  # a look with fewer that count is dropped (WHAM)
 TRACKS_A_SCENE = 1 << 32  # so that no track number comes again in another scene
-_NEW_SCORE = 0.25  # the detector's score from which a newcomer is tracked (MoveNet's own advice is 0.2 to 0.3)
+NEW_SCORE = 0.25  # MoveNet's score from which a newcomer is tracked (MoveNet's own advice is 0.2 to 0.3)
 _LOST_SCORE = 0.1  # and from which a lost person is found again
 _SAME = 0.3  # overlap (intersection over union) from which two boxes are of one person
 
@@ -63,7 +63,7 @@ class Spotter(Protocol):
 class Tracker:
     """Ultralytics' ByteTrack on bare boxes; ``new``: the score from which a newcomer is tracked."""
 
-    def __init__(self, new: float = _NEW_SCORE) -> None:
+    def __init__(self, new: float = NEW_SCORE) -> None:
         self._tracker = BYTETracker(
             SimpleNamespace(
                 track_high_thresh=new, track_low_thresh=_LOST_SCORE, new_track_thresh=new,
@@ -107,7 +107,7 @@ class Follower:
             ]
             boxes = np.concatenate([boxes, found[new]])
             scores = np.concatenate([scores, found_scores[new]])
-        self._waiting = bool((scores[len(looks) :] > _NEW_SCORE).any())
+        self._waiting = bool((scores[len(looks) :] > NEW_SCORE).any())
         self._followed = {}
         for index, track in self._tracker.update(boxes, scores, image.shape[:2]).items():
             if index < len(looks):

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from . import (
     video,
     world,
 )  # fmt: skip
-from .crop_network import CROP
+from .crop_network import CROP, CropNetwork
 from .errors import PipelineError, unwritable, unwritten
 from .keypoints import Person, counted
 from .pace import Pace, Rates
@@ -339,44 +340,58 @@ def _scaled(
     return scaled
 
 
+Described = tuple[list[lift.View], Arrays, str]  # views for the lift, poses of all frames or none, the key of both
+
+
 def _describe(
     stages: _Stages, key: str, numbers: list[int], people: list[Person], size: tuple[int, int],
     crops: Path | None, backend: backends.Backend, wham: WHAM, device: torch.device, tell: Tell,
-) -> list[tuple[list[lift.View], Arrays, str]]:  # fmt: skip
-    """What the image networks make of each person: views for the lift, poses of all frames, and the key of both.
-
-    The poses are empty where WHAM's own count. The network is loaded where a person is not described yet.
-    """
-    network = None
-    described = []
-    for number, person in zip(numbers, people, strict=True):
-        files, share = backend.files, 1 / len(people)
-        if crops is None:
-            lifter = files["lifter"]
-
-            def describe(_progress: track.Progress, person: Person = person) -> Arrays:
-                return _joined(map(vars, features.describe(features.load(lifter.path), person, size)))  # noqa: B023
-
-            arrays, own_key = stages.do("features", [key, number, lifter.sha256], describe, share)
-            *looks, own = _parted(arrays)
-            views = [lift.View(**look) for look in looks]
-            if backend.published:  # it learned on other features, and its poses are better than the lifter's
-                views, own = [replace(view, features=None) for view in views], {}
-        else:
-            settings = [key, number, files["hmr2"].sha256, wham.d_feat]
-            beside = stages.beside("features", settings, "features") if wham.d_feat else None
-
-            def see(progress: track.Progress, person: Person = person, beside: Path | None = beside) -> Arrays:
-                nonlocal network
-                network = network or backend.features(device, lambda text: tell(protocol.Log(text)))
-                return image_features.describe(network, crops, person.rows, beside, progress)
-
-            arrays, own_key = stages.do("features", settings, see, share, beside)
-            views, own = image_features.views(arrays, beside), {}
-        described.append((views, own, own_key))
-    network = None
+) -> list[Described]:  # fmt: skip
+    """What the lifter makes of each person's landmarks, or HMR2.0 of the file of crops."""
+    share = 1 / len(people)
+    if crops is None:
+        return [
+            _describe_openly(stages, [key, number], person, size, backend, share)
+            for number, person in zip(numbers, people, strict=True)
+        ]
+    # Loaded where somebody is not described yet.
+    network = cache(lambda: backend.features(device, lambda text: tell(protocol.Log(text))))
+    settings = [key, backend.files["hmr2"].sha256, wham.d_feat]
+    described = [
+        _describe_by_hmr2(stages, [*settings, number], person, crops, network, wham.d_feat is not None, share)
+        for number, person in zip(numbers, people, strict=True)
+    ]
+    del network
     _free(device)
     return described
+
+
+def _describe_openly(
+    stages: _Stages, settings: list[Any], person: Person, size: tuple[int, int], backend: backends.Backend, share: float
+) -> Described:
+    lifter = backend.files["lifter"]
+
+    def describe(_progress: track.Progress) -> Arrays:
+        return _joined(map(vars, features.describe(features.load(lifter.path), person, size)))
+
+    arrays, key = stages.do("features", [*settings, lifter.sha256], describe, share)
+    *looks, own = _parted(arrays)
+    views = [lift.View(**look) for look in looks]
+    if backend.published:  # it learned on other features, and its own poses count
+        return [replace(view, features=None) for view in views], {}, key
+    return views, own, key
+
+
+def _describe_by_hmr2(
+    stages: _Stages, settings: list[Any], person: Person, crops: Path, network: Callable[[], CropNetwork],
+    takes_features: bool, share: float,
+) -> Described:  # fmt: skip
+    beside = stages.beside("features", settings, "features") if takes_features else None
+    arrays, key = stages.do(
+        "features", settings,
+        lambda progress: image_features.describe(network(), crops, person.rows, beside, progress), share, beside,
+    )  # fmt: skip
+    return image_features.views(arrays, beside), {}, key
 
 
 def _lift(
