@@ -74,6 +74,15 @@ def test_no_memory_for_a_single_crop_is_a_sentence() -> None:
         net(np.zeros((2, *CROP), np.uint8))
 
 
+def test_no_memory_for_the_network_is_the_same_sentence() -> None:
+    class Large(Small):
+        def heavy(self) -> list[nn.Module]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(PipelineError, match=r"too little memory for HMR2\.0, even"):
+        CropNetwork(Large(1), lambda pictures: (pictures,), "HMR2.0", CPU, print)  # type: ignore[arg-type]
+
+
 def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
     net = CropNetwork(Small(9), lambda pictures: (pictures @ pictures[:, :2],), "net", CPU, print)  # type: ignore[arg-type]
     with pytest.raises(RuntimeError):

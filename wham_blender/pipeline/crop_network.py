@@ -37,7 +37,8 @@ class CropNetwork:
     """A network on its device, fed with crops of any number.
 
     ``infer`` takes 2 n normalised pictures (2 n, 3, 256, 192), the mirrored ones behind the others, and returns tensors
-    of n rows each. ``note`` is told, in a sentence, where memory runs short.
+    of n rows each. ``note`` is told, in a sentence, where memory runs short. Raises PipelineError where not even the
+    network fits into it.
     """
 
     def __init__(
@@ -49,10 +50,15 @@ class CropNetwork:
         note: Note,
     ) -> None:
         self._infer, self._name, self._device, self._note = infer, name, device, note
-        model.to(device)
-        for part in model.heavy():
-            part.to(half_precision(device)).to(memory_format=torch.channels_last)
-        self.batch = self._fitting()
+        try:
+            for part in model.heavy():  # made half before it comes to the card, which may not hold the whole
+                part.to(half_precision(device)).to(memory_format=torch.channels_last)
+            model.to(device)
+            self.batch = self._fitting()
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            raise self._too_large() from error
 
     @torch.inference_mode()
     def __call__(self, crops: np.ndarray) -> list[np.ndarray]:
@@ -80,12 +86,15 @@ class CropNetwork:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         if self.batch == 1:
-            raise PipelineError(
-                f"There is too little memory for {self._name}, even for one picture at a time. Close other programs, "
-                "or choose draft quality."
-            ) from error
+            raise self._too_large() from error
         self.batch //= 2
         self._note(f"Memory ran short: {self._name} looks at {self.batch} crops at a time now.")
+
+    def _too_large(self) -> PipelineError:
+        return PipelineError(
+            f"There is too little memory for {self._name}, even for one picture at a time. Close other programs, "
+            "or choose draft quality."
+        )
 
     @torch.inference_mode()
     def _fitting(self) -> int:
