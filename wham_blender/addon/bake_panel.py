@@ -27,6 +27,9 @@ class WHAM_PT_bake(bpy.types.Panel):
                 draw_sentence(layout, str(problem))
                 continue
             name = known.name if known else "guess its rig map first"
+            record = rig_map_state.state()
+            if record.armature == rig and record.source == rig_map_state.GUESSED:
+                name = "map guessed, see Rig Map"
             layout.label(text=f"{rig.name}: {name}", icon="ARMATURE_DATA" if known else "ERROR")
         layout.operator("wham.bake_to_rig", icon="ACTION")
         layout.operator("wham.export_motion", icon="EXPORT")
