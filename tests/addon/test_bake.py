@@ -103,7 +103,7 @@ def test_few_keys_stay_as_near_as_asked_and_say_so(walk, kind):
     bake(walk, rig)
     fitted = rig_map_state.map_of(rig)
     ends = [fitted.bones[f"{side}_{end}"] for side in ("left", "right") for end in ("ankle", "wrist")]
-    frames = range(1, 121)
+    frames = range(1, 121, 3)
     whole = points(rig, ends, frames)
     every = curves(rig.animation_data.action)
     bake(walk, rig, keying="FEW", angle_error=math.radians(1), distance_error=0.005)
@@ -112,7 +112,7 @@ def test_few_keys_stay_as_near_as_asked_and_say_so(walk, kind):
     assert sum(len(curve.keyframe_points) for curve in few) < 0.4 * sum(len(curve.keyframe_points) for curve in every)
     off = np.linalg.norm(points(rig, ends, frames) - whole, axis=-1)
     assert off.max() < 0.04
-    planted = character.read(walk).contacts
+    planted = character.read(walk).contacts[::3]
     for number, side in enumerate(("left", "right")):
         assert off[planted[:, 2 * number : 2 * number + 2].any(1), 2 * number].max() < 0.006, side
 

@@ -161,21 +161,25 @@ def _generate(metarig: bpy.types.Object) -> bpy.types.Object:
     """Rigify's rig for a metarig, without the face, which says nothing here and takes most of the time.
 
     Another process generates it: Rigify registers each rig's panel for good, and that keeps Blender as a module from
-    ending (4.5 waits for ever, 4.2 crashes).
+    ending (4.5 waits for ever, 4.2 crashes). It takes seconds, so each is kept.
     """
     bpy.ops.object.mode_set(mode="EDIT")
     bones = metarig.data.edit_bones
     for name in [bone.name for bone in _family(bones["face"])]:
         bones.remove(bones[name])
     bpy.ops.object.mode_set(mode="OBJECT")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "rig.blend")
+    rest = repr([(bone.name, *bone.head_local, *bone.tail_local, *bone.x_axis) for bone in metarig.data.bones])
+    if rest not in _GENERATED:
+        _GENERATED[rest] = tempfile.TemporaryDirectory()
+        path = Path(_GENERATED[rest].name, "rig.blend")
         bpy.data.libraries.write(str(path), {metarig})
-        name = metarig.name
-        bpy.data.objects.remove(metarig)
-        _with_rigify(_MAKE_RIG, str(path), name)
-        (generated,) = _load(path, ["rig"])
+        _with_rigify(_MAKE_RIG, str(path), metarig.name)
+    bpy.data.objects.remove(metarig)
+    (generated,) = _load(Path(_GENERATED[rest].name, "rig.blend"), ["rig"])
     return generated
+
+
+_GENERATED: dict[str, tempfile.TemporaryDirectory[str]] = {}  # metarig at rest -> folder of its rig's file
 
 
 _RIGIFY = """
