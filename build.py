@@ -46,7 +46,7 @@ DEMO_CLIP = ROOT / "tests/clips/walk_and_jump.mp4"
 TRAINING_STEPS = ("body", "filmed", "lifter", "wham")
 WINDOWS = sys.platform == "win32"
 SUITE_LIMIT = 1200  # seconds after which a suite hangs and is ended
-GUI_LIMIT = 600
+GUI_LIMIT = 900
 
 # Shared libraries that Blender's module loads on Linux, and the Debian packages that hold them.
 BLENDER_LIBRARIES = {

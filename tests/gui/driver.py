@@ -3,6 +3,7 @@
 ``blender --python driver.py -- SOCKET``. It only looks, and sets scenes up; what a user does is done with the mouse.
 """
 
+import contextlib
 import faulthandler
 import json
 import signal
@@ -76,16 +77,15 @@ def main():
     names = {"bpy": bpy, "under": under, "module": module, "preferences": addon_preferences}
 
     def serve():
-        while True:
-            try:
-                connection, _ = server.accept()
-            except BlockingIOError:
-                return _TICK
+        """Answer one question in each of Blender's rounds, which go: events come in, timers, what the events do."""
+        with contextlib.suppress(BlockingIOError):
+            connection, _ = server.accept()
             with connection:
                 connection.setblocking(True)
                 with connection.makefile("rb") as received:
                     request = received.read().decode()
                 connection.sendall(json.dumps(_answer(names, request), default=str).encode())
+        return _TICK
 
     bpy.app.timers.register(serve, persistent=True)
 

@@ -114,7 +114,7 @@ def test_a_failed_job_says_why_and_its_report_can_be_copied(window: Window) -> N
     done = finish(window)
     assert done["status"] == "failed"
     assert done["error"].startswith(f"{NO_CLIP.name} is not a video")
-    window.click(*window.find("wham.copy_report", RIGHT))
+    window.click(*window.find("wham.copy_report", 0.6))
     report = window.wait_for("bpy.context.window_manager.clipboard", 5)
     assert done["error"] in report and "Blender 4." in report
     assert str(NO_CLIP.parent) not in report

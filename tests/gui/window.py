@@ -231,7 +231,8 @@ class Window:
     def under(self, x: float, y: float) -> str:
         """What the pointer would click: the call of an operator's button, the data path of a property's field."""
         self.point(x, y)
-        time.sleep(0.02)
+        for _ in range(2):  # rounds of Blender's, until it has done what the pointer's move means
+            self.ask("None")
         return str(self.ask(f"under({round(x)}, {HEIGHT - 1 - round(y)})"))
 
     def find(self, words: str, column: float = 0.5, region: Region | None = None) -> tuple[float, float]:
@@ -244,10 +245,8 @@ class Window:
         rows = range(region.y + _ROW, region.y + region.height - _ROW, _ROW)
         for y in sorted(rows, key=lambda row: abs(row - self._row)):
             if words in self.under(x, y):
-                time.sleep(0.2)  # on a busy machine Blender may not have seen yet that the pointer has moved
-                if words in self.under(x, y):
-                    self._row = y
-                    return x, y
+                self._row = y
+                return x, y
         self.shot("not found")
         raise AssertionError(f"no {words} can be clicked at {x:.0f} in {region}")
 

@@ -28,8 +28,9 @@ class WHAM_PT_import(bpy.types.Panel):
         """Draw the clip, its options, the button and what runs."""
         settings = context.scene.wham
         layout = self.layout
-        if not runtime.state(worker_path()).usable:
-            _draw_no_worker(layout)
+        worker = runtime.state(worker_path())
+        if not worker.usable:
+            _draw_no_worker(layout, worker.sentence)
         layout.prop(settings, "filepath")
         draw_options(layout, settings)
         operator = layout.operator(WHAM_OT_import_video.bl_idname, icon="ARMATURE_DATA")
@@ -38,10 +39,10 @@ class WHAM_PT_import(bpy.types.Panel):
         draw_progress(layout)
 
 
-def _draw_no_worker(layout: bpy.types.UILayout) -> None:
+def _draw_no_worker(layout: bpy.types.UILayout, sentence: str) -> None:
     """What to do before the first import."""
     box = layout.box()
-    draw_sentence(box, runtime.state(worker_path()).sentence)
+    draw_sentence(box, sentence)
     box.operator("preferences.addon_show", text="Open Preferences", icon="PREFERENCES").module = ADDON
 
 
