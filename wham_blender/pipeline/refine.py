@@ -24,14 +24,13 @@ from ..motion import planted, rotation_matrices
 from ..skeleton import JOINT_NAMES
 from .keypoints import counted
 from .lift import one_thread
-from .world import Placed
+from .world import Placed, out_of_the_floor
 
 WINDOW, OVERLAP = 192, 32  # frames fitted together, and those that two windows share
 _SHAPE_FRAMES = 96  # frames, spread over the clip, that tell the shape
 _STEPS = (12, 60)  # of L-BFGS: the camera's stage and the stage of everything
 _USUAL = 0.04  # radians that a joint is off, about
 _LEVER = 0.3  # metres from a joint to the points that it moves, about
-_SUNK = 0.02  # metres into the floor that shoes and soft ground excuse
 _NEAREST = 0.3  # metres before the camera, where a projection still makes sense
 
 
@@ -49,7 +48,6 @@ class Terms:
     slide: float = 0.003  # metres a frame that a planted foot point moves
     slide_outlier: float = 5.0  # in those: from here on a contact is believed less
     height: float = 0.08  # metres of a planted foot point from where it was
-    sunk: float = 0.005  # metres of a foot point in the floor, beyond where it was
     shape: float = 0.1  # betas
     stature: float = 0.01  # metres: a picture does not tell how tall somebody is
 
@@ -115,13 +113,18 @@ def refine(
         done += len(span)
     turns /= weight[..., None]
     shift /= weight
-    before = after = 0.0
+    before, after, lowest = 0.0, 0.0, np.zeros(count)
     for span in spans:
         window = _Window(placed, seen, body, span, terms)
         with torch.no_grad():
             before += float(window.loss(window.nothing()))
-            after += float(window.loss(window.correction(turns[span], shift[span], betas)))
-    return _corrected(placed, body, betas, turns, shift) if after < before else placed
+            found = window.correction(turns[span], shift[span], betas)
+            after += float(window.loss(found))
+            lowest[span] = window.lowest_foot(found)
+    if not after < before:
+        return placed
+    shift[:, 2] += out_of_the_floor(lowest)
+    return _corrected(placed, body, betas, turns, shift)
 
 
 def _windows(count: int) -> Iterator[np.ndarray]:
@@ -212,6 +215,10 @@ class _Window:
         middle = points.offset + self.pelvis + by.shift - self.body.rest_joints(by.betas)[0]
         return points.joints[:, :17] + middle[:, None], points.feet + middle[:, None]
 
+    def lowest_foot(self, by: _Correction) -> np.ndarray:
+        """Height (n,) of each frame's lowest foot point."""
+        return self._posed(by)[1][..., 2].amin(1).cpu().numpy()
+
     def curves(self, size: float, change: float, lever: float) -> Tensor:
         """Curves (n, n) over the frames whose multiples are about equally likely, smooth ones larger than quick ones.
 
@@ -238,10 +245,7 @@ class _Window:
         square = (off**2).sum(-1) / (terms.keypoint * self.size)[:, None] ** 2
         total = (self.trust * square / (1 + square / terms.outlier**2)).sum()
         total = total + ((by.turns[:, _FREE] / self.sizes) ** 2).sum() + ((by.shift / terms.place) ** 2).sum()
-        risen = (feet - self.feet)[..., 2]
-        total = total + (self.down * (risen / terms.height) ** 2).sum()
-        under = torch.minimum(self.feet[..., 2], self.feet.new_tensor(-_SUNK)) - feet[..., 2]
-        total = total + (under.clamp(min=0) ** 2).sum() / terms.sunk**2
+        total = total + (self.down * ((feet - self.feet)[..., 2] / terms.height) ** 2).sum()
         if self.steady:
             total = total + (torch.diff(by.turns, n=2, dim=0) ** 2).sum() / terms.pose_change**2
             total = total + (torch.diff(by.shift, n=2, dim=0) ** 2).sum() / terms.place_change**2

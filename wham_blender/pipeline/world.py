@@ -188,7 +188,7 @@ class _Figure:
         poses = self.lift.poses.astype(np.float64)
         poses[:, 0] = to_world[self.rows] @ self.root_cam
         feet = np.einsum("nij,nkj->nki", to_world[self.rows], self.feet) + position[:, None]
-        position = position + np.outer(_out_of_the_floor(feet[..., 2].min(1)), [0, 0, 1])
+        position = position + np.outer(out_of_the_floor(feet[..., 2].min(1)), [0, 0, 1])
         whole = Placed(
             poses=_vectors(poses).astype(np.float32),
             trans=(position - self.rest[0]).astype(np.float32),
@@ -221,7 +221,7 @@ def _agreeing(contacts: np.ndarray, stands: np.ndarray) -> np.ndarray:
     return np.where(stands, np.maximum(contacts, PLANTED_ABOVE + 0.05), np.minimum(contacts, LIFTED_BELOW - 0.05))
 
 
-def _out_of_the_floor(lowest: np.ndarray) -> np.ndarray:
+def out_of_the_floor(lowest: np.ndarray) -> np.ndarray:
     """How far to raise each frame (F,) so that its lowest foot (F,) does not sink, without a step in time."""
     sunk = np.clip(-lowest - _SUNK, 0, _STOREY)
     return gaussian_filter1d(maximum_filter1d(sunk, 2 * _EASE + 1), _EASE / 3)
