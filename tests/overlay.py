@@ -18,13 +18,16 @@ _LIGHT = np.array([-0.3, -0.6, -0.75])  # in the camera's axes
 
 
 def overlays(clip: Path, people: list[Motion], body: Body, frames: list[int]) -> list[np.ndarray]:
-    """Pictures (H, W, 3) uint8 BGR of those clip frames with everybody's body; a dot on each foot point that stands."""
-    pictures = []
-    for frame in video.frames(clip, 1, max(frames)):
-        number = frame.number
-        if number not in frames or frame.image is None:
+    """Pictures (H, W, 3) uint8 BGR of a clip's rising frames with everybody's body, dots on foot points that stand.
+
+    Of a fast clip not every frame is decoded to a picture: then it is the next one.
+    """
+    pictures, wanted = [], list(frames)
+    for frame in video.frames(clip, 1, frames[-1]):
+        if not wanted or frame.number < wanted[0] or frame.image is None:
             continue
-        picture = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+        wanted.pop(0)
+        number, picture = frame.number, cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
         scale = _WIDTH / picture.shape[1]
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         for order, person in enumerate(people):

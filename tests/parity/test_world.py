@@ -162,6 +162,20 @@ def test_a_roof_stays_a_roof(scene: Scene, open_body: Body) -> None:
     assert np.abs(lowest[80:])[apart[80:].any(1)].max() < 0.03
 
 
+def test_stairs_do_not_bend_the_floor(open_body: Body) -> None:
+    poses, pelvis, contacts = walk(open_body, 8, rise=0.12)
+    camera = camera_at([5.5, -2.5, 1.2], 1.6, 0.1, len(poses))
+    lifted = as_lifted(open_body, poses, pelvis, contacts, *camera, np.random.default_rng(3))
+    placed = place(lifted, open_body)
+    climbed = pelvis_of(placed)[:, 2]
+    assert climbed[-1] - climbed[0] == pytest.approx(pelvis[-1, 2] - pelvis[0, 2], rel=0.15)
+    up = Rotation.from_rotvec(placed.poses[:, :3]).as_matrix()[:, 2, 1]
+    assert np.degrees(np.arccos(np.clip(up, -1, 1))).max() < 4
+    feet, stands = feet_of(placed, open_body), placed.contacts > 0.5
+    both = stands[1:] & stands[:-1]
+    assert np.linalg.norm(np.diff(feet, axis=0), axis=-1)[both].max() * 30 < 0.02
+
+
 def test_a_person_without_contacts_stands_on_the_floor(scene: Scene, noisy: Lift, open_body: Body) -> None:
     placed = place(replace(noisy, contacts=np.zeros_like(noisy.contacts)), open_body)
     lowest = feet_of(placed, open_body)[..., 2].min(1)

@@ -15,8 +15,8 @@ LIFT = 0.08  # metres that a foot swings above the floor
 Y_UP_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
 
-def walk(body: Body, steps: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Walk towards -y on z = 0, planted feet kept flat and still by inverse kinematics of the legs.
+def walk(body: Body, steps: int = 10, rise: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Walk towards -y on z = 0, or up stairs of that rise (m) a step, planted feet kept flat and still by the legs.
 
     Returns poses (F, 24, 3, 3), the pelvis (F, 3) in metres, z up, and contacts (F, 4) of zeros and ones.
     """
@@ -35,7 +35,7 @@ def walk(body: Body, steps: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarra
         moved = np.clip(swing, 0, 1)
         foot = STEP * (landed + 2 * moved**2 * (3 - 2 * moved))
         lifted = LIFT * np.sin(np.pi * moved) ** 2
-        down = 0.9 * (rest[hip, 1] - rest[ankle, 1]) - lifted
+        down = 0.9 * (rest[hip, 1] - rest[ankle, 1]) - lifted + rise * (forward - foot) / STEP
         thigh, shank = rest[knee, 1:] - rest[hip, 1:], rest[ankle, 1:] - rest[knee, 1:]
         bend, lean = _two_links(thigh, shank, -down, foot - forward)
         poses[:, hip] = Rotation.from_rotvec(np.outer(lean, [1, 0, 0])).as_matrix()
@@ -45,6 +45,7 @@ def walk(body: Body, steps: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarra
     pelvis = np.stack([np.zeros(count), -forward, np.zeros(count)], 1)
     feet = foot_points(body, poses, pelvis)
     pelvis[:, 2] -= np.median(feet[contacts > 0.5][:, 2])
+    pelvis[:, 2] += rise * phase
     return poses, pelvis, contacts
 
 

@@ -102,6 +102,23 @@ def test_another_person_is_not_joined(second: tuple[range, float]) -> None:
     assert len(people(sightings({1: (range(50), 500.0), 2: second}))) == 2
 
 
+def test_in_a_row_of_dancers_and_their_mirror_everybody_stays_who_they_are() -> None:
+    """All alike, an arm's length apart, and all lost at nearly the same time."""
+    row = {}
+    for number in range(6):
+        lost = 40 + 3 * number
+        row |= {
+            2 * number: (range(lost), 200.0 + 150 * number),
+            2 * number + 1: (range(lost + 12, 120), 200.0 + 150 * number),
+        }
+    found = people(sightings(row))
+    assert len(found) == 6
+    for person in found:
+        middle = person.keypoints[..., 0].mean(1)
+        assert np.abs(np.diff(middle) - 1).max() < 1
+    assert np.ptp([person.keypoints[0, :, 0].mean() for person in found]) == pytest.approx(750, abs=5)
+
+
 def test_a_long_absence_is_not_bridged() -> None:
     assert len(people(sightings({1: (range(60), 500.0), 2: (range(140, 200), 500.0)}, looks=200))) == 2
 

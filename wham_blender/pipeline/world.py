@@ -35,10 +35,12 @@ _SLIDE_OUTLIER = 0.02  # metres a frame from which on a contact is hardly believ
 _FLOOR = 0.01  # metres of a planted foot from the floor
 _LOWEST = 0.1  # metres of a frame's lowest foot point from the floor
 _STOREY = 0.3  # metres from which on a foot rather stands on something else, or flies
+_STAIR = 0.06  # the same where people climb
 _SIDEWAYS = 0.02  # metres across the line of sight
 _DEPTH = 0.025  # of the distance, along the line of sight
 _FLOOR_GUESS = 0.1  # metres
 _SLOPE_GUESS = 0.003  # of the first idea of level: it is off by more, but so are feet, and by the same in many frames
+_HILL = 0.15  # slope from which on it is no error of level: people climb stairs, or a hill
 _KNOWN = 1e-4  # of a floor that was found before
 _CAMERA_ACCELERATION = 0.004  # metres a frame squared, of a camera that travels
 
@@ -312,7 +314,7 @@ def _solve(
     # At first no floor: it is looked for where the picture says that the feet are, else where most steps lead.
     lost = travels or not any(person.visible.any() for person in people)
     grounded = [person.planted / _STOREY * lost for person in people]
-    guess = np.zeros(3)
+    guess, storey = np.zeros(3), _STOREY
     sure = np.array([1 if level else 1e-3 * _KNOWN, 1, 1]) / _KNOWN
     positions = [np.zeros((len(person.pelvis), 3)) for person in people]
     for number in range(_ROUNDS):
@@ -339,7 +341,10 @@ def _solve(
             guess = np.array([np.percentile(lowest, 10), 0, 0])
             sure = 1 / np.array([_FLOOR_GUESS, _SLOPE_GUESS, _SLOPE_GUESS])
             plane = guess
-        grounded = [_standing(each, person.planted, plane) for each, person in zip(points, people, strict=True)]
+        elif not level and np.hypot(*plane[1:]) > _HILL:
+            sure[1:], storey = 1 / _KNOWN, _STAIR
+            plane = guess
+        grounded = [_standing(each, person.planted, plane, storey) for each, person in zip(points, people, strict=True)]
         slid = [np.linalg.norm(np.diff(each, axis=0), axis=-1) for each in points]
         trust = [b / _SLIDE / np.sqrt(1 + (s / _SLIDE_OUTLIER) ** 2) for b, s in zip(both, slid, strict=True)]
     return positions, frames[:, 0] if travels else known, plane
@@ -371,7 +376,7 @@ def _sight(person: _Figure, to_camera: np.ndarray) -> tuple[sparse.bsr_array, np
     return sparse.bsr_array((blocks, np.arange(count), np.arange(count + 1))), target.ravel()
 
 
-def _standing(points: np.ndarray, planted: np.ndarray, floor: np.ndarray) -> np.ndarray:
+def _standing(points: np.ndarray, planted: np.ndarray, floor: np.ndarray, storey: float) -> np.ndarray:
     """How strongly each foot point (F, 4, 3) is held to the floor.
 
     Planted feet stand on it and none is below it; the lowest is near it most of the time. What is far from the floor,
@@ -379,7 +384,7 @@ def _standing(points: np.ndarray, planted: np.ndarray, floor: np.ndarray) -> np.
     """
     heights = points[..., 2] - points[..., :2] @ floor[1:] - floor[0]
     lowest = heights == heights.min(1, keepdims=True)
-    return np.where(planted | (heights < 0), 1 / _FLOOR, lowest / _LOWEST) / (1 + (heights / _STOREY) ** 2) ** 2
+    return np.where(planted | (heights < 0), 1 / _FLOOR, lowest / _LOWEST) / (1 + (heights / storey) ** 2) ** 2
 
 
 def _least_squares(matrix: sparse.csc_array, target: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
