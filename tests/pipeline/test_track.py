@@ -104,7 +104,7 @@ def test_another_person_is_not_joined(second: tuple[range, float]) -> None:
 
 def test_in_a_row_of_dancers_and_their_mirror_everybody_stays_who_they_are() -> None:
     """All alike, an arm's length apart, and all lost at nearly the same time."""
-    row = {}
+    row: dict[int, tuple[range, float]] = {}
     for number in range(6):
         lost = 40 + 3 * number
         row |= {
