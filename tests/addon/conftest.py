@@ -1,7 +1,9 @@
 """Runs inside bpy: the add-on from this checkout, a clean scene for each test, and a motion to import."""
 
 import os
+import shutil
 import sys
+import time
 from pathlib import Path
 
 import bpy  # first: it brings addon_utils
@@ -13,6 +15,9 @@ import pytest
 
 from wham_blender import motion as motion_file
 from wham_blender import weights
+from wham_blender.addon import imports
+from wham_blender.addon.properties import VideoOptions, option_names
+from wham_blender.addon.runner import runner
 from wham_blender.motion import Motion
 
 CLIP = Path(__file__).parents[1] / "clips" / "walk_and_jump.mp4"
@@ -130,3 +135,44 @@ def fake_worker(tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 
     return install
+
+
+# What most stand-ins for the worker do in the end.
+DELIVER = "shutil.copy({motion!r}, arguments[2]); say(protocol.Done(arguments[2]))\n"
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return shutil.copy(CLIP, tmp_path / "some clip.mp4")
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    return tmp_path / "data" / "wham_blender" / "jobs"
+
+
+@pytest.fixture
+def queue(clip):
+    """What a click in a window does, and its timer by hand: bpy as a module has no event loop that would call it."""
+
+    class Queue:
+        def __call__(self, path=clip, **changes):
+            properties = bpy.ops.wham.import_video.get_rna_type().properties
+            options = {name: properties[name].default for name in option_names(VideoOptions)}
+            work = imports.prepare(Path(path), options | {"fps": "CLIP"} | changes)
+            runner.add(work)
+            return work
+
+        def until(self, condition):
+            deadline = time.monotonic() + 30
+            while not condition():
+                assert time.monotonic() < deadline, (runner.running, runner.waiting, imports.jobs.all)
+                runner._on_timer()
+                time.sleep(0.01)
+
+        def to_end(self):
+            self.until(lambda: not runner.busy and not runner.closing)
+
+    yield Queue()
+    runner.stop()
+    imports.jobs.all = []

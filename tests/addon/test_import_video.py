@@ -1,65 +1,19 @@
 """`import_video` with a stand-in for the worker: blocking as in a script, and tick by tick as from a window."""
 
-import re
 import shutil
-import subprocess
-import sys
 import time
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
-import bpy  # first: it brings addon_utils
-
-# isort: split
-import addon_utils
+import bpy
 import pytest
 
-from tests.addon.conftest import CLIP
+from tests.addon.conftest import DELIVER
 from tests.addon.test_registration import Layout
-from wham_blender.addon import fault_report, imports, job_record, layouts
+from wham_blender.addon import imports, job_record, layouts
 from wham_blender.addon.job import JobError
 from wham_blender.addon.job_record import Status
 from wham_blender.addon.operators import import_motion
-from wham_blender.addon.properties import VideoOptions, option_names
 from wham_blender.addon.runner import runner
-
-DELIVER = "shutil.copy({motion!r}, arguments[2]); say(protocol.Done(arguments[2]))\n"
-
-
-@pytest.fixture
-def clip(tmp_path):
-    return shutil.copy(CLIP, tmp_path / "some clip.mp4")
-
-
-@pytest.fixture
-def jobs(tmp_path):
-    return tmp_path / "data" / "wham_blender" / "jobs"
-
-
-@pytest.fixture
-def queue(clip):
-    """What a click in a window does, and its timer by hand: bpy as a module has no event loop that would call it."""
-
-    class Queue:
-        def __call__(self, path=clip, **changes):
-            properties = bpy.ops.wham.import_video.get_rna_type().properties
-            options = {name: properties[name].default for name in option_names(VideoOptions)}
-            work = imports.prepare(Path(path), options | {"fps": "CLIP"} | changes)
-            runner.add(work)
-            return work
-
-        def until(self, condition):
-            deadline = time.monotonic() + 30
-            while not condition():
-                assert time.monotonic() < deadline, (runner.running, runner.waiting, imports.jobs.all)
-                runner._on_timer()
-                time.sleep(0.01)
-
-        def to_end(self):
-            self.until(lambda: not runner.busy and not runner.closing)
-
-    yield Queue()
-    runner.stop()
-    imports.jobs.all = []
 
 
 def test_script_blocks_and_gets_a_character_and_its_clip(fake_worker, motion_path, clip, jobs, capfd):
@@ -289,43 +243,6 @@ def test_cancel_is_done_within_a_second(fake_worker, queue, clip):
     assert not bpy.data.collections
 
 
-def test_ctrl_c_in_a_script_ends_the_worker(fake_worker, queue, clip, monkeypatch):
-    fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\ntime.sleep(60)\n")
-    work = queue()
-    runner.waiting.remove(work)
-    tick = runner.tick
-
-    def interrupted():
-        tick()
-        if runner.progress and not work.cancelled:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(runner, "tick", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        runner.run_to_end(work)
-    assert work.record.status is Status.CANCELLED
-    assert not runner.busy
-    assert not runner.closing
-
-
-def test_disabling_the_add_on_ends_the_worker_and_the_job_is_offered_again(fake_worker, queue, clip, motion_path):
-    fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\ntime.sleep(60)\n")
-    work = queue(person="2")
-    queue.until(lambda: runner.progress)
-    job = runner.job
-    addon_utils.disable("wham_blender", default_set=True)
-    assert job is not None
-    assert job.result is not None or job._process.poll() is not None
-    addon_utils.enable("wham_blender", default_set=True)
-    imports.jobs.refresh()
-    (record,) = imports.jobs.all
-    assert imports.is_interrupted(record)
-    assert record.options["person"] == "2"
-    fake_worker("assert arguments[arguments.index('--person') + 1] == '2'\n" + DELIVER.format(motion=str(motion_path)))
-    assert bpy.ops.wham.resume_job(job=work.name) == {"FINISHED"}
-    assert "dance" in bpy.data.collections
-
-
 def test_another_person_is_made_once_and_then_at_hand(fake_worker, clip, jobs, motion_path):
     fake_worker(
         f"open({str(clip) + '.runs'!r}, 'a').write(arguments[arguments.index('--person') + 1] + ' ')\n"
@@ -371,149 +288,3 @@ def test_discarded_jobs_are_gone_from_the_disk(fake_worker, clip, jobs, motion_p
     assert job_record.scan(jobs) == [second]
     assert bpy.ops.wham.clean_jobs() == {"FINISHED"}
     assert not [path for path in jobs.iterdir() if path.is_dir()]
-
-
-def test_the_folder_deleted_under_a_job_is_a_sentence(fake_worker, queue, clip):
-    fake_worker(
-        "shutil.rmtree(os.path.dirname(arguments[2]))\nsay(protocol.People([{'id': 1}]))\nprint('noise')\n1 / 0\n"
-    )
-    work = queue()
-    queue.to_end()
-    assert work.record.status is Status.FAILED
-    assert "was deleted while it ran. Import the clip again." in work.record.error
-    assert bpy.ops.wham.discard_job(job=work.name) == {"FINISHED"}
-
-
-def test_a_full_disk_is_a_sentence_before_and_no_end_while_a_job_runs(
-    fake_worker, queue, clip, motion_path, monkeypatch
-):
-    def full(self, *_):
-        raise OSError(28, "No space left on device")
-
-    fake_worker(DELIVER.format(motion=str(motion_path)))
-    with monkeypatch.context() as disk:
-        disk.setattr(Path, "write_text", full)
-        with pytest.raises(RuntimeError, match=r"No space left on device\. Make space, or choose"):
-            bpy.ops.wham.import_video(filepath=str(clip))
-    work = queue()  # the lock was given back
-    with monkeypatch.context() as disk:
-        disk.setattr(Path, "write_text", full)
-        queue.to_end()
-    assert work.record.status is Status.IMPORTED
-    assert "dance" in bpy.data.collections
-
-
-def test_a_report_names_no_folders_and_no_people(fake_worker, clip, jobs, capfd):
-    fake_worker(
-        "say(protocol.Environment('Python 3.11, torch 2.14.1; NVIDIA H100'))\n"
-        "print('File \"/home/ann/My Clients/secret film/x.py\", line 1', arguments[0], os.path.expanduser('~'))\n"
-        "say(protocol.Failed('No person found in some clip.mp4.'))"
-    )
-    with pytest.raises(RuntimeError):
-        bpy.ops.wham.import_video(filepath=str(clip))
-    (record,) = job_record.scan(jobs)
-    text = fault_report.of_job(record, f"Blender {bpy.app.version_string}", None)
-    for words in (
-        bpy.app.version_string, "torch 2.14.1; NVIDIA H100", "quality=AUTO", "No person found in some clip.mp4.",
-        'File "<folder>/x.py", line 1 <folder>/some clip.mp4', "Import Video as Motion 0.",
-    ):  # fmt: skip
-        assert words in text
-    for words in ("ann", "Clients", "secret", str(Path.home()), str(clip.parent)):
-        assert words not in text
-    capfd.readouterr()
-    assert bpy.ops.wham.copy_report(job=record.name) == {"FINISHED"}
-    assert "Error: No person found in some clip.mp4." in capfd.readouterr().out  # here is no clipboard
-
-
-@pytest.mark.parametrize(
-    ("text", "clean"),
-    [
-        (r"C:\Users\Ann Lee\AppData\x.py failed", "<folder>/x.py failed"),
-        (r'File "C:\Work Drive\Client\run.py", line 3', 'File "<folder>/run.py", line 3'),
-        (r"at D:\client\film.mp4: gone", "at <folder>/film.mp4: gone"),
-        ("see //server/client/film.mov.", "see <folder>/film.mov."),
-        ("Ann Lee on 3/4 of the frames, and/or 60 km/h", "<user> on 3/4 of the frames, and/or 60 km/h"),
-        ("https://pytorch.org/docs is fine", "https://pytorch.org/docs is fine"),
-    ],
-)
-def test_what_is_private_is_taken_out(text, clean, monkeypatch):
-    monkeypatch.setattr(fault_report.Path, "home", lambda: PureWindowsPath(r"C:\Users\Ann Lee"))
-    assert fault_report.scrub(text) == clean
-
-
-TROUBLE = {
-    "a million lines": (
-        "line = ('noise ' * 10 + '\\n') * 1000\nfor n in range(1000): "
-        "sys.stdout.write(line); say(protocol.Progress('watch', n, 1000, n / 1000))\nsay(protocol.Failed('Enough.'))\n",
-        r"Enough\.",
-    ),
-    "thousands of messages": (
-        "people = [{'id': n, 'first_frame': 1, 'last_frame': 9} for n in range(50)]\n"
-        "for n in range(1500): say(protocol.Warn(f'Warning {n}.')); say(protocol.People(people))\n"
-        "say(protocol.Failed('Enough.'))\n",
-        r"Enough\.",
-    ),
-    "one line without end": (
-        "for n in range(300): sys.stdout.write('{\"type\": ' * 1000)\nsay(protocol.Failed('Lost.'))\n",
-        r"ended without a result \(exit code 0\)",
-    ),
-    "killed in the middle of a message": (
-        'sys.stdout.write(\'{"type": "Failed", "te\'); sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)\n',
-        r"ended by SIGKILL, perhaps for want of memory\. Import the clip again",
-    ),
-    "its folder deleted": (
-        "shutil.rmtree(os.path.dirname(arguments[2]))\nsay(protocol.People([{'id': 1}]))\nprint('noise')\n1 / 0\n",
-        r"was deleted while it ran\. Import the clip again",
-    ),
-    "the disk full": (
-        "try: open('/dev/full', 'w').write('x' * 9999)\nexcept OSError as error: say(protocol.Failed("
-        "f'Cannot write to here: {error.strerror}.'))\n",
-        r"Cannot write to here: No space left on device\.",
-    ),
-}
-
-
-@pytest.mark.parametrize(("worker", "sentence"), TROUBLE.values(), ids=TROUBLE)
-def test_trouble_holds_no_tick_up_and_is_told(fake_worker, queue, clip, worker, sentence):
-    if "/dev/full" in worker and not Path("/dev/full").exists():
-        pytest.skip("no device that is always full")
-    fake_worker(worker)
-    work = queue()
-    worst = 0.0
-    while runner.busy:
-        begun = time.thread_time()  # this thread's own: what else the machine does is not Blender's waiting
-        runner._on_timer()
-        worst = max(worst, time.thread_time() - begun)
-        time.sleep(0.005)
-    print(f"worst tick {1000 * worst:.1f} ms")
-    assert worst < 0.05
-    assert work.record.status is Status.FAILED
-    assert re.search(sentence, work.record.error)
-    assert not work.record.log.exists() or work.record.log.stat().st_size < 8 << 20
-
-
-def test_a_job_outlives_a_blender_that_is_killed(fake_worker, clip, jobs, motion_path):
-    """Its worker ends with it, and the next Blender offers the job again."""
-    fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\nsys.stdin.read()\n")
-    blender = (
-        "import bpy, addon_utils, os, signal, sys, time\n"
-        f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-        "addon_utils.enable('wham_blender', default_set=True)\n"
-        "from pathlib import Path\nfrom wham_blender.addon import imports\n"
-        "from wham_blender.addon.properties import VideoOptions, option_names\n"
-        "from wham_blender.addon.runner import runner\n"
-        "known = bpy.ops.wham.import_video.get_rna_type().properties\n"
-        "options = {name: known[name].default for name in option_names(VideoOptions)}\n"
-        f"runner.add(imports.prepare(Path({str(clip)!r}), options | dict(person='2')))\n"
-        "while not runner.progress: runner.tick(); time.sleep(0.02)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    subprocess.run([sys.executable, "-c", blender], check=False, capture_output=True, timeout=120)
-    imports.jobs.refresh()
-    (record,) = imports.jobs.all
-    assert record.status is Status.RUNNING
-    assert imports.is_interrupted(record)
-    fake_worker("assert arguments[arguments.index('--person') + 1] == '2'\n" + DELIVER.format(motion=str(motion_path)))
-    assert bpy.ops.wham.resume_job(job=record.name) == {"FINISHED"}
-    assert "dance" in bpy.data.collections
-    imports.jobs.all = []

@@ -1,0 +1,163 @@
+"""A worker, a disk or a Blender in trouble: no tick of Blender's timer takes long, and what happened is told."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import bpy  # first: it brings addon_utils
+
+# isort: split
+import addon_utils
+import pytest
+
+from tests.addon.conftest import DELIVER
+from wham_blender.addon import imports
+from wham_blender.addon.job_record import Status
+from wham_blender.addon.runner import runner
+
+
+def test_ctrl_c_in_a_script_ends_the_worker(fake_worker, queue, clip, monkeypatch):
+    fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\ntime.sleep(60)\n")
+    work = queue()
+    runner.waiting.remove(work)
+    tick = runner.tick
+
+    def interrupted():
+        tick()
+        if runner.progress and not work.cancelled:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "tick", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run_to_end(work)
+    assert work.record.status is Status.CANCELLED
+    assert not runner.busy
+    assert not runner.closing
+
+
+def test_disabling_the_add_on_ends_the_worker_and_the_job_is_offered_again(fake_worker, queue, clip, motion_path):
+    fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\ntime.sleep(60)\n")
+    work = queue(person="2")
+    queue.until(lambda: runner.progress)
+    job = runner.job
+    addon_utils.disable("wham_blender", default_set=True)
+    assert job is not None
+    assert job.result is not None or job._process.poll() is not None
+    addon_utils.enable("wham_blender", default_set=True)
+    imports.jobs.refresh()
+    (record,) = imports.jobs.all
+    assert imports.is_interrupted(record)
+    assert record.options["person"] == "2"
+    fake_worker("assert arguments[arguments.index('--person') + 1] == '2'\n" + DELIVER.format(motion=str(motion_path)))
+    assert bpy.ops.wham.resume_job(job=work.name) == {"FINISHED"}
+    assert "dance" in bpy.data.collections
+
+
+def test_the_folder_deleted_under_a_job_is_a_sentence(fake_worker, queue, clip):
+    fake_worker(
+        "shutil.rmtree(os.path.dirname(arguments[2]))\nsay(protocol.People([{'id': 1}]))\nprint('noise')\n1 / 0\n"
+    )
+    work = queue()
+    queue.to_end()
+    assert work.record.status is Status.FAILED
+    assert "was deleted while it ran. Import the clip again." in work.record.error
+    assert bpy.ops.wham.discard_job(job=work.name) == {"FINISHED"}
+
+
+def test_a_full_disk_is_a_sentence_before_and_no_end_while_a_job_runs(
+    fake_worker, queue, clip, motion_path, monkeypatch
+):
+    def full(self, *_):
+        raise OSError(28, "No space left on device")
+
+    fake_worker(DELIVER.format(motion=str(motion_path)))
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_text", full)
+        with pytest.raises(RuntimeError, match=r"No space left on device\. Make space, or choose"):
+            bpy.ops.wham.import_video(filepath=str(clip))
+    work = queue()  # the lock was given back
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_text", full)
+        queue.to_end()
+    assert work.record.status is Status.IMPORTED
+    assert "dance" in bpy.data.collections
+
+
+TROUBLE = {
+    "a million lines": (
+        "line = ('noise ' * 10 + '\\n') * 1000\nfor n in range(1000): "
+        "sys.stdout.write(line); say(protocol.Progress('watch', n, 1000, n / 1000))\nsay(protocol.Failed('Enough.'))\n",
+        r"Enough\.",
+    ),
+    "thousands of messages": (
+        "people = [{'id': n, 'first_frame': 1, 'last_frame': 9} for n in range(50)]\n"
+        "for n in range(1500): say(protocol.Warn(f'Warning {n}.')); say(protocol.People(people))\n"
+        "say(protocol.Failed('Enough.'))\n",
+        r"Enough\.",
+    ),
+    "one line without end": (
+        "for n in range(300): sys.stdout.write('{\"type\": ' * 1000)\nsay(protocol.Failed('Lost.'))\n",
+        r"ended without a result \(exit code 0\)",
+    ),
+    "killed in the middle of a message": (
+        'sys.stdout.write(\'{"type": "Failed", "te\'); sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)\n',
+        r"ended by SIGKILL, perhaps for want of memory\. Import the clip again",
+    ),
+    "its folder deleted": (
+        "shutil.rmtree(os.path.dirname(arguments[2]))\nsay(protocol.People([{'id': 1}]))\nprint('noise')\n1 / 0\n",
+        r"was deleted while it ran\. Import the clip again",
+    ),
+    "the disk full": (
+        "try: open('/dev/full', 'w').write('x' * 9999)\nexcept OSError as error: say(protocol.Failed("
+        "f'Cannot write to here: {error.strerror}.'))\n",
+        r"Cannot write to here: No space left on device\.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("worker", "sentence"), TROUBLE.values(), ids=TROUBLE)
+def test_trouble_holds_no_tick_up_and_is_told(fake_worker, queue, clip, worker, sentence):
+    if "/dev/full" in worker and not Path("/dev/full").exists():
+        pytest.skip("no device that is always full")
+    fake_worker(worker)
+    work = queue()
+    worst = 0.0
+    while runner.busy:
+        begun = time.thread_time()  # this thread's own: what else the machine does is not Blender's waiting
+        runner._on_timer()
+        worst = max(worst, time.thread_time() - begun)
+        time.sleep(0.005)
+    print(f"worst tick {1000 * worst:.1f} ms")
+    assert worst < 0.05
+    assert work.record.status is Status.FAILED
+    assert re.search(sentence, work.record.error)
+    assert not work.record.log.exists() or work.record.log.stat().st_size < 8 << 20
+
+
+def test_a_job_outlives_a_blender_that_is_killed(fake_worker, clip, jobs, motion_path):
+    """Its worker ends with it, and the next Blender offers the job again."""
+    fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\nsys.stdin.read()\n")
+    blender = (
+        "import bpy, addon_utils, os, signal, sys, time\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "addon_utils.enable('wham_blender', default_set=True)\n"
+        "from pathlib import Path\nfrom wham_blender.addon import imports\n"
+        "from wham_blender.addon.properties import VideoOptions, option_names\n"
+        "from wham_blender.addon.runner import runner\n"
+        "known = bpy.ops.wham.import_video.get_rna_type().properties\n"
+        "options = {name: known[name].default for name in option_names(VideoOptions)}\n"
+        f"runner.add(imports.prepare(Path({str(clip)!r}), options | dict(person='2')))\n"
+        "while not runner.progress: runner.tick(); time.sleep(0.02)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", blender], check=False, capture_output=True, timeout=120)
+    imports.jobs.refresh()
+    (record,) = imports.jobs.all
+    assert record.status is Status.RUNNING
+    assert imports.is_interrupted(record)
+    fake_worker("assert arguments[arguments.index('--person') + 1] == '2'\n" + DELIVER.format(motion=str(motion_path)))
+    assert bpy.ops.wham.resume_job(job=record.name) == {"FINISHED"}
+    assert "dance" in bpy.data.collections
+    imports.jobs.all = []
