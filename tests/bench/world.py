@@ -28,7 +28,7 @@ from tools.training.simulate import TrainingBody
 from wham_blender import motion, weights
 from wham_blender.body.body import Body
 from wham_blender.motion import Motion, forward_kinematics, planted, rotation_matrices
-from wham_blender.pipeline import metrics, run
+from wham_blender.pipeline import backends, metrics, run
 from wham_blender.pipeline.camera_motion import STATIC, CameraMotion
 from wham_blender.pipeline.features import OBSERVED
 from wham_blender.pipeline.follow import Row
@@ -181,7 +181,7 @@ def measure(name: str, keypoints: str, body: Body, folder: Path) -> tuple[list[C
     rows: list[list[Cell]] = []
     camera: list[Cell] = []
     clip = truth.FOLDER / f"{name}.mp4"
-    spotter = mock.patch.object(run, "Follower", lambda *nets: TrueSpotter(known))
+    spotter = mock.patch.object(backends.Backend, "spotter", lambda *_: TrueSpotter(known))
     for way, settings in WAYS.items():
         with spotter if keypoints == "truth" else mock.patch.dict({}):
             job = run.Job(clip, folder / "motion.npz", "ALL", resume=folder, quality="draft",

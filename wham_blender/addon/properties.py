@@ -191,7 +191,7 @@ class VideoOptions(PlacementOptions):
     refine: BoolProperty(
         name="Fit to the Picture",
         description="Bend the body until it lies on the joints that were seen (temporal SMPLify). It takes longer; "
-        "limbs lie closer to the clip behind the camera, and planted feet slide less",
+        "limbs lie closer to the clip behind the camera",
         default=False,
     )
     smooth: FloatProperty(
