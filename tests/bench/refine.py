@@ -177,7 +177,7 @@ def main() -> None:
         rows["without"].append([*figures(take.placed, take, body).values()])
         begun = time.process_time()
         seen = refine.Seen(take.person.keypoints, take.person.boxes, take.camera_K)
-        fitted = refine.refine(take.placed, seen, body, terms=refine.Terms(**args.terms))
+        fitted = world.settled(refine.refine(take.placed, seen, body, terms=refine.Terms(**args.terms)), body)
         spent += time.process_time() - begun
         rows["fitted"].append([*figures(fitted, take, body).values()])
     means: list[list[Cell]] = [[name, *np.nanmean(values, axis=0).tolist()] for name, values in rows.items()]
