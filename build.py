@@ -271,7 +271,8 @@ def make_zip() -> int:
             shutil.copy(ROOT / name, source)
         shutil.copytree(ROOT / "docs", source / "docs", ignore=shutil.ignore_patterns("*.png"))
         (source / "bundled_weights").mkdir()
-        shutil.copy(weights.folder() / "manifest.toml", source / "bundled_weights")
+        for name in ("manifest.toml", "README.md"):
+            shutil.copy(weights.folder() / name, source / "bundled_weights")
         for role in weights.manifest():
             shutil.copy(weights.find(role).path, source / "bundled_weights")
         built.mkdir()

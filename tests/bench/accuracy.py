@@ -1,9 +1,9 @@
-"""How far the draft pipeline's joints are from a motion-capture truth, beside the landmark net's own 3D.
+"""How far the joints of draft and fast quality are from a motion-capture truth, beside the landmark net's own 3D.
 
-``build.py bench accuracy --clips FOLDER [--refine]``: the folder holds clips, one ``.trc`` of markers triangulated at
-the clips' frames (metres, y up) and one calibration ``.toml`` (camera matrix, Rodrigues rotation and translation, world
-to camera, z up) whose sections carry the clips' numbers. A second table says where the error sits: what the lifter
-would make of the true keypoints, and of the true 3D beside them, by groups of joints.
+``build.py bench accuracy --clips FOLDER [--refine] [--quality fast]``: the folder holds clips, one ``.trc`` of markers
+triangulated at the clips' frames (metres, y up) and one calibration ``.toml`` (camera matrix, Rodrigues rotation and
+translation, world to camera, z up) whose sections carry the clips' numbers. A second table says where the error sits:
+what the lifter would make of the true keypoints, and of the true 3D beside them, by groups of joints.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scipy.interpolate import make_interp_spline
 from tests.bench.report import Cell, report
 from wham_blender import motion, weights
 from wham_blender.body.body import Body
-from wham_blender.models.lifter import Lifter
+from wham_blender.models.lifter import Lifter, ahead
 from wham_blender.motion import rotation_matrices
 from wham_blender.pipeline import features, metrics
 from wham_blender.pipeline.features import OBSERVED
@@ -38,7 +38,7 @@ MARKERS = [f"{name.split('_')[0][0].upper()}{name.split('_')[1].capitalize()}" f
 # Markers of the lifter's other points: nose, heels and toes. Eyes, ears and hands have none.
 OTHERS = {0: "Nose", 17: "LHeel", 18: "RHeel", 19: "LBigToe", 20: "RBigToe"}
 GROUPS = {"shoulders": [0, 1], "elbows": [2, 3], "wrists": [4, 5], "hips": [6, 7], "knees": [8, 9], "ankles": [10, 11]}
-WORST = 80.0  # mm, mean PA-MPJPE
+WORST = 65.0  # mm, mean PA-MPJPE of draft quality
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv")
 JOB_PARTS = "clean-*.npz"  # the stage in which a job keeps the people it saw
 
@@ -107,19 +107,23 @@ def with_truth(
     landmarks, landmarks_3d = person.landmarks.copy(), person.landmarks_3d.copy()
     landmarks[..., 2] = 0
     hips = (markers["LHip"] + markers["RHip"])[rows] / 2
+    place = torch.from_numpy(hips @ camera.rotation.T + camera.translation)
+    turn = ahead(place).numpy() @ camera.rotation  # the net's 3D is in the axes of its crop
     for point, name in {**dict(zip(LIMBS, MARKERS, strict=True)), **OTHERS}.items():
         at = markers[name][rows]
         landmarks[:, OBSERVED[point], :2], landmarks[:, OBSERVED[point], 2] = camera.project(at), 1
         if deep:
-            landmarks_3d[:, OBSERVED[point]] = (at - hips) @ camera.rotation.T
+            landmarks_3d[:, OBSERVED[point]] = (turn @ (at - hips)[..., None])[..., 0]
     return replace(
         person, keypoints=landmarks[:, COCO_LANDMARKS], landmarks=landmarks, landmarks_3d=landmarks_3d
     )  # fmt: skip
 
 
-def lifted_joints(person: Person, lifter: Lifter, body: Body, size: tuple[int, int]) -> np.ndarray:
+def lifted_joints(
+    person: Person, lifter: Lifter, body: Body, size: tuple[int, int], camera_K: np.ndarray
+) -> np.ndarray:
     """The 12 joints (F, 12, 3) of the lifter's own poses, camera axes."""
-    poses = features.describe(lifter, person, size)[2]
+    poses = features.describe(lifter, person, size, camera_K)[2]
     with torch.inference_mode():
         betas = torch.from_numpy(poses.betas.mean(0)).expand(len(person), -1)
         return body.landmarks(torch.from_numpy(poses.poses).float(), betas).joints.numpy()[:, LIMBS]
@@ -139,9 +143,8 @@ class Figures:
 def measure(clip: Path, markers: dict[str, np.ndarray], camera: Filmed, body: Body, **settings: Any) -> Figures:
     """Run the draft pipeline on a clip, settings being the job's; the markers are the truth at its frames."""
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(
-            clip=clip, output=Path(folder) / "motion.npz", resume=Path(folder) / "job", quality="draft", **settings
-        )
+        settings = {"quality": "draft"} | settings
+        job = Job(clip=clip, output=Path(folder) / "motion.npz", resume=Path(folder) / "job", **settings)
         person = motion.load(run(job, lambda message: None))[0]
         seen = seen_person(Path(folder) / "job")
     true = limbs(markers) @ camera.rotation.T
@@ -163,7 +166,10 @@ def measure(clip: Path, markers: dict[str, np.ndarray], camera: Filmed, body: Bo
         "true keypoints": with_truth(seen, camera, markers, rows, deep=False),
         "seen": seen,
     }
-    sources = {name: by_group(lifted_joints(each, lifter, body, size), true[rows]) for name, each in given.items()}
+    sources = {
+        name: by_group(lifted_joints(each, lifter, body, size, person.camera_K), true[rows])
+        for name, each in given.items()
+    }
     sources["seen, landmark net alone"] = by_group(seen_joints(seen, seen.time), true[rows])
     net = seen_joints(seen, person.time)
     frames_with_person = int(person.visible.sum())
@@ -190,9 +196,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--refine", action="store_true", help="fit to the picture, too")
+    parser.add_argument("--quality", choices=("draft", "fast"), default="draft")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    figures = measure_folder(args.clips, refine=args.refine)
+    figures = measure_folder(args.clips, refine=args.refine, quality=args.quality)
     if not figures:
         raise SystemExit(f"No clips in {args.clips}.")
     errors = [[*each.ours.values(), *each.landmark_net.values()] for each in figures.values()]
@@ -202,14 +209,14 @@ def main() -> None:
     ]
     names = next(iter(figures.values())).ours
     columns = ["clip", "frames with a person", *(f"{who} {name}" for who in ("ours", "landmark net") for name in names)]
-    title = "Draft pipeline against motion capture: 12 joints, mm; accel per frame squared"
+    title = f"{args.quality.capitalize()} quality against motion capture: 12 joints, mm; accel per frame squared"
     report(title, columns, [*rows, ["mean", "", *mean]], args.json)
     parts: list[list[Cell]] = [
         [name, given, *errors.values()] for name, each in figures.items() for given, errors in each.sources.items()
     ]
     report("Where it sits: PA-MPJPE of the lifter, mm, by what it is given", ["clip", "given", "all", *GROUPS], parts)
     ours, landmark_net = mean[0], mean[len(names)]
-    if ours >= min(WORST, landmark_net):
+    if args.quality == "draft" and ours >= min(WORST, landmark_net):
         raise SystemExit(f"Mean PA-MPJPE {ours:.1f} mm: it should be under {WORST} and under the landmark net's.")
 
 

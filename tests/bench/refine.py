@@ -57,7 +57,7 @@ class Draft:
 
     def place(self, person: Person, camera_K: np.ndarray, size: tuple[int, int]) -> world.Placed:
         """The person as the pipeline places them without the fit."""
-        *views, own = features.describe(self.lifter, person, size)
+        *views, own = features.describe(self.lifter, person, size, camera_K)
         lifted = lift.lift(self.wham, self.body, person.keypoints, person.boxes, size, *views, camera_K=camera_K)
         lifted = replace(lifted, **vars(own))
         lifted.trans_cam = sight.stand(lifted, self.body, person.keypoints, camera_K)
@@ -112,11 +112,9 @@ def _posed(
 
 def _person(seen: simulate.View) -> Person:
     """What was observed, in the pipeline's form."""
-    side = seen.box[:, 2]
-    pixels = seen.keypoints * side[:, None, None] / 2 + seen.box[:, None, :2]
-    count = len(pixels)
+    count = len(seen.pixels)
     landmarks, depths = np.zeros((2, count, LANDMARKS, 3), np.float32)
-    landmarks[:, OBSERVED] = torch.cat([pixels, 0.8 * seen.mask[..., None]], 2).numpy()
+    landmarks[:, OBSERVED] = torch.cat([seen.pixels, 0.8 * seen.mask[..., None]], 2).numpy()
     depths[:, OBSERVED] = seen.landmarks.numpy()
     boxes = seen.box.numpy() * [1, 1, 1 / 200]
     rows = np.arange(count)

@@ -54,7 +54,7 @@ def test_it_trains_ships_and_resumes(workshop: Path, capsys: pytest.CaptureFixtu
 
     wham.main([*options, "1"])
     network = WHAM.from_state_dict(tensors("wham"))
-    assert network.d_feat == 256
+    assert network.d_feat == 154
     figures = weights.find("wham").figures
     # It starts as what it is fed with, so one step cannot make it much worse.
     assert figures["pa_mpjpe_mm"] < 1.2 * figures["lifter_pa_mpjpe_mm"] + 5

@@ -14,13 +14,13 @@ from smplx.lbs import batch_rodrigues
 from torch import Tensor
 
 from wham_blender import weights
-from wham_blender.body.rotations import matrix_from_r6d
-from wham_blender.models.lifter import Lifter
+from wham_blender.models.lifter import ROUNDS, Estimate, Lifter, Look
 from wham_blender.pipeline import features, metrics
 
 from . import checkpoint, shipped, simulate
 
-BATCH = 1024
+BATCH = 512
+WITHOUT_3D = 0.1  # share of the samples in which the landmark net's 3D is withheld
 STEPS_PER_REPORT = 200
 # Half precision is twice as fast on processors that have it, and ten times slower on others.
 _HALF = torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -57,13 +57,6 @@ class Views:
         view = simulate.observe(points - hips, camera, g, self.errors)
         return view, rotations, betas, torch.cat([joints, points], 1) - hips
 
-    def lift(self, model: Lifter, view: simulate.View, *, without_3d: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Run the lifter; in a share of the samples the landmark net's 3D is withheld."""
-        seen = (torch.rand(len(view.place), 1, generator=self.generator) >= without_3d).float()
-        with torch.autocast("cpu", torch.bfloat16, enabled=_HALF):
-            feature, pose, betas = model(view.keypoints, view.mask, view.place, view.landmarks, seen)
-        return feature.float(), pose.float(), betas.float()
-
 
 LIMBS = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]  # COCO: shoulders, elbows, wrists, hips, knees, ankles
 
@@ -78,31 +71,42 @@ def validate(model: Lifter, views: Views, count: int = 4096) -> dict[str, float]
     """Errors in millimetres on held-out clips: PA-MPJPE and MPJPE of 12 joints, and of the landmark net's own 3D."""
     model.eval()
     view, _, _, true = views.draw(count)
-    _, pose, betas = views.lift(model, view, without_3d=0.0)
-    _, points, _ = views.body(matrix_from_r6d(pose.reshape(count, 24, 6)), betas)
-    points = (points - points[:, 11:13].mean(1, keepdim=True))[:, LIMBS]
+    estimates = lifted(model, view.look)
     true = true[:, 24:][:, LIMBS]
     model.train()
+    guess, points = (
+        torch.einsum("nji,nkj->nki", view.turn, each.points[:, LIMBS]) for each in estimates[:: len(estimates) - 1]
+    )
     return {
         "pa_mpjpe_mm": pa_mpjpe_mm(points, true),
         "mpjpe_mm": 1000 * float((points - true).norm(dim=-1).mean()),
+        "first_guess_pa_mpjpe_mm": pa_mpjpe_mm(guess, true),
         "simulated_landmark_net_pa_mpjpe_mm": pa_mpjpe_mm(view.landmarks[:, LIMBS], true),
     }
 
 
-def loss_of(
-    body: simulate.TrainingBody, pose: Tensor, betas: Tensor, rotations: Tensor, true_betas: Tensor, true: Tensor
-) -> Tensor:
-    """Rotations, joints and points in metres, shape."""
-    count = len(pose)
-    predicted = matrix_from_r6d(pose.reshape(count, 24, 6))
-    joints, points, _ = body(predicted, betas)
-    placed = torch.cat([joints, points], 1) - points[:, 11:13].mean(1, keepdim=True)
-    turn = (predicted - rotations).abs().mean((0, 2, 3))
+def lifted(model: Lifter, look: Look, *, guessing: bool = True) -> list[Estimate]:
+    """All rounds of the lifter, in half precision where that is fast; without ``guessing`` the corrections alone.
+
+    The first guess need not be good, so it learns in every other step, which leaves time for the corrections.
+    """
+    with torch.autocast("cpu", torch.bfloat16, enabled=_HALF):
+        if guessing:
+            return model.rounds(look)
+        with torch.no_grad():
+            estimate = model.first(look)
+        return [estimate := model.corrected(look, Estimate(*(v.detach() for v in estimate))) for _ in range(ROUNDS)]
+
+
+def loss_of(estimate: Estimate, rotations: Tensor, betas: Tensor, true: Tensor) -> Tensor:
+    """Rotations, joints and points in metres, shape, of one round; the truth in the look's axes."""
+    placed = torch.cat([estimate.joints, estimate.points], 1)
+    turn = (estimate.rotations - rotations).abs().mean((0, 2, 3))
     weight = torch.ones(24)
     weight[0] = 4.0
     weight[[10, 11, 22, 23]] = 0.1
-    return (turn * weight).mean() + 4 * (placed - true).norm(dim=-1).mean() + 0.02 * (betas - true_betas).abs().mean()
+    shape = (estimate.betas - betas).abs().mean()
+    return (turn * weight).mean() + 4 * (placed - true).norm(dim=-1).mean() + 0.02 * shape
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -112,15 +116,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--steps", type=int, default=24_000)
     parser.add_argument("--shipped", action="store_true", help="begin with the weights that ship, not with random ones")
+    parser.add_argument("--rate", type=float, default=1e-3, help="the learning rate's peak")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()
     clips, kept = simulate.split(args.mocap, body)
     library, held_out = simulate.Library.of(clips), simulate.Library.of(kept)
     errors = simulate.Errors.load(simulate.MEASURED)
-    model = features.load(weights.find("lifter").path).train() if args.shipped else Lifter(depth=4)
-    peak = 3e-4 if args.shipped else 1e-3
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, weight_decay=0.01)
+    model = features.load(weights.find("lifter").path).train() if args.shipped else Lifter()
+    model.body.load_state_dict(body.observed())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.01, fused=True)
     step = checkpoint.load("lifter", model, optimizer)
     views = Views(library, body, errors, seed=step, perturbed=True)
     print(
@@ -130,11 +135,16 @@ def main(argv: list[str] | None = None) -> None:
     begin, losses = time.monotonic(), []
     while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
         for group in optimizer.param_groups:
-            group["lr"] = checkpoint.cosine(step, args.steps, (time.monotonic() - begin) / (60 * args.minutes), peak)
+            group["lr"] = checkpoint.cosine(
+                step, args.steps, (time.monotonic() - begin) / (60 * args.minutes), args.rate
+            )
         with torch.no_grad():
             view, rotations, betas, true = views.draw()
-        _, pose, shape = views.lift(model, view, without_3d=0.3)
-        loss = loss_of(body, pose, shape, rotations, betas, true)
+            rotations[:, 0] = view.turn @ rotations[:, 0]
+            true = true @ view.turn.mT
+            seen3d = (torch.rand(BATCH, 1, generator=views.generator) >= WITHOUT_3D).float()
+        rounds = lifted(model, view.look._replace(seen3d=seen3d), guessing=step % 2 == 0)
+        loss = torch.stack([loss_of(each, rotations, betas, true) for each in rounds]).sum()
         losses.append(checkpoint.learn(model, optimizer, loss))
         step += 1
         if step % STEPS_PER_REPORT == 0:
@@ -142,10 +152,12 @@ def main(argv: list[str] | None = None) -> None:
             checkpoint.save("lifter", model, optimizer, step)
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
             checkpoint.tell(step, begin, mean, figures)
-    figures = validate(model, Views(held_out, body, errors, seed=1, perturbed=False))
     checkpoint.save("lifter", model, optimizer, step)
+    arrays = checkpoint.arrays(model)
+    checkpoint.fill(model, arrays)
+    figures = validate(model, Views(held_out, body, errors, seed=1, perturbed=False))
     source = "trained by tools/training/lifter.py on mocap.cs.cmu.edu and DeepMimic motion and simulated views"
-    shipped.write_trained("lifter", checkpoint.arrays(model), source, {"steps": step, **figures})
+    shipped.write_trained("lifter", arrays, source, {"steps": step, **figures})
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from smplx.lbs import batch_rigid_transform, batch_rodrigues
+from smplx.lbs import batch_rodrigues
 
 from wham_blender import weights
+from wham_blender.body.points import PointBody
 from wham_blender.body.rotations import matrix_from_r6d, r6d_from_matrix
-from wham_blender.models.lifter import LANDMARK_MIRROR, POINTS
-from wham_blender.skeleton import FOOT_MIRROR, JOINT_MIRROR, PARENTS
+from wham_blender.models.lifter import LANDMARK_MIRROR, POINTS, Look, ahead, look_straight
+from wham_blender.skeleton import FOOT_MIRROR, JOINT_MIRROR
 
 from . import mocap
 
@@ -24,17 +25,7 @@ MEASURED = Path(__file__).with_name("landmark_net_errors.npz")  # what filmed.py
 
 
 class TrainingBody(torch.nn.Module):
-    """The open body's skeleton and the points on it, batched and without vertices.
-
-    A point that is a weighted mean of skinned vertices is linear in the joints' transforms, so the mesh is folded into
-    a small basis once.
-    """
-
-    rest: torch.Tensor  # (24, 3) joints of the mean body, metres
-    rest_shapes: torch.Tensor  # (10, 24, 3)
-    basis: torch.Tensor  # (29, 24, 4)
-    basis_shapes: torch.Tensor  # (10, 29, 24, 4)
-    parents: torch.Tensor
+    """The open body's skeleton, the points that are observed and the feet, batched and without vertices."""
 
     def __init__(self, path: Path | None = None) -> None:
         super().__init__()
@@ -49,21 +40,35 @@ class TrainingBody(torch.nn.Module):
             homogeneous = torch.cat([values, torch.full((len(values), 1), last, dtype=values.dtype)], 1)
             return torch.einsum("rv,vj,vk->rjk", rows, data["weights"], homogeneous).float()
 
-        self.register_buffer("rest", (data["J_regressor"] @ template).float())
-        self.register_buffer("rest_shapes", torch.einsum("jv,vkb->bjk", data["J_regressor"], shapes).float())
-        self.register_buffer("basis", fold(template, 1.0))
-        self.register_buffer("basis_shapes", torch.stack([fold(shapes[..., index], 0.0) for index in range(10)]))
-        self.register_buffer("parents", torch.tensor(PARENTS))
+        self.all = PointBody(len(rows))
+        self.all.load_state_dict({
+            "rest": (data["J_regressor"] @ template).float(),
+            "rest_shapes": torch.einsum("jv,vkb->bjk", data["J_regressor"], shapes).float(),
+            "basis": fold(template, 1.0),
+            "basis_shapes": torch.stack([fold(shapes[..., index], 0.0) for index in range(10)]),
+        })  # fmt: skip
+
+    @property
+    def rest(self) -> torch.Tensor:
+        """(24, 3) joints of the mean body, metres."""
+        return self.all.rest
+
+    @property
+    def rest_shapes(self) -> torch.Tensor:
+        """(10, 24, 3): how they move with the shape."""
+        return self.all.rest_shapes
+
+    def observed(self) -> dict[str, torch.Tensor]:
+        """What a `PointBody` of the 25 observed points alone consists of."""
+        own = self.all.state_dict()
+        return own | {"basis": own["basis"][:POINTS], "basis_shapes": own["basis_shapes"][:, :POINTS]}
 
     def forward(self, rotations: torch.Tensor, betas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Pose the body at the origin: rotations (N, 24, 3, 3), betas (N, 10).
 
         Returns joints (N, 24, 3), the 25 observed points (N, 25, 3) and the foot points (N, 4, 3), metres.
         """
-        rest = self.rest + torch.einsum("nb,bjk->njk", betas, self.rest_shapes)
-        joints, transforms = batch_rigid_transform(rotations, rest, self.parents, dtype=rotations.dtype)
-        basis = self.basis + torch.einsum("nb,brjk->nrjk", betas, self.basis_shapes)
-        points = torch.einsum("nrjk,njik->nri", basis, transforms[:, :, :3])
+        joints, points, _ = self.all(rotations, betas)
         return joints, points[:, :POINTS], points[:, POINTS:]
 
     def foot_points(self, poses: np.ndarray, trans: np.ndarray) -> np.ndarray:
@@ -158,11 +163,14 @@ def random_cameras(count: int, generator: torch.Generator) -> Camera:
 class View:
     """What the pipeline would have observed: N samples."""
 
+    pixels: torch.Tensor  # (N, 25, 2)
     keypoints: torch.Tensor  # (N, 25, 2) in the box, -1..1, 0 where masked
     mask: torch.Tensor  # (N, 25) bool: confident
     place: torch.Tensor  # (N, 3) place and size of the box in the picture
     landmarks: torch.Tensor  # (N, 25, 3) metres, hip-centred, camera axes
     box: torch.Tensor  # (N, 3) cx, cy, side in pixels
+    look: Look  # the same as the lifter sees it, by a focal length that may be wrong
+    turn: torch.Tensor  # (N, 3, 3) from the camera's axes to the look's
 
 
 class Errors:
@@ -184,7 +192,7 @@ class Errors:
     def of(cls, films: dict[str, np.ndarray]) -> Errors:
         """Fit what filmed.py kept, N films of F frames each; each serves mirrored, too."""
         data = {name: torch.from_numpy(values).float() for name, values in films.items()}
-        toward = turn_ahead(data["place"].flatten(0, 1)).unflatten(0, data["place"].shape[:2])
+        toward = ahead(data["place"].flatten(0, 1)).unflatten(0, data["place"].shape[:2])
         points = torch.einsum("nfij,nfkj->nfki", toward, data["points"])
         deep = data["seen_3d"] - data["seen_3d"][:, :, 11:13].mean(2, keepdim=True) - points
         flat = (data["seen"][..., :2] - data["uv"]) / _box_side(data["uv"])[..., None, None]
@@ -234,28 +242,51 @@ class Errors:
             noise[:, : 3 * POINTS].unflatten(1, (POINTS, 3)),
             noise[:, 3 * POINTS :].unflatten(1, (POINTS, 2)),
         )
-        filmed = points + fitted[:, : 3 * POINTS].unflatten(1, (POINTS, 3)) + deep * pick(*_FILMED_3D, 1, 3)
+        size = pick(*_FILMED_2D, 1, 1)
+        flat = fitted[:, 3 * POINTS :].unflatten(1, (POINTS, 2)) + flat * size
+        # What it takes for a hip or a shoulder differs from person to person by more than on bodies of one kind.
+        apart = torch.tensor(_ELSEWHERE).expand(POINTS).clone()
+        apart[[5, 6, 11, 12]] *= 2
+        apart = apart[:, None] * torch.randn(runs, POINTS, 2, generator=generator).repeat_interleave(frames, 0)
+        flat = flat + apart * pick(0.3, 1.3, 1, 1)
+        size = torch.cat([size, size, pick(*_FILMED_3D, 1, 1)], 2)
+        filmed = points + fitted[:, : 3 * POINTS].unflatten(1, (POINTS, 3)) + deep * size
         chained = self._chained(points, frames, generator, pick)
-        landmarks = torch.where(pick(0, 1, 1, 1) < 0.5, filmed, chained)
+        # Across the view the net's 3D is off where its 2D is.
+        side = (points[..., :2].amax(1) - points[..., :2].amin(1)).amax(1) * 1.2
+        chained[..., :2] += flat * side[:, None, None] * pick(*_ALIKE, 1, 1)
+        landmarks = torch.where(pick(0, 1, 1, 1) < _FILMED, filmed, chained)
         landmarks = torch.where(pick(0, 1, 1, 1) < _SWAPPED, landmarks[:, LANDMARK_MIRROR], landmarks)
-        flat = fitted[:, 3 * POINTS :].unflatten(1, (POINTS, 2)) + flat * pick(*_FILMED_2D, 1, 1)
         return landmarks - landmarks[:, 11:13].mean(1, keepdim=True), flat
 
     def _chained(
         self, points: torch.Tensor, frames: int, generator: torch.Generator, pick: Callable[..., torch.Tensor]
     ) -> torch.Tensor:
-        """The whole turned and flattened, then errors that add up from bone to bone."""
+        """The whole turned, then each bone out of the picture's plane or into it, its length kept; they add up.
+
+        What a picture shows of a bone, its length across the view, stays about as it is: the depth is what is wrong.
+        """
         runs = len(points) // frames
-        wobble = batch_rodrigues(_TURN * self._noise(runs, frames, 3, generator))
-        turned = torch.einsum("nij,nkj->nki", wobble, points) * pick(0.95, 1.05, 1, 1)
+        wobble = batch_rodrigues(torch.tensor(_TURN) * self._noise(runs, frames, 3, generator))
+        turned = torch.einsum("nij,nkj->nki", wobble, points)
         turned = turned * torch.cat([torch.ones(len(points), 1, 2), pick(*_FLATTENED, 1, 1)], 2)
-        size = torch.tensor(_BONE) * pick(0.5, 1.5, 1, 1)
-        step = self._noise(runs, frames, 3 * POINTS, generator).unflatten(1, (POINTS, 3)) * size
-        drift = torch.zeros_like(turned)
+        held = torch.tensor(_CHAIN).clamp(min=0)
+        bones = turned - turned[:, held] * (torch.tensor(_CHAIN) >= 0)[:, None]
+        across, length = bones[..., :2].norm(dim=-1), bones.norm(dim=-1).clamp(min=1e-6)
+        tilt = _TILT * pick(0.5, 1.5, 1) * self._noise(runs, frames, POINTS, generator) * across / length
+        tilt[:, _SHOULDERS] *= 0.6  # a long bone
+        deeper = across * torch.sin(tilt) + bones[..., 2] * torch.cos(tilt)
+        shorter = (across * torch.cos(tilt) - bones[..., 2] * torch.sin(tilt)) / across.clamp(min=1e-6)
+        size = torch.exp(_LENGTH * torch.randn(runs, POINTS, generator=generator)).repeat_interleave(frames, 0)
+        bones = torch.cat([bones[..., :2] * shorter[..., None], deeper[..., None]], 2) * size[..., None]
+        bones = bones + _BONE * pick(0.5, 1.5, 1, 1) * self._noise(runs, frames, 3 * POINTS, generator).view(
+            -1, POINTS, 3
+        )
+        out = torch.zeros_like(turned)
         for point in _CHAIN_ORDER:
             parent = _CHAIN[point]
-            drift[:, point] = step[:, point] + (drift[:, parent] if parent >= 0 else 0)
-        return turned + drift
+            out[:, point] = bones[:, point] + (out[:, parent] if parent >= 0 else 0)
+        return out
 
     def _noise(self, runs: int, frames: int, size: int, generator: torch.Generator) -> torch.Tensor:
         """Unit normal (runs x frames, size), as slow within a run as the filmed errors are."""
@@ -272,15 +303,24 @@ def _with_one(values: torch.Tensor) -> torch.Tensor:
     return torch.cat([values, torch.ones_like(values[..., :1])], -1)
 
 
-# Half of the views get the filmed errors' covariance in 3D, scaled, and a part of what is fitted (one filmed man's
-# depths came out flattened by 0.85, the filmed bodies' by 0.64). The other half get errors along the chain of bones,
-# their sizes set so that the net is off by as much as it was on him (PA-MPJPE 81 mm) or less: filmed errors alone made
-# networks that did worse on him than either kind's mixture.
-_FILMED_3D, _FILMED_2D, _FITTED = (0.5, 1.4), (0.5, 1.5), 0.8
-_BONE = (0.024, 0.024, 0.065)  # metres across and along the view, per bone
-_TURN = 0.13  # radians, of the whole 3D skeleton
-_FLATTENED = (0.65, 1.1)
+# A part of the views gets the filmed errors' covariance in 3D, scaled, and a part of what is fitted. The others get
+# errors bone by bone, whose sizes are those that the net made of one filmed man (the first camera of the balance
+# recording, PA-MPJPE 81 mm). Its bones kept their lengths to 15 mm while their depths were off by 60 to 140; the whole
+# was turned by 5, 10 and 3 degrees about x, y and z and flattened by 0.85 (the filmed bodies by 0.64); what was off
+# across the view was so as in 2D (correlation 0.8 and 0.6), 35 mm, half of what the filmed bodies' was. Filmed errors
+# alone made networks that did worse on him.
+_FILMED = 0.3
+_FILMED_3D, _FILMED_2D, _FITTED = (0.5, 1.4), (0.3, 1.2), 0.8
+_ALIKE = (0.5, 1.2)
+_ELSEWHERE = 0.008  # of the box's side
+_TILT = 0.25  # radians, of a bone that lies in the picture's plane
+_SHOULDERS = slice(5, 7)
+_LENGTH = 0.06  # in the logarithm, of a bone
+_BONE = 0.01  # metres, besides
+_TURN = (0.1, 0.13, 0.04)  # radians, of the whole 3D skeleton
+_FLATTENED = (0.75, 1.1)
 _SWAPPED = 0.01
+_FOCAL = 0.4  # in the logarithm: how wrong a focal length at most is taken for, where it is not known
 _MASKED = 0.12  # of the points, at most, are not sure enough to count
 # Parent of each of the 25 points in the chain along which errors add up (-1: the hips' middle).
 _CHAIN = (5, 0, 0, 0, 0, 11, 12, 5, 6, 7, 8, -1, -1, 11, 12, 13, 14, 15, 16, 15, 16, 9, 10, 9, 10)
@@ -291,14 +331,6 @@ def _box_side(pixels: torch.Tensor) -> torch.Tensor:
     """Side (...) of the pipeline's box round points (..., 25, 2)."""
     coco = pixels[..., :17, :]
     return (coco.amax(-2) - coco.amin(-2)).amax(-1) * 1.2
-
-
-def turn_ahead(place: torch.Tensor) -> torch.Tensor:
-    """The turns (N, 3, 3) that bring places (N, 3) in camera axes onto the camera's own axis."""
-    ray = place / place.norm(dim=1, keepdim=True)
-    axis = torch.linalg.cross(ray, torch.tensor([0.0, 0, 1]).expand_as(ray))
-    angle = torch.atan2(axis.norm(dim=1), ray[:, 2])
-    return batch_rodrigues(axis / axis.norm(dim=1, keepdim=True).clamp(min=1e-9) * angle[:, None])
 
 
 def observe(points: torch.Tensor, camera: Camera, generator: torch.Generator, errors: Errors, frames: int = 1) -> View:
@@ -315,8 +347,8 @@ def observe(points: torch.Tensor, camera: Camera, generator: torch.Generator, er
 
     seen = points + camera.place[:, None]
     pixels = seen[..., :2] / seen[..., 2:].clamp(min=0.3) * camera.focal[:, None, None] + camera.size[:, None] / 2
-    ahead = torch.einsum("nij,nkj->nki", turn_ahead(camera.place), points)
-    landmarks, off = errors.draw(ahead, frames, generator)
+    turned = torch.einsum("nij,nkj->nki", ahead(camera.place), points)
+    landmarks, off = errors.draw(turned, frames, generator)
     pixels = pixels + off * _box_side(pixels)[:, None, None]
     mask = torch.rand(count, POINTS, generator=generator) > _MASKED * pick(1)
     # What a film does not show: parts below the picture or behind something, for the whole run.
@@ -334,16 +366,19 @@ def observe(points: torch.Tensor, camera: Camera, generator: torch.Generator, er
     keypoints = (pixels - centre[:, None]) / (side[:, None, None] / 2) * mask[..., None]
     longest = camera.size.amax(1)
     place = torch.cat([(2 * centre - camera.size) / longest[:, None], (side / longest)[:, None]], 1)
-    return View(keypoints, mask, place, landmarks, torch.cat([centre, side[:, None]], 1))
+    box = torch.cat([centre, side[:, None]], 1)
+    believed = camera.focal * torch.exp(_FOCAL * (2 * pick(1) - 1) * (pick(1) < 0.6))[:, 0]
+    look, turn = look_straight(pixels, mask, side, landmarks, believed, camera.size / 2)
+    return View(pixels, keypoints, mask, place, landmarks, box, look, turn)
 
 
 # Joints that move together when a limb of another pose is taken, and in how many of the poses it is.
 _LIMBS = (
-    ((13, 16, 18, 20, 22), 0.35),  # left arm
-    ((14, 17, 19, 21, 23), 0.35),
-    ((1, 4, 7, 10), 0.15),  # left leg
-    ((2, 5, 8, 11), 0.15),
-    ((3, 6, 9, 12, 15), 0.2),  # spine, neck and head
+    ((13, 16, 18, 20, 22), 0.5),  # left arm
+    ((14, 17, 19, 21, 23), 0.5),
+    ((1, 4, 7, 10), 0.3),  # left leg
+    ((2, 5, 8, 11), 0.3),
+    ((3, 6, 9, 12, 15), 0.35),  # spine, neck and head
 )
 # Knees and elbows bend one way: joint, axis of the bend, its sign.
 _HINGES = ((4, 0, 1), (5, 0, 1), (18, 1, -1), (19, 1, 1))
@@ -352,8 +387,8 @@ _STRAIGHTENED = 0.15  # share of the knees and elbows that are stretched: captur
 _FREE = (1, 2, 16, 17)  # hips and shoulders, which turn farther than the rest
 
 
-def perturb(rotations: torch.Tensor, generator: torch.Generator, size: float = 0.15) -> torch.Tensor:
-    """New poses (N, 24, 3, 3) of those given: half of them with limbs of each other, all with joints turned a little.
+def perturb(rotations: torch.Tensor, generator: torch.Generator, size: float = 0.2) -> torch.Tensor:
+    """New poses (N, 24, 3, 3) of those given: many of them with limbs of each other, all with joints turned a little.
 
     A knee or elbow that would bend backwards stays as it was. The root is left alone.
     """

@@ -1,7 +1,7 @@
 """Trains the small WHAM network on virtual clips, on the features of the trained lifter: ``build.py train wham``.
 
-Sequences learn in one fused LSTM pass. What it takes as the outputs of the frame before is, in three steps of four,
-what the network itself put out when it ran frame by frame, so that it learns on its own errors; in the fourth, the
+Sequences learn in one fused LSTM pass. What it takes as the outputs of the frame before is, in every other step,
+what the network itself put out when it ran frame by frame, so that it learns on its own errors; in the others, the
 truth with noise. Checkpoints lie in ``out/training/wham.pt``.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wham_blender import weights
 from wham_blender.body.rotations import matrix_from_r6d, r6d_from_matrix
-from wham_blender.models.lifter import Lifter
+from wham_blender.models.lifter import D_FEAT, Lifter, feature_of
 from wham_blender.models.wham import WHAM, Previous
 from wham_blender.pipeline import features
 from wham_blender.pipeline.lift import contact_aware_velocity
@@ -28,8 +28,8 @@ from . import checkpoint, shipped, simulate
 from .lifter import LIMBS, pa_mpjpe_mm
 
 FPS = 30.0
-FRAMES = 40
-BATCH = 48
+FRAMES = 64
+BATCH = 32
 STEPS_PER_REPORT = 100
 LEARNING_RATE = 6e-4
 # What passes the lifter's pose through: its last layers magnify small signals, so it learns slower than the rest.
@@ -39,6 +39,7 @@ PASSING = (
     "motion_decoder.regressor.declayer0",
     "motion_decoder.regressor.declayer1",
 )
+_FED = ("integrator.", "motion_decoder.")  # what takes features
 
 
 @dataclass
@@ -151,9 +152,9 @@ class Drawer:
         points = (turned @ points[..., None])[..., 0]
         feet = (turned @ feet[..., None])[..., 0]
         view = simulate.observe(points, flat_camera, g, self.errors, FRAMES)
-        features, pose6d, lifted_betas = self.lifter(
-            view.keypoints, view.mask, view.place, view.landmarks, torch.ones(total, 1)
-        )
+        lifted, lifted_betas = self.lifter(view.look)
+        lifted[:, 0] = view.turn.mT @ lifted[:, 0]
+        features = feature_of(lifted, lifted_betas)
         x = torch.cat([view.keypoints[:, :17].flatten(1), view.place], 1)
 
         side = view.box[:, 2]
@@ -176,7 +177,7 @@ class Drawer:
 
         return Sequences(
             x=rows(x), mask=rows(~view.mask[:, :17]), cam_angvel=angvel, features=rows(features),
-            lifted=rows(matrix_from_r6d(pose6d.reshape(total, 24, 6))), lifted_betas=rows(lifted_betas), pose=pose,
+            lifted=rows(lifted), lifted_betas=rows(lifted_betas), pose=pose,
             betas=betas, points=rows(points), feet=rows(feet), root=root, hips=hips, cam=rows(cam), contacts=contacts,
             flat_floor=flat,
         )  # fmt: skip
@@ -208,24 +209,25 @@ class Run:
 
 
 @torch.no_grad()
-def pass_through(model: WHAM, lifter: Lifter, features: Tensor) -> None:
+def pass_through(model: WHAM, features: Tensor) -> None:
     """Start from where the lifter is: set integrator and motion decoder so that the lifter's own pose comes out.
 
-    The integrator clears the encoder's hidden part of the context and puts the feature there; each LSTM layer carries
-    it on in the linear range of its tanh, half-open to the frame before; the last layers are the lifter's. Learning
-    then adds what time and the other inputs tell. features (N, d_feat): a sample, for their size.
+    The integrator clears the encoder's hidden part of the context and puts the feature, the lifter's pose and shape,
+    there; each LSTM layer carries it on in the linear range of its tanh, half-open to the frame before; the last layers
+    take it out again. Learning then adds what time and the other inputs tell. features (N, d_feat): a sample, for their
+    size.
     """
     assert model.integrator is not None
     width, context = model.motion_encoder.regressor.rnn.hidden_size, model.integrator.layer3.out_features
-    d_feat, lift_by = features.shape[1], 0.2  # GELU is above -0.17, so the rectifiers never bend
-    if d_feat != width or model.integrator.layer1.out_features != 2 * width:
-        raise ValueError("passing features through needs d_feat = width and an integrator twice as wide")
+    d_feat, lift_by = features.shape[1], 3.0  # no number of a pose or a shape is smaller, so the rectifiers never bend
+    if d_feat > width or model.integrator.layer1.out_features != 2 * width:
+        raise ValueError("passing features through needs d_feat up to the width and an integrator twice as wide")
     layer1, layer2, layer3 = (getattr(model.integrator, f"layer{number}") for number in (1, 2, 3))
     for layer in (layer1, layer2, layer3):
         layer.weight.mul_(0.1)
         layer.bias.zero_()
     eye = torch.eye(width)
-    layer1.weight[:width, context:] += eye
+    layer1.weight[:d_feat, context:] += torch.eye(d_feat)
     layer1.bias[:width] = lift_by
     layer1.weight[width:, :width] += eye
     layer1.bias[width:] = 1.0  # the encoder's hidden part is between -1 and 1
@@ -254,11 +256,11 @@ def pass_through(model: WHAM, lifter: Lifter, features: Tensor) -> None:
         )
         w_ih[2 * hidden : 2 * hidden + width, :width] = eye * (gain if number == 0 else 1.0)
         factor *= torch.sigmoid(torch.tensor(2 * open_by)).item()
-    for number, own in ((0, lifter.pose), (1, lifter.betas)):
+    for number, columns in ((0, slice(0, 144)), (1, slice(144, d_feat))):
         head = getattr(regressor, f"declayer{number}")
         head.weight.mul_(0.02)
-        head.weight[:, :width] = own.weight / (gain * factor)
-        head.bias.copy_(own.bias)
+        head.weight[:, :width] = torch.eye(width)[columns] / (gain * factor)
+        head.bias.zero_()
 
 
 def run(
@@ -372,12 +374,12 @@ def loss_of(body: simulate.TrainingBody, batch: Sequences, result: Run) -> Tenso
         + 2 * pose
         + 6 * joints
         + 6 * jitter
-        + world
-        + refined_world
+        + 2 * world
+        + 2 * refined_world
         + 0.3 * drift
         + cam
         + 0.02 * betas
-        + contact
+        + 3 * contact
     )
 
 
@@ -428,14 +430,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--shipped", action="store_true", help="begin with the weights that ship, not with random ones")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()
     lifter = features.load(weights.find("lifter").path)
     errors = simulate.Errors.load(simulate.MEASURED)
     library, held_out = (simulate.Library.of(clips) for clips in simulate.split(args.mocap, body))
-    d_feat = lifter.feature.out_features
-    model = WHAM(width=256, layers=2, d_feat=d_feat, integrator_width=512, refiner_width=256, refiner_layers=2)
+    model = WHAM(width=256, layers=2, d_feat=D_FEAT, integrator_width=512, refiner_width=256, refiner_layers=2)
+    if args.shipped:  # but for what takes features: the lifter may be another
+        with np.load(weights.find("wham").path, allow_pickle=False) as arrays:
+            kept = {name: torch.from_numpy(arrays[name]).float() for name in arrays.files if not name.startswith(_FED)}
+        model.load_state_dict(kept, strict=False)
     groups = [
         {"params": [p for name, p in model.named_parameters() if name.startswith(PASSING) == passing], "share": share}
         for passing, share in ((True, 0.1), (False, 1.0))
@@ -444,7 +450,7 @@ def main(argv: list[str] | None = None) -> None:
     step = checkpoint.load("wham", model, optimizer)
     drawer = Drawer(library, body, lifter, errors, seed=step, varied=True)
     if not step:
-        pass_through(model, lifter, drawer.draw().features.flatten(0, 1))
+        pass_through(model, drawer.draw().features.flatten(0, 1))
     print(f"{len(library.rotations)} frames, {len(held_out.rotations)} held out; from step {step}", flush=True)
     begin, losses = time.monotonic(), []
     while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
@@ -452,7 +458,7 @@ def main(argv: list[str] | None = None) -> None:
         for group in optimizer.param_groups:
             group["lr"] = group["share"] * checkpoint.cosine(step, args.steps, share, LEARNING_RATE, warm=100)
         batch = drawer.draw()
-        if step % 4 == 0:
+        if step % 2 == 0:
             previous = noisy_truth(batch, drawer.generator)
         else:
             with torch.no_grad():
@@ -465,10 +471,12 @@ def main(argv: list[str] | None = None) -> None:
             checkpoint.save("wham", model, optimizer, step)
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
             checkpoint.tell(step, begin, mean, figures)
-    figures = validate(model, Drawer(held_out, body, lifter, errors, seed=1, varied=False), body, batches=8)
     checkpoint.save("wham", model, optimizer, step)
+    arrays = checkpoint.arrays(model)
+    checkpoint.fill(model, arrays)
+    figures = validate(model, Drawer(held_out, body, lifter, errors, seed=1, varied=False), body, batches=8)
     source = "trained by tools/training/wham.py on the lifter's training data and the open lifter's features"
-    shipped.write_trained("wham", checkpoint.arrays(model), source, {"steps": step, **figures})
+    shipped.write_trained("wham", arrays, source, {"steps": step, **figures})
 
 
 if __name__ == "__main__":

@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from ..body.rotations import closest_rotation, matrix_from_r6d, mirror_pose
-from ..models.lifter import LANDMARK_MIRROR, Lifter
+from ..body.rotations import closest_rotation, mirror_pose
+from ..models.lifter import LANDMARK_MIRROR, Lifter, Look, feature_of, look_straight
 from ..skeleton import JOINT_NAMES
 from ..weights import WeightsError
-from .keypoints import COCO_LANDMARKS, Person
-from .lift import View, network_input
+from .keypoints import COCO_LANDMARKS, COUNTED_CONFIDENCE, Person
+from .lift import View
 
 # The lifter's points among the landmarks: COCO's, then heels, toes, index and little fingers, left first.
 OBSERVED = np.array([*COCO_LANDMARKS, 29, 30, 31, 32, 19, 20, 17, 18])
@@ -51,19 +52,20 @@ def load(path: str | Path) -> Lifter:
         ) from error
 
 
-def describe(lifter: Lifter, person: Person, size: tuple[int, int]) -> tuple[View, View, FramePoses]:
+def describe(
+    lifter: Lifter, person: Person, size: tuple[int, int], camera_K: np.ndarray
+) -> tuple[View, View, FramePoses]:
     """Features and first poses of a person's F frames, as filmed and in the mirror, and the poses of all frames.
 
-    size: the picture's width and height.
+    size: the picture's width and height; camera_K (3, 3).
     """
     points = person.landmarks[:, OBSERVED]  # the landmark net's, whoever saw the keypoints: with its errors it learned
     depths = person.landmarks_3d[:, OBSERVED]
-    boxes = person.boxes.copy()
-    plain, poses, betas = _view(lifter, points, depths, boxes, size)
-    flipped = points[:, LANDMARK_MIRROR].copy()
-    flipped[..., 0] = size[0] - flipped[..., 0]
-    boxes[:, 0] = size[0] - boxes[:, 0]
-    mirrored, *turned = _view(lifter, flipped, depths[:, LANDMARK_MIRROR] * [-1, 1, 1], boxes, size)
+    sides, focal, middle = 200 * person.boxes[:, 2], float(camera_K[0, 0]), camera_K[:2, 2]
+    plain, poses, betas = _view(lifter, points, depths, sides, focal, middle)
+    points, depths = points[:, LANDMARK_MIRROR], depths[:, LANDMARK_MIRROR] * (-1, 1, 1)
+    points[..., 0] = size[0] - points[..., 0]
+    mirrored, *turned = _view(lifter, points, depths, sides, focal, (size[0] - middle[0], middle[1]))
     mean = gaussian_filter1d((poses + mirror_pose(turned[0])).numpy(), _SMOOTHING, axis=0, mode="nearest")
     own = FramePoses(closest_rotation(torch.from_numpy(mean)).numpy(), ((betas + turned[1]) / 2).numpy())
     return plain, mirrored, own
@@ -71,23 +73,24 @@ def describe(lifter: Lifter, person: Person, size: tuple[int, int]) -> tuple[Vie
 
 @torch.inference_mode()
 def _view(
-    lifter: Lifter, points: np.ndarray, depths: np.ndarray, boxes: np.ndarray, size: tuple[int, int]
+    lifter: Lifter, points: np.ndarray, depths: np.ndarray, sides: np.ndarray, focal: float, middle: ArrayLike
 ) -> tuple[View, Tensor, Tensor]:
-    """points (F, 25, 3) pixels and confidence, depths (F, 25, 3) metres, boxes (F, 3) to the lifter's view of them.
+    """points (F, 25, 3) pixels and confidence, depths (F, 25, 3) metres, sides (F,) of boxes to the lifter's view.
 
     Beside it all poses (F, 24, 3, 3) and betas (F, 10).
     """
-    x, masked = network_input(points, boxes, size)
-    keypoints = x[:, :-3].reshape(len(x), -1, 2) * ~masked[..., None]
     depths = depths - depths[:, 11:13].mean(1, keepdims=True)
-    columns = [
-        torch.from_numpy(np.ascontiguousarray(value, np.float32)) for value in (keypoints, ~masked, x[:, -3:], depths)
-    ]
-    parts = [
-        lifter(*(column[at : at + _BATCH] for column in columns), torch.ones(len(points[at : at + _BATCH]), 1))
-        for at in range(0, len(points), _BATCH)
-    ]
-    features, pose, betas = (torch.cat(values) for values in zip(*parts, strict=True))
-    poses = matrix_from_r6d(pose.unflatten(-1, (24, 6)))
+
+    def tensor(values: ArrayLike) -> Tensor:
+        return torch.from_numpy(np.asarray(values, np.float32))
+
+    look, turn = look_straight(
+        tensor(points[..., :2]), torch.from_numpy(points[..., 2] >= COUNTED_CONFIDENCE), tensor(sides), tensor(depths),
+        torch.full((len(points),), focal), tensor(middle).expand(len(points), 2),
+    )  # fmt: skip
+    parts = [lifter(Look(*(column[at : at + _BATCH] for column in look))) for at in range(0, len(points), _BATCH)]
+    poses, betas = (torch.cat(values) for values in zip(*parts, strict=True))
+    poses[:, 0] = turn.mT @ poses[:, 0]
+    features = feature_of(poses, betas)
     poses[:, _ENDS] = torch.eye(3)
     return View(poses[0].numpy(), betas[0].numpy(), features.numpy()), poses, betas

@@ -76,6 +76,7 @@ _SOURCES = {
     "features": [
         *(f"pipeline/{name}.py" for name in ("run", "features", "image_features", "crop_network")),
         *(f"models/{name}.py" for name in ("lifter", "vit", "hmr2")),
+        "body/points.py",
     ],
     "lift": ["pipeline/lift.py", "pipeline/sight.py", "models/wham.py", "body/body.py", "body/rotations.py"],
     "world": [*(f"pipeline/{name}.py" for name in ("world", "contacts", "level", "stance")), "motion.py"],
@@ -86,6 +87,7 @@ _SEEING = ("watch", "clean", "camera")  # the stages that do the clip's frames, 
 _LIFTING = ("features", "lift", "world", "refine", "write")
 _FILM_WIDTH = 36.0  # millimetres, 35 mm film
 _MESH = ("v_template", "shapedirs", "J_regressor", "weights", "f", "J_regressor_feet")  # what a skinned mesh takes
+_PHONE = 30.0  # millimetres, where nobody knows better: phones have 24 to 28 and cut some off to hold the picture still
 _STALE = 3600.0  # seconds after which a file written aside belongs to no running job
 
 
@@ -149,7 +151,7 @@ def run(job: Job, tell: Tell) -> Path:
     view, camera_K, camera_key = _watch_camera(stages, key, corners, sightings, job, size, tell)
     looks = sightings.times[sightings.looked]
     turns = [view.at(person.time, looks) for person in tracks]
-    described = _describe(stages, key, chosen, tracks, size, crops, backend, wham, device, tell)
+    described = _describe(stages, key, chosen, tracks, size, camera_K, crops, backend, wham, device, tell)
     lifts, keys = [], [camera_key]
     for person, turn, (views, own, seen_key) in zip(tracks, turns, described, strict=True):
         lifted, lift_key = _lift(
@@ -344,14 +346,14 @@ Described = tuple[list[lift.View], Arrays, str]  # views for the lift, poses of 
 
 
 def _describe(
-    stages: _Stages, key: str, numbers: list[int], people: list[Person], size: tuple[int, int],
+    stages: _Stages, key: str, numbers: list[int], people: list[Person], size: tuple[int, int], camera_K: np.ndarray,
     crops: Path | None, backend: backends.Backend, wham: WHAM, device: torch.device, tell: Tell,
 ) -> list[Described]:  # fmt: skip
     """What the lifter makes of each person's landmarks, or HMR2.0 of the file of crops."""
     share = 1 / len(people)
     if crops is None:
         return [
-            _describe_openly(stages, [key, number], person, size, backend, share)
+            _describe_openly(stages, [key, number], person, size, camera_K, backend, share)
             for number, person in zip(numbers, people, strict=True)
         ]
     # Loaded where somebody is not described yet.
@@ -367,14 +369,15 @@ def _describe(
 
 
 def _describe_openly(
-    stages: _Stages, settings: list[Any], person: Person, size: tuple[int, int], backend: backends.Backend, share: float
-) -> Described:
+    stages: _Stages, settings: list[Any], person: Person, size: tuple[int, int], camera_K: np.ndarray,
+    backend: backends.Backend, share: float,
+) -> Described:  # fmt: skip
     lifter = backend.files["lifter"]
 
     def describe(_progress: track.Progress) -> Arrays:
-        return _joined(map(vars, features.describe(features.load(lifter.path), person, size)))
+        return _joined(map(vars, features.describe(features.load(lifter.path), person, size, camera_K)))
 
-    arrays, key = stages.do("features", [*settings, lifter.sha256], describe, share)
+    arrays, key = stages.do("features", [*settings, camera_K.tolist(), lifter.sha256], describe, share)
     *looks, own = _parted(arrays)
     views = [lift.View(**look) for look in looks]
     if backend.published:  # it learned on other features, and its own poses count
@@ -548,8 +551,7 @@ def _card(device: torch.device) -> str:
 def _intrinsics(size: tuple[int, int], focal_length: float | None) -> np.ndarray:
     """Camera matrix (3, 3) in pixels; the focal length is of 35 mm film, whose width is the picture's longer side."""
     camera_K = lift.default_intrinsics(size)
-    if focal_length is not None:
-        camera_K[0, 0] = camera_K[1, 1] = focal_length / _FILM_WIDTH * max(size)
+    camera_K[0, 0] = camera_K[1, 1] = (focal_length or _PHONE) / _FILM_WIDTH * max(size)
     return camera_K
 
 
