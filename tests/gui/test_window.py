@@ -24,7 +24,7 @@ JOB_SECONDS = 120  # that a short job may take on a machine that does much else
 
 def ask_for(window: Window, clip: Path, end: int) -> None:
     """Name a clip in the panel, and how many of its frames."""
-    window.fill(*window.find("wham.filepath"), str(clip))
+    window.fill(*window.find("wham.filepath", near=0), str(clip))
     window.ask(f"bpy.context.scene.wham.clip_end = {end}")
     assert window.ask("bpy.context.scene.wham.filepath") == str(clip)
 
@@ -126,9 +126,9 @@ def test_another_person_is_a_click_away(window: Window) -> None:
     window.click(*window.find("wham.import_video"))
     assert finish(window) == {"status": "imported", "error": ""}
     before = objects(window)
-    window.find('person="2"', RIGHT)
+    second = window.find('person="2"', RIGHT)
     window.shot("people")
-    window.click(*window.find('person="2"', RIGHT))
+    window.click(*second)
     assert finish(window) == {"status": "imported", "error": ""}
     assert len(objects(window)) == len(before) + 3
     log = Path(window.ask("str(module('addon.imports').jobs.all[0].log)")).read_text("utf-8")

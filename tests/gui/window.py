@@ -25,7 +25,7 @@ from debian import Unavailable
 DRIVER = Path(__file__).with_name("driver.py")
 WIDTH, HEIGHT = 1280, 960
 _WINDOWS = "bpy.context.window_manager.windows"
-_ROW = 11  # pixels between two looks for a button, half of one's height
+_ROW = 17  # pixels between two looks for a button, which is 20 high
 
 # The namespace's first process: it makes what Blender needs to see, starts the X server, and ends with its input,
 # a pipe from the test. The kernel ends all others with it.
@@ -235,15 +235,19 @@ class Window:
             self.ask("None")
         return str(self.ask(f"under({round(x)}, {HEIGHT - 1 - round(y)})"))
 
-    def find(self, words: str, column: float = 0.5, region: Region | None = None) -> tuple[float, float]:
-        """Where a button is whose call or path has these words: found by pointing, from the last place on, up and down.
+    def find(
+        self, words: str, column: float = 0.5, region: Region | None = None, near: float | None = None
+    ) -> tuple[float, float]:
+        """Where a button is whose call or path has these words: found by pointing, as a user would.
 
-        Looked for in the sidebar, or another region, at one part of its width.
+        Looked for in the sidebar, or another region, at one part of its width; from a height on, or where one was found
+        last, up and down.
         """
+        near = self._row if near is None else near
         region = region or self.panel()
         x = region.x + column * region.width
         rows = range(region.y + _ROW, region.y + region.height - _ROW, _ROW)
-        for y in sorted(rows, key=lambda row: abs(row - self._row)):
+        for y in sorted(rows, key=lambda row: abs(row - near)):
             if words in self.under(x, y):
                 self._row = y
                 return x, y

@@ -54,6 +54,8 @@ class Runner:
         self.files_opened = 0  # since the add-on was enabled
         self.error = ""  # why the last work that keeps no record of its own failed, until the next begins
         self.error_log = ""
+        self._heard = 0  # messages, Progress left out
+        self._shown: tuple[object, ...] = ()  # what the panels showed when they were drawn last
 
     @property
     def busy(self) -> bool:
@@ -135,6 +137,7 @@ class Runner:
                 self.progress = message
         said = [message for message in messages if not isinstance(message, protocol.Progress)]
         if said:
+            self._heard += len(said)
             work.hear(said)
         if job.result is not None:
             self.running = self.job = self.progress = None
@@ -148,12 +151,20 @@ class Runner:
     def _on_timer(self) -> float | None:
         self.tick()
         self.closing = [work for work in self.closing if not work.after()]
-        for window in bpy.context.window_manager.windows:
-            for area in window.screen.areas:
-                for region in area.regions:
-                    if (area.type, region.type) in _SHOWN_IN:
-                        region.tag_redraw()
+        work, line = self.running, self.job.last_line if self.job else ""
+        shown = (work, work and work.cancelled, self.progress, line, self._heard, len(self.waiting), len(self.closing))
+        if shown != self._shown:
+            self._shown = shown
+            _redraw_panels()
         return _TICK if self.busy or self.closing else None
+
+
+def _redraw_panels() -> None:
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            for region in area.regions:
+                if (area.type, region.type) in _SHOWN_IN:
+                    region.tag_redraw()
 
 
 runner = Runner()
