@@ -148,6 +148,11 @@ def test_presets_keep_the_options_but_not_the_clip(tmp_path, monkeypatch):
     monkeypatch.setenv("BLENDER_USER_RESOURCES", str(tmp_path))
     settings = bpy.context.scene.wham
     settings.person, settings.quality, settings.focal_length_mm, settings.clip_start = "ALL", "DRAFT", 28.0, 7
+    drawn: list[tuple] = []
+    presets.WHAM_PT_import_presets.draw(
+        type("Panel", (), {"layout": Layout(drawn), "preset_add_operator": "wham.add_import_preset"})(), bpy.context
+    )
+    assert ("operator", "wham.add_import_preset", "") in drawn
     assert bpy.ops.wham.add_import_preset(name="Everybody") == {"FINISHED"}
     (file,) = tmp_path.rglob("presets/operator/wham.import_video/Everybody.py")
     settings.person, settings.quality, settings.focal_length_mm, settings.clip_start = "MAIN", "FULL", 0.0, 9

@@ -18,6 +18,17 @@ class WHAM_PT_import_presets(PresetPanel, bpy.types.Panel):
     preset_operator = "script.execute_preset"
     preset_add_operator = "wham.add_import_preset"
 
+    def draw(self, context: bpy.types.Context) -> None:
+        """List the presets; where there is none yet Blender itself would speak of missing paths."""
+        if bpy.utils.preset_paths(_SUBDIR):
+            super().draw(context)
+            return
+        named = context.window_manager.preset_name
+        self.layout.label(text="Keep these options as a preset")
+        row = self.layout.row(align=True)
+        row.prop(context.window_manager, "preset_name", text="")
+        row.operator(self.preset_add_operator, text="", icon="ADD").name = named
+
 
 class WHAM_OT_add_import_preset(AddPresetBase, bpy.types.Operator):
     """Keep the import's options as a preset, or remove one."""
@@ -26,5 +37,7 @@ class WHAM_OT_add_import_preset(AddPresetBase, bpy.types.Operator):
     bl_label = "Add Import Preset"
     preset_menu = "WHAM_PT_import_presets"
     preset_subdir = _SUBDIR
-    preset_defines = ["settings = bpy.context.scene.wham"]
-    preset_values = [f"settings.{name}" for name in option_names(VideoOptions) if name not in _OF_ONE_CLIP]
+    # Whole paths, not preset_defines, which Blender 4.3 does not see with Python 3.13, as Debian builds it.
+    preset_values = [
+        f"bpy.context.scene.wham.{name}" for name in option_names(VideoOptions) if name not in _OF_ONE_CLIP
+    ]
