@@ -166,14 +166,14 @@ def _with_feet_of(before: Animation, after: Animation, cutoff: float, rate: floa
     return after
 
 
-def eased(corrections: np.ndarray, known: np.ndarray, ease: float) -> np.ndarray:
-    """Corrections (F, n) of known rows, carried into the rows around them and faded out over ``ease`` rows.
+def eased(corrections: np.ndarray, known: np.ndarray, ease: float, elsewhere: np.ndarray | float = 0.0) -> np.ndarray:
+    """Corrections (F, n) of known rows, carried into the rows around them, faded over ``ease`` rows to those elsewhere.
 
     Between known rows that are nearer to each other, one correction goes over into the next.
     """
     rows, places = np.arange(len(known)), np.flatnonzero(known)
     if not len(places):
-        return np.zeros_like(corrections)
+        return np.broadcast_to(elsewhere, corrections.shape).astype(float)
     last = places[np.maximum(np.searchsorted(places, rows, side="right") - 1, 0)]
     following = places[np.minimum(np.searchsorted(places, rows), len(places) - 1)]
     inside = (last <= rows) & (following >= rows)
@@ -183,7 +183,8 @@ def eased(corrections: np.ndarray, known: np.ndarray, ease: float) -> np.ndarray
         near = np.where(distance >= 0, np.clip(1 - distance / fade, 0, 1), 0)
         shares.append((near * near * (3 - 2 * near))[:, None])
     whole = np.maximum(shares[0] + shares[1], 1)
-    return (shares[0] * corrections[last] + shares[1] * corrections[following]) / whole
+    carried = shares[0] * corrections[last] + shares[1] * corrections[following]
+    return (carried + (whole - shares[0] - shares[1]) * elsewhere) / whole
 
 
 def _with_leg(

@@ -69,14 +69,18 @@ def test_planted_points_stay_nothing_sinks_and_knees_bend_forward(body, kind, op
     assert max(steps(slid[:, point])[source.contacts[1:, point]].max() for point in range(4)) > 0.005
     for number, side in enumerate(SIDES):
         points = targets.leg(made, after, side)
+        stands = source.contacts[:, 2 * number] | source.contacts[:, 2 * number + 1]
+        for name in ("toe", "heel", "ankle"):
+            pops = steps(points[name] - carried[side][name])[stands[1:] != stands[:-1]]
+            assert pops.max() < 0.005, (side, name)
         for name, column in (("toe", 2 * number), ("heel", 2 * number + 1)):
             contact = source.contacts[:, column]
             held = contact[1:] & contact[:-1]
             assert steps(points[name])[held].max() < 1e-5, (side, name)
             assert np.abs(points[name][contact, 2]).max() < 1e-5, (side, name)
-            edges = contact[1:] != contact[:-1]
-            pops = steps(points[name] - carried[side][name])[edges]
-            assert pops.max() < 0.01 * max(legs, 1.0), (side, name)
+            # Where a foot stands on its other end already, what it slid by in the source is taken from it as well.
+            changes = steps(points[name] - carried[side][name])[contact[1:] != contact[:-1]]
+            assert changes.max() < 0.01 * max(legs, 1.0), (side, name)
         assert min(points[name][:, 2].min() for name in ("toe", "heel", "tip")) > -1e-5
         thigh, shin = points["knee"] - points["hip"], points["ankle"] - points["knee"]
         leg = points["ankle"] - points["hip"]

@@ -147,8 +147,12 @@ def plant(source: Animation, target: Target, pose: Pose, spread: np.ndarray, rat
     directions = source.pose()[1]
     for number, (leg, step) in enumerate(zip(legs, steps, strict=True)):
         joint = hips + spread[:, number]
-        ankle = joint + halves[number][0] + halves[number][1]
-        ankle = _above_floor(leg, step, ankle + eased(step.ankle - ankle, planted[:, number], ease), up)
+        # What is held and faded is how far the foot's middle is moved, so that what the foot turns by around a contact
+        # moves toe and heel as little as can be; in the air the foot goes along with the pelvis.
+        before = ankles[number] + _middle(leg, pose.turns[leg.foot], pose.turns[leg.toes])
+        middle = _middle(leg, step.foot, step.toes)
+        moved = eased(step.ankle + middle - before, planted[:, number], ease, hips - pose.hips)
+        ankle = _above_floor(leg, step, before + moved - middle, up)
         across = quaternions.rotate(directions[:, JOINT_NAMES.index(f"{leg.side}_hip")], np.array([1.0, 0.0, 0.0]))
         hinge = target.space.directions_from_world(across)
         thigh, shin = halves[number]
@@ -279,6 +283,11 @@ def _raising(vectors: np.ndarray, up: np.ndarray, lowest: np.ndarray) -> np.ndar
 
 def _toe(leg: _Leg, ankle: np.ndarray, foot: np.ndarray, toes: np.ndarray) -> np.ndarray:
     return ankle + quaternions.rotate(foot, leg.ball - leg.ankle) + quaternions.rotate(toes, leg.toe - leg.ball)
+
+
+def _middle(leg: _Leg, foot: np.ndarray, toes: np.ndarray) -> np.ndarray:
+    """From the ankle to the middle between toe and heel (F, 3)."""
+    return (_toe(leg, np.zeros(3), foot, toes) + quaternions.rotate(foot, leg.heel - leg.ankle)) / 2
 
 
 def _above_floor(leg: _Leg, step: _Step, ankle: np.ndarray, up: np.ndarray) -> np.ndarray:
