@@ -81,7 +81,7 @@ def test_the_motion_covers_the_clip(balance: tuple[Path, list[protocol.Message]]
     assert person.meta["clip"] == CLIP.name
     assert person.meta["size"] == [1080, 1920]
     assert {role: file["sha256"] for role, file in person.meta["weights"].items()} == {
-        role: file.sha256 for role, file in weights.manifest().items()
+        role: file.sha256 for role, file in weights.manifest().items() if role != "landmarks_fast"
     }
     assert set(person.meta["timings"]) == {"watch", "clean", "camera", "features", "lift", "world"}
 
