@@ -63,7 +63,7 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
             actor_height=1.8,
             static_anchor=False,
             gender="FEMALE",
-            refine=True,
+            refine=False,
             smooth=0.2,
         )
     said = str(caught.value)
@@ -72,7 +72,7 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
     for words in (
         f"{clip} -o {folder}/motion-2.npz --json --resume {folder}",
         "--person 2", "--quality draft", "--device cpu", "--camera moving", "--actor-height 1.8", "--no-anchor",
-        "--start 5", "--end 90", "--focal-length 28", "--refine --smooth 0.2", "--gender female",
+        "--start 5", "--end 90", "--focal-length 28", "--no-refine --smooth 0.2", "--gender female",
     ):  # fmt: skip
         assert words in said
 

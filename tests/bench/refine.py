@@ -1,9 +1,9 @@
 """What fitting to the picture gains and costs, on held-out motion capture seen by virtual cameras.
 
-``build.py bench refine [--mocap FOLDER] [--clips N] [--seed N] [--terms JSON]``. The views have the errors that the
-landmark net was measured to make; the draft pipeline poses and places the person, and the fit goes on from there.
-``--terms '{"pose": 0.5}'`` tries other weights than those of ``Terms``. Those were chosen with the seed 0: figures to
-be reported come from another one.
+``build.py bench refine [--mocap FOLDER] [--clips N] [--seed N] [--guessed-lens] [--terms JSON]``. The views have the
+errors that the landmark net was measured to make; the draft pipeline poses and places the person, and the fit goes on
+from there. ``--terms '{"pose": 0.5}'`` tries other weights than those of ``Terms``. Those were chosen with the seed 0:
+figures to be reported come from another one.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from wham_blender.motion import rotation_matrices
 from wham_blender.pipeline import checkpoints, features, lift, metrics, refine, sight, world
 from wham_blender.pipeline.features import OBSERVED
 from wham_blender.pipeline.keypoints import LANDMARKS, Person
+from wham_blender.pipeline.run import _intrinsics
 
 FRAMES = 90
 LIMBS = list(range(5, 17))  # COCO's shoulders, elbows, wrists, hips, knees, ankles
@@ -66,9 +67,9 @@ class Draft:
 
 def draw(
     library: simulate.Library, points_of: simulate.TrainingBody, errors: simulate.Errors, draft: Draft,
-    generator: torch.Generator,
+    generator: torch.Generator, *, guessed: bool,
 ) -> Take | None:  # fmt: skip
-    """One take; None where the person is not in the picture."""
+    """One take; None where the person is not in the picture. ``guessed``: nobody knows the lens."""
     lengths = torch.tensor(library.lengths)
     clip = int(torch.multinomial((lengths > FRAMES + 1) * lengths.float().sqrt(), 1, generator=generator))
     begin = library.starts[clip] + int(torch.randint(library.lengths[clip] - FRAMES, (1,), generator=generator))
@@ -93,6 +94,8 @@ def draw(
     seen = simulate.observe(points, many, generator, errors, FRAMES)
     size = (int(camera.size[0, 0]), int(camera.size[0, 1]))
     camera_K = np.array([[float(camera.focal), 0, size[0] / 2], [0, float(camera.focal), size[1] / 2], [0, 0, 1]])
+    if guessed:
+        camera_K = _intrinsics(size, None)
     person = _person(seen)
     return Take(
         person, camera_K, points[:, :17].numpy(), place.numpy(), library.contacts[frames].numpy(),
@@ -153,6 +156,7 @@ def main() -> None:
     parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--guessed-lens", action="store_true", help="as of most clips, nobody knows the lens")
     parser.add_argument("--terms", type=json.loads, default={}, metavar="JSON")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -167,7 +171,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(args.seed)
     takes: list[Take] = []
     while len(takes) < args.clips:
-        if take := draw(library, points_of, errors, draft, generator):
+        if take := draw(library, points_of, errors, draft, generator, guessed=args.guessed_lens):
             takes.append(take)
     rows: dict[str, list[list[float]]] = {"without": [], "fitted": []}
     spent = 0.0

@@ -69,7 +69,7 @@ def test_the_worker_speaks_the_protocol(balance: tuple[Path, list[protocol.Messa
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1)
     stages = list(dict.fromkeys(message.stage for message in progress))
-    assert stages == ["watch", "clean", "camera", "features", "lift", "world", "write"]
+    assert stages == ["watch", "clean", "camera", "features", "lift", "world", "refine", "write"]
 
 
 def test_the_motion_covers_the_clip(balance: tuple[Path, list[protocol.Message]]) -> None:
@@ -83,7 +83,7 @@ def test_the_motion_covers_the_clip(balance: tuple[Path, list[protocol.Message]]
     assert {role: file["sha256"] for role, file in person.meta["weights"].items()} == {
         role: file.sha256 for role, file in weights.manifest().items() if role != "landmarks_fast"
     }
-    assert set(person.meta["timings"]) == {"watch", "clean", "camera", "features", "lift", "world"}
+    assert set(person.meta["timings"]) == {"watch", "clean", "camera", "features", "lift", "world", "refine"}
 
 
 def test_the_camera_sees_the_body_where_the_clip_shows_the_man(balance: tuple[Path, list[protocol.Message]]) -> None:
@@ -101,7 +101,7 @@ def test_a_second_run_resumes_by_itself(balance: tuple[Path, list[protocol.Messa
     assert code == 0, errors
     logged = [message.text for message in said if isinstance(message, protocol.Log)]
     kept = [text.split(":")[0] for text in logged if "kept" in text]
-    assert kept == ["watch", "clean", "camera", "features", "lift", "world"]
+    assert kept == ["watch", "clean", "camera", "features", "lift", "world", "refine"]
     # No stage was begun: nothing was decoded again.
     assert all(message.done == message.total for message in said if isinstance(message, protocol.Progress))
     (first,), (again,) = motion.load(folder / "balance.npz"), motion.load(folder / "again.npz")

@@ -54,7 +54,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
 
 
 def job(folder: Path, library: Library, **settings: Any) -> run.Job:
-    given: dict[str, Any] = {"quality": "full", "device": "cpu", "end": END} | settings
+    given: dict[str, Any] = {"quality": "full", "device": "cpu", "end": END, "refine": False} | settings
     return run.Job(CLIP, folder / "motion.npz", resume=folder / "job", weights=library.folder, **given)
 
 

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from wham_blender import motion, protocol, weights
 from wham_blender.body.body import Body
-from wham_blender.pipeline import run, track, video
+from wham_blender.pipeline import clip_frames, run, stages, track, video
 from wham_blender.pipeline.errors import PipelineError
 from wham_blender.pipeline.keypoints import Person
 from wham_blender.pipeline.world import Placed
@@ -159,7 +159,7 @@ def kept(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tupl
 
 def test_a_second_run_only_writes(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages, output = kept(finished, monkeypatch, person="ALL")
-    assert stages == ["watch", "clean", "camera", "features", "features", "lift", "lift", "world"]
+    assert stages == ["watch", "clean", "camera", "features", "features", "lift", "lift", "world", "refine", "refine"]
     for first, again in zip(motion.load(finished / "all.npz"), motion.load(output), strict=True):
         assert (first.poses == again.poses).all()
         assert (first.trans == again.trans).all()
@@ -209,12 +209,13 @@ def test_without_the_anchor_the_network_walks_alone(finished: Path, monkeypatch:
 
 
 def test_fitting_is_a_stage_of_its_own(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (plain,) = motion.load(kept(finished, monkeypatch)[1])
-    stages, output = kept(finished, monkeypatch, refine=True)
-    assert stages[-1] == "world"
+    stages, output = kept(finished, monkeypatch)
+    assert stages[-1] == "refine"
     (fitted,) = motion.load(output)
+    stages, output = kept(finished, monkeypatch, refine=False)
+    assert stages[-1] == "world"
+    (plain,) = motion.load(output)
     assert 1e-3 < np.abs(fitted.poses - plain.poses).max() < 1
-    assert kept(finished, monkeypatch, refine=True)[0][-1] == "refine"
 
 
 def test_the_open_body_has_no_gender(finished: Path) -> None:
@@ -245,8 +246,10 @@ def jerk(person: motion.Motion) -> float:
 
 
 def test_stages_of_other_code_are_made_anew(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = shutil.copytree(run._PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("addon", "__pycache__"))
-    monkeypatch.setattr(run, "_PACKAGE", package)
+    package = shutil.copytree(
+        stages._PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("addon", "__pycache__")
+    )
+    monkeypatch.setattr(stages, "_PACKAGE", package)
     with (package / "pipeline" / "sight.py").open("a") as changed:
         changed.write("# changed\n")
     assert kept(finished, monkeypatch)[0] == ["watch", "clean", "camera", "features"]
@@ -278,14 +281,14 @@ def test_no_half_stage_stays(finished: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_full_disk_and_a_folder_that_went_away_are_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PipelineError, match=r"The folder .*gone was deleted while the job ran\. Import again\."):
-        run._save(tmp_path / "gone" / "watch.npz", {})
+        stages.save(tmp_path / "gone" / "watch.npz", {})
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(PipelineError, match=r"Cannot write to .*: No space left on device\. Choose a folder"):
-        run._save(tmp_path / "watch.npz", {})
+        stages.save(tmp_path / "watch.npz", {})
     assert not list(tmp_path.iterdir())
 
 
@@ -309,7 +312,7 @@ def test_results_return_to_the_clip_s_own_frames() -> None:
         look=np.zeros(0, int), track=np.zeros(0, int), keypoints=np.zeros((0, 17, 3)),
         landmarks=np.zeros((0, 33, 3)), landmarks_3d=np.zeros((0, 33, 3)),
     )  # fmt: skip
-    result = run._motion(seen, person, placed, np.eye(3), {"fps": 66.7})
+    result = clip_frames.resampled(seen, person, placed, np.eye(3), {"fps": 66.7})
     inside = (times >= 1) & (times <= 2)
     assert (result.frame == np.arange(11, 211)[inside]).all()
     assert np.allclose(result.trans, np.outer(times[inside], (1, 2, 0)), atol=1e-5)

@@ -59,7 +59,7 @@ def test_the_rest_of_the_body_stays_and_legs_do_not_jump(body: Body, shaky: tupl
     found, moved, _, _ = held(body, poses, pelvis, planted)
     others = np.setdiff1d(np.arange(24), LEGS)
     assert np.array_equal(found[:, others], poses[:, others])
-    assert np.linalg.norm(moved - pelvis, axis=1).max() < 0.08
+    assert np.linalg.norm(moved - pelvis, axis=1).max() < 0.12  # with the legs that carry it
     steps = (found[1:, LEGS].mT @ found[:-1, LEGS]).reshape(-1, 3, 3)
     own = (poses[1:, LEGS].mT @ poses[:-1, LEGS]).reshape(-1, 3, 3)
     fastest, usual = (np.degrees(Rotation.from_matrix(each).magnitude()).max() for each in (steps, own))

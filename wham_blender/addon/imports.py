@@ -240,8 +240,8 @@ def worker_arguments(record: JobRecord) -> list[str]:
         arguments += ["--actor-height", f"{options['actor_height']:.6g}"]
     if not options["static_anchor"]:
         arguments.append("--no-anchor")
-    if options["refine"]:
-        arguments.append("--refine")
+    if not options["refine"]:
+        arguments.append("--no-refine")
     if options["smooth"]:
         arguments += ["--smooth", str(round(options["smooth"], 3))]
     if options["focal_length_mm"]:

@@ -135,8 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--gender", choices=tuple(BODIES), default="neutral", help="of SMPL's body, in full quality")
     parser.add_argument(
-        "--refine", action="store_true", help="bend the bodies until they project onto the keypoints (SMPLify)"
-    )
+        "--no-refine", dest="refine", action="store_false",
+        help="do not bend the bodies until they project onto the keypoints (SMPLify)",
+    )  # fmt: skip
     parser.add_argument(
         "--smooth", type=_seconds, default=0.0, metavar="S",
         help="take out what trembles: movements that come again within so many seconds",

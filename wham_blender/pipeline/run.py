@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import json
-import os
 import sys
 import tempfile
-import time
-import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,8 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.interpolate import CubicSpline
-from scipy.spatial.transform import Rotation
 
 from .. import motion, protocol, weights
 from ..body.body import Body
@@ -31,6 +25,7 @@ from . import (
     cache_folder,
     camera_motion,
     checkpoints,
+    clip_frames,
     features,
     image_features,
     lens,
@@ -45,50 +40,16 @@ from . import (
     world,
 )  # fmt: skip
 from .crop_network import CROP, CropNetwork
-from .errors import PipelineError, unwritable, unwritten
+from .errors import PipelineError, unwritable
 from .keypoints import Person, counted
 from .pace import Pace, Rates
+from .stages import Arrays, Stages, Tell, joined, parted, save
 
-Tell = Callable[[protocol.Message], None]
-Arrays = dict[str, np.ndarray]
-
-# What each stage adds to the code that made its settings: where that changed, a kept stage is made anew.
-_SOURCES = {
-    "watch": [
-        f"pipeline/{name}.py"
-        for name in (
-            "video",
-            "detect",
-            "yolo",
-            "follow",
-            "keypoints",
-            "litert",
-            "observe",
-            "cutouts",
-            "crop_network",
-            "camera_motion",
-            "track",
-        )
-    ]
-    + ["models/vit.py", "models/vitpose.py"],
-    "clean": [],
-    "camera": ["pipeline/camera_motion.py"],
-    "features": [
-        *(f"pipeline/{name}.py" for name in ("run", "features", "image_features", "crop_network")),
-        *(f"models/{name}.py" for name in ("lifter", "vit", "hmr2")),
-        "body/points.py",
-    ],
-    "lift": ["pipeline/lift.py", "pipeline/sight.py", "models/wham.py", "body/body.py", "body/rotations.py"],
-    "world": [*(f"pipeline/{name}.py" for name in ("world", "contacts", "level", "stance")), "motion.py"],
-    "refine": ["pipeline/refine.py", "body/body.py", "motion.py"],
-}
-_PACKAGE = Path(__file__).parents[1]
 _SEEING = ("watch", "clean", "camera")  # the stages that do the clip's frames, and those that do each person's
 _LIFTING = ("features", "lift", "world", "refine", "write")
 _FILM_WIDTH = 36.0  # millimetres, 35 mm film
 _MESH = ("v_template", "shapedirs", "J_regressor", "weights", "f", "J_regressor_feet")  # what a skinned mesh takes
 _PHONE = 30.0  # millimetres, where nobody knows better: phones have 24 to 28 and cut some off to hold the picture still
-_STALE = 3600.0  # seconds after which a file written aside belongs to no running job
 
 
 @dataclass(frozen=True)
@@ -109,7 +70,7 @@ class Job:
     actor_height: float | None = None  # metres, of the first of the people asked for; it scales the world
     anchor: bool = True  # where the camera stands, hold people to where the picture shows them
     gender: str = "neutral"  # neutral, male or female: of the body in full quality
-    refine: bool = False  # bend the bodies until they project onto the keypoints
+    refine: bool = True  # bend the bodies until they project onto the keypoints
     smooth: float = 0.0  # seconds: what comes again within them is trembling, and taken out
 
 
@@ -134,7 +95,7 @@ def run(job: Job, tell: Tell) -> Path:
     frames = (info.last(job.end) or 0) - job.start + 1
     lifting = [stage for stage in _LIFTING if stage != "refine" or job.refine]
     pace.expect((*_SEEING, *lifting), max(frames, 1))
-    stages = _Stages(folder, tell, pace)
+    stages = Stages(folder, tell, pace)
 
     sightings, corners, people, key, crops = _see(stages, clip, job, info, backend, device, tell)
     pictures = portraits.write(job.clip, sightings, people, folder, key)
@@ -167,18 +128,22 @@ def run(job: Job, tell: Tell) -> Path:
     shots = [corners.shot[np.searchsorted(looks, person.time[0] - 1e-3)] for person in tracks]
     arrays, key = stages.do(
         "world", [*keys, job.actor_height, job.anchor, shape.sha256 if shape else ""],
-        lambda progress: _joined(map(vars, _place(lifts, tracks, shots, view, looks, job.anchor, body))),
+        lambda progress: joined(map(vars, _place(lifts, tracks, shots, view, looks, job.anchor, body))),
     )  # fmt: skip
-    placed = [world.Placed(**each) for each in _parted(arrays)]
+    placed = [world.Placed(**each) for each in parted(arrays)]
     if job.refine:
         placed = [
             _refined(stages, [key, number], each, person, camera_K, body, len(person) / sum(map(len, tracks)))
             for number, each, person in zip(chosen, placed, tracks, strict=True)
         ]
+        for shot in set(shots):
+            together = [number for number, own in enumerate(shots) if own == shot]
+            for number, each in zip(together, world.centred([placed[n] for n in together]), strict=True):
+                placed[number] = each
     placed = [smooth.smooth(each, body, job.smooth) for each in placed]
 
     meta = {
-        "clip": job.clip.name, "size": size, "fps": _fps(sightings), "quality": backend.quality,
+        "clip": job.clip.name, "size": size, "fps": clip_frames.frame_rate(sightings), "quality": backend.quality,
         "settings": {name: value for name, value in vars(job).items() if not isinstance(value, Path)},
         "timings": stages.timings,
         "weights": {
@@ -188,7 +153,9 @@ def run(job: Job, tell: Tell) -> Path:
     }  # fmt: skip
     pace.begin("write")
     motion.save(job.output, [
-        _motion(sightings, person, each, camera_K, meta | {"person": number}, job.gender if shape else "neutral")
+        clip_frames.resampled(
+            sightings, person, each, camera_K, meta | {"person": number}, job.gender if shape else "neutral"
+        )
         for number, person, each in zip(chosen, tracks, placed, strict=True)
     ])  # fmt: skip
     pace.finish()
@@ -204,7 +171,7 @@ def _body(backend: backends.Backend, library: Library) -> Body:
     copy, source = library.body_copy, files["wham"].path
     if "smpl" not in files and not (copy.is_file() and copy.stat().st_mtime > source.stat().st_mtime):
         with suppress(PipelineError):  # without it the character has bones and no mesh, and says why
-            _save(copy, {name: arrays[name] for name in _MESH})
+            save(copy, {name: arrays[name] for name in _MESH})
     return Body(arrays)
 
 
@@ -237,7 +204,7 @@ def _wham(backend: backends.Backend) -> WHAM:
 
 
 def _see(
-    stages: _Stages, clip: str, job: Job, info: video.ClipInfo, backend: backends.Backend, device: torch.device,
+    stages: Stages, clip: str, job: Job, info: video.ClipInfo, backend: backends.Backend, device: torch.device,
     tell: Tell,
 ) -> tuple[track.Sightings, camera_motion.Corners, list[Person], str, Path | None]:  # fmt: skip
     """What is in the clip (of that hash), its background, its people, the key of all, and the file of crops."""
@@ -254,20 +221,20 @@ def _see(
             )
         del spotter
         _free(device)
-        return _joined(map(vars, found))
+        return joined(map(vars, found))
 
     arrays, key = stages.do("watch", settings, watch, beside=beside)
-    seen, background = _parted(arrays)
+    seen, background = parted(arrays)
     sightings, corners = track.Sightings(**seen), camera_motion.Corners(**background)
     _check_sightings(job, info, sightings, tell)
     _tell_cuts(job, sightings, corners.shot, tell)
-    arrays, key = stages.do("clean", [key], lambda progress: _joined(map(vars, track.people(sightings, corners.shot))))
+    arrays, key = stages.do("clean", [key], lambda progress: joined(map(vars, track.people(sightings, corners.shot))))
     if not arrays:
         raise PipelineError(
             f"No person found in {job.clip.name} ({len(sightings.looked)} frames looked at). Choose a clip that shows "
             "a whole person for a second or more, not too small and not in the dark."
         )
-    return sightings, corners, [Person(**each) for each in _parted(arrays)], key, beside
+    return sightings, corners, [Person(**each) for each in parted(arrays)], key, beside
 
 
 def _free(device: torch.device) -> None:
@@ -287,7 +254,7 @@ def _tell_cuts(job: Job, sightings: track.Sightings, shot: np.ndarray, tell: Tel
 
 
 def _watch_camera(
-    stages: _Stages, key: str, corners: camera_motion.Corners, sightings: track.Sightings, job: Job,
+    stages: Stages, key: str, corners: camera_motion.Corners, sightings: track.Sightings, job: Job,
     size: tuple[int, int], tell: Tell,
 ) -> tuple[camera_motion.CameraMotion, np.ndarray, str]:  # fmt: skip
     """The camera's turns, its intrinsics (3, 3), and the key of both."""
@@ -346,7 +313,7 @@ Described = tuple[list[lift.View], Arrays, str]  # views for the lift, poses of 
 
 
 def _describe(
-    stages: _Stages, key: str, numbers: list[int], people: list[Person], size: tuple[int, int], camera_K: np.ndarray,
+    stages: Stages, key: str, numbers: list[int], people: list[Person], size: tuple[int, int], camera_K: np.ndarray,
     crops: Path | None, backend: backends.Backend, wham: WHAM, device: torch.device, tell: Tell,
 ) -> list[Described]:  # fmt: skip
     """What the lifter makes of each person's landmarks, or HMR2.0 of the file of crops."""
@@ -369,16 +336,16 @@ def _describe(
 
 
 def _describe_openly(
-    stages: _Stages, settings: list[Any], person: Person, size: tuple[int, int], camera_K: np.ndarray,
+    stages: Stages, settings: list[Any], person: Person, size: tuple[int, int], camera_K: np.ndarray,
     backend: backends.Backend, share: float,
 ) -> Described:  # fmt: skip
     lifter = backend.files["lifter"]
 
     def describe(_progress: track.Progress) -> Arrays:
-        return _joined(map(vars, features.describe(features.load(lifter.path), person, size, camera_K)))
+        return joined(map(vars, features.describe(features.load(lifter.path), person, size, camera_K)))
 
     arrays, key = stages.do("features", [*settings, camera_K.tolist(), lifter.sha256], describe, share)
-    *looks, own = _parted(arrays)
+    *looks, own = parted(arrays)
     views = [lift.View(**look) for look in looks]
     if backend.published:  # it learned on other features, and its own poses count
         return [replace(view, features=None) for view in views], {}, key
@@ -386,7 +353,7 @@ def _describe_openly(
 
 
 def _describe_by_hmr2(
-    stages: _Stages, settings: list[Any], person: Person, crops: Path, network: Callable[[], CropNetwork],
+    stages: Stages, settings: list[Any], person: Person, crops: Path, network: Callable[[], CropNetwork],
     takes_features: bool, share: float,
 ) -> Described:  # fmt: skip
     beside = stages.beside("features", settings, "features") if takes_features else None
@@ -398,7 +365,7 @@ def _describe_by_hmr2(
 
 
 def _lift(
-    stages: _Stages, key: str, person: Person, size: tuple[int, int], camera_K: np.ndarray, camera_R: np.ndarray,
+    stages: Stages, key: str, person: Person, size: tuple[int, int], camera_K: np.ndarray, camera_R: np.ndarray,
     views: list[lift.View], own: Arrays, backend: backends.Backend, body: Body, wham: WHAM, share: float,
 ) -> tuple[lift.Lift, str]:  # fmt: skip
     """One person's lift from what `_describe` gave, and its key."""
@@ -442,7 +409,7 @@ def _place(
 
 
 def _refined(
-    stages: _Stages, settings: list[Any], placed: world.Placed, person: Person, camera_K: np.ndarray, body: Body,
+    stages: Stages, settings: list[Any], placed: world.Placed, person: Person, camera_K: np.ndarray, body: Body,
     share: float,
 ) -> world.Placed:  # fmt: skip
     """One person, bent until they project onto their keypoints."""
@@ -454,61 +421,9 @@ def _refined(
     return world.Placed(**arrays)
 
 
-def _motion(
-    sightings: track.Sightings, person: Person, placed: world.Placed, camera_K: np.ndarray, meta: dict[str, Any],
-    gender: str = "neutral",
-) -> motion.Motion:  # fmt: skip
-    """One person at the clip's own frames, out of the 30 fps clock: turns and ways by splines, the rest linearly."""
-    inside = _inside(sightings, person)
-    times = sightings.times[inside].clip(*person.time[[0, -1]])
-    place = np.interp(times, person.time, np.arange(len(person)))
-    before, after = np.floor(place).astype(int), np.ceil(place).astype(int)
-    share = place - before
-
-    def between(values: np.ndarray) -> np.ndarray:
-        part = share.reshape(-1, *[1] * (values.ndim - 1))
-        return values[before] * (1 - part) + values[after] * part
-
-    def smoothly(values: np.ndarray) -> np.ndarray:
-        # Linear steps between two frames of the clock would jerk at every one of them.
-        return CubicSpline(person.time, values)(times) if len(person) > 1 else values[before]
-
-    def turned(rotations: Rotation, count: int) -> Rotation:
-        """Rotations of ``count`` joints a frame, one frame after the other."""
-        quaternions = rotations.as_quat().reshape(len(person), count, 4)
-        turns = np.sign((quaternions[1:] * quaternions[:-1]).sum(-1, keepdims=True))
-        quaternions[1:] *= np.cumprod(np.where(turns < 0, -1.0, 1.0), axis=0)
-        return Rotation.from_quat(smoothly(quaternions).reshape(-1, 4))
-
-    keypoints = between(person.keypoints)
-    return motion.Motion(
-        poses=turned(Rotation.from_rotvec(placed.poses.reshape(-1, 3)), 24).as_rotvec().reshape(-1, 72),
-        trans=smoothly(placed.trans),
-        betas=placed.betas,
-        mocap_framerate=meta["fps"],
-        contacts=between(placed.contacts),
-        confidence=keypoints[..., 2].mean(1),
-        visible=person.visible[before] & person.visible[after],
-        camera_R=turned(Rotation.from_matrix(placed.camera_R), 1).as_matrix(),
-        camera_t=smoothly(placed.camera_t),
-        camera_K=camera_K,
-        rest_joints=placed.rest_joints,
-        frame=sightings.numbers[inside],
-        time=times,
-        keypoints=keypoints,
-        gender=gender,
-        meta=meta,
-    )
-
-
-def _inside(sightings: track.Sightings, person: Person) -> np.ndarray:
-    """Which of the clip's frames (T,) lie between a person's first and last."""
-    return (sightings.times > person.time[0] - 1e-6) & (sightings.times < person.time[-1] + 1e-6)
-
-
 def _about(number: int, person: Person, sightings: track.Sightings) -> dict[str, Any]:
     """What the People message says of one person."""
-    frames = sightings.numbers[_inside(sightings, person)]
+    frames = sightings.numbers[clip_frames.inside(sightings, person)]
     points = person.landmarks if person.landmarks.size else person.keypoints
     if points is person.keypoints:  # where ViTPose is unsure, a point may be anywhere
         points = np.where(counted(points)[..., None], points, np.nan)
@@ -553,95 +468,6 @@ def _intrinsics(size: tuple[int, int], focal_length: float | None) -> np.ndarray
     camera_K = lift.default_intrinsics(size)
     camera_K[0, 0] = camera_K[1, 1] = (focal_length or _PHONE) / _FILM_WIDTH * max(size)
     return camera_K
-
-
-def _fps(sightings: track.Sightings) -> float:
-    """The clip's mean frame rate."""
-    return float((len(sightings.times) - 1) / (sightings.times[-1] - sightings.times[0]))
-
-
-def _joined(records: Iterable[Arrays]) -> Arrays:
-    """Several records as one: {"0/name": ..., "1/name": ...}."""
-    return {f"{number}/{name}": value for number, record in enumerate(records) for name, value in record.items()}
-
-
-def _parted(arrays: Arrays) -> list[Arrays]:
-    """The records that _joined made one of."""
-    records: dict[int, Arrays] = {}
-    for name, value in arrays.items():
-        number, field = name.split("/")
-        records.setdefault(int(number), {})[field] = value
-    return [records[number] for number in sorted(records)]
-
-
-class _Stages:
-    """Does stages or finds what an earlier run kept of them."""
-
-    def __init__(self, folder: Path, tell: Tell, pace: Pace) -> None:
-        self.timings: dict[str, float] = {}  # seconds, of the stages done in this run
-        self._folder, self._tell, self._pace = folder, tell, pace
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for aside in folder.glob(".*.part"):  # of runs that were killed
-                if time.time() - aside.stat().st_mtime > _STALE:
-                    aside.unlink(missing_ok=True)
-        except OSError as error:
-            raise unwritable(folder, error) from error
-
-    def beside(self, stage: str, settings: list[Any], name: str) -> Path:
-        """The file in which a stage of these settings keeps what is too much for arrays in memory."""
-        return self._folder / f"{stage}-{_key(stage, settings)}.{name}"
-
-    def do(
-        self, stage: str, settings: list[Any], make: Callable[[track.Progress], Arrays], share: float = 1.0,
-        beside: Path | None = None,
-    ) -> tuple[Arrays, str]:  # fmt: skip
-        """The stage's arrays and the key that names them, to be put into the settings of stages that build on them.
-
-        ``share`` is this call's part of the stage, where it is done once for each of several people; ``beside``: the
-        file that ``make`` writes too.
-        """
-        key = _key(stage, settings)
-        path = self._folder / f"{stage}-{key}.npz"
-        self._pace.begin(stage, share)
-        arrays = _load(path) if beside is None or beside.is_file() else None
-        kept = arrays is not None
-        if arrays is None:
-            begun = time.monotonic()
-            self._pace.at(0, 1)
-            arrays = make(self._pace.at)
-            _save(path, arrays)
-            self.timings[stage] = round(self.timings.get(stage, 0.0) + time.monotonic() - begun, 3)
-        else:
-            self._tell(protocol.Log(f"{stage}: kept from an earlier run"))
-        self._pace.finish(kept)
-        return arrays, key
-
-
-def _key(stage: str, settings: list[Any]) -> str:
-    source = b"".join((_PACKAGE / name).read_bytes() for name in _SOURCES[stage])
-    return hashlib.sha256(json.dumps([stage, *settings]).encode() + source).hexdigest()[:20]
-
-
-def _load(path: Path) -> Arrays | None:
-    """What a stage kept; None where there is nothing, or nothing whole."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def _save(path: Path, arrays: Arrays) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with aside.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
-        aside.replace(path)
-    except OSError as error:
-        raise unwritten(path.parent, error) from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _check_output(output: Path) -> None:

@@ -23,6 +23,7 @@ _STEP = 0.12  # metres that a foot may stray in one contact; farther, it was set
 _SETTING = 3  # frames before and after in which it is, then, off the ground
 _FLOOR = 0.12  # metres: what stands nearer to the floor stands on it
 _EASE = 3.0  # frames in which a correction fades away from a stance
+_CARRIED = 2.0  # frames over which the body follows the legs that carry it
 _TURN = 0.7  # radians that a foot is turned at most to lie flat
 _REACH = 0.998  # of a leg's length: farther away, the hips come down
 _SIDES = ("left", "right")
@@ -49,17 +50,17 @@ def hold(
     feet = foot_points(poses) + pelvis[:, None]
     planted = np.stack([_steady(*each) for each in zip(feet.swapaxes(0, 1), planted.T, strict=True)], 1)
     stances = [_stances(feet[:, 2 * side : 2 * side + 2], planted[:, 2 * side : 2 * side + 2]) for side in range(2)]
+    joints, turns = _posed(poses, pelvis, rest)
     for _ in range(_ROUNDS):
-        joints, turns = _posed(poses, pelvis, rest)
-        goals = []
-        for side in range(2):
-            own = joints[:, JOINT_NAMES.index(f"{_SIDES[side]}_ankle")]
-            goals.append(_goal(feet[:, 2 * side : 2 * side + 2], own, stances[side]))
-        shift = _within_reach(joints, rest, [ankle for ankle, _ in goals])
+        goals = _goals(feet, joints, stances)
+        shift = _carried(joints, goals, planted)
+        goals = _goals(feet + shift[:, None], joints + shift[:, None], stances)
+        shift += _within_reach(joints + shift[:, None], rest, [ankle for ankle, _ in goals])
         pelvis, joints = pelvis + shift, joints + shift[:, None]
         for side, (ankle, turn) in enumerate(goals):
             poses = _bent(poses, joints, turns, _SIDES[side], ankle, turn)
         feet = foot_points(poses) + pelvis[:, None]
+        joints, turns = _posed(poses, pelvis, rest)
     return poses, pelvis, planted
 
 
@@ -111,6 +112,31 @@ def _stances(feet: np.ndarray, planted: np.ndarray) -> list[list[_Stance]]:
             toe.place, heel.place = toe.place + share * missing, heel.place - (1 - share) * missing
             toe.set = heel.set = True
     return found
+
+
+def _goals(
+    feet: np.ndarray, joints: np.ndarray, stances: list[list[list[_Stance]]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`_goal` of the left and the right foot; feet (F, 4, 3), joints (F, 24, 3)."""
+    return [
+        _goal(feet[:, 2 * side : 2 * side + 2], joints[:, JOINT_NAMES.index(f"{_SIDES[side]}_ankle")], stances[side])
+        for side in range(2)
+    ]
+
+
+def _carried(joints: np.ndarray, goals: list[tuple[np.ndarray, np.ndarray]], planted: np.ndarray) -> np.ndarray:
+    """How the body (F, 3) has to move so that the legs that stand keep their pose, smoothly; metres.
+
+    Their pose is better known than where the body is: a straight leg bends far for a centimetre, and its knee would
+    leave the picture.
+    """
+    stands = planted[:, ::2] | planted[:, 1::2]  # by toe or heel, left and right
+    wanted = np.zeros((len(joints), 3))
+    for (ankle, _), side, own in zip(goals, _SIDES, stands.T, strict=True):
+        wanted += own[:, None] * (ankle - joints[:, JOINT_NAMES.index(f"{side}_ankle")])
+    legs = stands.sum(1)
+    carried = _eased(wanted / np.maximum(legs, 1)[:, None], legs > 0)
+    return gaussian_filter1d(carried, _CARRIED, axis=0, mode="nearest")
 
 
 def _goal(feet: np.ndarray, ankle: np.ndarray, stances: list[list[_Stance]]) -> tuple[np.ndarray, np.ndarray]:

@@ -142,9 +142,13 @@ def place_together(
         figure.placed(position, to_world, to_camera, camera_t)
         for figure, position in zip(bodies, positions, strict=True)
     ]
-    # Feet that were held may have moved the first pelvis a little.
-    aside = (placed[0].trans[0] + placed[0].rest_joints[0]) * np.array([1, 1, 0], np.float32) * (camera is None)
-    return [replace(each, trans=each.trans - aside, camera_t=each.camera_t + each.camera_R @ aside) for each in placed]
+    return centred(placed) if camera is None else placed
+
+
+def centred(people: Sequence[Placed]) -> list[Placed]:
+    """People of one world with the first one's first pelvis over the origin, from where holding feet may move it."""
+    aside = (people[0].trans[0] + people[0].rest_joints[0]) * np.array([1, 1, 0], np.float32)
+    return [replace(each, trans=each.trans - aside, camera_t=each.camera_t + each.camera_R @ aside) for each in people]
 
 
 class _Figure:
