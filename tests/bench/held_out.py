@@ -145,7 +145,7 @@ def _tilt(root: np.ndarray, scene: Scene, lifted: lift.Lift) -> float:
 def main() -> None:
     """Measure every held-out clip before each kind of camera and print the means."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
+    parser.add_argument("--mocap", type=Path, required=True, help="as build.py train takes it")
     parser.add_argument("--cameras", type=int, default=3, help="of each kind, for each clip")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

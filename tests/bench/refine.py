@@ -1,6 +1,6 @@
 """What fitting to the picture gains and costs, on held-out motion capture seen by virtual cameras.
 
-``build.py bench refine [--mocap FOLDER] [--clips N] [--seed N] [--guessed-lens] [--terms JSON]``. The views have the
+``build.py bench refine --mocap FOLDER [--clips N] [--seed N] [--guessed-lens] [--terms JSON]``. The views have the
 errors that the landmark net was measured to make; the draft pipeline poses and places the person, and the fit goes on
 from there. ``--terms '{"pose": 0.5}'`` tries other weights than those of ``Terms``. Those were chosen with the seed 0:
 figures to be reported come from another one.
@@ -153,7 +153,7 @@ def figures(placed: world.Placed, take: Take, body: Body) -> dict[str, float]:
 def main() -> None:
     """Draw the takes, fit them and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
+    parser.add_argument("--mocap", type=Path, required=True, help="as build.py train takes it")
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--guessed-lens", action="store_true", help="as of most clips, nobody knows the lens")
