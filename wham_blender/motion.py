@@ -120,12 +120,17 @@ def forward_kinematics(poses: np.ndarray, trans: np.ndarray, rest_joints: np.nda
     """
     local = rotation_matrices(np.asarray(poses).reshape(len(poses), 24, 3))
     rest = np.asarray(rest_joints, np.float64)
+    return posed(local, rest[0] + trans, rest)
+
+
+def posed(local: np.ndarray, pelvis: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`forward_kinematics` of rotation matrices (F, 24, 3, 3) with the pelvis at (F, 3); rest (24, 3), metres."""
     rotations = np.empty_like(local)
     positions = np.empty((len(local), 24, 3))
     for joint, parent in enumerate(PARENTS):
         if parent < 0:
             rotations[:, joint] = local[:, joint]
-            positions[:, joint] = rest[joint] + trans
+            positions[:, joint] = pelvis
         else:
             rotations[:, joint] = rotations[:, parent] @ local[:, joint]
             positions[:, joint] = positions[:, parent] + rotations[:, parent] @ (rest[joint] - rest[parent])

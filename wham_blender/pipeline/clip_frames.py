@@ -9,6 +9,7 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
 from .. import motion
+from ..quaternions import without_jumps
 from .keypoints import Person
 from .track import Sightings
 from .world import Placed
@@ -41,9 +42,7 @@ def resampled(
     def turned(rotations: Rotation, count: int) -> Rotation:
         """Rotations of ``count`` joints a frame, one frame after the other."""
         quaternions = rotations.as_quat().reshape(len(person), count, 4)
-        turns = np.sign((quaternions[1:] * quaternions[:-1]).sum(-1, keepdims=True))
-        quaternions[1:] *= np.cumprod(np.where(turns < 0, -1.0, 1.0), axis=0)
-        return Rotation.from_quat(smoothly(quaternions).reshape(-1, 4))
+        return Rotation.from_quat(smoothly(without_jumps(quaternions)).reshape(-1, 4))
 
     keypoints = between(person.keypoints)
     return motion.Motion(

@@ -136,8 +136,7 @@ def run(job: Job, tell: Tell) -> Path:
             _refined(stages, [key, number], each, person, camera_K, body, len(person) / sum(map(len, tracks)))
             for number, each, person in zip(chosen, placed, tracks, strict=True)
         ]
-        for shot in set(shots):
-            together = [number for number, own in enumerate(shots) if own == shot]
+        for together in _by_shot(shots):
             for number, each in zip(together, world.centred([placed[n] for n in together]), strict=True):
                 placed[number] = each
     placed = [smooth.smooth(each, body, job.smooth) for each in placed]
@@ -386,14 +385,18 @@ def _lift(
     return lift.Lift(**arrays), key
 
 
+def _by_shot(shots: list[int]) -> list[list[int]]:
+    """The numbers, from 0, of the people that each shot shows; shots: each person's."""
+    return [[number for number, own in enumerate(shots) if own == shot] for shot in sorted(set(shots))]
+
+
 def _place(
     lifts: list[lift.Lift], people: list[Person], shots: list[int], view: camera_motion.CameraMotion,
     looks: np.ndarray, anchor: bool, body: Body,
 ) -> list[world.Placed]:  # fmt: skip
     """Everybody of a shot in one world, seen by one camera; looks (L,): the times of view's looks, seconds."""
     placed: dict[int, world.Placed] = {}
-    for shot in sorted(set(shots)):
-        numbers = [number for number, own in enumerate(shots) if own == shot]
+    for numbers in _by_shot(shots):
         clock = [np.round(people[number].time * video.LOOKS_PER_SECOND).astype(int) for number in numbers]
         first, last = min(own[0] for own in clock), max(own[-1] for own in clock)
         times = np.arange(first, last + 1) / video.LOOKS_PER_SECOND

@@ -14,7 +14,7 @@ from scipy.linalg import solveh_banded
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from scipy.spatial.transform import Rotation
 
-from ..motion import spells
+from ..motion import posed, spells
 from ..skeleton import JOINT_NAMES, PARENTS
 
 _ROUNDS = 2  # of what is right after the first, but for little
@@ -50,8 +50,8 @@ def hold(
     feet = foot_points(poses) + pelvis[:, None]
     planted = np.stack([_steady(*each) for each in zip(feet.swapaxes(0, 1), planted.T, strict=True)], 1)
     stances = [_stances(feet[:, 2 * side : 2 * side + 2], planted[:, 2 * side : 2 * side + 2]) for side in range(2)]
-    joints, turns = _posed(poses, pelvis, rest)
     for _ in range(_ROUNDS):
+        joints, turns = posed(poses, pelvis, rest)
         goals = _goals(feet, joints, stances)
         shift = _carried(joints, goals, planted)
         goals = _goals(feet + shift[:, None], joints + shift[:, None], stances)
@@ -60,7 +60,6 @@ def hold(
         for side, (ankle, turn) in enumerate(goals):
             poses = _bent(poses, joints, turns, _SIDES[side], ankle, turn)
         feet = foot_points(poses) + pelvis[:, None]
-        joints, turns = _posed(poses, pelvis, rest)
     return poses, pelvis, planted
 
 
@@ -238,15 +237,3 @@ def _bent(
     poses[:, knee] = new_hip.mT @ new_knee
     poses[:, foot] = new_knee.mT @ turn @ turns[:, foot]
     return poses
-
-
-def _posed(poses: np.ndarray, pelvis: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (F, 24, 3) and their rotations (F, 24, 3, 3) in the world."""
-    turns, joints = np.empty_like(poses), np.empty((*poses.shape[:2], 3))
-    for joint, parent in enumerate(PARENTS):
-        if parent < 0:
-            turns[:, joint], joints[:, joint] = poses[:, joint], pelvis
-        else:
-            turns[:, joint] = turns[:, parent] @ poses[:, joint]
-            joints[:, joint] = joints[:, parent] + turns[:, parent] @ (rest[joint] - rest[parent])
-    return joints, turns
