@@ -73,6 +73,11 @@ def of_matrices(matrices: np.ndarray) -> np.ndarray:
     return normalized(np.take_along_axis(rows, longest, -2)[..., 0, :])
 
 
+def to_matrices(rotations: np.ndarray) -> np.ndarray:
+    """Unit quaternions as rotation matrices (..., 3, 3)."""
+    return rotate(rotations[..., None, :], np.eye(3)).swapaxes(-1, -2)
+
+
 def between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """The shortest turns that take directions (..., 3) to others; for opposite ones half a turn about any axis."""
     start, end = normalized(start), normalized(end)

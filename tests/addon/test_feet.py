@@ -7,7 +7,7 @@ import pytest
 
 from tests.rigs import skeletons, targets, walks
 from wham_blender import leg_ik, quaternions
-from wham_blender.addon.retarget import feet, pins, transfer
+from wham_blender.addon.retarget import feet, foot, pins, transfer
 from wham_blender.addon.retarget.pins import Floor
 from wham_blender.skeleton import JOINT_NAMES
 
@@ -184,14 +184,14 @@ def test_soles_are_found_though_bones_end_anywhere():
     rng = np.random.default_rng(3)
     made = targets.target("unreal_ue4")
     wild = {name: made.heads[name] + 0.1 * quaternions.normalized(rng.normal(size=3)) for name in made.tails}
-    found = feet.soles(replace(made, tails=wild))
+    found = foot.soles(replace(made, tails=wild))
     assert np.abs(found - made.soles).max() < 0.06
     assert np.abs(found[:, 2]).max() < 1e-9
 
 
 # --- pins ------------------------------------------------------------------------------------------------------------
 
-FLOOR = Floor(up=np.array([0.0, 0, 1]), height=0.0, step=0.1, slip=0.1, gap=4)
+FLOOR = Floor(up=np.array([0.0, 0, 1]), height=0.0, step=0.1, slip=0.1, creep=0.001, gap=4)
 
 
 def test_toes_and_heel_that_are_planted_at_once_are_a_foots_length_apart():

@@ -12,7 +12,7 @@ import numpy as np
 from .. import quaternions
 from ..animation import Animation, with_arms_spread
 from . import character, rig_action
-from .retarget import controls, feet, response, root, transfer
+from .retarget import controls, feet, foot, response, root, transfer
 from .retarget.maps import LIMBS, LimbIK, MapError, RigMap, mirrored
 from .retarget.transfer import Pose, Space, Target
 from .rig_action import Written
@@ -144,7 +144,7 @@ def _target(
         soles=np.zeros((4, 3)),
         inside=frozenset(inside),
     )
-    return replace(target, soles=feet.soles(target))
+    return replace(target, soles=foot.soles(target))
 
 
 def _thinning(

@@ -20,7 +20,8 @@ class Floor:
     up: np.ndarray  # (3,) of length one
     height: float  # of the plane along ``up``
     step: float  # a contact that is further from the floor stands on something else: stairs, a box
-    slip: float  # a planted point that strays further than this slides, and is let slide
+    slip: float  # a planted point that strays further than this drifts, and its pin follows
+    creep: float  # how far at most, from row to row
     gap: int  # rows without contact that are no step where the point hardly moves
 
     def above(self, points: np.ndarray) -> np.ndarray:
@@ -42,7 +43,7 @@ def pin(points: np.ndarray, source: np.ndarray, planted: np.ndarray, length: flo
 
     A planted (F, 2) point gets one place a contact, the mean of where it is, so that corrections are small. Toes and
     heel that are planted at once are brought to the foot's length. ``source`` (F, 2, 3) are the source's points on the
-    target's scale: contacts on stairs keep their height, and what slides far there may slide.
+    target's scale: contacts on stairs keep their height, and pins follow slowly what drifts far.
     """
     planted = bridged(planted, source, floor)
     places, levels = points.copy(), np.full(len(points), floor.height)
@@ -51,7 +52,7 @@ def pin(points: np.ndarray, source: np.ndarray, planted: np.ndarray, length: flo
         _at_length(chain, centres, length, points, floor)
         level = _level(chain, source @ floor.up, floor)
         for contact, centre in centres.items():
-            slid = followed(floor.above(source[contact.rows, contact.column]), floor.slip)
+            slid = followed(floor.above(source[contact.rows, contact.column]), floor)
             places[contact.rows, contact.column] = centre + slid + level * floor.up
             levels[contact.rows] = level
         _keep_length(chain, places, planted, length)
@@ -89,17 +90,26 @@ def bridged(planted: np.ndarray, source: np.ndarray, floor: Floor) -> np.ndarray
     return planted
 
 
-def followed(points: np.ndarray, slip: float) -> np.ndarray:
-    """What follows points (F, 3) on a lead of length ``slip``, from their mean: it stays there while they stay near."""
+def followed(points: np.ndarray, floor: Floor) -> np.ndarray:
+    """How a pin goes after points (F, 3) on the floor, from their mean: it stays there while they stay near.
+
+    It is as far ahead of them as it is behind, being led by a lead of length ``floor.slip`` forwards and backwards.
+    """
     strayed = points - points.mean(0)
-    found = np.zeros_like(points)
-    if np.linalg.norm(strayed, axis=1).max() <= slip:
-        return found
-    place = np.zeros(3)
-    for row, point in enumerate(strayed):
-        lead = point - place
-        place = place + lead * max(0.0, 1 - slip / max(float(np.linalg.norm(lead)), 1e-9))
-        found[row] = place
+    if np.linalg.norm(strayed, axis=1).max() <= floor.slip:
+        return np.zeros_like(points)
+    return (_led(strayed, floor.slip, floor.creep) + _led(strayed[::-1], floor.slip, floor.creep)[::-1]) / 2
+
+
+def _led(points: np.ndarray, lead: float, creep: float) -> np.ndarray:
+    """Who is led by points (F, 3) on a lead of that length, and makes no longer steps than ``creep``."""
+    found = np.empty_like(points)
+    place, most = np.zeros(3), np.inf
+    for row, point in enumerate(points):
+        way = point - place
+        far = max(float(np.linalg.norm(way)), 1e-12)
+        place = place + way / far * np.clip(far - lead, 0.0, most)
+        found[row], most = place, creep
     return found
 
 
