@@ -79,8 +79,8 @@ def test_planted_points_stay_nothing_sinks_and_knees_bend_forward(body, kind, op
             assert steps(points[name])[held].max() < 1e-5, (side, name)
             assert np.abs(points[name][contact, 2]).max() < 1e-5, (side, name)
             # Where a foot stands on its other end already, what it slid by in the source is taken from it as well.
-            changes = steps(points[name] - carried[side][name])[contact[1:] != contact[:-1]]
-            assert changes.max() < 0.01 * max(legs, 1.0), (side, name)
+            turned = steps(points["toe"] - carried[side]["toe"] - points["heel"] + carried[side]["heel"])
+            assert turned[contact[1:] != contact[:-1]].max() < 0.005, (side, name)
         assert min(points[name][:, 2].min() for name in ("toe", "heel", "tip")) > -1e-5
         thigh, shin = points["knee"] - points["hip"], points["ankle"] - points["knee"]
         leg = points["ankle"] - points["hip"]
@@ -120,11 +120,11 @@ def test_feet_that_slide_far_slide_on_and_travelling_contacts_are_none(body):
     source = walks.walk(*body)
     still = replace(
         source, turns=np.repeat(source.turns[:1], len(source), 0), contacts=np.ones_like(source.contacts),
-        root=source.root[:1] + np.linspace(0, 1, len(source))[:, None] * [0.5, 0, 0],
+        root=source.root[:1] + np.linspace(0, 1, len(source))[:, None] * [0.8, 0, 0],
     )  # fmt: skip
     made = targets.target("mixamo")
     toe = targets.leg(made, planted(still, made)[1], "left")["toe"]
-    assert np.linalg.norm(toe[-1] - toe[0]) > 0.2
+    assert np.linalg.norm(toe[-1] - toe[0]) > 0.5
     assert steps(toe).max() < 0.02
     rows = np.arange(len(source))
     falling = replace(still, root=source.root[:1] + np.where(rows < 50, 1.3, 0.0)[:, None] * [0, 0, 1])

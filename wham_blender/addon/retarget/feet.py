@@ -29,10 +29,11 @@ _FURTHER, _NEAREST, _FURTHEST = 0.02, 0.93, 0.99
 _LOWEST = 0.4  # of a leg's length that the pelvis goes down at most
 _FASTEST = 1.0  # legs' lengths a second, for a point that is planted
 _STEEPEST_TOE, _STEEPEST_HEEL = np.radians(75), np.radians(50)  # of a sole that stands there: no knee or back does
+_WHILE = 0.2  # seconds before and after, see _on_soles
 _SHORTEST, _LETTING_GO = 0.1, 0.7  # seconds; of that, before and after a point that is faster
 _STEP, _SLIP = 0.12, 0.12  # of a leg's length, see Floor
-_GAP, _CREEP = 0.15, 0.012  # seconds, and legs' lengths a second, see Floor
-_BEHIND = 1.5  # of a pin's slip, that the pin may be behind a point that drifts; one that goes further slides
+_GAP, _CREEP = 0.15, 0.022  # seconds, and legs' lengths a second, see Floor
+_BEHIND = 2.5  # of a pin's slip, that the pin may be behind a point that drifts; one that goes further slides
 _SLIDING, _AROUND = 0.05, 0.1  # legs' lengths a second on average over so many seconds before and after
 _POP, _POP_SHARE = 0.009, 0.005  # metres, or of a leg's length where that is more: what is no pop yet
 _SHORTER = 0.2  # seconds that a contact may lose at either end, so that nothing pops there
@@ -46,7 +47,7 @@ def plant(source: Animation, target: Target, pose: Pose, spread: np.ndarray, rat
     """
     body = _Body.of(source, target, pose, spread, rate)
     size = float(np.mean([leg.length for leg in body.legs]))
-    contacts = _standing(_on_soles(source), body.source, _FASTEST * size / rate, _SHORTEST * rate)
+    contacts = _standing(_on_soles(source, round(_WHILE * rate)), body.source, _FASTEST * size / rate, _SHORTEST * rate)
     contacts = _held(contacts, body.source, body.floor, _SLIDING * size / rate, round(_AROUND * rate), _SHORTEST * rate)
     most = max(_POP, _POP_SHARE * size)
     for _ in range(round(_SHORTER * rate)):
@@ -195,10 +196,15 @@ def _lasting(contacts: np.ndarray, shortest: float) -> np.ndarray:
     return lasting
 
 
-def _on_soles(source: Animation) -> np.ndarray:
-    """The source's contacts (F, 4) without those of feet whose soles are too steep for that, as of one who kneels."""
+def _on_soles(source: Animation, around: int) -> np.ndarray:
+    """The source's contacts (F, 4) without those of feet whose soles are too steep for that, as of one who kneels.
+
+    What counts is the median of ``around`` rows before and after.
+    """
     turns = source.pose()[1][:, [JOINT_NAMES.index(f"{side}_ankle") for side in ("left", "right")]]
     steep = np.arccos(np.clip(quaternions.rotate(turns, np.array([0.0, 0.0, 1.0]))[..., 2], -1, 1))
+    padded = np.pad(steep, ((around, around), (0, 0)), mode="edge")
+    steep = np.median(sliding_window_view(padded, 2 * around + 1, axis=0), axis=-1)
     return source.contacts & (steep[..., None] < [_STEEPEST_TOE, _STEEPEST_HEEL]).reshape(-1, 4)
 
 
