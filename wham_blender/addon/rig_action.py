@@ -11,7 +11,7 @@ import numpy as np
 from .. import quaternions
 from .action import CONSTANT, ActionWriter
 from .retarget.controls import Keys
-from .retarget.maps import RigMap
+from .retarget.maps import IK_STRETCH, RigMap
 from .retarget.reduce import Track, reduced
 
 _CARRIERS = 4  # what a foot hangs from, each with an error of its own: they add up to twice one of them, on average
@@ -156,7 +156,9 @@ def _write_settings(writer: ActionWriter, rig: bpy.types.Object, rig_map: RigMap
             values[switch.bone, switch.property] = switch.ik if limb in on_ik else switch.fk
     writer.frames = writer.frames[:1]
     for (bone, name), value in values.items():
-        if name in rig.pose.bones[bone]:
+        if name == IK_STRETCH:
+            writer.add(_path(bone, name), np.array([[value]]), bone, CONSTANT)
+        elif name in rig.pose.bones[bone]:
             path = f'{_path(bone, "")[:-1]}["{bpy.utils.escape_identifier(name)}"]'
             writer.add(path, np.array([[value]]), bone, CONSTANT)
 

@@ -24,6 +24,7 @@ LIMBS = {
     for side in ("left", "right")
     for limb, parts in (("leg", ("hip", "knee", "ankle")), ("arm", ("shoulder", "elbow", "wrist")))
 }
+IK_STRETCH = "ik_stretch"  # a pose bone's own: with any, Blender's IK shortens a leg that is bent
 _LARGEST_FILE = 1 << 20  # bytes; a map has a few thousand
 
 
@@ -33,10 +34,10 @@ class MapError(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """A custom property of a pose bone that has to have a value for the map's controls to work."""
+    """A property of a pose bone that has to have a value for the map's controls to work."""
 
     bone: str
-    property: str
+    property: str  # a custom one, or IK_STRETCH
     value: float
 
 
@@ -154,6 +155,7 @@ def without(rig_map: RigMap, lacking: Collection[str]) -> RigMap:
         controls={bone: name for bone, name in rig_map.controls.items() if not {bone, name} & set(lacking)},
         root="" if rig_map.root in lacking else rig_map.root,
         twists={joint: bones for joint, bones in twists.items() if bones},
+        settings=tuple(setting for setting in rig_map.settings if setting.bone not in lacking),
         optional=(),
     )
 
