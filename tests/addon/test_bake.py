@@ -129,25 +129,42 @@ def deselect():
     bpy.context.view_layer.objects.active = None
 
 
-def test_a_strip_lies_over_what_the_rig_did_and_markers_come_along(walk):
-    rig = make.make_rig("mixamo")
+@pytest.mark.parametrize("kind", ["mixamo", "rigify"])
+def test_a_strip_lies_over_what_the_rig_did_and_markers_come_along(walk, kind):
+    rig = make.make_rig(kind)
     bake(walk, rig)
     first = rig.animation_data.action
     wanted = [(marker.name, marker.frame) for marker in walk.animation_data.action.pose_markers]
     assert [(marker.name, marker.frame) for marker in first.pose_markers] == wanted
     assert len(wanted) > 4
-    hand = points(rig, ["mixamorig:LeftHand"], [10, 90])
+    bones = [rig_map_state.map_of(rig).bones[role] for role in ("left_wrist", "right_knee")]
+    joints = points(rig, bones, [10, 90])
     bake(walk, rig, layer="STRIP", root_motion="HIPS")
     assert rig.animation_data.action is None
     below, above = rig.animation_data.nla_tracks
     assert below.strips[0].action == first
-    assert above.strips[0].action.name.startswith("dance mixamo")
+    assert above.strips[0].action.name.startswith(f"dance {rig.name}")
     assert (above.strips[0].frame_start, above.strips[0].frame_end) == (1, 120)
     assert above.strips[0].extrapolation == "NOTHING"
-    assert np.allclose(points(rig, ["mixamorig:LeftHand"], [10, 90]), hand, atol=1e-5)
+    assert np.allclose(points(rig, bones, [10, 90]), joints, atol=1e-5)
     bake(walk, rig)
     bake(walk, rig)
     assert sum(action.use_fake_user for action in bpy.data.actions) == 1  # the one that the last bake replaced
+
+
+def test_a_strip_that_is_open_is_not_written_to(walk):
+    rig = make.make_rig("mixamo")
+    bake(walk, rig, layer="STRIP")
+    keys = [len(curve.keyframe_points) for curve in curves(rig.animation_data.nla_tracks[0].strips[0].action)]
+    (track,) = rig.animation_data.nla_tracks
+    track.select = track.strips[0].select = True
+    rig.animation_data.use_tweak_mode = True
+    with pytest.raises(RuntimeError, match=r"A strip of mixamo is open in the NLA editor. Leave its tweak mode first"):
+        bake(walk, rig)
+    rig.animation_data.use_tweak_mode = False
+    assert len(rig.animation_data.nla_tracks) == 1
+    assert [len(curve.keyframe_points) for curve in curves(track.strips[0].action)] == keys
+    bake(walk, rig)
 
 
 @pytest.mark.parametrize(("kind", "matrix"), [("unreal_ue5", None), ("rigify", None), ("smplx", PLACED)])
@@ -247,10 +264,12 @@ def legless():
     return rig
 
 
-def test_linked_rigs_need_an_override_and_get_their_motion_then(source, tmp_path):
-    rig = make.make_rig("mixamo")
+@pytest.mark.parametrize("kind", ["mixamo", "rigify"])
+def test_linked_rigs_need_an_override_and_get_their_motion_then(source, tmp_path, kind):
+    rig = make.make_rig(kind)
     collection = bpy.data.collections.new("Hero")
-    bpy.context.scene.collection.objects.unlink(rig)
+    for owner in list(rig.users_collection):
+        owner.objects.unlink(rig)
     collection.objects.link(rig)
     bpy.data.libraries.write(str(tmp_path / "hero.blend"), {collection})
     bpy.data.objects.remove(rig)
