@@ -134,15 +134,18 @@ class _Body:
             middle = leg.points(np.zeros_like(step.ankle), step.foot, step.toes).mean(1)
             carried = before[:, number].mean(1)
             moved = eased(step.ankle + middle - carried, planted[:, number], ease, hips - pose.hips)
-            ankle = leg.above_floor(step, carried + moved - middle, up)
-            goal = ankle - hips - self.spread[:, number]
+            joint = hips + self.spread[:, number]
+            goal = leg.above_floor(step, carried + moved - middle, up) - joint
+            # In the air a leg gets no straighter than the source's, or than one that stands: no knee snaps straight.
+            far, distance = np.maximum(drawn[:, number], _FURTHEST * leg.length), np.linalg.norm(goal, axis=-1)
+            goal *= np.where(step.planted, 1.0, np.minimum(far / distance, 1.0))[:, None]
             first, second, bends[f"{leg.side}_leg"] = leg_ik.solve(*halves[number], goal, self.across[:, number])
             for role, turn in ((f"{leg.side}_hip", first), (f"{leg.side}_knee", second)):
                 for bone in (self.target.rig_map.bones[role], *self.target.rig_map.twists.get(role, ())):
                     found[bone] = quaternions.multiply(turn, found[bone])
             found[leg.foot] = step.foot
             if leg.toes != leg.foot:
-                found[leg.toes] = leg.toes_above_floor(step, ankle, up)
+                found[leg.toes] = leg.toes_above_floor(step, joint + goal, up)
         pinned = np.concatenate([stand.pins.planted for stand in stands], 1)
         return replace(pose, turns=found, hips=hips, bends=bends), pinned
 
