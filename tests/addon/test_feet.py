@@ -135,6 +135,21 @@ def test_feet_that_slide_far_slide_on_and_travelling_contacts_are_none(body):
     assert toe[20] - toe[80] == pytest.approx(1.3 * transfer.ground(falling, made).scale, rel=0.05)
 
 
+def test_a_foot_that_points_down_is_not_laid_flat(body):
+    source = walks.walk(*body)
+    turns = np.repeat(source.turns[:1], len(source), 0)
+    turns[:, JOINT_NAMES.index("left_ankle")] = quaternions.about(np.array([1.0, 0, 0]), np.full(len(source), 1.5))
+    kneels = replace(
+        source, turns=turns, root=np.repeat(source.root[:1], len(source), 0), contacts=np.ones_like(source.contacts)
+    )
+    made = targets.target("mixamo")
+    before, after = planted(kneels, made)
+    foot = made.rig_map.bones["left_ankle"]
+    assert np.abs(np.sum(before.turns[foot] * after.turns[foot], 1)).min() > 1 - 1e-9
+    heel = targets.leg(made, after, "right")["heel"]
+    assert steps(heel).max() < 1e-9
+
+
 def test_stairs_keep_their_height(body):
     source = walks.walk(*body)
     climb = 0.25 * np.floor(np.arange(len(source)) / walks.ROWS)  # whole body, each step

@@ -137,8 +137,9 @@ class _Body:
             joint = hips + self.spread[:, number]
             goal = leg.above_floor(step, carried + moved - middle, up) - joint
             # In the air a leg gets no straighter than the source's, or than one that stands: no knee snaps straight.
-            far, distance = np.maximum(drawn[:, number], _FURTHEST * leg.length), np.linalg.norm(goal, axis=-1)
-            goal *= np.where(step.planted, 1.0, np.minimum(far / distance, 1.0))[:, None]
+            far = np.maximum(drawn[:, number], _FURTHEST * leg.length)
+            share = far / np.maximum(np.linalg.norm(goal, axis=-1), 1e-9)
+            goal *= np.where(step.planted, 1.0, np.minimum(share, 1.0))[:, None]
             first, second, bends[f"{leg.side}_leg"] = leg_ik.solve(*halves[number], goal, self.across[:, number])
             for role, turn in ((f"{leg.side}_hip", first), (f"{leg.side}_knee", second)):
                 for bone in (self.target.rig_map.bones[role], *self.target.rig_map.twists.get(role, ())):
