@@ -83,7 +83,7 @@ class Scene:
         landmarks, metres = np.zeros((count, LANDMARKS, 3), np.float32), np.zeros((count, LANDMARKS, 3), np.float32)
         landmarks[:, OBSERVED, :2], landmarks[:, OBSERVED, 2] = self.view.pixels, self.view.mask
         metres[:, OBSERVED] = self.view.landmarks
-        boxes = boxes_around(landmarks[:, COCO_LANDMARKS])
+        boxes = boxes_around(landmarks[:, COCO_LANDMARKS], whole=True)
         landmarks[..., :2] = savgol_filter(landmarks[..., :2], *_SMOOTHING, axis=0)
         metres = savgol_filter(metres, *_SMOOTHING, axis=0)
         return Person(

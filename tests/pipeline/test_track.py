@@ -190,3 +190,17 @@ def test_a_pass_over_a_real_clip_finds_the_man_and_the_bystander() -> None:
     assert (bystander.boxes[:, 0] < 200).all()
     assert man.time[0] == pytest.approx(40 / 60, abs=1e-3)
     assert man.keypoints[..., 2].mean() > 0.8
+
+
+def test_what_is_out_of_the_picture_is_a_guess_and_the_box_is_as_large_as_the_person() -> None:
+    rows = sightings({1: (range(60), 500.0)}, looks=60)
+    (whole,) = people(rows)
+    below = rows.landmarks[..., 1] > 380
+    rows.landmarks[..., 2] = np.where(below, 0.6, 1)
+    rows.keypoints = rows.landmarks[:, COCO_LANDMARKS]
+    (person,) = people(replace(rows, size=np.array([1920, 380])))
+    assert np.allclose(person.boxes, whole.boxes)
+    assert (person.landmarks[below][:, 2] == 0).all()
+    assert (person.keypoints[..., 2] == person.landmarks[:, COCO_LANDMARKS, 2]).all()
+    assert person.landmarks[rows.landmarks[..., 1] < 350][:, 2].min() == 1
+    assert person.visible.all()

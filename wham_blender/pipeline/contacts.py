@@ -14,19 +14,31 @@ _SURE = 0.05  # a network's contact is never believed more than to this distance
 # (metres a second), of the logarithm of the height over the lowest foot point (metres), and bias.
 _WEIGHTS = np.array([0.81, -3.33, -0.54, 0.5])
 _LEAST = 0.02  # metres of height: below, errors are larger than what is measured
+_SWING = 2.0  # times the body's speed: a foot of one who walks rests for half of the time, so that fast it swings
 
 
-def judged(contacts: np.ndarray, feet: np.ndarray) -> np.ndarray:
+def judged(
+    contacts: np.ndarray, feet: np.ndarray, pelvis: np.ndarray | None = None, hidden: np.ndarray | None = None
+) -> np.ndarray:
     """Probabilities (F, 4) that foot points stand.
 
-    contacts (F, 4): WHAM's, 0..1; feet (F, 4, 3): metres, in a world whose z is up.
-    A foot that moves does not stand, whatever the network says; one that rests, low, rather does.
+    contacts (F, 4): WHAM's, 0..1; feet (F, 4, 3) and pelvis (F, 3): metres, in a world whose z is up; hidden (F, 4)
+    bool: foot points that the picture does not show, None: none.
+    A foot that moves does not stand, whatever the network says; one that rests, low, rather does. Where a hidden one
+    is, is a guess: it stands if the body stays, and nobody knows when it steps if the body goes.
     """
     if len(contacts) < 2:
         return np.clip(contacts, 0, 1)
     said = np.clip(contacts, _SURE, 1 - _SURE)
-    velocity = np.gradient(gaussian_filter1d(feet, _SMOOTHING, axis=0, mode="nearest"), axis=0) * FPS
-    speed = np.sqrt(uniform_filter1d((velocity**2).sum(-1), _REST, axis=0, mode="nearest"))
+    speed = _speed(feet)
+    if pelvis is not None and hidden is not None:
+        speed = np.where(hidden, np.maximum(speed, _SWING * _speed(pelvis)[:, None]), speed)
     above = feet[..., 2] - feet[..., 2].min(1, keepdims=True)
     told = np.stack([np.log(said / (1 - said)), speed, np.log(above + _LEAST), np.ones_like(speed)], -1) @ _WEIGHTS
     return 1 / (1 + np.exp(-gaussian_filter1d(told, _SMOOTHING, axis=0, mode="nearest")))
+
+
+def _speed(points: np.ndarray) -> np.ndarray:
+    """Metres a second (F, ...) of points (F, ..., 3)."""
+    velocity = np.gradient(gaussian_filter1d(points, _SMOOTHING, axis=0, mode="nearest"), axis=0) * FPS
+    return np.sqrt(uniform_filter1d((velocity**2).sum(-1), _REST, axis=0, mode="nearest"))

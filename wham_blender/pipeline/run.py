@@ -19,6 +19,7 @@ import torch
 from .. import motion, protocol, weights
 from ..body.body import Body
 from ..models.wham import WHAM
+from ..skeleton import COCO_NAMES
 from ..weights.library import BODIES, Library
 from . import (
     backends,
@@ -49,6 +50,7 @@ _SEEING = ("watch", "clean", "camera")  # the stages that do the clip's frames, 
 _LIFTING = ("features", "lift", "world", "refine", "write")
 _FILM_WIDTH = 36.0  # millimetres, 35 mm film
 _MESH = ("v_template", "shapedirs", "J_regressor", "weights", "f", "J_regressor_feet")  # what a skinned mesh takes
+_ANKLES = [COCO_NAMES.index("left_ankle"), COCO_NAMES.index("right_ankle")]
 _PHONE = 30.0  # millimetres, where nobody knows better: phones have 24 to 28 and cut some off to hold the picture still
 
 
@@ -402,7 +404,12 @@ def _place(
         times = np.arange(first, last + 1) / video.LOOKS_PER_SECOND
         kind = view.kind[np.searchsorted(looks, times[0] - 1e-3)]
         seen = [
-            world.Seen(lifts[number], int(own[0] - first), people[number].visible)
+            world.Seen(
+                lifts[number],
+                int(own[0] - first),
+                people[number].visible,
+                counted(people[number].keypoints)[:, _ANKLES],
+            )
             for number, own in zip(numbers, clock, strict=True)
         ]
         stays = kind == camera_motion.TURNING or (kind == camera_motion.STATIC and anchor)

@@ -22,6 +22,7 @@ _BRIDGED_SECONDS = 2.0  # the longest gap between two pieces of one person's tra
 _ALIKE = 1.5  # and the largest ratio of their sizes
 _APART, _SPEED = 1.0, 1.5  # the largest distance, in sizes, and by how much it grows a second: people run and jump
 _BOX_MARGIN = 1.2  # WHAM's box: the longer side of the tight one times this
+_EDGE = 0.03  # of the box's side: nearer to the picture's edge, a point may lie beyond it
 MEDIAN = 15  # frames; WHAM's median filter of the box at 30 fps
 # Frames and degree of the Savitzky-Golay filter that takes the landmark net's jitter away and leaves fast moves: on
 # the balance clips it halves the error of the second differences (7.2 to 3.7 and 5.5 to 2.2 pixels). Keypoints of
@@ -133,9 +134,13 @@ def _join(sightings: Sightings, pieces: list[np.ndarray], shot: np.ndarray) -> l
     return whole
 
 
-def boxes_around(keypoints: np.ndarray) -> np.ndarray:
-    """WHAM's boxes (n, 3) cx, cy (pixels), s (200 pixels) round the counted ones of keypoints (n, 17, 3)."""
-    points = np.where(counted(keypoints)[..., None], keypoints[..., :2], np.nan)
+def boxes_around(keypoints: np.ndarray, *, whole: bool = False) -> np.ndarray:
+    """WHAM's boxes (n, 3) cx, cy (pixels), s (200 pixels) round the counted ones of keypoints (n, 17, 3).
+
+    ``whole``: round all of them. The landmark net says where hidden ones are about, and a person whose legs are out of
+    the picture is as large as any other: so the open networks learned it.
+    """
+    points = np.where((counted(keypoints) | whole)[..., None], keypoints[..., :2], np.nan)
     low, high = np.nanmin(points, 1), np.nanmax(points, 1)
     return np.concatenate([(low + high) / 2, (high - low).max(-1, keepdims=True) * _BOX_MARGIN / 200], 1)
 
@@ -170,14 +175,20 @@ def _person(sightings: Sightings, rows: np.ndarray) -> Person:
     place = np.round(np.interp(time, seconds, np.arange(len(seconds))), 6)
     visible = seen[np.floor(place).astype(int)] & seen[np.ceil(place).astype(int)]
     points[..., 2] = np.where(visible[:, None], np.clip(points[..., 2], 0, 1), 0)
+    boxes = _resample(time, seconds[looks], boxes_around(sightings.keypoints[rows], whole=bool(theirs)))
+    boxes = median_filter(boxes, size=(MEDIAN, 1), mode="nearest")
+    if landmarks.size:  # nobody sees what is out of the picture, however sure the net is
+        edge = _EDGE * 200 * boxes[:, None, 2:]
+        inside = ((points[..., :2] > edge) & (points[..., :2] < sightings.size - edge)).all(-1)
+        inside[:, : 0 if theirs else len(COCO_LANDMARKS)] = True
+        points[..., 2] *= inside
     keypoints, landmarks = np.split(points, [len(COCO_LANDMARKS)], 1)
-    boxes = _resample(time, seconds[looks], boxes_around(sightings.keypoints[rows]))
     nearest = np.round(np.interp(time, seconds[looks], np.arange(len(rows)))).astype(int)
     return Person(
         keypoints=keypoints,
         landmarks=landmarks,
         landmarks_3d=landmarks_3d,
-        boxes=median_filter(boxes, size=(MEDIAN, 1), mode="nearest"),
+        boxes=boxes,
         time=time,
         visible=visible,
         rows=rows[nearest],

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy import sparse
 from scipy.linalg import solveh_banded
-from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d, median_filter
 from scipy.spatial.transform import Rotation
 
 from ..body.body import Body
@@ -29,6 +29,10 @@ _LOOKS = 3  # at how the feet move in the world, each for better contacts and th
 
 # How far each kind of evidence is off, as standard deviations.
 _VELOCITY = 0.01  # metres a frame
+# Share of that trust that the first frame gets, and frames in which it grows: WHAM looks back only, and at first takes
+# everybody to stand.
+_COLD, _WARMING = 0.2, 5.0
+_GLANCE = 15  # frames: a foot that is hidden for less than half of them counts as seen
 _ACCELERATION = 0.005  # metres a frame squared
 _SLIDE = 0.004  # metres a frame that a planted foot moves
 _SLIDE_OUTLIER = 0.02  # metres a frame from which on a contact is hardly believed
@@ -74,6 +78,7 @@ class Seen:
     lift: Lift
     first: int = 0
     visible: np.ndarray | None = None  # (F,) bool: frames in which the picture showed the person; None: in all
+    feet_seen: np.ndarray | None = None  # (F, 2) bool: and the left and the right foot; None: in all
 
 
 def place(
@@ -125,7 +130,7 @@ def place_together(
         positions, _, _ = _solve(bodies, to_camera, centre, camera is not None)
         for figure, position in zip(bodies, positions, strict=True):
             feet = np.einsum("nji,nkj->nki", to_camera[figure.rows], figure.feet) + position[:, None]
-            figure.contacts = judged(figure.lift.contacts, feet)
+            figure.contacts = judged(figure.lift.contacts, feet, position, figure.hidden)
     positions, centre, floor = _solve(bodies, to_camera, centre, camera is not None)
     to_world = to_camera.mT
 
@@ -166,12 +171,20 @@ class _Figure:
         self.root_cam = lift.poses[:, 0].astype(np.float64)
         self.contacts = np.zeros_like(lift.contacts)  # at first: a wrong one would hold a leap down
         self.visible = np.ones(len(hips), bool) if person.visible is None else person.visible
+        seen = np.ones((len(hips), 2), bool) if person.feet_seen is None else person.feet_seen
+        # A foot behind the other leg for a moment is no hidden one.
+        self.hidden = np.repeat(median_filter(~seen, (_GLANCE, 1), mode="nearest"), 2, axis=1)
         self._hips = hips
 
     @property
     def planted(self) -> np.ndarray:
         """Which foot points (F, 4) stand."""
         return planted(self.contacts)
+
+    @property
+    def pace_trust(self) -> np.ndarray:
+        """How far each of WHAM's steps (F - 1,) is to be believed, 0..1."""
+        return 1 - (1 - _COLD) * np.exp(-np.arange(1, len(self.hidden)) / _WARMING)
 
     def to_root(self, to_camera: np.ndarray) -> np.ndarray:
         """Rotations (F, 3, 3) from the world of to_camera (T, 3, 3) to WHAM's."""
@@ -301,9 +314,11 @@ def _solve(
                 (3 * absent[:, None] + np.arange(3)).ravel()
             ]
             always.append((nowhere, np.zeros(nowhere.shape[0])))
-        always.append(
-            (_differences(len(person.pelvis), 1) @ self / _VELOCITY, person.steps(to_camera).ravel() / _VELOCITY)
-        )
+        pace = np.repeat(person.pace_trust / _VELOCITY, 3)
+        always.append((
+            sparse.diags_array(pace) @ _differences(len(person.pelvis), 1) @ self,
+            pace * person.steps(to_camera).ravel(),
+        ))  # fmt: skip
         bend = _differences(len(person.pelvis), 2) @ self
         always.append((bend / _ACCELERATION, np.zeros(bend.shape[0])))
         blocks, seen = _sight(person, to_camera[person.rows])
