@@ -150,6 +150,21 @@ def test_a_foot_that_points_down_is_not_laid_flat(body):
     assert steps(heel).max() < 1e-9
 
 
+def test_who_jumps_off_a_roof_lets_the_legs_hang(body):
+    source = walks.walk(*body)
+    rows = np.arange(len(source))
+    height = 1.5 - 1.5 * np.clip((rows - 50) / 20, 0, 1) ** 2
+    falls = replace(
+        source, turns=np.repeat(source.turns[:1], len(source), 0), contacts=np.repeat(rows[:, None] < 50, 4, 1),
+        root=source.root[:1] + height[:, None] * [0, 0, 1],
+    )  # fmt: skip
+    made = targets.target("mixamo", legs=1.5)
+    before, after = planted(falls, made)
+    for side in SIDES:
+        moved = targets.leg(made, after, side)["ankle"] - targets.leg(made, before, side)["ankle"]
+        assert np.linalg.norm(moved[64:] - (after.hips - before.hips)[64:], axis=1).max() < 0.02
+
+
 def test_stairs_keep_their_height(body):
     source = walks.walk(*body)
     climb = 0.25 * np.floor(np.arange(len(source)) / walks.ROWS)  # whole body, each step

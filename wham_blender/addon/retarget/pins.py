@@ -61,9 +61,14 @@ def pin(points: np.ndarray, source: np.ndarray, planted: np.ndarray, length: flo
         following = rows[np.minimum(np.searchsorted(rows, np.arange(len(points))), len(rows) - 1)]
         last = rows[np.maximum(np.searchsorted(rows, np.arange(len(points)), side="right") - 1, 0)]
         levels = np.minimum(levels[last], levels[following])
-    # Where the source's foot goes down further than a step without a contact, there is no ground to keep it above.
-    free = np.minimum(levels, (source @ floor.up).min(1) + floor.step)
-    levels = np.where(planted.any(1), levels, free)
+    # A foot that goes down by two steps and more has left the roof or the box that it stood on, or the floor itself.
+    lowest = (source @ floor.up).min(1)
+    for start, stop in spells(~planted.any(1)):
+        level, low = levels[start:stop], lowest[start:stop]
+        for lower in (np.minimum(level, floor.height), low):
+            if (level - low).max() > 2 * floor.step:
+                level = lower
+        levels[start:stop] = np.minimum(level, low + floor.step)
     return Pins(planted, places, levels)
 
 
