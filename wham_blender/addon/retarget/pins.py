@@ -63,12 +63,12 @@ def pin(points: np.ndarray, source: np.ndarray, planted: np.ndarray, length: flo
         levels = np.minimum(levels[last], levels[following])
     # A foot that goes down by two steps and more has left the roof or the box that it stood on, or the floor itself.
     lowest = (source @ floor.up).min(1)
-    for start, stop in spells(~planted.any(1)):
-        level, low = levels[start:stop], lowest[start:stop]
-        for lower in (np.minimum(level, floor.height), low):
-            if (level - low).max() > 2 * floor.step:
-                level = lower
-        levels[start:stop] = np.minimum(level, low + floor.step)
+    for start, stop in spells(np.asarray(~planted.any(1))):
+        ground, low = levels[start:stop], lowest[start:stop]
+        for lower in (np.minimum(ground, floor.height), low):
+            if (ground - low).max() > 2 * floor.step:
+                ground = lower
+        levels[start:stop] = np.minimum(ground, low + floor.step)
     return Pins(planted, places, levels)
 
 
