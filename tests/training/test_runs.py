@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tools.training import checkpoint, filmed, lifter, shipped, simulate, wham
+from tools.training import checkpoint, drawn, filmed, lifter, shipped, simulate, views, wham
 from wham_blender import weights
-from wham_blender.models.lifter import Lifter
+from wham_blender.models.lifter import Lifter, stand
 from wham_blender.models.wham import WHAM
 
 
@@ -42,6 +42,7 @@ def tensors(role: str) -> dict[str, torch.Tensor]:
 
 def test_it_trains_ships_and_resumes(workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     filmed.main(["--mocap", str(workshop), "--films", "1"])
+    drawn.main(["--mocap", str(workshop), "--pictures", "3"])
     options = ["--mocap", str(workshop), "--steps"]
     lifter.main([*options, "2"])
     first = tensors("lifter")
@@ -58,6 +59,24 @@ def test_it_trains_ships_and_resumes(workshop: Path, capsys: pytest.CaptureFixtu
     figures = weights.find("wham").figures
     # It starts as what it is fed with, so one step cannot make it much worse.
     assert figures["pa_mpjpe_mm"] < 1.2 * figures["lifter_pa_mpjpe_mm"] + 5
+
+
+def test_a_picture_in_the_mirror_is_as_well_seen(workshop: Path) -> None:
+    shutil.copy(Path(simulate.__file__).with_name("landmark_net_errors.npz"), simulate.MEASURED)
+    drawn.main(["--mocap", str(workshop), "--pictures", "3"])
+    with np.load(checkpoint.FOLDER / drawn.LEARNED, allow_pickle=False) as kept:
+        assert kept["seen"].shape == kept["seen_3d"].shape == (3, 2, 25, 3)
+    pictures = views.Drawn(checkpoint.FOLDER / drawn.LEARNED, simulate.TrainingBody(), seed=0, varied=True)
+    assert len(pictures) == 6
+    view, _, _, placed = pictures.draw(256)
+    true, look = placed[:, 24:] @ view.turn.mT, view.look
+    rays = look.keypoints * look.extent[..., None]
+    there = true + stand(rays, true, look.mask[..., None].float())[:, None]
+    flat = ((rays * there[..., 2:] - there[..., :2]) * look.mask[..., None]).norm(dim=-1)
+    deep = (look.landmarks - true).norm(dim=-1)
+    # Metres; a picture whose points were turned otherwise than its pose would be off by a body's breadth and more.
+    assert float(flat.mean(1).quantile(0.9)) < 0.1
+    assert float(deep.mean(1).quantile(0.9)) < 0.25
 
 
 def test_what_is_shipped_is_listed_with_its_hash(workshop: Path) -> None:

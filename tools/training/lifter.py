@@ -1,5 +1,7 @@
-"""Trains the per-frame lifter on endless random views of the mocap: ``build.py train lifter``.
+"""Trains the per-frame lifter: ``build.py train lifter``.
 
+Half of each batch are simulated views of random poses, without end; half are pictures that the landmark net has looked
+at (``drawn.py``), whose errors are as stubborn as those of real films.
 Checkpoints lie in ``out/training/lifter.pt``; a second call goes on from there.
 """
 
@@ -10,7 +12,6 @@ import time
 from pathlib import Path
 
 import torch
-from smplx.lbs import batch_rodrigues
 from torch import Tensor
 
 from wham_blender import weights
@@ -18,44 +19,14 @@ from wham_blender.models.lifter import ROUNDS, Estimate, Lifter, Look
 from wham_blender.pipeline import features, metrics
 
 from . import checkpoint, shipped, simulate
+from .drawn import HELD_OUT, LEARNED
+from .views import Drawn, Sample, Views
 
 BATCH = 512
 WITHOUT_3D = 0.1  # share of the samples in which the landmark net's 3D is withheld
 STEPS_PER_REPORT = 200
 # Half precision is twice as fast on processors that have it, and ten times slower on others.
 _HALF = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
-class Views:
-    """Draws batches of views of random poses."""
-
-    def __init__(
-        self, library: simulate.Library, body: simulate.TrainingBody, errors: simulate.Errors, seed: int, *,
-        perturbed: bool,
-    ) -> None:  # fmt: skip
-        self.motion, self.body, self.errors, self.perturbed = library, body, errors, perturbed
-        self.generator = torch.Generator().manual_seed(seed)
-        self.starts, self.lengths = torch.tensor(library.starts), torch.tensor(library.lengths)
-        self.shares = self.lengths.float().sqrt()
-
-    def draw(self, count: int = BATCH) -> tuple[simulate.View, Tensor, Tensor, Tensor]:
-        """A view, the true rotations (N, 24, 3, 3), the root's in camera axes, betas, joints and points (N, 49, 3)."""
-        g = self.generator
-        # Clips by the root of their length: an hour of walking does not drown a minute of gymnastics.
-        clips = torch.multinomial(self.shares, count, replacement=True, generator=g)
-        part = torch.rand(count, generator=g)
-        rotations = self.motion.rotations[self.starts[clips] + (part * self.lengths[clips]).long()]
-        if self.perturbed:
-            rotations = simulate.perturb(rotations, g)
-            tilt = torch.randn(count, 3, generator=g) * torch.where(torch.rand(count, 1, generator=g) < 0.15, 0.6, 0.1)
-            rotations[:, 0] = batch_rodrigues(tilt) @ rotations[:, 0]
-        betas = simulate.random_betas(count, g)
-        camera = simulate.random_cameras(count, g)
-        rotations = torch.cat([(camera.rotation @ rotations[:, 0])[:, None], rotations[:, 1:]], 1)
-        joints, points, _ = self.body(rotations, betas)
-        hips = points[:, 11:13].mean(1, keepdim=True)
-        view = simulate.observe(points - hips, camera, g, self.errors)
-        return view, rotations, betas, torch.cat([joints, points], 1) - hips
 
 
 LIMBS = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]  # COCO: shoulders, elbows, wrists, hips, knees, ankles
@@ -67,22 +38,21 @@ def pa_mpjpe_mm(predicted: Tensor, true: Tensor) -> float:
 
 
 @torch.no_grad()
-def validate(model: Lifter, views: Views, count: int = 4096) -> dict[str, float]:
-    """Errors in millimetres on held-out clips: PA-MPJPE and MPJPE of 12 joints, and of the landmark net's own 3D."""
+def validate(model: Lifter, views: Views, drawn: Drawn) -> dict[str, float]:
+    """Errors in millimetres on held-out clips, simulated and drawn: PA-MPJPE, MPJPE, the net's PA-MPJPE."""
     model.eval()
-    view, _, _, true = views.draw(count)
-    estimates = lifted(model, view.look)
-    true = true[:, 24:][:, LIMBS]
+    figures: dict[str, float] = {}
+    for kind, source, count in (("", views, 4096), ("drawn_", drawn, len(drawn))):
+        view, _, _, true = source.draw(count)
+        points = view.turn.mT @ lifted(model, view.look)[-1].points[:, LIMBS].mT
+        points, true = points.mT, true[:, 24:][:, LIMBS]
+        figures |= {
+            f"{kind}pa_mpjpe_mm": pa_mpjpe_mm(points, true),
+            f"{kind}mpjpe_mm": 1000 * float((points - true).norm(dim=-1).mean()),
+            f"{kind}landmark_net_pa_mpjpe_mm": pa_mpjpe_mm(view.landmarks[:, LIMBS], true),
+        }
     model.train()
-    guess, points = (
-        torch.einsum("nji,nkj->nki", view.turn, each.points[:, LIMBS]) for each in estimates[:: len(estimates) - 1]
-    )
-    return {
-        "pa_mpjpe_mm": pa_mpjpe_mm(points, true),
-        "mpjpe_mm": 1000 * float((points - true).norm(dim=-1).mean()),
-        "first_guess_pa_mpjpe_mm": pa_mpjpe_mm(guess, true),
-        "simulated_landmark_net_pa_mpjpe_mm": pa_mpjpe_mm(view.landmarks[:, LIMBS], true),
-    }
+    return figures
 
 
 def lifted(model: Lifter, look: Look, *, guessing: bool = True) -> list[Estimate]:
@@ -96,6 +66,19 @@ def lifted(model: Lifter, look: Look, *, guessing: bool = True) -> list[Estimate
         with torch.no_grad():
             estimate = model.first(look)
         return [estimate := model.corrected(look, Estimate(*(v.detach() for v in estimate))) for _ in range(ROUNDS)]
+
+
+def joined(first: Sample, second: Sample) -> Sample:
+    """Two batches as one."""
+
+    def both(name: str) -> Tensor:
+        return torch.cat([getattr(first[0], name), getattr(second[0], name)])
+
+    look = Look(*(torch.cat(pair) for pair in zip(first[0].look, second[0].look, strict=True)))
+    names = ("pixels", "keypoints", "mask", "place", "landmarks", "box")
+    view = simulate.View(**{name: both(name) for name in names}, look=look, turn=both("turn"))
+    rotations, betas, placed = (torch.cat(pair) for pair in zip(first[1:], second[1:], strict=True))
+    return view, rotations, betas, placed
 
 
 def loss_of(estimate: Estimate, rotations: Tensor, betas: Tensor, true: Tensor) -> Tensor:
@@ -128,8 +111,14 @@ def main(argv: list[str] | None = None) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.01, fused=True)
     step = checkpoint.load("lifter", model, optimizer)
     views = Views(library, body, errors, seed=step, perturbed=True)
+    drawn = Drawn(checkpoint.FOLDER / LEARNED, body, step, varied=True)
+
+    def figures_now() -> dict[str, float]:
+        simulated = Views(held_out, body, errors, seed=1, perturbed=False)
+        return validate(model, simulated, Drawn(checkpoint.FOLDER / HELD_OUT, body, seed=1, varied=False))
+
     print(
-        f"{len(clips)} clips, {len(library.rotations)} frames; {len(held_out.rotations)} held out; from step {step}",
+        f"{len(clips)} clips, {len(library.rotations)} frames, {len(drawn)} pictures; from step {step}",
         flush=True,
     )
     begin, losses = time.monotonic(), []
@@ -139,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
                 step, args.steps, (time.monotonic() - begin) / (60 * args.minutes), args.rate
             )
         with torch.no_grad():
-            view, rotations, betas, true = views.draw()
+            view, rotations, betas, true = joined(views.draw(BATCH // 2), drawn.draw(BATCH - BATCH // 2))
             rotations[:, 0] = view.turn @ rotations[:, 0]
             true = true @ view.turn.mT
             seen3d = (torch.rand(BATCH, 1, generator=views.generator) >= WITHOUT_3D).float()
@@ -148,16 +137,14 @@ def main(argv: list[str] | None = None) -> None:
         losses.append(checkpoint.learn(model, optimizer, loss))
         step += 1
         if step % STEPS_PER_REPORT == 0:
-            figures = validate(model, Views(held_out, body, errors, seed=1, perturbed=False))
             checkpoint.save("lifter", model, optimizer, step)
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
-            checkpoint.tell(step, begin, mean, figures)
+            checkpoint.tell(step, begin, mean, figures_now())
     checkpoint.save("lifter", model, optimizer, step)
     arrays = checkpoint.arrays(model)
     checkpoint.fill(model, arrays)
-    figures = validate(model, Views(held_out, body, errors, seed=1, perturbed=False))
-    source = "trained by tools/training/lifter.py on mocap.cs.cmu.edu and DeepMimic motion and simulated views"
-    shipped.write_trained("lifter", arrays, source, {"steps": step, **figures})
+    source = "trained by tools/training/lifter.py on mocap.cs.cmu.edu and DeepMimic motion, simulated and drawn views"
+    shipped.write_trained("lifter", arrays, source, {"steps": step, **figures_now()})
 
 
 if __name__ == "__main__":

@@ -71,6 +71,11 @@ class TrainingBody(torch.nn.Module):
         joints, points, _ = self.all(rotations, betas)
         return joints, points[:, :POINTS], points[:, POINTS:]
 
+    def placed(self, rotations: torch.Tensor, betas: torch.Tensor) -> torch.Tensor:
+        """Joints and observed points (N, 49, 3) round the middle of the hips."""
+        joints, points, _ = self(rotations, betas)
+        return torch.cat([joints, points], 1) - points[:, 11:13].mean(1, keepdim=True)
+
     def foot_points(self, poses: np.ndarray, trans: np.ndarray) -> np.ndarray:
         """Foot points (F, 4, 3) of the mean body; poses (F, 72), trans (F, 3)."""
         with torch.no_grad():
@@ -132,6 +137,11 @@ class Camera:
     focal: torch.Tensor  # (N,) pixels
     size: torch.Tensor  # (N, 2) width, height in pixels
     place: torch.Tensor  # (N, 3) the hips in camera axes, metres
+
+    def project(self, points: torch.Tensor) -> torch.Tensor:
+        """Pixels (N, K, 2) of points (N, K, 3) round the hips, in camera axes."""
+        seen = points + self.place[:, None]
+        return seen[..., :2] / seen[..., 2:].clamp(min=0.3) * self.focal[:, None, None] + self.size[:, None] / 2
 
 
 def random_cameras(count: int, generator: torch.Generator) -> Camera:
@@ -195,7 +205,7 @@ class Errors:
         toward = ahead(data["place"].flatten(0, 1)).unflatten(0, data["place"].shape[:2])
         points = torch.einsum("nfij,nfkj->nfki", toward, data["points"])
         deep = data["seen_3d"] - data["seen_3d"][:, :, 11:13].mean(2, keepdim=True) - points
-        flat = (data["seen"][..., :2] - data["uv"]) / _box_side(data["uv"])[..., None, None]
+        flat = (data["seen"][..., :2] - data["uv"]) / box_side(data["uv"])[..., None, None]
         mirror, there = list(LANDMARK_MIRROR), torch.tensor([-1.0, 1, 1])
 
         def both(values: torch.Tensor) -> torch.Tensor:
@@ -244,11 +254,8 @@ class Errors:
         )
         size = pick(*_FILMED_2D, 1, 1)
         flat = fitted[:, 3 * POINTS :].unflatten(1, (POINTS, 2)) + flat * size
-        # What it takes for a hip or a shoulder differs from person to person by more than on bodies of one kind.
-        apart = torch.tensor(_ELSEWHERE).expand(POINTS).clone()
-        apart[[5, 6, 11, 12]] *= 2
-        apart = apart[:, None] * torch.randn(runs, POINTS, 2, generator=generator).repeat_interleave(frames, 0)
-        flat = flat + apart * pick(0.3, 1.3, 1, 1)
+        elsewhere = taken_elsewhere(runs, generator).repeat_interleave(frames, 0)
+        flat = (flat + elsewhere) * _SURELY[:, None]
         size = torch.cat([size, size, pick(*_FILMED_3D, 1, 1)], 2)
         filmed = points + fitted[:, : 3 * POINTS].unflatten(1, (POINTS, 3)) + deep * size
         chained = self._chained(points, frames, generator, pick)
@@ -270,22 +277,20 @@ class Errors:
         wobble = batch_rodrigues(torch.tensor(_TURN) * self._noise(runs, frames, 3, generator))
         turned = torch.einsum("nij,nkj->nki", wobble, points)
         turned = turned * torch.cat([torch.ones(len(points), 1, 2), pick(*_FLATTENED, 1, 1)], 2)
-        held = torch.tensor(_CHAIN).clamp(min=0)
-        bones = turned - turned[:, held] * (torch.tensor(_CHAIN) >= 0)[:, None]
-        across, length = bones[..., :2].norm(dim=-1), bones.norm(dim=-1).clamp(min=1e-6)
-        tilt = _TILT * pick(0.5, 1.5, 1) * self._noise(runs, frames, POINTS, generator) * across / length
-        tilt[:, _SHOULDERS] *= 0.6  # a long bone
-        deeper = across * torch.sin(tilt) + bones[..., 2] * torch.cos(tilt)
-        shorter = (across * torch.cos(tilt) - bones[..., 2] * torch.sin(tilt)) / across.clamp(min=1e-6)
+        apart = bones(turned)
+        across, length = apart[..., :2].norm(dim=-1), apart.norm(dim=-1).clamp(min=1e-6)
+        tilt = _TILTED * pick(0.5, 1.5, 1) * self._noise(runs, frames, POINTS, generator) * across / length
+        deeper = across * torch.sin(tilt) + apart[..., 2] * torch.cos(tilt)
+        shorter = (across * torch.cos(tilt) - apart[..., 2] * torch.sin(tilt)) / across.clamp(min=1e-6)
         size = torch.exp(_LENGTH * torch.randn(runs, POINTS, generator=generator)).repeat_interleave(frames, 0)
-        bones = torch.cat([bones[..., :2] * shorter[..., None], deeper[..., None]], 2) * size[..., None]
-        bones = bones + _BONE * pick(0.5, 1.5, 1, 1) * self._noise(runs, frames, 3 * POINTS, generator).view(
+        apart = torch.cat([apart[..., :2] * shorter[..., None], deeper[..., None]], 2) * size[..., None]
+        apart = apart + _BONE * pick(0.5, 1.5, 1, 1) * self._noise(runs, frames, 3 * POINTS, generator).view(
             -1, POINTS, 3
         )
         out = torch.zeros_like(turned)
         for point in _CHAIN_ORDER:
             parent = _CHAIN[point]
-            out[:, point] = bones[:, point] + (out[:, parent] if parent >= 0 else 0)
+            out[:, point] = apart[:, point] + (out[:, parent] if parent >= 0 else 0)
         return out
 
     def _noise(self, runs: int, frames: int, size: int, generator: torch.Generator) -> torch.Tensor:
@@ -299,35 +304,73 @@ class Errors:
         return (noise + kept * torch.randn(runs, 1, size, generator=generator)).flatten(0, 1)
 
 
+def taken_elsewhere(people: int, generator: torch.Generator) -> torch.Tensor:
+    """How far off a joint's middle the net sees it in all pictures of a person: (N, 25, 2) shares of the box's side.
+
+    What it takes for a hip or a shoulder differs from person to person by more than on bodies of one kind.
+    """
+    size = torch.tensor(_ELSEWHERE).expand(POINTS).clone()
+    size[[5, 6, 11, 12]] *= 2
+    by = torch.rand(people, 1, 1, generator=generator) + 0.3
+    return size[:, None] * by * torch.randn(people, POINTS, 2, generator=generator)
+
+
 def _with_one(values: torch.Tensor) -> torch.Tensor:
     return torch.cat([values, torch.ones_like(values[..., :1])], -1)
 
 
 # A part of the views gets the filmed errors' covariance in 3D, scaled, and a part of what is fitted. The others get
 # errors bone by bone, whose sizes are those that the net made of one filmed man (the first camera of the balance
-# recording, PA-MPJPE 81 mm). Its bones kept their lengths to 15 mm while their depths were off by 60 to 140; the whole
-# was turned by 5, 10 and 3 degrees about x, y and z and flattened by 0.85 (the filmed bodies by 0.64); what was off
-# across the view was so as in 2D (correlation 0.8 and 0.6), 35 mm, half of what the filmed bodies' was. Filmed errors
-# alone made networks that did worse on him.
-_FILMED = 0.3
+# recording; `build.py bench landmarks` prints them beside these). Its bones kept their lengths to a few per cent while
+# their tilt was off by 10 to 20 degrees; the whole was turned by 5, 10 and 3 degrees about x, y and z and flattened by
+# 0.85 (the filmed bodies by 0.64); what was off across the view was so as in 2D (correlation 0.8 and 0.6).
+_FILMED = 0.2
 _FILMED_3D, _FILMED_2D, _FITTED = (0.5, 1.4), (0.3, 1.2), 0.8
 _ALIKE = (0.5, 1.2)
 _ELSEWHERE = 0.008  # of the box's side
-_TILT = 0.25  # radians, of a bone that lies in the picture's plane
-_SHOULDERS = slice(5, 7)
-_LENGTH = 0.06  # in the logarithm, of a bone
+_KINDS = {
+    "head": 5, "shoulders": 2, "elbows": 2, "wrists": 2, "hips": 2, "knees": 2, "ankles": 2, "heels": 2, "toes": 2,
+    "fingers": 4,
+}  # fmt: skip
+
+
+def _by_point(**values: float) -> torch.Tensor:
+    """One value (25,) for each of the points."""
+    return torch.cat([torch.full((count,), values[name]) for name, count in _KINDS.items()])
+
+
+# Radians, of a bone that lies in the picture's plane.
+_TILTED = _by_point(
+    head=0.25, shoulders=0.15, elbows=0.36, wrists=0.28, hips=0.33, knees=0.34, ankles=0.2, heels=0.3, toes=0.5,
+    fingers=0.3,
+)  # fmt: skip
+# What the net's 2D is off on that man, as a share of what it is off on the filmed bodies.
+_SURELY = _by_point(
+    head=0.9, shoulders=0.8, elbows=0.7, wrists=0.5, hips=0.95, knees=0.85, ankles=0.7, heels=0.75, toes=0.7,
+    fingers=0.5,
+)  # fmt: skip
+_LENGTH = 0.05  # in the logarithm, of a bone
 _BONE = 0.01  # metres, besides
 _TURN = (0.1, 0.13, 0.04)  # radians, of the whole 3D skeleton
 _FLATTENED = (0.75, 1.1)
 _SWAPPED = 0.01
 _FOCAL = 0.4  # in the logarithm: how wrong a focal length at most is taken for, where it is not known
+_CURLED = 0.7  # how much nearer at most
+_FINGERS = 0.03  # how far they may lie elsewhere, of the box's side, which is about two metres
+_WRISTS, _FINGERTIPS = slice(9, 11), slice(21, 25)  # left and right; left and right index, left and right little finger
 _MASKED = 0.12  # of the points, at most, are not sure enough to count
 # Parent of each of the 25 points in the chain along which errors add up (-1: the hips' middle).
 _CHAIN = (5, 0, 0, 0, 0, 11, 12, 5, 6, 7, 8, -1, -1, 11, 12, 13, 14, 15, 16, 15, 16, 9, 10, 9, 10)
 _CHAIN_ORDER = (11, 12, 5, 6, 13, 14, 7, 8, 0, 15, 16, 9, 10, 1, 2, 3, 4, 17, 18, 19, 20, 21, 22, 23, 24)
 
 
-def _box_side(pixels: torch.Tensor) -> torch.Tensor:
+def bones(points: torch.Tensor) -> torch.Tensor:
+    """Points (N, 25, 3), hip-centred, to what leads to each from the one before in the chain of errors."""
+    chain = torch.tensor(_CHAIN)
+    return points - points[:, chain.clamp(min=0)] * (chain >= 0)[:, None]
+
+
+def box_side(pixels: torch.Tensor) -> torch.Tensor:
     """Side (...) of the pipeline's box round points (..., 25, 2)."""
     coco = pixels[..., :17, :]
     return (coco.amax(-2) - coco.amin(-2)).amax(-1) * 1.2
@@ -339,18 +382,34 @@ def observe(points: torch.Tensor, camera: Camera, generator: torch.Generator, er
     ``frames``: samples come in runs of that many consecutive frames, each with the errors of one film.
     """
     count = len(points)
+    pixels = camera.project(points)
+    turned = torch.einsum("nij,nkj->nki", ahead(camera.place), points)
+    landmarks, off = errors.draw(turned, frames, generator)
+    pixels = pixels + off * box_side(pixels)[:, None, None]
+    return seen_as(pixels, torch.ones(count, POINTS, dtype=torch.bool), landmarks, camera, generator, frames)
+
+
+def seen_as(
+    pixels: torch.Tensor, mask: torch.Tensor, landmarks: torch.Tensor, camera: Camera, generator: torch.Generator,
+    frames: int = 1,
+) -> View:  # fmt: skip
+    """What the pipeline makes of what the landmark net saw: pixels (N, 25, 2), mask (N, 25), landmarks (N, 25, 3).
+
+    More is masked, as films do not show everything; the box is a little off, and the focal length not always known.
+    """
+    count = len(pixels)
     runs = count // frames
 
     def pick(*shape: int) -> torch.Tensor:
         """Uniform 0..1, the same within a run."""
         return torch.rand(runs, *shape, generator=generator).repeat_interleave(frames, 0)
 
-    seen = points + camera.place[:, None]
-    pixels = seen[..., :2] / seen[..., 2:].clamp(min=0.3) * camera.focal[:, None, None] + camera.size[:, None] / 2
-    turned = torch.einsum("nij,nkj->nki", ahead(camera.place), points)
-    landmarks, off = errors.draw(turned, frames, generator)
-    pixels = pixels + off * _box_side(pixels)[:, None, None]
-    mask = torch.rand(count, POINTS, generator=generator) > _MASKED * pick(1)
+    # Hands hold things, curl and turn, which the body's flat ones don't: their fingers come nearer to the wrist.
+    near = 1 - _CURLED * pick(2, 1)
+    reach = _FINGERS * box_side(pixels)[:, None, None]
+    pixels = _with_fingers(pixels, near, reach * (pick(2, 2) - 0.5))
+    landmarks = _with_fingers(landmarks, near, 2 * _FINGERS * (pick(2, 3) - 0.5))
+    mask = mask & (torch.rand(count, POINTS, generator=generator) > _MASKED * pick(1))
     # What a film does not show: parts below the picture or behind something, for the whole run.
     legs, arm = torch.zeros(2, POINTS, dtype=torch.bool)
     legs[13:21] = True
@@ -370,6 +429,13 @@ def observe(points: torch.Tensor, camera: Camera, generator: torch.Generator, er
     believed = camera.focal * torch.exp(_FOCAL * (2 * pick(1) - 1) * (pick(1) < 0.6))[:, 0]
     look, turn = look_straight(pixels, mask, side, landmarks, believed, camera.size / 2)
     return View(pixels, keypoints, mask, place, landmarks, box, look, turn)
+
+
+def _with_fingers(points: torch.Tensor, near: torch.Tensor, off: torch.Tensor) -> torch.Tensor:
+    """Points (N, 25, D) whose fingers are as near (N, 2, 1) to the left and the right wrist, and off by (N, 2, D)."""
+    wrists = points[:, _WRISTS].repeat(1, 2, 1)
+    fingers = wrists + (points[:, _FINGERTIPS] - wrists) * near.repeat(1, 2, 1) + off.repeat(1, 2, 1)
+    return torch.cat([points[:, : _FINGERTIPS.start], fingers], 1)
 
 
 # Joints that move together when a limb of another pose is taken, and in how many of the poses it is.

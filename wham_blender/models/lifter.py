@@ -184,7 +184,7 @@ class Lifter(nn.Module):
         """How far the estimate is from what was seen, (N, TOLD)."""
         mask = look.mask[..., None].to(now.points.dtype)
         rays = look.keypoints * look.extent[..., None]
-        place = _stand(rays, now.points, mask)
+        place = stand(rays, now.points, mask)
         there = now.points + place[:, None]
         depth = there[..., 2:].clamp(min=0.2)
         across = (rays * depth - there[..., :2]) * mask  # metres
@@ -215,7 +215,7 @@ def _seen(look: Look) -> Tensor:
     )  # fmt: skip
 
 
-def _stand(rays: Tensor, points: Tensor, weight: Tensor) -> Tensor:
+def stand(rays: Tensor, points: Tensor, weight: Tensor) -> Tensor:
     """Where (N, 3) points (N, 25, 3) stand to be seen along rays (N, 25, 2), in least squares. weight (N, 25, 1)."""
     total = weight.sum(1).clamp(min=1e-6)
     wanted = rays * points[..., 2:] - points[..., :2]  # = place across - ray * distance

@@ -8,7 +8,7 @@ world orientation and path from WHAM.
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,10 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from ..body.rotations import closest_rotation, mirror_pose
-from ..models.lifter import LANDMARK_MIRROR, Lifter, Look, feature_of, look_straight
+from ..models.lifter import Lifter, Look, feature_of, look_straight
 from ..skeleton import JOINT_NAMES
 from ..weights import WeightsError
-from .keypoints import COCO_LANDMARKS, COUNTED_CONFIDENCE, Person
+from .keypoints import COCO_LANDMARKS, COUNTED_CONFIDENCE, LANDMARK_MIRROR, Person
 from .lift import View
 
 # The lifter's points among the landmarks: COCO's, then heels, toes, index and little fingers, left first.
@@ -64,35 +64,43 @@ def describe(
 
     size: the picture's width and height; camera_K (3, 3).
     """
-    points = person.landmarks[:, OBSERVED]  # the landmark net's, whoever saw the keypoints: with its errors it learned
-    depths = person.landmarks_3d[:, OBSERVED]
-    sides, focal, middle = 200 * person.boxes[:, 2], float(camera_K[0, 0]), camera_K[:2, 2]
-    plain, poses, betas = _view(lifter, points, depths, sides, focal, middle)
-    points, depths = points[:, LANDMARK_MIRROR], depths[:, LANDMARK_MIRROR] * (-1, 1, 1)
-    points[..., 0] = size[0] - points[..., 0]
-    mirrored, *turned = _view(lifter, points, depths, sides, focal, (size[0] - middle[0], middle[1]))
+    plain, poses, betas = _view(lifter, *look_at(person, camera_K))
+    from_right = camera_K.copy()
+    from_right[0, 2] = size[0] - camera_K[0, 2]
+    mirrored, *turned = _view(lifter, *look_at(_mirrored(person, size[0]), from_right))
     mean = gaussian_filter1d((poses + mirror_pose(turned[0])).numpy(), _SMOOTHING, axis=0, mode="nearest")
     own = FramePoses(closest_rotation(torch.from_numpy(mean)).numpy(), ((betas + turned[1]) / 2).numpy())
     return plain, mirrored, own
 
 
-@torch.inference_mode()
-def _view(
-    lifter: Lifter, points: np.ndarray, depths: np.ndarray, sides: np.ndarray, focal: float, middle: ArrayLike
-) -> tuple[View, Tensor, Tensor]:
-    """points (F, 25, 3) pixels and confidence, depths (F, 25, 3) metres, sides (F,) of boxes to the lifter's view.
+def look_at(person: Person, camera_K: np.ndarray) -> tuple[Look, Tensor]:
+    """What the lifter is told of a person's F frames, and the turns (F, 3, 3) from the camera's axes to the look's.
 
-    Beside it all poses (F, 24, 3, 3) and betas (F, 10).
+    The points are the landmark net's, whoever saw the keypoints: with its errors the lifter learned.
     """
+    points, depths = person.landmarks[:, OBSERVED], person.landmarks_3d[:, OBSERVED]
     depths = depths - depths[:, 11:13].mean(1, keepdims=True)
 
     def tensor(values: ArrayLike) -> Tensor:
         return torch.from_numpy(np.asarray(values, np.float32))
 
-    look, turn = look_straight(
-        tensor(points[..., :2]), torch.from_numpy(points[..., 2] >= COUNTED_CONFIDENCE), tensor(sides), tensor(depths),
-        torch.full((len(points),), focal), tensor(middle).expand(len(points), 2),
+    count = len(points)
+    return look_straight(
+        tensor(points[..., :2]), torch.from_numpy(points[..., 2] >= COUNTED_CONFIDENCE),
+        tensor(200 * person.boxes[:, 2]), tensor(depths), torch.full((count,), float(camera_K[0, 0])),
+        tensor(camera_K[:2, 2]).expand(count, 2),
     )  # fmt: skip
+
+
+def _mirrored(person: Person, width: int) -> Person:
+    """The landmarks as they would be seen in the mirrored clip."""
+    landmarks = person.landmarks[:, LANDMARK_MIRROR] * (-1, 1, 1) + (width, 0, 0)
+    return replace(person, landmarks=landmarks, landmarks_3d=person.landmarks_3d[:, LANDMARK_MIRROR] * (-1, 1, 1))
+
+
+@torch.inference_mode()
+def _view(lifter: Lifter, look: Look, turn: Tensor) -> tuple[View, Tensor, Tensor]:
+    """The lifter's view of F looks, their turns (F, 3, 3) being given; all poses (F, 24, 3, 3) and betas (F, 10)."""
     poses, betas = _posed(lifter, look)
     hidden = np.interp((~look.mask).sum(1).numpy(), _HIDDEN, (0, 1))
     share = torch.from_numpy(gaussian_filter1d(hidden, _CHANGING, mode="nearest")).float() / 2

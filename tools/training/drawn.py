@@ -1,0 +1,135 @@
+"""Shows the landmark net drawn bodies whose pose is known, for the lifter to learn from: ``build.py train drawn``.
+
+What the net makes of a picture is wrong in ways that no simple noise has: it sees another pose that looks alike. So
+half of the lifter's views are pictures that were really looked at: random poses of the open body, dressed and drawn
+before random backgrounds, seen plainly and in the mirror. They lie in ``out/training/drawn.npz``, those of clips kept
+for validation in ``drawn_held_out.npz``. A second call goes on where the first ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from wham_blender import weights
+from wham_blender.body.body import Body
+from wham_blender.pipeline.features import OBSERVED
+from wham_blender.pipeline.keypoints import PERSON_SCORE, Landmarker, crop_around
+
+from . import checkpoint, simulate
+from .painter import Painter
+from .views import Views
+
+_HEIGHT = 250.0  # pixels that a body is drawn high, about: the net's input has it at 180
+_SIDE = 460  # pixels of the picture
+_CROP_OFF = 0.015  # of a person's size: how far off the last look's points, round which the crop is, may be
+_BATCH = 256  # poses at a time; of those that leave the picture none is drawn
+_PER_SAVE = 1000
+_HELD_OUT = 1000  # pictures
+LEARNED, HELD_OUT = "drawn.npz", "drawn_held_out.npz"
+
+
+def pictures(
+    sources: Sequence[Views], body: Body, net: Landmarker, random: np.random.Generator
+) -> Iterator[dict[str, np.ndarray]]:
+    """What the net saw of one picture after the other, and the truth; poses come from the sources in turn.
+
+    ``seen`` (2, 25, 3): pixels of the camera's picture and confidence, plainly and in the mirror; ``seen_3d``
+    (2, 25, 3) metres; ``poses`` (72,), the root's in camera axes; ``betas`` (10,); ``place`` (3,), ``focal``, ``size``
+    (2,) as a Camera has them.
+    """
+    painter = Painter(body, random, _SIDE)
+    for views in cycle(sources):
+        with torch.no_grad():
+            camera, rotations, betas, placed = views.bodies(_BATCH)
+        for row in range(_BATCH):
+            place, points = camera.place[row], placed[row, 24:]
+            focal = _HEIGHT / 1.75 * float(place[2])
+            middle = (place[:2] / place[2]).numpy()
+
+            def drawn_at(at: torch.Tensor, middle: np.ndarray = middle, focal: float = focal) -> np.ndarray:
+                """Pixels of the drawn picture, whose middle looks at the hips."""
+                return ((at[:, :2] / at[:, 2:]).numpy() - middle) * focal + _SIDE / 2
+
+            true = drawn_at(points + place)
+            if true.min() < 20 or true.max() > _SIDE - 20:
+                continue
+            with torch.no_grad():
+                one = rotations[row : row + 1], betas[row : row + 1]
+                skin = body.vertices(*one)[0] + place - views.body(*one)[1][0, 11:13].mean(0)
+            painter.relight()
+            picture = painter.paint(skin.numpy(), drawn_at(skin), painter.dress(), painter.backdrop())
+            last = np.concatenate([true[:17], np.ones((17, 1))], 1)
+            off = _CROP_OFF * float(np.ptp(true, axis=0).max())
+            last[:, :2] += random.normal(0, off, (17, 2)) + random.normal(0, off, 2)
+            looks = [net(picture, crop_around(last), mirrored) for mirrored in (False, True)]
+            if min(look.score for look in looks) < PERSON_SCORE:
+                continue
+            seen = np.stack([look.landmarks[OBSERVED] for look in looks])
+            rays = (seen[..., :2] - _SIDE / 2) / focal + middle
+            seen[..., :2] = rays * float(camera.focal[row]) + camera.size[row].numpy() / 2
+            kept = {
+                "seen": seen, "seen_3d": np.stack([look.landmarks_3d[OBSERVED] for look in looks]),
+                "poses": Rotation.from_matrix(rotations[row].numpy()).as_rotvec().ravel(), "betas": betas[row],
+                "place": place, "focal": camera.focal[row], "size": camera.size[row],
+            }  # fmt: skip
+            yield {name: np.asarray(value, np.float32) for name, value in kept.items()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draw on, until there are as many pictures as asked for: ``build.py train drawn``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
+    parser.add_argument("--pictures", type=int, default=40_000)
+    parser.add_argument("--minutes", type=float, default=90)
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    points_of = simulate.TrainingBody()
+    body, net = Body.load(weights.find("body").path), Landmarker(weights.find("landmarks"))
+    checkpoint.FOLDER.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + 60 * args.minutes
+    learned, kept = simulate.split(args.mocap, points_of)
+    errors = simulate.Errors.load(simulate.MEASURED)
+    wanted = (kept, HELD_OUT, min(_HELD_OUT, args.pictures)), (learned, LEARNED, args.pictures)
+    for clips, name, count in wanted:
+        path, library = checkpoint.FOLDER / name, simulate.Library.of(clips)
+        rows = _read(path)
+        sources = [
+            Views(library, points_of, errors, seed=len(rows), perturbed=perturbed)
+            for perturbed in ((False, True) if name == LEARNED else (False,))
+        ]
+        for row in pictures(sources, body, net, np.random.default_rng(len(rows))):
+            if len(rows) >= count or time.monotonic() > end:
+                break
+            rows.append(row)
+            if len(rows) % _PER_SAVE == 0:
+                _write(path, rows)
+                print(f"{len(rows)} pictures in {name}", flush=True)
+        _write(path, rows)
+
+
+def _read(path: Path) -> list[dict[str, np.ndarray]]:
+    if not path.is_file():
+        return []
+    with np.load(path, allow_pickle=False) as arrays:
+        kept = dict(arrays)
+    return [{name: values[row] for name, values in kept.items()} for row in range(len(kept["betas"]))]
+
+
+def _write(path: Path, rows: list[dict[str, np.ndarray]]) -> None:
+    aside = path.with_suffix(".part")
+    with aside.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **{name: np.stack([row[name] for row in rows]) for name in rows[0]})
+    os.replace(aside, path)
+
+
+if __name__ == "__main__":
+    main()
