@@ -1,7 +1,7 @@
 """Shows the landmark net drawn bodies whose pose is known, for the lifter to learn from: ``build.py train drawn``.
 
-What the net makes of a picture is wrong in ways that no simple noise has: it sees another pose that looks alike. So
-half of the lifter's views are pictures that were really looked at: random poses of the open body, dressed and drawn
+What the net makes of a picture is wrong in ways that no simple noise has: it sees another pose that looks alike. So a
+part of the lifter's views are pictures that were really looked at: random poses of the open body, dressed and drawn
 before random backgrounds, seen plainly and in the mirror. They lie in ``out/training/drawn.npz``, those of clips kept
 for validation in ``drawn_held_out.npz``. A second call goes on where the first ended.
 """

@@ -1,7 +1,7 @@
 """Trains the per-frame lifter: ``build.py train lifter``.
 
-Half of each batch are simulated views of random poses, without end; half are pictures that the landmark net has looked
-at (``drawn.py``), whose errors are as stubborn as those of real films.
+Most of each batch are simulated views of random poses, without end; the others are pictures that the landmark net has
+looked at (``drawn.py``), whose errors are as stubborn as those of real films.
 Checkpoints lie in ``out/training/lifter.pt``; a second call goes on from there.
 """
 
@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wham_blender import weights
 from wham_blender.models.lifter import ROUNDS, Estimate, Lifter, Look
@@ -23,6 +25,8 @@ from .drawn import HELD_OUT, LEARNED
 from .views import Drawn, Sample, Views
 
 BATCH = 512
+DRAWN = 0.25  # share of the samples that are pictures; with more, people are lifted no better
+AVERAGED = 0.9995  # what ships is the mean of the weights over about the last 2000 steps: it is surer about new people
 WITHOUT_3D = 0.1  # share of the samples in which the landmark net's 3D is withheld
 STEPS_PER_REPORT = 200
 # Half precision is twice as fast on processors that have it, and ten times slower on others.
@@ -109,13 +113,17 @@ def main(argv: list[str] | None = None) -> None:
     model = features.load(weights.find("lifter").path).train() if args.shipped else Lifter()
     model.body.load_state_dict(body.observed())
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.01, fused=True)
-    step = checkpoint.load("lifter", model, optimizer)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))
+    both = torch.nn.ModuleDict({"learning": model, "average": average})
+    step = checkpoint.load("lifter", both, optimizer)
+    pictures = round(DRAWN * BATCH)
     views = Views(library, body, errors, seed=step, perturbed=True)
     drawn = Drawn(checkpoint.FOLDER / LEARNED, body, step, varied=True)
 
     def figures_now() -> dict[str, float]:
         simulated = Views(held_out, body, errors, seed=1, perturbed=False)
-        return validate(model, simulated, Drawn(checkpoint.FOLDER / HELD_OUT, body, seed=1, varied=False))
+        seen = Drawn(checkpoint.FOLDER / HELD_OUT, body, seed=1, varied=False)
+        return validate(cast(Lifter, average.module), simulated, seen)
 
     print(
         f"{len(clips)} clips, {len(library.rotations)} frames, {len(drawn)} pictures; from step {step}",
@@ -128,21 +136,22 @@ def main(argv: list[str] | None = None) -> None:
                 step, args.steps, (time.monotonic() - begin) / (60 * args.minutes), args.rate
             )
         with torch.no_grad():
-            view, rotations, betas, true = joined(views.draw(BATCH // 2), drawn.draw(BATCH - BATCH // 2))
+            view, rotations, betas, true = joined(views.draw(BATCH - pictures), drawn.draw(pictures))
             rotations[:, 0] = view.turn @ rotations[:, 0]
             true = true @ view.turn.mT
             seen3d = (torch.rand(BATCH, 1, generator=views.generator) >= WITHOUT_3D).float()
         rounds = lifted(model, view.look._replace(seen3d=seen3d), guessing=step % 2 == 0)
         loss = torch.stack([loss_of(each, rotations, betas, true) for each in rounds]).sum()
         losses.append(checkpoint.learn(model, optimizer, loss))
+        average.update_parameters(model)
         step += 1
         if step % STEPS_PER_REPORT == 0:
-            checkpoint.save("lifter", model, optimizer, step)
+            checkpoint.save("lifter", both, optimizer, step)
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
             checkpoint.tell(step, begin, mean, figures_now())
-    checkpoint.save("lifter", model, optimizer, step)
-    arrays = checkpoint.arrays(model)
-    checkpoint.fill(model, arrays)
+    checkpoint.save("lifter", both, optimizer, step)
+    arrays = checkpoint.arrays(average.module)
+    checkpoint.fill(average.module, arrays)
     source = "trained by tools/training/lifter.py on mocap.cs.cmu.edu and DeepMimic motion, simulated and drawn views"
     shipped.write_trained("lifter", arrays, source, {"steps": step, **figures_now()})
 

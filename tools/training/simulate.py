@@ -315,6 +315,11 @@ def taken_elsewhere(people: int, generator: torch.Generator) -> torch.Tensor:
     return size[:, None] * by * torch.randn(people, POINTS, 2, generator=generator)
 
 
+def turned_as_a_whole(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Rotations (N, 3, 3) by which the net's 3D of a person is turned."""
+    return batch_rodrigues(torch.tensor(_TURN) * torch.randn(count, 3, generator=generator))
+
+
 def _with_one(values: torch.Tensor) -> torch.Tensor:
     return torch.cat([values, torch.ones_like(values[..., :1])], -1)
 

@@ -9,6 +9,7 @@ import torch
 from smplx.lbs import batch_rodrigues
 from torch import Tensor
 
+from wham_blender.body.rotations import closest_rotation
 from wham_blender.models.lifter import LANDMARK_MIRROR, ahead
 from wham_blender.pipeline.keypoints import COUNTED_CONFIDENCE
 
@@ -16,6 +17,7 @@ from . import simulate
 
 # Shares of what the net was off on drawn bodies that are kept: it is off by about as much on people (bench landmarks).
 _KEPT_2D, _KEPT_3D = (0.6, 1.05), (0.75, 1.1)
+_SIZE = 0.06  # in the logarithm: how wrong the net takes a person's size
 
 # A view, the true rotations (N, 24, 3, 3), the root's in camera axes, betas (N, 10), joints and points (N, 49, 3).
 Sample = tuple[simulate.View, Tensor, Tensor, Tensor]
@@ -96,9 +98,21 @@ class Drawn:
             true, deep = camera.project(placed[:, 24:]), placed[:, 24:] @ ahead(place).mT
             pixels = torch.lerp(true, pixels, pick(*_KEPT_2D))
             pixels = pixels + simulate.taken_elsewhere(count, g) * simulate.box_side(pixels)[:, None, None] / 2
+            landmarks = _aligned(landmarks, deep) @ simulate.turned_as_a_whole(count, g).mT
+            landmarks = landmarks * torch.exp(_SIZE * torch.randn(count, 1, 1, generator=g))
             landmarks = torch.lerp(deep, landmarks, pick(*_KEPT_3D))
             landmarks = landmarks - landmarks[:, 11:13].mean(1, keepdim=True)
         return simulate.seen_as(pixels, mask, landmarks, camera, g), rotations, betas, placed
+
+
+def _aligned(points: Tensor, true: Tensor) -> Tensor:
+    """Points (N, K, 3) turned and scaled round their origin to the true ones.
+
+    How large the whole drawn body is and how it is turned, the net sees otherwise wrong than with people: it knows the
+    sizes of people, and the open body's shapes are evenly spread over more.
+    """
+    turned = points @ closest_rotation(true.mT @ points).mT
+    return turned * (true.norm(dim=-1).mean(1) / turned.norm(dim=-1).mean(1).clamp(min=1e-6))[:, None, None]
 
 
 def _mirrored(kept: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
