@@ -38,7 +38,7 @@ MARKERS = [f"{name.split('_')[0][0].upper()}{name.split('_')[1].capitalize()}" f
 # Markers of the lifter's other points: nose, heels and toes. Eyes, ears and hands have none.
 OTHERS = {0: "Nose", 17: "LHeel", 18: "RHeel", 19: "LBigToe", 20: "RBigToe"}
 GROUPS = {"shoulders": [0, 1], "elbows": [2, 3], "wrists": [4, 5], "hips": [6, 7], "knees": [8, 9], "ankles": [10, 11]}
-WORST = 75.0  # mm, mean PA-MPJPE of draft quality
+WORST = 70.0  # mm, mean PA-MPJPE of draft quality
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv")
 JOB_PARTS = "clean-*.npz"  # the stage in which a job keeps the people it saw
 

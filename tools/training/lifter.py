@@ -25,7 +25,7 @@ from .drawn import HELD_OUT, LEARNED
 from .views import Drawn, Sample, Views
 
 BATCH = 512
-DRAWN = 0.25  # share of the samples that are pictures; with more, people are lifted no better
+DRAWN = 0.25  # share of the samples that are pictures
 AVERAGED = 0.9995  # what ships is the mean of the weights over about the last 2000 steps: it is surer about new people
 WITHOUT_3D = 0.1  # share of the samples in which the landmark net's 3D is withheld
 STEPS_PER_REPORT = 200
@@ -104,6 +104,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=24_000)
     parser.add_argument("--shipped", action="store_true", help="begin with the weights that ship, not with random ones")
     parser.add_argument("--rate", type=float, default=1e-3, help="the learning rate's peak")
+    parser.add_argument("--drawn", type=float, default=DRAWN, help="share of the samples that are pictures")
+    parser.add_argument("--mean-with", type=Path, help="ship the mean with the weights of another run's checkpoint")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()
@@ -116,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))
     both = torch.nn.ModuleDict({"learning": model, "average": average})
     step = checkpoint.load("lifter", both, optimizer)
-    pictures = round(DRAWN * BATCH)
+    pictures = round(args.drawn * BATCH)
     views = Views(library, body, errors, seed=step, perturbed=True)
     drawn = Drawn(checkpoint.FOLDER / LEARNED, body, step, varied=True)
 
@@ -150,6 +152,10 @@ def main(argv: list[str] | None = None) -> None:
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
             checkpoint.tell(step, begin, mean, figures_now())
     checkpoint.save("lifter", both, optimizer, step)
+    if args.mean_with:
+        other = torch.load(args.mean_with, weights_only=True)["model"]
+        for name, value in average.module.state_dict().items():
+            value.lerp_(other[f"average.module.{name}"], 0.5)
     arrays = checkpoint.arrays(average.module)
     checkpoint.fill(average.module, arrays)
     source = "trained by tools/training/lifter.py on mocap.cs.cmu.edu and DeepMimic motion, simulated and drawn views"
