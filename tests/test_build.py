@@ -170,9 +170,15 @@ def test_help_and_wrong_words_are_answered():
     [
         (
             ("--mocap", "mine", "--minutes", "5"),
-            ["body", *(f"{step} --mocap {{}}/mine --minutes 5" for step in ("filmed", "drawn", "lifter", "wham"))],
+            [
+                "body",
+                *(
+                    f"{step} --mocap {{}}/mine --minutes 5"
+                    for step in ("filmed", "drawn", "lifter", "wham", "contacts")
+                ),
+            ],
         ),
-        ((), ["body", "filmed", "drawn", "lifter", "wham"]),
+        ((), ["body", "filmed", "drawn", "lifter", "wham", "contacts"]),
         (("lifter", "--mocap", "mine"), ["lifter --mocap {}/mine"]),
     ],
 )

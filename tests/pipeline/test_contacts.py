@@ -1,10 +1,10 @@
-"""Which feet stand, where the picture shows them and where it does not."""
+"""Which feet stand, by what they do, whether the picture shows them or not, and where nobody knows the way."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from wham_blender.pipeline.contacts import judged
+from wham_blender.pipeline.contacts import borne, evidence, judged
 
 FRAMES = 40
 SAID = np.full((FRAMES, 4), 0.65)  # WHAM is not sure
@@ -26,3 +26,41 @@ def test_hidden_feet_stand_with_a_body_that_stays() -> None:
 
 def test_hidden_feet_of_a_body_that_goes_hold_nothing() -> None:
     assert (planted_where(1.0, hidden=True) < 0.4).all()
+
+
+def treading() -> tuple[np.ndarray, np.ndarray]:
+    """Feet (60, 4, 3) that walk on the spot, as on a treadmill, and which of them (60, 4) are down."""
+    rows = np.arange(60)
+    down = np.stack([rows // 15 % 2 == 0] * 2 + [rows // 15 % 2 == 1] * 2, 1)
+    feet = np.zeros((60, 4, 3))
+    feet[..., 1] = np.where(down, -1.0, 1.0).cumsum(0) / 30
+    feet[..., 2] = np.where(down, 0.0, 0.1)
+    return feet, down
+
+
+def test_a_foot_that_moves_does_not_stand_and_one_that_rests_does() -> None:
+    feet = np.zeros((40, 4, 3))
+    feet[:, 2:, 0] = 2 * np.arange(40)[:, None] / 30
+    found = judged(np.full((40, 4), 0.5), feet)
+    assert (found[:, :2] > 0.8).all()
+    assert (found[:, 2:] < 0.5).all()
+
+
+def test_feet_that_stop_dead_have_a_speed() -> None:
+    feet = np.zeros((60, 4, 3))
+    feet[:20] = np.random.default_rng(0).normal(0, 1e3, (20, 4, 3))
+    assert np.isfinite(evidence(np.ones((60, 4)), feet)).all()
+
+
+def test_who_treads_on_the_spot_walks_on_the_lower_foot() -> None:
+    feet, down = treading()
+    moved = borne(feet)
+    np.testing.assert_allclose(moved[0], feet[0])
+    np.testing.assert_allclose(moved[..., 2] - moved[..., 2].min(1, keepdims=True), feet[..., 2])
+    held = down[1:] & down[:-1]
+    steps = np.diff(moved, axis=0)
+    np.testing.assert_allclose(steps[held], 0, atol=1e-9)
+    said = np.full(down.shape, 0.5)
+    steady = (np.arange(60) % 15 > 4) & (np.arange(60) % 15 < 10)
+    assert not ((judged(said, feet) > 0.5) & down)[steady].any()
+    assert ((judged(said, moved) > 0.5) == down)[steady].all()

@@ -179,3 +179,14 @@ def test_contacts_are_slow_and_low_feet():
 def test_an_empty_folder_is_refused(tmp_path, body):
     with pytest.raises(SystemExit, match="No motion capture"):
         mocap.read_folder(tmp_path, body.rest.numpy(), body.foot_points)
+
+
+def test_a_foot_that_rests_a_little_over_the_floor_is_doubtful_and_one_that_is_lifted_is_not():
+    feet = np.zeros((30, 4, 3))
+    feet[:, 2:, 1] = 0.3  # the other foot is lifted
+    assert not mocap.doubtful(feet).any()
+    feet[..., 1] += 0.08  # the clip's floor was found too low
+    assert (mocap.doubtful(feet) == [True, True, False, False]).all()
+    assert not mocap.contacts(feet, flat_floor=True).any()
+    feet[..., 0] += 0.03 * np.arange(30)[:, None]
+    assert not mocap.doubtful(feet).any()

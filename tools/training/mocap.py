@@ -24,6 +24,7 @@ HELD_OUT = ("005_01", "005_12", "006_09", "007_03", "001_08", "002_05", "01_05")
 SAME_RECORDING = ("01_08",)  # the AMC of a held-out BVH: neither trained on nor validated
 FPS = 30.0
 SIDES = ("left", "right")
+_SLOW, _LOW = 0.35, 0.06  # metres a second, and metres over the floor, under which a foot point rests
 
 
 @dataclass
@@ -380,11 +381,24 @@ def _standing(toe: np.ndarray, ankle: np.ndarray) -> np.ndarray:
 
 def contacts(feet: np.ndarray, flat_floor: bool) -> np.ndarray:
     """(F, 4) 0 or 1: a foot point rests where it is slow and, on a flat floor, low. feet (F, 4, 3) metres, y up."""
-    speed = np.linalg.norm(np.gradient(gaussian_filter1d(feet, 1.0, axis=0), axis=0), axis=-1) * FPS
-    touching = speed < 0.35
+    touching = _slow(feet)
     if flat_floor:
-        touching &= feet[..., 1] < 0.06
+        touching &= feet[..., 1] < _LOW
     return (uniform_filter1d(touching.astype(float), 3, axis=0) > 0.5).astype(np.float32)
+
+
+def doubtful(feet: np.ndarray) -> np.ndarray:
+    """(F, 4) bool: a foot point that is slow and among a frame's lowest, but not low enough for a contact.
+
+    People do not stand on air: the floor that was found for the clip is too low there.
+    """
+    height = feet[..., 1]
+    return _slow(feet) & (height - height.min(1, keepdims=True) < _LOW) & (height >= _LOW)
+
+
+def _slow(feet: np.ndarray) -> np.ndarray:
+    velocity = np.gradient(gaussian_filter1d(feet, 1.0, axis=0), axis=0) * FPS
+    return np.linalg.norm(velocity, axis=-1) < _SLOW
 
 
 def read_folder(

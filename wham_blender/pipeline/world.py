@@ -6,7 +6,7 @@ what it shows badly (depth, steps) from WHAM's velocities and from planted feet,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,10 +18,12 @@ from scipy.spatial.transform import Rotation
 
 from ..body.body import Body
 from ..motion import LIFTED_BELOW, PLANTED_ABOVE, forward_kinematics, planted, rotation_matrices
-from .contacts import judged
+from .contacts import borne, judged
 from .level import balance, upward
 from .lift import CHUNK, Lift
 from .stance import hold
+
+Judge = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # as `judged`
 
 _UP = np.array([0.0, -1.0, 0.0])  # in WHAM's world
 _ROUNDS = 10  # of reweighting
@@ -89,10 +91,11 @@ def place(
     camera_stays: bool = True,
     camera: tuple[np.ndarray, np.ndarray] | None = None,
     seen: np.ndarray | None = None,
+    judge: Judge = judged,
 ) -> Placed:
     """Place one person: `place_together` for a clip that begins and ends with them; seen (F,): as Seen.visible."""
     person = Seen(lift, visible=seen)
-    return place_together([person], body, camera_R=camera_R, camera_stays=camera_stays, camera=camera)[0]
+    return place_together([person], body, camera_R=camera_R, camera_stays=camera_stays, camera=camera, judge=judge)[0]
 
 
 def place_together(
@@ -102,12 +105,14 @@ def place_together(
     camera_R: np.ndarray | None = None,
     camera_stays: bool = True,
     camera: tuple[np.ndarray, np.ndarray] | None = None,
+    judge: Judge = judged,
 ) -> list[Placed]:
     """Place people so that their planted feet stand on one floor and one camera sees them where the clip does.
 
     camera_R (T, 3, 3): the camera's rotations from any fixed axes, at all frames of the clock that somebody has,
     None for a still camera; camera_stays: the camera turns at most, its place is one; camera: world-to-camera
-    rotations (T, 3, 3) and translations (T, 3) of a world that is known, whose floor is z = 0.
+    rotations (T, 3, 3) and translations (T, 3) of a world that is known, whose floor is z = 0; judge: says of
+    WHAM's contacts and of the feet in a world which feet stand in the next.
     Without ``camera`` the first person's first pelvis is over the origin and its front is towards -y.
     """
     bodies = [_Figure(person, body) for person in people]
@@ -126,11 +131,13 @@ def place_together(
     else:
         to_camera = camera[0].astype(np.float64)
         centre = -_turned(to_camera.mT, camera[1])
-    for _ in range(_LOOKS):
+    for number in range(_LOOKS):
         positions, _, _ = _solve(bodies, to_camera, centre, camera is not None)
         for figure, position in zip(bodies, positions, strict=True):
             feet = np.einsum("nji,nkj->nki", to_camera[figure.rows], figure.feet) + position[:, None]
-            figure.contacts = judged(figure.lift.contacts, feet, position, figure.hidden)
+            if centre is None and number == 0:  # only WHAM says yet how the body moves, and it may take a step for none
+                feet = borne(feet)
+            figure.contacts = judge(figure.lift.contacts, feet, position, figure.hidden)
     positions, centre, floor = _solve(bodies, to_camera, centre, camera is not None)
     to_world = to_camera.mT
 

@@ -1,0 +1,61 @@
+"""The fit of contacts' weights: it finds those that made the data, and goes all the way on a made-up clip."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from tools.training import contacts as training
+from tools.training import simulate
+from tools.training.mocap import Clip
+from wham_blender.pipeline import contacts
+
+
+def test_the_fit_finds_the_weights_that_made_the_data() -> None:
+    rng = np.random.default_rng(0)
+    known = np.array([0.7, -3.0, -0.5, 0.4])
+    evidence = np.column_stack([
+        rng.normal(0, 2, 40_000), rng.exponential(0.5, 40_000), np.log(rng.uniform(0.02, 0.5, 40_000)), np.ones(40_000)
+    ])  # fmt: skip
+    stands = rng.random(40_000) < expit(evidence @ known)
+    assert training.fit(evidence, stands) == pytest.approx(known, abs=0.12)
+
+
+def test_f1_counts_over_scenes() -> None:
+    said = [np.array([[True, True, False, False]]), np.array([[True, False, False, False]])]
+    true = [np.array([[True, False, True, False]]), np.array([[True, False, False, False]])]
+    assert training.f1(said, true) == pytest.approx(2 * 2 / (3 + 3))
+
+
+def test_its_judge_is_the_pipeline_s() -> None:
+    rng = np.random.default_rng(1)
+    said, feet = rng.random((30, 4)), rng.normal(0, 0.05, (30, 4, 3)).cumsum(0)
+    judge = training.Judge(contacts.WEIGHTS)
+    assert judge(said, feet) == pytest.approx(contacts.judged(said, feet))
+    assert judge.looks[0].shape == (30, 4, 4)
+
+
+def test_it_fits_to_training_clips_and_only_measures_the_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def swaying(name: str) -> Clip:
+        poses = np.zeros((60, 72))
+        poses[:, 3] = -0.5 + 0.4 * np.sin(np.arange(60) / 5)
+        down = np.tile((poses[:, 3:4] > -0.3).astype(float), (1, 4))
+        return Clip(name, poses, np.tile([0, 0.9, 0.0], (60, 1)), down, flat_floor=name != "stairs")
+
+    drawn, fitted = [], []
+    monkeypatch.setattr(simulate, "split", lambda *_: ([swaying("a"), swaying("stairs")], [swaying("b")]))
+    scene, fit = training.Scene, training.fit
+    monkeypatch.setattr(training, "Scene", lambda clip, *rest: drawn.append(clip.name) or scene(clip, *rest))
+    monkeypatch.setattr(
+        training, "fit", lambda evidence, stands: fitted.append(evidence.shape) or fit(evidence, stands)
+    )
+    training.main(["--mocap", str(Path()), "--scenes", "3", "--frames", "40"])
+    assert drawn == ["a", "a", "a", "b"]
+    assert len(fitted) == training.ROUNDS
+    assert all(count <= 3 * 3 * 40 * 4 and size == 4 for count, size in fitted)
+    printed = capsys.readouterr().out
+    assert "F1 on 1 kept scenes" in printed
+    assert "WEIGHTS = np.array([" in printed

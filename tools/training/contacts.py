@@ -1,0 +1,140 @@
+"""Fits the weights that judge foot contacts to the WHAM that ships: ``build.py train contacts``.
+
+Lifter, WHAM and world run on scenes as the bench ``held_out`` measures them, but of training clips, and a logistic
+regression learns from every look at the feet who stands. The kept clips are only measured. Where the truth is in doubt
+nothing is learnt: clips whose floor is not flat, and feet that rest a little over it (`mocap.doubtful`).
+
+The weights stay constants of wham_blender/pipeline/contacts.py, and the line to paste there is printed: four numbers
+are not worth a file with a role, a hash and a loader, and the published WHAM, to which nothing here can fit them, is
+judged by them, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from wham_blender import weights
+from wham_blender.body.body import Body
+from wham_blender.motion import planted
+from wham_blender.pipeline import contacts, world
+from wham_blender.pipeline.lift import Lift
+
+from . import mocap, scenes, simulate
+from .scenes import CAMERAS, Scene
+
+ROUNDS = 2  # of running the world and fitting anew: who stands shapes the world that tells who stands
+
+
+@dataclass
+class Judge:
+    """Judges contacts by weights (4,), and keeps the evidence of each look."""
+
+    weights: np.ndarray
+    looks: list[np.ndarray] = field(default_factory=list)  # (F, 4, 4) each
+
+    def __call__(self, *found: np.ndarray) -> np.ndarray:
+        """Probabilities (F, 4); arguments as `contacts.evidence` takes them."""
+        self.looks.append(contacts.evidence(*found))
+        return expit(self.looks[-1] @ self.weights)
+
+
+def fit(evidence: np.ndarray, stands: np.ndarray) -> np.ndarray:
+    """Weights (4,) of the logistic regression that best explains which points stand, (N,) bool, by evidence (N, 4)."""
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        told = evidence @ weights
+        return float(np.mean(np.logaddexp(0, told) - stands * told)), (expit(told) - stands) @ evidence / len(stands)
+
+    return minimize(loss, np.zeros(evidence.shape[1]), jac=True, method="BFGS").x
+
+
+def f1(said: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> float:
+    """F1 of contacts over scenes, (F, 4) bool each."""
+    hits = sum(int((a & b).sum()) for a, b in zip(said, true, strict=True))
+    return 2 * hits / max(1, sum(int(each.sum()) for each in (*said, *true)))
+
+
+def cut(clip: mocap.Clip, frames: int, choice: random.Random) -> mocap.Clip:
+    """A stretch of a clip, of so many frames at most."""
+    begin = choice.randint(0, max(0, len(clip.poses) - frames))
+    rows = slice(begin, begin + frames)
+    return replace(clip, poses=clip.poses[rows], trans=clip.trans[rows], contacts=clip.contacts[rows])
+
+
+def draw(clips: Sequence[mocap.Clip], count: int, frames: int, until: float) -> list[tuple[Scene, Lift]]:
+    """Scenes of clips with a flat floor, and what WHAM makes of them; no more when the clock is past ``until``.
+
+    Clips and cameras take turns, so that no long clip outweighs the others.
+    """
+    networks, body, errors = scenes.networks(), simulate.TrainingBody(), simulate.Errors.load(simulate.MEASURED)
+    choice, drawn = random.Random(0), []  # noqa: S311 - nothing secret
+    clips = [clip for clip in clips if clip.flat_floor]
+    choice.shuffle(clips)
+    while clips and len(drawn) < count and time.monotonic() < until:
+        turn, row = divmod(len(drawn), len(clips))
+        kind = CAMERAS[(row + turn) % len(CAMERAS)]
+        scene = Scene(cut(clips[row], frames, choice), kind, body, errors, choice.getrandbits(32))
+        drawn.append((scene, scenes.lifted(scene, networks)))
+    return drawn
+
+
+def look(drawn: Sequence[tuple[Scene, Lift]], body: Body, weights: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The evidence (looks, N, 4) on every foot point of scenes in their world, and who stands at last, (F, 4) each."""
+    looks, stands = [], []
+    for scene, lifted in drawn:
+        judge = Judge(weights)
+        placed = world.place(lifted, body, camera_R=scene.camera_R, camera_stays=scene.kind != "travels", judge=judge)
+        looks.append(np.stack(judge.looks).reshape(len(judge.looks), -1, len(weights)))
+        stands.append(planted(placed.contacts))
+    return np.concatenate(looks, 1), stands
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Fit to training clips, and print the line to paste and how well it judges: ``build.py train contacts``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
+    parser.add_argument("--minutes", type=float, default=30, help="after which no further scene is drawn")
+    parser.add_argument("--scenes", type=int, default=60, help="of training clips, and a third as many of kept ones")
+    parser.add_argument("--frames", type=int, default=150, help="of a scene, at most")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    until = time.monotonic() + 60 * args.minutes
+    points = simulate.TrainingBody()
+    training, kept = simulate.split(args.mocap, points)
+    print(f"Present: {contacts.WEIGHTS.tolist()}", flush=True)
+    drawn = draw(training, args.scenes, args.frames, until)
+    if not drawn:
+        raise SystemExit("There is nothing to fit to: no training clip with a flat floor, or no time. Give more.")
+    unseen = draw(kept, args.scenes // 3, args.frames, until)
+    body = Body.load(weights.find("body").path)
+
+    def tell(name: str, some: Sequence[tuple[Scene, Lift]], said: Sequence[np.ndarray]) -> None:
+        true = [scene.contacts for scene, _ in some]
+        alone = f1([lifted.contacts > 0.5 for _, lifted in some], true)
+        print(f"F1 on {len(some)} {name}: {f1(said, true):.3f}, of WHAM's own {alone:.3f}", flush=True)
+
+    stands = np.concatenate([scene.contacts.ravel() for scene, _ in drawn])
+    doubts = [mocap.doubtful(points.foot_points(scene.clip.poses, scene.clip.trans)).ravel() for scene, _ in drawn]
+    sure = ~np.concatenate(doubts)
+    found = contacts.WEIGHTS
+    for _ in range(ROUNDS):
+        evidence, said = look(drawn, body, found)
+        tell("training scenes", drawn, said)
+        found = fit(np.concatenate(evidence[:, sure]), np.tile(stands[sure], len(evidence)))
+    print(f"For wham_blender/pipeline/contacts.py: WEIGHTS = np.array({found.round(2).tolist()})", flush=True)
+    for name, some in (("training scenes", drawn), ("kept scenes", unseen)):
+        tell(name, some, look(some, body, found.round(2))[1])
+
+
+if __name__ == "__main__":
+    main()
