@@ -123,7 +123,7 @@ def test_contacts_that_the_movement_belies_are_dropped(scene: Scene, noisy: Lift
     _, _, contacts, *_ = scene
     always = replace(noisy, contacts=np.full_like(noisy.contacts, 0.7))
     found = place(always, open_body).contacts > 0.5
-    assert (found == (contacts > 0.5)).mean() > 0.85
+    assert (found == (contacts > 0.5)).mean() > 0.8
 
 
 def test_feet_that_nobody_sees_do_not_hold_a_walker(scene: Scene, noisy: Lift, open_body: Body) -> None:

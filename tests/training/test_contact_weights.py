@@ -1,6 +1,7 @@
 """The fit of contacts' weights: it finds those that made the data, and goes all the way on a made-up clip."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,12 +47,19 @@ def test_it_fits_to_training_clips_and_only_measures_the_kept(
         return Clip(name, poses, np.tile([0, 0.9, 0.0], (60, 1)), down, flat_floor=name != "stairs")
 
     drawn, fitted = [], []
-    monkeypatch.setattr(simulate, "split", lambda *_: ([swaying("a"), swaying("stairs")], [swaying("b")]))
     scene, fit = training.Scene, training.fit
-    monkeypatch.setattr(training, "Scene", lambda clip, *rest: drawn.append(clip.name) or scene(clip, *rest))
-    monkeypatch.setattr(
-        training, "fit", lambda evidence, stands: fitted.append(evidence.shape) or fit(evidence, stands)
-    )
+
+    def drawing(clip: Clip, *rest: Any) -> training.Scene:
+        drawn.append(clip.name)
+        return scene(clip, *rest)
+
+    def fitting(evidence: np.ndarray, stands: np.ndarray) -> np.ndarray:
+        fitted.append(evidence.shape)
+        return fit(evidence, stands)
+
+    monkeypatch.setattr(simulate, "split", lambda *_: ([swaying("a"), swaying("stairs")], [swaying("b")]))
+    monkeypatch.setattr(training, "Scene", drawing)
+    monkeypatch.setattr(training, "fit", fitting)
     training.main(["--mocap", str(Path()), "--scenes", "3", "--frames", "40"])
     assert drawn == ["a", "a", "a", "b"]
     assert len(fitted) == training.ROUNDS

@@ -77,7 +77,8 @@ def draw(clips: Sequence[mocap.Clip], count: int, frames: int, until: float) -> 
     Clips and cameras take turns, so that no long clip outweighs the others.
     """
     networks, body, errors = scenes.networks(), simulate.TrainingBody(), simulate.Errors.load(simulate.MEASURED)
-    choice, drawn = random.Random(0), []  # noqa: S311 - nothing secret
+    choice = random.Random(0)  # noqa: S311 - nothing secret
+    drawn: list[tuple[Scene, Lift]] = []
     clips = [clip for clip in clips if clip.flat_floor]
     choice.shuffle(clips)
     while clips and len(drawn) < count and time.monotonic() < until:
