@@ -75,8 +75,9 @@ def test_the_bar_moves_and_cancel_ends_the_worker(window: Window) -> None:
         assert time.monotonic() < clicked + 10
         time.sleep(0.01)
     took = time.monotonic() - clicked
-    # A machine that does much else needs its time to see a click at all, and to look whether the worker still runs.
-    assert took < 1.0 + 2 * lag, f"the worker was there for {took:.2f} s after the click; answers take {lag:.2f} s"
+    # Half a second on a quiet machine. One that does much else needs its time to see a click at all, and to look
+    # whether the worker still runs.
+    assert took < 2.0 + 2 * lag, f"the worker was there for {took:.2f} s after the click; answers take {lag:.2f} s"
     window.wait_for(IDLE, 5)
     assert window.ask(NEWEST)["status"] == "cancelled"
     assert not objects(window)
