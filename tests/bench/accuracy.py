@@ -95,6 +95,18 @@ def seen_person(job_folder: Path) -> Person:
         return Person(**{name[2:]: values for name, values in people.items() if name.startswith("0/")})
 
 
+def watched(clip: Path, **settings: Any) -> tuple[motion.Motion, Person]:
+    """The main person of a clip as a job with these settings delivers them, and as its landmark net saw them."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(clip=clip, output=Path(folder) / "motion.npz", resume=Path(folder) / "job", **settings)
+        return motion.load(run(job, lambda message: None))[0], seen_person(Path(folder) / "job")
+
+
+def marker_rows(seen: Person, person: motion.Motion, count: int) -> np.ndarray:
+    """Which of ``count`` rows of markers, one a frame of the clip, each of the seen person's frames is nearest to."""
+    return np.interp(seen.time, person.time, person.frame - 1).round().astype(int).clip(0, count - 1)
+
+
 def seen_joints(person: Person, times: np.ndarray) -> np.ndarray:
     """The landmark net's own 12 joints (F, 12, 3), at the clip's times."""
     return make_interp_spline(person.time, person.landmarks_3d[:, COCO_LANDMARKS][:, LIMBS], k=1)(times)
@@ -142,11 +154,7 @@ class Figures:
 
 def measure(clip: Path, markers: dict[str, np.ndarray], camera: Filmed, body: Body, **settings: Any) -> Figures:
     """Run the draft pipeline on a clip, settings being the job's; the markers are the truth at its frames."""
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {"quality": "draft"} | settings
-        job = Job(clip=clip, output=Path(folder) / "motion.npz", resume=Path(folder) / "job", **settings)
-        person = motion.load(run(job, lambda message: None))[0]
-        seen = seen_person(Path(folder) / "job")
+    person, seen = watched(clip, **{"quality": "draft"} | settings)
     true = limbs(markers) @ camera.rotation.T
     known = person.frame <= len(true)
 
@@ -159,7 +167,7 @@ def measure(clip: Path, markers: dict[str, np.ndarray], camera: Filmed, body: Bo
             "jitter": 1000 * float(np.linalg.norm(np.diff(points, 3, axis=0), axis=-1).mean()),
         }
 
-    rows = np.interp(seen.time, person.time, person.frame - 1).round().astype(int).clip(0, len(true) - 1)
+    rows = marker_rows(seen, person, len(true))
     lifter, size = features.load(weights.find("lifter").path), person.meta["size"]
     given = {
         "true keypoints and 3D": with_truth(seen, camera, markers, rows, deep=True),

@@ -8,21 +8,17 @@ the first camera alone; a clip that is to judge the weights must not be looked a
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from tests.bench.accuracy import LIMBS, MARKERS, OTHERS, read_camera, read_markers, seen_person
+from tests.bench.accuracy import LIMBS, MARKERS, OTHERS, marker_rows, read_camera, read_markers, watched
 from tests.bench.report import report
 from tools.training import simulate
 from tools.training.views import Views
-from wham_blender import motion
 from wham_blender.models.lifter import Look, stand
 from wham_blender.pipeline.features import look_at
-from wham_blender.pipeline.run import Job, run
 
 NAMES = {**dict(zip(LIMBS, MARKERS, strict=True)), **OTHERS}  # of the points that have markers
 KINDS = ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Nose", "Heel", "BigToe")
@@ -34,12 +30,8 @@ def filmed(folder: Path, name: str) -> tuple[Look, Tensor]:
     """What the pipeline saw of a clip's person, F frames, and the markers (F, 25, 3) hip-centred in the look's axes."""
     clip = folder / name
     markers, camera = read_markers(next(folder.glob("*.trc"))), read_camera(next(folder.glob("*.toml")), clip)
-    with tempfile.TemporaryDirectory() as work:
-        job = Job(clip=clip, output=Path(work) / "motion.npz", resume=Path(work) / "job", refine=False)
-        person = motion.load(run(job, lambda message: None))[0]
-        seen = seen_person(Path(work) / "job")
-    last = len(next(iter(markers.values()))) - 1
-    rows = np.interp(seen.time, person.time, person.frame - 1).round().astype(int).clip(0, last)
+    person, seen = watched(clip, refine=False)
+    rows = marker_rows(seen, person, len(next(iter(markers.values()))))
     look, turn = look_at(seen, camera.camera_K)
     true = torch.zeros(len(seen), simulate.POINTS, 3)
     for point, marker in NAMES.items():

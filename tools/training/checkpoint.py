@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,23 @@ def cosine(step: int, steps: int, time_share: float, peak: float, warm: int = 50
     """
     share = min(1.0, max(step / steps, time_share))
     return peak * min(1.0, (step + 1) / warm) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def read_rows(path: Path) -> list[dict[str, np.ndarray]]:
+    """What `write_rows` wrote, by row; nothing where there is no file yet."""
+    if not path.is_file():
+        return []
+    with np.load(path, allow_pickle=False) as stacked:
+        kept = dict(stacked)
+    return [dict(zip(kept, row, strict=True)) for row in zip(*kept.values(), strict=True)]
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, np.ndarray]]) -> None:
+    """Write rows of like arrays, stacked by name, aside into an ``.npz``, then put it in place."""
+    aside = path.with_suffix(".part")
+    with aside.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **{name: np.stack([row[name] for row in rows]) for name in rows[0]})
+    os.replace(aside, path)
 
 
 def arrays(model: torch.nn.Module) -> dict[str, np.ndarray]:

@@ -9,7 +9,6 @@ for validation in ``drawn_held_out.npz``. A second call goes on where the first 
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Iterator, Sequence
 from itertools import cycle
@@ -101,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
     wanted = (kept, HELD_OUT, min(_HELD_OUT, args.pictures)), (learned, LEARNED, args.pictures)
     for clips, name, count in wanted:
         path, library = checkpoint.FOLDER / name, simulate.Library.of(clips)
-        rows = _read(path)
+        rows = checkpoint.read_rows(path)
         sources = [
             Views(library, points_of, errors, seed=len(rows), perturbed=perturbed)
             for perturbed in ((False, True) if name == LEARNED else (False,))
@@ -111,24 +110,9 @@ def main(argv: list[str] | None = None) -> None:
                 break
             rows.append(row)
             if len(rows) % _PER_SAVE == 0:
-                _write(path, rows)
+                checkpoint.write_rows(path, rows)
                 print(f"{len(rows)} pictures in {name}", flush=True)
-        _write(path, rows)
-
-
-def _read(path: Path) -> list[dict[str, np.ndarray]]:
-    if not path.is_file():
-        return []
-    with np.load(path, allow_pickle=False) as arrays:
-        kept = dict(arrays)
-    return [{name: values[row] for name, values in kept.items()} for row in range(len(kept["betas"]))]
-
-
-def _write(path: Path, rows: list[dict[str, np.ndarray]]) -> None:
-    aside = path.with_suffix(".part")
-    with aside.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **{name: np.stack([row[name] for row in rows]) for name in rows[0]})
-    os.replace(aside, path)
+        checkpoint.write_rows(path, rows)
 
 
 if __name__ == "__main__":

@@ -99,11 +99,7 @@ def main(argv: list[str] | None = None) -> None:
     library = simulate.Library.of(clips)
     checkpoint.FOLDER.mkdir(parents=True, exist_ok=True)
     path = checkpoint.FOLDER / "filmed.npz"
-    films: list[dict[str, np.ndarray]] = []
-    if path.is_file():
-        with np.load(path, allow_pickle=False) as kept:
-            arrays = dict(kept)
-        films = [{name: values[i] for name, values in arrays.items()} for i in range(len(arrays["uv"]))]
+    films = checkpoint.read_rows(path)
     body = Body.load(weights.find("body").path)
     net = Landmarker(weights.find("landmarks"))
     generator, random = torch.Generator().manual_seed(len(films)), np.random.default_rng(len(films))
@@ -117,10 +113,7 @@ def main(argv: list[str] | None = None) -> None:
             continue
         films.append(made)
         if len(films) % 10 == 0 or len(films) == args.films:
-            aside = path.with_suffix(".part")
-            with aside.open("wb") as stream:
-                np.savez(stream, allow_pickle=False, **{name: np.stack([f[name] for f in films]) for name in films[0]})
-            aside.replace(path)
+            checkpoint.write_rows(path, films)
             print(f"{len(films)} films, {lost} dropped, {time.monotonic() - begin:.0f} s", flush=True)
     if not films:
         raise SystemExit("No film was made: the landmark net lost everybody, or there was no time. Give more minutes.")

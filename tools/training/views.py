@@ -101,7 +101,6 @@ class Drawn:
             landmarks = _aligned(landmarks, deep) @ simulate.turned_as_a_whole(count, g).mT
             landmarks = landmarks * torch.exp(_SIZE * torch.randn(count, 1, 1, generator=g))
             landmarks = torch.lerp(deep, landmarks, pick(*_KEPT_3D))
-            landmarks = landmarks - landmarks[:, 11:13].mean(1, keepdim=True)
         return simulate.seen_as(pixels, mask, landmarks, camera, g), rotations, betas, placed
 
 
