@@ -119,22 +119,27 @@ def fake_worker(tmp_path, monkeypatch):
         pytest.skip("the stand-in for a Python is a POSIX script")
 
     def install(body: str) -> None:
-        script = tmp_path / "fake_worker.py"
-        script.write_text(
-            "import os, shutil, signal, sys, time\n"
-            f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-            "from wham_blender import protocol\n"
-            "arguments = sys.argv[sys.argv.index('wham_blender.pipeline') + 1:]\n"
-            "say = lambda message: print(protocol.encode(message), flush=True)\n" + body,
-            "utf-8",
-        )
-        python = tmp_path / "python"
-        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', "utf-8")
-        python.chmod(0o755)
-        monkeypatch.setenv("WHAM_WORKER_PYTHON", str(python))
+        monkeypatch.setenv("WHAM_WORKER_PYTHON", str(make_worker(tmp_path, body)))
         monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 
     return install
+
+
+def make_worker(folder: Path, body: str) -> Path:
+    """A Python, in a folder, that does what ``body`` says, whatever it is told to run: see `fake_worker`."""
+    script = folder / "fake_worker.py"
+    script.write_text(
+        "import os, shutil, signal, sys, time\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from wham_blender import protocol\n"
+        "arguments = sys.argv[sys.argv.index('wham_blender.pipeline') + 1:]\n"
+        "say = lambda message: print(protocol.encode(message), flush=True)\n" + body,
+        "utf-8",
+    )
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', "utf-8")
+    python.chmod(0o755)
+    return python
 
 
 # What most stand-ins for the worker do in the end.

@@ -111,13 +111,12 @@ def test_a_worker_that_ignores_the_signal_is_killed_with_what_it_started(start):
         "say(Progress('watch', child.pid, 0, 0.0)); time.sleep(60)"
     )
     child = until(job, bool)[0].done
-    begun = time.monotonic()
     job.cancel()
     to_end(job)
+    deadline = time.monotonic() + PATIENCE
     while is_running(child):
-        assert time.monotonic() < begun + PATIENCE
+        assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert time.monotonic() - begun < 2  # one second, on a machine with much else to do
 
 
 def is_running(pid):
@@ -300,7 +299,5 @@ def test_a_flood_of_messages_waits_for_its_turn(start):
 def test_stopping_in_a_flood_leaves_no_thread_behind(start):
     job = start("while True: say(Warn('again'))")
     until(job, bool)
-    begun = time.monotonic()
     job.stop()
-    assert time.monotonic() - begun < 5
     assert job._reader not in threading.enumerate()

@@ -1,9 +1,8 @@
-"""A worker, a disk or a Blender in trouble: no tick of Blender's timer takes long, and what happened is told."""
+"""A worker, a disk or a Blender in trouble: what happened is told. How long ticks take: ``build.py bench jobs``."""
 
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import bpy  # first: it brings addon_utils
@@ -118,19 +117,12 @@ TROUBLE = {
 
 
 @pytest.mark.parametrize(("worker", "sentence"), TROUBLE.values(), ids=TROUBLE)
-def test_trouble_holds_no_tick_up_and_is_told(fake_worker, queue, clip, worker, sentence):
+def test_trouble_is_told(fake_worker, queue, clip, worker, sentence):
     if "/dev/full" in worker and not Path("/dev/full").exists():
         pytest.skip("no device that is always full")
     fake_worker(worker)
     work = queue()
-    worst = 0.0
-    while runner.busy:
-        begun = time.thread_time()  # this thread's own: what else the machine does is not Blender's waiting
-        runner._on_timer()
-        worst = max(worst, time.thread_time() - begun)
-        time.sleep(0.005)
-    print(f"worst tick {1000 * worst:.1f} ms")
-    assert worst < 0.05
+    queue.to_end()
     assert work.record.status is Status.FAILED
     assert re.search(sentence, work.record.error)
     assert not work.record.log.exists() or work.record.log.stat().st_size < 8 << 20

@@ -54,12 +54,9 @@ def test_the_bar_moves_and_cancel_ends_the_worker(window: Window) -> None:
     window.wait_for(f"({PROGRESS} or {{}}).get('fraction', 0) > 0.02", JOB_SECONDS)
     x, y = window.find("wham.cancel", RIGHT)
     panel = window.panel()
-    seen, lag = [], 0.0
+    seen = []
     for _ in range(5):
-        asked = time.monotonic()
-        fraction = window.ask(PROGRESS)["fraction"]
-        lag = max(lag, time.monotonic() - asked)
-        seen.append((fraction, window.blue(panel.x, x - 12, y)))
+        seen.append((window.ask(PROGRESS)["fraction"], window.blue(panel.x, x - 12, y)))
         time.sleep(1)
     window.shot("running")
     fractions, bars = zip(*seen, strict=True)
@@ -70,14 +67,10 @@ def test_the_bar_moves_and_cancel_ends_the_worker(window: Window) -> None:
     assert running
     assert all(os.getpgid(number) in running for number in running), "the worker leads a group of its own"
     window.click(x, y)
-    clicked = time.monotonic()
+    limit = time.monotonic() + 30
     while window.processes(WORKER):
-        assert time.monotonic() < clicked + 10
-        time.sleep(0.01)
-    took = time.monotonic() - clicked
-    # Half a second on a quiet machine. One that does much else needs its time to see a click at all, and to look
-    # whether the worker still runs.
-    assert took < 2.0 + 2 * lag, f"the worker was there for {took:.2f} s after the click; answers take {lag:.2f} s"
+        assert time.monotonic() < limit, "the worker runs on after the click"
+        time.sleep(0.05)
     window.wait_for(IDLE, 5)
     assert window.ask(NEWEST)["status"] == "cancelled"
     assert not objects(window)
