@@ -12,7 +12,15 @@ import torch
 from wham_blender import weights
 from wham_blender.pipeline import backends, video
 from wham_blender.pipeline.detect import Detector
-from wham_blender.pipeline.keypoints import LANDMARK_MIRROR, Crop, Landmarker, Look, crop_around, mean_of_views
+from wham_blender.pipeline.keypoints import (
+    LANDMARK_MIRROR,
+    Crop,
+    Landmarker,
+    Look,
+    crop_around,
+    mean_of_views,
+    sharpened,
+)
 from wham_blender.skeleton import COCO_MIRROR, COCO_NAMES
 
 CLIP = Path(__file__).parents[1] / "clips" / "balance_cam01.mp4"
@@ -122,6 +130,24 @@ def test_crops_stand_on_the_hips_with_the_spine_upright() -> None:
     assert np.allclose(crop.turn @ (0, -1), (1, 0))  # what is up in the crop points to the head
     keypoints[15:17, 2] = 0.1  # unsure ankles do not stretch it
     assert crop_around(keypoints).side == pytest.approx(2.5 * 200)
+
+
+def test_points_are_sharpened_where_their_heatmaps_are_sure() -> None:
+    peak = np.array([30.25, 21.5])  # cells
+    rows, columns = np.mgrid[:64, :64]
+    blob = np.exp(-((columns - peak[0]) ** 2 + (rows - peak[1]) ** 2) / 2)
+    heatmaps = np.stack([blob, 0.4 * blob, blob, blob], 2)
+    near, far, beyond = 4 * peak + (5, -3), 4 * peak + (60, 0), np.array([-9.0, 300.0])
+    moved = sharpened(np.stack([near, near, far, beyond]), heatmaps)
+    np.testing.assert_allclose(moved[0], 4 * peak, atol=0.3)
+    np.testing.assert_array_equal(moved[1:], [near, far, beyond])
+    np.testing.assert_array_equal(sharpened(near[None], heatmaps[..., :1]), moved[:1])
+
+
+def test_a_heatmap_at_the_picture_s_edge_stays_within_it() -> None:
+    heatmaps = np.zeros((64, 64, 1))
+    heatmaps[:2, 62:] = 1
+    np.testing.assert_allclose(sharpened(np.array([[255.9, 0.1]]), heatmaps), [[4 * 62.5, 4 * 0.5]])
 
 
 def test_mirroring_twice_changes_nothing() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.special import expit
 
 from ..skeleton import COCO_NAMES
 from ..weights import WeightFile
@@ -21,6 +22,8 @@ PERSON_SCORE = 0.5  # from here on the net sees a person in its crop
 _INPUT = 256  # pixels, side of the net's square input
 _REACH = 2.5  # side of the crop over the farthest keypoint's distance from the hips; measured best of 2.2 to 3.1
 _MARGIN = 1.25  # side of the first crop over a box's longer side
+_WINDOW = np.arange(-3, 4)  # cells of a heatmap round a point by which it is sharpened, as MediaPipe does
+_SURE = 0.5  # what the largest of them must reach
 _BODY_BEYOND = 0.05  # how far a body reaches beyond its landmarks, over their longer extent
 _HIPS = [COCO_NAMES.index("left_hip"), COCO_NAMES.index("right_hip")]
 _SHOULDERS = [COCO_NAMES.index("left_shoulder"), COCO_NAMES.index("right_shoulder")]
@@ -112,6 +115,24 @@ def mean_of_views(values: np.ndarray, looks: np.ndarray) -> np.ndarray:
     return np.concatenate(pieces)
 
 
+def sharpened(points: np.ndarray, heatmaps: np.ndarray) -> np.ndarray:
+    """Points (K, 2) in pixels of the net's input, moved to the middle of what heatmaps (S, S, K), 0..1, show there.
+
+    MediaPipe's graph does so (RefineLandmarksFromHeatmapCalculator); a cell counts as its upper left corner.
+    """
+    size = len(heatmaps)
+    cells = np.floor(points * size / _INPUT).astype(int)[:, None] + _WINDOW[:, None]  # (K, 7, 2) x and y
+    columns, rows = np.moveaxis(cells.clip(0, size - 1), 2, 0)
+    shown = heatmaps[rows[:, :, None], columns[:, None], np.arange(len(points))[:, None, None]]  # (K, 7, 7)
+    within = (cells >= 0) & (cells < size)
+    shown = shown * within[:, :, None, 1] * within[:, None, :, 0]
+    middle = np.stack([(shown.sum(rest) * cells[..., axis]).sum(1) for axis, rest in enumerate((1, 2))], 1)
+    sure = shown.max((1, 2)) >= _SURE
+    points = points.copy()
+    points[sure] = middle[sure] / shown[sure].sum((1, 2))[:, None] * (_INPUT / size)
+    return points
+
+
 class Landmarker:
     """MediaPipe Pose's landmark net, heavy or full (Google, Apache-2.0)."""
 
@@ -138,10 +159,10 @@ class Landmarker:
     def _infer(self, pixels: np.ndarray, mirrored: bool) -> tuple[np.ndarray, np.ndarray, float]:
         """Points (33, 3) in pixels of the input with visibility, metres (33, 3) in the crop's axes, and the score."""
         seen = pixels[:, ::-1] if mirrored else pixels
-        points, score, _mask, _heatmaps, metres = self._network(seen[None].astype(np.float32) / 255)
+        points, score, _mask, heatmaps, metres = self._network(seen[None].astype(np.float32) / 255)
         rows = points.reshape(-1, 5)[:LANDMARKS]  # x, y, z, then visibility and presence before the sigmoid
-        visibility = 1 / (1 + np.exp(-rows[:, 3:4]))
-        points, metres = np.concatenate([rows[:, :2], visibility], 1), metres.reshape(-1, 3)[:LANDMARKS]
+        sharp = sharpened(rows[:, :2], expit(heatmaps[0, :, :, :LANDMARKS]))
+        points, metres = np.concatenate([sharp, expit(rows[:, 3:4])], 1), metres.reshape(-1, 3)[:LANDMARKS]
         if mirrored:
             points = points[LANDMARK_MIRROR] * (-1, 1, 1) + (_INPUT, 0, 0)
             metres = metres[LANDMARK_MIRROR] * (-1, 1, 1)
