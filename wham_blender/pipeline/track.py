@@ -14,6 +14,7 @@ from scipy.signal import savgol_filter
 from . import camera_motion, video
 from .follow import Row, Spotter
 from .keypoints import COCO_LANDMARKS, Person, counted, mean_of_views
+from .swaps import unswapped
 
 Progress = Callable[[int, int], None]  # told what is done and how much there is in all
 
@@ -155,12 +156,19 @@ def _person(sightings: Sightings, rows: np.ndarray) -> Person:
     begin, end = seconds[looks[0]], seconds[looks[-1]]
     first, last = np.floor(begin * video.LOOKS_PER_SECOND + 1e-3), np.ceil(end * video.LOOKS_PER_SECOND - 1e-3)
     time = np.arange(first, max(last, first + 1) + 1) / video.LOOKS_PER_SECOND
-    keypoints, landmarks = sightings.keypoints[rows], mean_of_views(sightings.landmarks[rows], looks)
-    theirs = landmarks.size and np.array_equal(keypoints, sightings.landmarks[rows][:, COCO_LANDMARKS])
+    keypoints, landmarks, landmarks_3d = (
+        sightings.keypoints[rows],
+        sightings.landmarks[rows],
+        sightings.landmarks_3d[rows],
+    )
+    theirs = landmarks.size and np.array_equal(keypoints, landmarks[:, COCO_LANDMARKS])
+    if landmarks.size:
+        landmarks, landmarks_3d = unswapped(landmarks, landmarks_3d)
+    landmarks, landmarks_3d = (mean_of_views(values, looks) for values in (landmarks, landmarks_3d))
     if theirs:
         keypoints = landmarks[:, COCO_LANDMARKS]
     points = _resample(time, seconds[looks], np.concatenate([keypoints, landmarks], 1))
-    landmarks_3d = _resample(time, seconds[looks], mean_of_views(sightings.landmarks_3d[rows], looks))
+    landmarks_3d = _resample(time, seconds[looks], landmarks_3d)
     if landmarks_3d.size and len(time) >= _SMOOTHING[0]:
         jittery = slice(0 if theirs else len(COCO_LANDMARKS), None)
         points[:, jittery, :2] = savgol_filter(points[:, jittery, :2], *_SMOOTHING, axis=0)
