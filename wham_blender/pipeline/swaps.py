@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .keypoints import LANDMARK_MIRROR, LANDMARKS
+from .keypoints import LANDMARK_MIRROR, LANDMARKS, counted
 
 # Arms and legs are taken for each other by themselves; the face goes with the arms.
 _PARTS = (np.r_[0:23], np.r_[23:LANDMARKS])
-_COST = 0.004  # of a look that is turned round, in body sizes: so much farther may points jump before that is believed
+_COST = 0.004  # of a look that is turned round, in extents of the part: as if its points had jumped so far
 
 
 def unswapped(landmarks: np.ndarray, landmarks_3d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -18,15 +18,18 @@ def unswapped(landmarks: np.ndarray, landmarks_3d: np.ndarray) -> tuple[np.ndarr
     wrongly from the first look to the last stays so.
     """
     landmarks, landmarks_3d = landmarks.copy(), landmarks_3d.copy()
-    size = np.ptp(landmarks[..., :2], axis=1).max(-1).clip(1)
     for part in _PARTS:
-        told = landmarks[:, part, :2]
-        turned = landmarks[:, LANDMARK_MIRROR][:, part, :2]
-        same, other = (np.linalg.norm(told[1:] - before[:-1], axis=-1).mean(-1) / size[1:] for before in (told, turned))
-        rows = np.ix_(_swapped(same, other), part)
+        told, turned = landmarks[:, part], landmarks[:, LANDMARK_MIRROR[part]]
+        rows = np.ix_(_swapped(_jumps(told, told), _jumps(turned, told)), part)
         for values in (landmarks, landmarks_3d):
             values[rows] = values[:, LANDMARK_MIRROR][rows]
     return landmarks, landmarks_3d
+
+
+def _jumps(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """How far points (n, K, 3) jump from each look to the next, (n - 1,) of their extent; hidden ones do not."""
+    far = np.linalg.norm((after[1:] - before[:-1])[..., :2], axis=-1) * (counted(after[1:]) & counted(before[:-1]))
+    return far.mean(-1) / np.ptp(after[1:, :, :2], axis=1).max(-1).clip(1)
 
 
 def _swapped(same: np.ndarray, other: np.ndarray) -> np.ndarray:
