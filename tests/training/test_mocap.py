@@ -181,12 +181,31 @@ def test_an_empty_folder_is_refused(tmp_path, body):
         mocap.read_folder(tmp_path, body.rest.numpy(), body.foot_points)
 
 
-def test_a_foot_that_rests_a_little_over_the_floor_is_doubtful_and_one_that_is_lifted_is_not():
-    feet = np.zeros((30, 4, 3))
-    feet[:, 2:, 1] = 0.3  # the other foot is lifted
-    assert not mocap.doubtful(feet).any()
-    feet[..., 1] += 0.08  # the clip's floor was found too low
-    assert (mocap.doubtful(feet) == [True, True, False, False]).all()
-    assert not mocap.contacts(feet, flat_floor=True).any()
-    feet[..., 0] += 0.03 * np.arange(30)[:, None]
-    assert not mocap.doubtful(feet).any()
+def stepping(frames=120):
+    """Feet (F, 4, 3) that step in turn on a level floor, 0.6 s each, and hips (F,) a metre over it."""
+    feet, time = np.zeros((frames, 4, 3)), np.arange(frames)
+    for side in (0, 1):
+        phase = (time + 18 * side) / 36 * 2 * np.pi
+        feet[:, 2 * side : 2 * side + 2, 1] = 0.15 * np.clip(np.sin(phase), 0, None)[:, None]
+        feet[:, 2 * side : 2 * side + 2, 2] = np.cumsum(0.08 * (np.sin(phase) > 0))[:, None]
+    return feet, np.ones(frames)
+
+
+def test_a_floor_that_climbs_is_followed():
+    feet, hips = stepping()
+    slope = np.linspace(0, 0.1, len(feet))
+    below = mocap.floor_below(feet + slope[:, None, None] * [0, 1, 0], hips + slope)
+    assert np.abs(below - slope)[5:-5].max() < 0.01
+    true = mocap.contacts(feet, flat_floor=True)
+    levelled = feet + (slope - below)[:, None, None] * [0, 1, 0]
+    assert 0.3 < true.mean() < 0.6
+    assert (mocap.contacts(levelled, flat_floor=True) == true).mean() > 0.95
+
+
+def test_who_jumps_or_lies_takes_no_floor_along():
+    feet, hips = stepping()
+    jump = np.zeros(len(feet))
+    jump[50:66] = 0.4 * np.sin(np.linspace(0, np.pi, 16))
+    assert np.abs(mocap.floor_below(feet + jump[:, None, None] * [0, 1, 0], hips + jump)).max() < 0.01
+    feet[90:], hips[90:] = feet[90] + (0, 0.1, 0), 0.2  # lies with feet at rest over the floor
+    assert np.abs(mocap.floor_below(feet, hips)).max() < 0.01

@@ -1,8 +1,8 @@
 """Fits the weights that judge foot contacts to the WHAM that ships: ``build.py train contacts``.
 
 Lifter, WHAM and world run on scenes as the bench ``held_out`` measures them, but of training clips, and a logistic
-regression learns from every look at the feet who stands. The kept clips are only measured. Where the truth is in doubt
-nothing is learnt: clips whose floor is not flat, and feet that rest a little over it (`mocap.doubtful`).
+regression learns from every look at the feet who stands. The kept clips are only measured. Nothing is learnt from clips
+whose floor is not flat, where the truth is in doubt.
 
 The weights stay constants of wham_blender/pipeline/contacts.py, and the line to paste there is printed: four numbers
 are not worth a file with a role, a hash and a loader, and the published WHAM, to which nothing here can fit them, is
@@ -110,8 +110,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     until = time.monotonic() + 60 * args.minutes
-    points = simulate.TrainingBody()
-    training, kept = simulate.split(args.mocap, points)
+    training, kept = simulate.split(args.mocap, simulate.TrainingBody())
     print(f"Present: {contacts.WEIGHTS.tolist()}", flush=True)
     drawn = draw(training, args.scenes, args.frames, until)
     if not drawn:
@@ -125,13 +124,11 @@ def main(argv: list[str] | None = None) -> None:
         print(f"F1 on {len(some)} {name}: {f1(said, true):.3f}, of WHAM's own {alone:.3f}", flush=True)
 
     stands = np.concatenate([scene.contacts.ravel() for scene, _ in drawn])
-    doubts = [mocap.doubtful(points.foot_points(scene.clip.poses, scene.clip.trans)).ravel() for scene, _ in drawn]
-    sure = ~np.concatenate(doubts)
     found = contacts.WEIGHTS
     for _ in range(ROUNDS):
         evidence, said = look(drawn, body, found)
         tell("training scenes", drawn, said)
-        found = fit(np.concatenate(evidence[:, sure]), np.tile(stands[sure], len(evidence)))
+        found = fit(np.concatenate(evidence), np.tile(stands, len(evidence)))
     print(f"For wham_blender/pipeline/contacts.py: WEIGHTS = np.array({found.round(2).tolist()})", flush=True)
     for name, some in (("training scenes", drawn), ("kept scenes", unseen)):
         tell(name, some, look(some, body, found.round(2))[1])

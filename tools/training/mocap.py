@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, uniform_filter1d
+from scipy.ndimage import gaussian_filter1d, median_filter, uniform_filter1d
 from scipy.spatial.transform import Rotation, Slerp
 
 from wham_blender.motion import forward_kinematics
@@ -25,6 +25,9 @@ SAME_RECORDING = ("01_08",)  # the AMC of a held-out BVH: neither trained on nor
 FPS = 30.0
 SIDES = ("left", "right")
 _SLOW, _LOW = 0.35, 0.06  # metres a second, and metres over the floor, under which a foot point rests
+# The floor is where a slow foot point is so near to a frame's lowest (metres), the hips so high over it (of the usual),
+# and it no more than so far over the clip's lowest; smoothed over so many frames.
+_REST, _STANDING, _UNEVEN, _FLOOR_FRAMES = 0.02, 0.6, 0.15, 15
 
 
 @dataclass
@@ -284,7 +287,6 @@ def to_body(take: Take, rest: np.ndarray, foot_points: Callable[[np.ndarray, np.
     """
     p, f = take.points, take.frames
     joint = {name: rest[index] for index, name in enumerate(JOINT_NAMES)}
-    up = np.array([0, 1.0, 0])
     world: dict[str, np.ndarray] = {}
 
     middle = (p["left_hip"] + p["right_hip"]) / 2
@@ -367,7 +369,10 @@ def to_body(take: Take, rest: np.ndarray, foot_points: Callable[[np.ndarray, np.
     hips = forward_kinematics(poses, np.zeros((count, 3)), rest)[0][:, 1:3].mean(1)
     trans = middle * (ours / theirs) - hips
     feet = foot_points(poses, trans)
-    trans -= up * np.percentile(feet[..., 1].min(1), 3)
+    if take.flat_floor:
+        trans[:, 1] -= floor_below(feet, middle[:, 1] * (ours / theirs))
+    else:
+        trans[:, 1] -= np.percentile(feet[..., 1].min(1), 3)
     return Clip(take.name, poses, trans, contacts(foot_points(poses, trans), take.flat_floor), take.flat_floor)
 
 
@@ -379,21 +384,29 @@ def _standing(toe: np.ndarray, ankle: np.ndarray) -> np.ndarray:
     return low if low.sum() >= 5 else lift <= np.percentile(lift, 20)
 
 
+def floor_below(feet: np.ndarray, hips: np.ndarray) -> np.ndarray:
+    """How high the flat floor lies under each of F frames, metres: where the lowest feet rest of people who stand.
+
+    feet (F, 4, 3), hips (F,) their height. What was captured as flat is not: some recordings are tilted, so that a walk
+    of three metres climbs by eight centimetres, and other legs than the captured ones reach a little less or farther.
+    """
+    lowest = feet[..., 1].min(1)
+    usual = np.percentile(lowest, 3)
+    resting = (_slow(feet) & (feet[..., 1] < lowest[:, None] + _REST)).any(1)
+    stands = resting & (hips - lowest > _STANDING * np.percentile(hips - lowest, 95)) & (lowest < usual + _UNEVEN)
+    if not stands.any():
+        return np.full(len(feet), usual)
+    rows = np.flatnonzero(stands)
+    below = median_filter(np.interp(np.arange(len(feet)), rows, lowest[rows]), _FLOOR_FRAMES, mode="nearest")
+    return gaussian_filter1d(below, _FLOOR_FRAMES / 2, mode="nearest")
+
+
 def contacts(feet: np.ndarray, flat_floor: bool) -> np.ndarray:
     """(F, 4) 0 or 1: a foot point rests where it is slow and, on a flat floor, low. feet (F, 4, 3) metres, y up."""
     touching = _slow(feet)
     if flat_floor:
         touching &= feet[..., 1] < _LOW
     return (uniform_filter1d(touching.astype(float), 3, axis=0) > 0.5).astype(np.float32)
-
-
-def doubtful(feet: np.ndarray) -> np.ndarray:
-    """(F, 4) bool: a foot point that is slow and among a frame's lowest, but not low enough for a contact.
-
-    People do not stand on air: the floor that was found for the clip is too low there.
-    """
-    height = feet[..., 1]
-    return _slow(feet) & (height - height.min(1, keepdims=True) < _LOW) & (height >= _LOW)
 
 
 def _slow(feet: np.ndarray) -> np.ndarray:
