@@ -30,6 +30,8 @@ from .views import Views
 _HEIGHT = 250.0  # pixels that a body is drawn high, about: the net's input has it at 180
 _SIDE = 460  # pixels of the picture
 _CROP_OFF = 0.015  # of a person's size: how far off the last look's points, round which the crop is, may be
+_CUT, _COVERED = 0.12, 0.1  # shares of the pictures that end within the body, or have something before it
+_EDGE = 0.03  # of a person's size: so near to the picture's end the pipeline does not count a point
 _BATCH = 256  # poses at a time; of those that leave the picture none is drawn
 _PER_SAVE = 1000
 _HELD_OUT = 1000  # pictures
@@ -67,12 +69,20 @@ def pictures(
             painter.relight()
             picture = painter.paint(skin.numpy(), drawn_at(skin), painter.dress(), painter.backdrop())
             last = np.concatenate([true[:17], np.ones((17, 1))], 1)
-            off = _CROP_OFF * float(np.ptp(true, axis=0).max())
-            last[:, :2] += random.normal(0, off, (17, 2)) + random.normal(0, off, 2)
+            extent = float(np.ptp(true, axis=0).max())
+            fate = random.random()
+            low, high = cut(picture, true, random) if fate < _CUT else (np.zeros(2), np.full(2, _SIDE))
+            if _CUT <= fate < _CUT + _COVERED:
+                cover(picture, true, random)
+            if random.random() < 0.5:  # the last look may have been sure of what it could not see
+                last[:, 2] = ((last[:, :2] > low) & (last[:, :2] < high)).all(1)
+            last[:, :2] += _CROP_OFF * extent * (random.normal(0, 1, (17, 2)) + random.normal(0, 1, 2))
             looks = [net(picture, crop_around(last), mirrored) for mirrored in (False, True)]
             if min(look.score for look in looks) < PERSON_SCORE:
                 continue
             seen = np.stack([look.landmarks[OBSERVED] for look in looks])
+            edge = _EDGE * extent * ((low > 0) | (high < _SIDE))
+            seen[..., 2] *= ((seen[..., :2] > low + edge) & (seen[..., :2] < high - edge)).all(-1)
             rays = (seen[..., :2] - _SIDE / 2) / focal + middle
             seen[..., :2] = rays * float(camera.focal[row]) + camera.size[row].numpy() / 2
             kept = {
@@ -81,6 +91,36 @@ def pictures(
                 "place": place, "focal": camera.focal[row], "size": camera.size[row],
             }  # fmt: skip
             yield {name: np.asarray(value, np.float32) for name, value in kept.items()}
+
+
+def cut(picture: np.ndarray, true: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Have the picture end within the body, whose points are true (25, 2): black from there on, as a crop has it.
+
+    Returns the corners (2,) between which there is a picture.
+    """
+    low, high = np.zeros(2), np.full(2, float(len(picture)))
+    axis, before = ((1, False), (1, False), (1, True), (0, False), (0, True))[random.integers(5)]
+    share = random.uniform(0.05, 0.55)
+    where = float(np.quantile(true[:, axis], share if before else 1 - share))
+    (low if before else high)[axis] = where
+    beyond = np.arange(len(picture)) < where if before else np.arange(len(picture)) > where
+    np.moveaxis(picture, 1 - axis, 0)[beyond] = 0
+    return low, high
+
+
+def cover(picture: np.ndarray, true: np.ndarray, random: np.random.Generator) -> None:
+    """Put something of one colour before a part of the body: a table from the hips down, or a thing anywhere."""
+    (left, top), (right, bottom) = true.min(0), true.max(0)
+    if random.random() < 0.5:
+        corners = (
+            (left - random.uniform(0, 150), random.uniform(true[11:13, 1].mean(), bottom)),
+            (right + 150, bottom + 150),
+        )
+    else:
+        middle, size = random.uniform((left, top), (right, bottom)), random.uniform(0.05, 0.25, 2) * (bottom - top)
+        corners = middle - size, middle + size
+    (x1, y1), (x2, y2) = np.clip(np.round(corners), 0, len(picture)).astype(int).tolist()
+    picture[y1:y2, x1:x2] = np.clip(random.uniform(0, 255, 3) + random.normal(0, 6, (y2 - y1, x2 - x1, 3)), 0, 255)
 
 
 def main(argv: list[str] | None = None) -> None:

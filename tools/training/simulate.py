@@ -351,7 +351,7 @@ _TILTED = _by_point(
 )  # fmt: skip
 # What the net's 2D is off on that man, as a share of what it is off on the filmed bodies.
 _SURELY = _by_point(
-    head=0.9, shoulders=0.8, elbows=0.7, wrists=0.5, hips=0.95, knees=0.85, ankles=0.7, heels=0.75, toes=0.7,
+    head=1.1, shoulders=0.75, elbows=0.6, wrists=0.45, hips=0.95, knees=0.65, ankles=0.65, heels=0.6, toes=0.5,
     fingers=0.5,
 )  # fmt: skip
 _LENGTH = 0.05  # in the logarithm, of a bone
@@ -484,6 +484,25 @@ def perturb(rotations: torch.Tensor, generator: torch.Generator, size: float = 0
         bend = sign * (turned[:, joint, first, second] - turned[:, joint, second, first]) / 2
         turned[:, joint] = torch.where((bend < -_STRETCHED)[:, None, None], out[:, joint], turned[:, joint])
     return turned
+
+
+def folded(rotations: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """The poses (N, 24, 3, 3) with legs as people have them who sit, crouch or kneel, and leaning forward."""
+    count = len(rotations)
+
+    def turn(axis: int, low: float, high: float) -> torch.Tensor:
+        """Rotations (N, 3, 3) about an axis by degrees from a range."""
+        angle = torch.deg2rad(torch.rand(count, generator=generator) * (high - low) + low)
+        return batch_rodrigues(torch.eye(3)[axis] * angle[:, None])
+
+    out = rotations.clone()
+    both = turn(0, -130, -10), turn(0, 40, 150)  # hips and knees
+    for hip, sign in ((1, 1), (2, -1)):
+        out[:, hip] = turn(1, *sorted((-sign * 10, sign * 45))) @ both[0] @ turn(0, -15, 15)
+        out[:, hip + 3] = both[1] @ turn(0, -15, 15)
+        out[:, hip + 6] = turn(0, -30, 15)
+    out[:, 0] = out[:, 0] @ turn(0, -10, 45)
+    return out
 
 
 def random_betas(count: int, generator: torch.Generator) -> torch.Tensor:

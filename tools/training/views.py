@@ -17,6 +17,7 @@ from . import simulate
 
 # Shares of what the net was off on drawn bodies that are kept: it is off by about as much on people (bench landmarks).
 _KEPT_2D, _KEPT_3D = (0.6, 1.05), (0.75, 1.1)
+_FOLDED = 0.1  # of the poses sit, crouch or kneel, which the clips seldom do
 _SIZE = 0.06  # in the logarithm: how wrong the net takes a person's size
 
 # A view, the true rotations (N, 24, 3, 3), the root's in camera axes, betas (N, 10), joints and points (N, 49, 3).
@@ -49,6 +50,8 @@ class Views:
         rotations = self.motion.rotations[self.starts[clips] + (part * self.lengths[clips]).long()]
         if self.perturbed:
             rotations = simulate.perturb(rotations, g)
+            low = torch.rand(count, 1, 1, 1, generator=g) < _FOLDED
+            rotations = torch.where(low, simulate.folded(rotations, g), rotations)
             tilt = torch.randn(count, 3, generator=g) * torch.where(torch.rand(count, 1, generator=g) < 0.15, 0.6, 0.1)
             rotations[:, 0] = batch_rodrigues(tilt) @ rotations[:, 0]
         betas = simulate.random_betas(count, g)
