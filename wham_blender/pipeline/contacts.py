@@ -12,8 +12,7 @@ _REST = 5  # frames over which the speed is taken: who turns round in the air do
 _SURE = 0.05  # a network's contact is never believed more than to this distance from 0 and 1
 # Logistic regression on simulated films of training motion (tools/training/contacts.py): weights of the logit of the
 # contact, of the speed (metres a second), of the logarithm of the height over the lowest foot point (metres), and bias.
-# Fitted with the WHAM before the one that ships: with this one's, kept clips come out no better, and more of its
-# contacts stand that the feet's movement belies.
+# Fitted with an earlier WHAM than the one that ships; a fit to this one judges its films no better.
 WEIGHTS = np.array([0.77, -2.43, -0.77, -0.78])
 _LEAST = 0.02  # metres of height: below, errors are larger than what is measured
 _SWING = 2.5  # times the body's speed: a foot of one who walks rests for 60 % of the time, so that fast it swings
