@@ -81,16 +81,16 @@ def sighted(lifter: Lifter, bends: Bends, facing: float, low: float = 0.0) -> tu
     return seen, true
 
 
-# Pose, facing, metres below the middle; millimetres, aligned and not, that the first poses may be off. That a leg which
-# nobody sees hangs straight is not known: 174 mm where the landmark net's idea of it is believed.
+# Pose, facing, metres below the middle; millimetres, aligned and not, that the first poses may be off. Whether a leg
+# that nobody sees hangs straight or sits is not known: 195 mm where the landmark net's idea of it is believed.
 BEGINNINGS = {
     "from behind": (STANDING, 180, 0.0, 70, 110),
     "sideways": (STANDING, 90, 0.0, 70, 110),
     "sitting": (SITTING, 25, 0.0, 75, 120),
     "sitting sideways": (SITTING, -80, 0.0, 75, 120),
     "crouching": (CROUCHING, -25, 0.0, 85, 130),
-    "half out of the picture": (STANDING, 15, 1.15, 135, 200),
-    "half out and from behind": (STANDING, 165, 1.15, 135, 200),
+    "half out of the picture": (STANDING, 15, 1.15, 170, 200),
+    "half out and from behind": (STANDING, 165, 1.15, 170, 200),
 }
 
 

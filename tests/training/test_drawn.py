@@ -21,7 +21,7 @@ def test_a_cut_picture_ends_within_the_body_and_is_black_beyond(seed: int) -> No
     inside = (columns >= low[0]) & (columns <= high[0]) & (rows >= low[1]) & (rows <= high[1])
     np.testing.assert_array_equal(picture[inside], 200)
     np.testing.assert_array_equal(picture[~inside], 0)
-    beyond = ~((BODY > low) & (BODY < high)).all(1)
+    beyond = ~((low < BODY) & (high > BODY)).all(1)
     assert 0 < beyond.sum() < 20
 
 
