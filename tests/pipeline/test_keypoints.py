@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from scipy.special import logit
 
 from wham_blender import weights
 from wham_blender.pipeline import backends, video
@@ -136,7 +137,7 @@ def test_points_are_sharpened_where_their_heatmaps_are_sure() -> None:
     peak = np.array([30.25, 21.5])  # cells
     rows, columns = np.mgrid[:64, :64]
     blob = np.exp(-((columns - peak[0]) ** 2 + (rows - peak[1]) ** 2) / 2)
-    heatmaps = np.stack([blob, 0.4 * blob, blob, blob], 2)
+    heatmaps = logit(np.stack([blob, 0.4 * blob, blob, blob], 2))
     near, far, beyond = 4 * peak + (5, -3), 4 * peak + (60, 0), np.array([-9.0, 300.0])
     moved = sharpened(np.stack([near, near, far, beyond]), heatmaps)
     np.testing.assert_allclose(moved[0], 4 * peak, atol=0.3)
@@ -145,8 +146,8 @@ def test_points_are_sharpened_where_their_heatmaps_are_sure() -> None:
 
 
 def test_a_heatmap_at_the_picture_s_edge_stays_within_it() -> None:
-    heatmaps = np.zeros((64, 64, 1))
-    heatmaps[:2, 62:] = 1
+    heatmaps = np.full((64, 64, 1), -np.inf)
+    heatmaps[:2, 62:] = 9
     np.testing.assert_allclose(sharpened(np.array([[255.9, 0.1]]), heatmaps), [[4 * 62.5, 4 * 0.5]])
 
 

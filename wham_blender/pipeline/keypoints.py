@@ -116,14 +116,15 @@ def mean_of_views(values: np.ndarray, looks: np.ndarray) -> np.ndarray:
 
 
 def sharpened(points: np.ndarray, heatmaps: np.ndarray) -> np.ndarray:
-    """Points (K, 2) in pixels of the net's input, moved to the middle of what heatmaps (S, S, K), 0..1, show there.
+    """Points (K, 2) in pixels of the net's input, moved to the middle of what heatmaps (S, S, K) show there.
 
-    MediaPipe's graph does so (RefineLandmarksFromHeatmapCalculator); a cell counts as its upper left corner.
+    The heatmaps are before the sigmoid; a cell counts as its upper left corner. MediaPipe's graph does so
+    (RefineLandmarksFromHeatmapCalculator).
     """
     size = len(heatmaps)
     cells = np.floor(points * size / _INPUT).astype(int)[:, None] + _WINDOW[:, None]  # (K, 7, 2) x and y
     columns, rows = np.moveaxis(cells.clip(0, size - 1), 2, 0)
-    shown = heatmaps[rows[:, :, None], columns[:, None], np.arange(len(points))[:, None, None]]  # (K, 7, 7)
+    shown = expit(heatmaps[rows[:, :, None], columns[:, None], np.arange(len(points))[:, None, None]])  # (K, 7, 7)
     within = (cells >= 0) & (cells < size)
     shown = shown * within[:, :, None, 1] * within[:, None, :, 0]
     middle = np.stack([(shown.sum(rest) * cells[..., axis]).sum(1) for axis, rest in enumerate((1, 2))], 1)
@@ -161,7 +162,7 @@ class Landmarker:
         seen = pixels[:, ::-1] if mirrored else pixels
         points, score, _mask, heatmaps, metres = self._network(seen[None].astype(np.float32) / 255)
         rows = points.reshape(-1, 5)[:LANDMARKS]  # x, y, z, then visibility and presence before the sigmoid
-        sharp = sharpened(rows[:, :2], expit(heatmaps[0, :, :, :LANDMARKS]))
+        sharp = sharpened(rows[:, :2], heatmaps[0, :, :, :LANDMARKS])
         points, metres = np.concatenate([sharp, expit(rows[:, 3:4])], 1), metres.reshape(-1, 3)[:LANDMARKS]
         if mirrored:
             points = points[LANDMARK_MIRROR] * (-1, 1, 1) + (_INPUT, 0, 0)

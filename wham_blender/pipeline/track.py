@@ -156,11 +156,8 @@ def _person(sightings: Sightings, rows: np.ndarray) -> Person:
     begin, end = seconds[looks[0]], seconds[looks[-1]]
     first, last = np.floor(begin * video.LOOKS_PER_SECOND + 1e-3), np.ceil(end * video.LOOKS_PER_SECOND - 1e-3)
     time = np.arange(first, max(last, first + 1) + 1) / video.LOOKS_PER_SECOND
-    keypoints, landmarks, landmarks_3d = (
-        sightings.keypoints[rows],
-        sightings.landmarks[rows],
-        sightings.landmarks_3d[rows],
-    )
+    everything = sightings.keypoints, sightings.landmarks, sightings.landmarks_3d
+    keypoints, landmarks, landmarks_3d = (values[rows] for values in everything)
     theirs = landmarks.size and np.array_equal(keypoints, landmarks[:, COCO_LANDMARKS])
     if landmarks.size:
         landmarks, landmarks_3d = unswapped(landmarks, landmarks_3d)
