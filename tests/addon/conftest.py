@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import bpy  # first: it brings addon_utils
@@ -38,12 +39,18 @@ def pytest_unconfigure():
         os._exit(_status[0])
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _addon():
-    """Enable the add-on as Blender does; the last unregister() also shows that nothing is left pending at exit."""
+@contextmanager
+def enabled():
+    """The add-on from this checkout, enabled as Blender does; disabling shows that nothing is left pending at exit."""
     assert addon_utils.enable("wham_blender", default_set=True)
     yield
     addon_utils.disable("wham_blender", default_set=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _addon():
+    with enabled():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -156,17 +163,22 @@ def jobs(tmp_path):
     return tmp_path / "data" / "wham_blender" / "jobs"
 
 
+def add_job(path, **changes):
+    """Put the import of a clip into the queue, its options as they are offered but for the changes."""
+    known = bpy.ops.wham.import_video.get_rna_type().properties
+    options = {name: known[name].default for name in option_names(VideoOptions)}
+    work = imports.prepare(path, options | {"fps": "CLIP"} | changes)
+    runner.add(work)
+    return work
+
+
 @pytest.fixture
 def queue(clip):
     """What a click in a window does, and its timer by hand: bpy as a module has no event loop that would call it."""
 
     class Queue:
         def __call__(self, path=clip, **changes):
-            properties = bpy.ops.wham.import_video.get_rna_type().properties
-            options = {name: properties[name].default for name in option_names(VideoOptions)}
-            work = imports.prepare(Path(path), options | {"fps": "CLIP"} | changes)
-            runner.add(work)
-            return work
+            return add_job(Path(path), **changes)
 
         def until(self, condition):
             deadline = time.monotonic() + 30

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 Cell = str | int | float | None
+
+
+def json_path(description: str | None) -> str | None:
+    """Where a bench that takes no other option was asked to write its figures, too."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", help="also write the figures there")
+    asked: str | None = parser.parse_args().json
+    return asked
 
 
 def report(

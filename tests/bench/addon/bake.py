@@ -7,7 +7,6 @@ to it. Runs in every Blender.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -15,11 +14,10 @@ from pathlib import Path
 import bpy  # first: it brings addon_utils
 
 # isort: split
-import addon_utils
 import numpy as np
 
-from tests.addon.conftest import make_motion
-from tests.bench.report import report
+from tests.addon.conftest import enabled, make_motion
+from tests.bench.report import json_path, report
 from tests.rigs import make, walks
 from wham_blender import motion as motion_file
 from wham_blender import weights
@@ -59,22 +57,18 @@ def measure(source: bpy.types.Object, rig: bpy.types.Object, keying: str) -> tup
 
 def main() -> None:
     """Measure in this Blender and print a row a rig."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", help="also write the figures there")
-    arguments = parser.parse_args()
+    asked = json_path(__doc__)
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
-    addon_utils.enable("wham_blender", default_set=True)
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    with enabled(), tempfile.TemporaryDirectory() as folder:
         source = walking(Path(folder))
         for kind in ("mixamo", "rigify"):
             rig = make.make_rig(kind, legs=0.8)
             for keying in ("ALL", "FEW"):
                 wall, processor = min(measure(source, rig, keying) for _ in range(TIMES))
                 rows.append([bpy.app.version_string, kind, len(rig.data.bones), keying, wall, processor])
-    addon_utils.disable("wham_blender", default_set=True)
     columns = ["Blender", "rig", "bones", "keys", "bake", "of the processor"]
-    report(f"Bake of {FRAMES:,} frames, seconds", columns, rows, arguments.json)
+    report(f"Bake of {FRAMES:,} frames, seconds", columns, rows, asked)
 
 
 if __name__ == "__main__":

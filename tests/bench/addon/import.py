@@ -7,7 +7,6 @@ since other programs only add to it. Runs in every Blender.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -16,11 +15,10 @@ from unittest import mock
 import bpy  # first: it brings addon_utils
 
 # isort: split
-import addon_utils
 import numpy as np
 
-from tests.addon.conftest import make_motion
-from tests.bench.report import report
+from tests.addon.conftest import enabled, make_motion
+from tests.bench.report import json_path, report
 from wham_blender import motion as motion_file
 from wham_blender import weights
 
@@ -50,21 +48,17 @@ def measure(path: Path) -> tuple[float, float, float]:
 
 def main() -> None:
     """Measure in this Blender and print one row."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", help="also write the figures there")
-    arguments = parser.parse_args()
+    asked = json_path(__doc__)
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
-    addon_utils.enable("wham_blender", default_set=True)
     with np.load(weights.find("body").path, allow_pickle=False) as model:
         body = {name: model[name] for name in model.files}
-    with tempfile.TemporaryDirectory() as folder:
+    with enabled(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "long.npz")
         motion_file.save(path, [make_motion(body, FRAMES)])
         wall, processor, read = min(measure(path) for _ in range(TIMES))
-    addon_utils.disable("wham_blender", default_set=True)
     title = f"Import of {FRAMES:,} frames, seconds"
     columns = ["Blender", "import", "of the processor", "reading before"]
-    report(title, columns, [[bpy.app.version_string, wall, processor, read]], arguments.json)
+    report(title, columns, [[bpy.app.version_string, wall, processor, read]], asked)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ one that does not. Runs in every Blender.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
@@ -17,13 +16,10 @@ from pathlib import Path
 import bpy  # first: it brings addon_utils
 
 # isort: split
-import addon_utils
 
-from tests.addon.conftest import CLIP, make_worker
+from tests.addon.conftest import CLIP, add_job, enabled, make_worker
 from tests.addon.test_trouble import TROUBLE
-from tests.bench.report import Cell, report
-from wham_blender.addon import imports
-from wham_blender.addon.properties import VideoOptions, option_names
+from tests.bench.report import Cell, json_path, report
 from wham_blender.addon.runner import runner
 
 REST = 0.01  # seconds between two ticks
@@ -37,9 +33,7 @@ CANCELLED = {
 def start(folder: Path, worker: str) -> None:
     """Put a job before a stand-in for the worker that does what ``worker`` says."""
     os.environ["WHAM_WORKER_PYTHON"] = str(make_worker(folder, worker))
-    known = bpy.ops.wham.import_video.get_rna_type().properties
-    options = {name: known[name].default for name in option_names(VideoOptions)} | {"fps": "CLIP"}
-    runner.add(imports.prepare(CLIP, options))
+    add_job(CLIP)
 
 
 def longest_tick(until: Callable[[], object]) -> float:
@@ -55,13 +49,10 @@ def longest_tick(until: Callable[[], object]) -> float:
 
 def main() -> None:
     """Measure in this Blender and print a row for each kind of worker."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", help="also write the figures there")
-    arguments = parser.parse_args()
+    asked = json_path(__doc__)
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
-    addon_utils.enable("wham_blender", default_set=True)
     rows: list[list[Cell]] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with enabled(), tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_DATA_HOME"] = folder
         for kind, (worker, _) in TROUBLE.items():
             start(Path(folder), worker)
@@ -74,10 +65,7 @@ def main() -> None:
             after = longest_tick(lambda: not runner.busy)
             rows.append([bpy.app.version_string, kind, max(before, after), time.perf_counter() - begun])
         runner.stop()
-    addon_utils.disable("wham_blender", default_set=True)
-    report(
-        "Blender beside a worker", ["Blender", "the worker", "longest tick, ms", "gone after, s"], rows, arguments.json
-    )
+    report("Blender beside a worker", ["Blender", "the worker", "longest tick, ms", "gone after, s"], rows, asked)
 
 
 if __name__ == "__main__":
