@@ -271,7 +271,7 @@ def make_zip() -> int:
             shutil.copy(ROOT / name, source)
         shutil.copytree(ROOT / "docs", source / "docs", ignore=shutil.ignore_patterns("*.png", "*.jpg"))
         (source / "bundled_weights").mkdir()
-        for name in ("manifest.toml", "README.md"):
+        for name in ("manifest.toml", "calibrations.toml", "README.md"):
             shutil.copy(weights.folder() / name, source / "bundled_weights")
         for role in weights.manifest():
             shutil.copy(weights.find(role).path, source / "bundled_weights")

@@ -10,7 +10,7 @@ import torch
 
 from wham_blender.body.body import Body
 from wham_blender.motion import Motion, planted, rotation_matrices
-from wham_blender.pipeline import video
+from wham_blender.pipeline.clip import video_reader
 
 _WIDTH = 960  # pixels of each picture
 _COLOURS = ((214, 107, 41), (31, 115, 230), (89, 158, 51))  # BGR, of the people in order
@@ -23,7 +23,7 @@ def overlays(clip: Path, people: list[Motion], body: Body, frames: list[int]) ->
     Of a fast clip not every frame is decoded to a picture: then it is the next one.
     """
     pictures, wanted = [], list(frames)
-    for frame in video.frames(clip, 1, frames[-1]):
+    for frame in video_reader.frames(clip, 1, frames[-1]):
         if not wanted or frame.number < wanted[0] or frame.image is None:
             continue
         wanted.pop(0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wham_blender.addon import explanations
+from wham_blender.addon.ui import explanations
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wham_blender"

@@ -20,7 +20,7 @@ from typing import Any
 
 from packaging.markers import Marker
 
-from wham_blender.addon.installer import TORCH
+from wham_blender.addon.worker.installer import TORCH
 
 _PIPELINE = Path(__file__).resolve().parents[1] / "wham_blender/pipeline"
 _HEADER = "# Made by tools/lock.py out of requirements.in: do not edit. Every package with the hashes of its files.\n"

@@ -27,8 +27,8 @@ sys.path.append(str(ROOT))
 
 from tests.rigs import make  # noqa: E402
 from tools import demo_blender as demo  # noqa: E402
-from wham_blender.addon import character  # noqa: E402
 from wham_blender.addon.retarget import maps  # noqa: E402
+from wham_blender.addon.scene import character  # noqa: E402
 
 COLUMNS = 7
 CELL = (170, 200)  # pixels

@@ -51,6 +51,13 @@ class People:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """The content of the clip that the job reads: its SHA-256."""
+
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Environment:
     """What the job runs on: Python, packages, card. For a report of a fault."""
 
@@ -71,8 +78,8 @@ class Done:
     path: str
 
 
-Message = Progress | Log | Warn | People | Environment | Failed | Done
-_KINDS = (Progress, Log, Warn, People, Environment, Failed, Done)
+Message = Progress | Log | Warn | Clip | People | Environment | Failed | Done
+_KINDS = (Progress, Log, Warn, Clip, People, Environment, Failed, Done)
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in _KINDS}
 
 

@@ -16,9 +16,9 @@ import pytest
 
 from wham_blender import motion as motion_file
 from wham_blender import weights
-from wham_blender.addon import imports
+from wham_blender.addon.jobs import import_job
+from wham_blender.addon.jobs.queue import runner
 from wham_blender.addon.properties import VideoOptions, option_names
-from wham_blender.addon.runner import runner
 from wham_blender.motion import Motion
 
 CLIP = Path(__file__).parents[1] / "clips" / "walk_and_jump.mp4"
@@ -167,7 +167,7 @@ def add_job(path, **changes):
     """Put the import of a clip into the queue, its options as they are offered but for the changes."""
     known = bpy.ops.wham.import_video.get_rna_type().properties
     options = {name: known[name].default for name in option_names(VideoOptions)}
-    work = imports.prepare(path, options | {"fps": "CLIP"} | changes)
+    work = import_job.prepare(path, options | {"fps": "CLIP"} | changes)
     runner.add(work)
     return work
 
@@ -183,7 +183,7 @@ def queue(clip):
         def until(self, condition):
             deadline = time.monotonic() + 30
             while not condition():
-                assert time.monotonic() < deadline, (runner.running, runner.waiting, imports.jobs.all)
+                assert time.monotonic() < deadline, (runner.running, runner.waiting, import_job.jobs.all)
                 runner._on_timer()
                 time.sleep(0.01)
 
@@ -192,4 +192,4 @@ def queue(clip):
 
     yield Queue()
     runner.stop()
-    imports.jobs.all = []
+    import_job.jobs.all = []

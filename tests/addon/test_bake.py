@@ -12,8 +12,9 @@ from tests.addon.conftest import make_motion
 from tests.addon.test_import_motion import curves
 from tests.rigs import make
 from wham_blender import motion as motion_file
-from wham_blender.addon import character, rig_map_state
+from wham_blender.addon.retarget import rig_map_state
 from wham_blender.addon.retarget.maps import LIMBS
+from wham_blender.addon.scene import character
 
 TURNED = Matrix.Translation((3, -2, 0.5)) @ Matrix.Rotation(2.1, 4, (0.2, -0.4, 1)) @ Matrix.Scale(0.01, 4)
 PLACED = Matrix.Translation((1, 0, 0)) @ Matrix.Rotation(0.7, 4, "Z") @ Matrix.Scale(0.9, 4)

@@ -9,7 +9,8 @@ from mathutils import Matrix
 
 from tests.addon.test_bake import bake
 from tests.rigs import make, walks
-from wham_blender.addon import character, rig_map_state
+from wham_blender.addon.retarget import rig_map_state
+from wham_blender.addon.scene import character
 
 SCALED = Matrix.Translation((3, -2, 0.5)) @ Matrix.Rotation(2.1, 4, (0.2, -0.4, 1)) @ Matrix.Scale(0.01, 4)
 UNEVEN = Matrix.Translation((1, 1, 0)) @ Matrix.Rotation(0.3, 4, "Z") @ Matrix.Diagonal((1.2, 0.8, 1.0, 1.0))

@@ -12,8 +12,9 @@ from mathutils import Matrix, Vector
 from tests.addon.conftest import make_motion
 from wham_blender import animation
 from wham_blender import motion as motion_file
-from wham_blender.addon import character, overlay
-from wham_blender.addon.result_panel import WHAM_PT_edit, figures
+from wham_blender.addon.panels.result import WHAM_PT_edit, figures
+from wham_blender.addon.scene import character
+from wham_blender.addon.ui import contact_overlay
 from wham_blender.motion import planted
 from wham_blender.skeleton import FOOT_POINTS, JOINT_NAMES
 
@@ -360,7 +361,7 @@ def test_discs_lie_where_planted_feet_are(two):
     found = [character.read(each) for each in two]
     for row in range(0, 40, 3):
         go_to(1 + row)
-        marks = overlay.marks(bpy.context)
+        marks = contact_overlay.marks(bpy.context)
         for side, columns in (("left", [0, 1]), ("right", [2, 3])):
             expected = [each.foot_points()[row, c] for each in found for c in columns if each.contacts[row, c]]
             assert len(marks[side]) == len(expected)
@@ -368,4 +369,4 @@ def test_discs_lie_where_planted_feet_are(two):
                 assert np.linalg.norm(np.array(point) - goal) < 1e-4
                 assert 0.02 < radius < 0.06
     two[0].hide_set(True)
-    assert sum(map(len, overlay.marks(bpy.context).values())) == found[1].contacts[39].sum()
+    assert sum(map(len, contact_overlay.marks(bpy.context).values())) == found[1].contacts[39].sum()

@@ -13,7 +13,7 @@ from tests.addon.conftest import make_motion
 from tests.addon.test_bake import bake, points
 from tests.rigs import make
 from wham_blender import motion as motion_file
-from wham_blender.addon import rig_map_state
+from wham_blender.addon.retarget import rig_map_state
 
 MILLIMETRE = 0.001
 TURNED = Matrix.Translation((1, -2, 0)) @ Matrix.Rotation(2.1, 4, "Z") @ Matrix.Scale(0.9, 4)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import build
-from wham_blender.addon import job
+from wham_blender.addon.worker import process
 
 ROOT = Path(__file__).parents[2]
 INSTALL = """
@@ -52,9 +52,9 @@ def test_the_worker_is_whole_in_the_zips_layout(extension, worker, tmp_path, mon
     package = tmp_path / "extensions" / "user_default" / "wham_blender"
     with zipfile.ZipFile(extension) as archive:
         archive.extractall(package)
-    monkeypatch.setattr(job, "_PACKAGE", package)
+    monkeypatch.setattr(process, "_PACKAGE", package)
     run = subprocess.run(
-        job.module_command(Path(worker), "wham_blender.pipeline.doctor"),
+        process.module_command(Path(worker), "wham_blender.pipeline.self_test"),
         cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

@@ -5,7 +5,7 @@ from pathlib import Path, PureWindowsPath
 import bpy
 import pytest
 
-from wham_blender.addon import fault_report, job_record
+from wham_blender.addon.jobs import error_report, job_record
 
 
 def test_a_report_names_no_folders_and_no_people(fake_worker, clip, jobs, capfd):
@@ -17,7 +17,7 @@ def test_a_report_names_no_folders_and_no_people(fake_worker, clip, jobs, capfd)
     with pytest.raises(RuntimeError):
         bpy.ops.wham.import_video(filepath=str(clip))
     (record,) = job_record.scan(jobs)
-    text = fault_report.of_job(record, f"Blender {bpy.app.version_string}", None)
+    text = error_report.of_job(record, f"Blender {bpy.app.version_string}", None)
     for words in (
         bpy.app.version_string, "torch 2.14.1; NVIDIA H100", "quality=AUTO", "No person found in some clip.mp4.",
         'File "<folder>/x.py", line 1 <folder>/some clip.mp4', "Import Video as Motion 0.",
@@ -42,5 +42,5 @@ def test_a_report_names_no_folders_and_no_people(fake_worker, clip, jobs, capfd)
     ],
 )
 def test_what_is_private_is_taken_out(text, clean, monkeypatch):
-    monkeypatch.setattr(fault_report.Path, "home", lambda: PureWindowsPath(r"C:\Users\Ann Lee"))
-    assert fault_report.scrub(text) == clean
+    monkeypatch.setattr(error_report.Path, "home", lambda: PureWindowsPath(r"C:\Users\Ann Lee"))
+    assert error_report.scrub(text) == clean

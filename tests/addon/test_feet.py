@@ -7,8 +7,8 @@ import pytest
 
 from tests.rigs import skeletons, targets, walks
 from wham_blender import leg_ik, quaternions
-from wham_blender.addon.retarget import feet, foot, pins, transfer
-from wham_blender.addon.retarget.pins import Floor
+from wham_blender.addon.retarget import foot_geometry, foot_locking, foot_pins, transfer
+from wham_blender.addon.retarget.foot_pins import Floor
 from wham_blender.skeleton import JOINT_NAMES
 
 SIDES = ("left", "right")
@@ -42,7 +42,7 @@ def body():
 def planted(source, made):
     """The pose before and after feet are planted."""
     pose = transfer.carry_over(source, made)
-    return pose, feet.plant(source, made, pose, targets.spread(made, pose), walks.RATE)
+    return pose, foot_locking.plant(source, made, pose, targets.spread(made, pose), walks.RATE)
 
 
 def steps(points):
@@ -214,7 +214,7 @@ def test_soles_are_found_though_bones_end_anywhere():
     rng = np.random.default_rng(3)
     made = targets.target("unreal_ue4")
     wild = {name: made.heads[name] + 0.1 * quaternions.normalized(rng.normal(size=3)) for name in made.tails}
-    found = foot.soles(replace(made, tails=wild))
+    found = foot_geometry.soles(replace(made, tails=wild))
     assert np.abs(found - made.soles).max() < 0.06
     assert np.abs(found[:, 2]).max() < 1e-9
 
@@ -229,7 +229,7 @@ def test_toes_and_heel_that_are_planted_at_once_are_a_foots_length_apart():
     points = np.array([[0, -0.2, 0], [0, 0.0, 0]]) + 0.01 * rng.normal(size=(60, 2, 3))
     flags = np.zeros((60, 2), bool)
     flags[10:50, 0] = flags[5:20, 1] = flags[30:40, 1] = True  # toes stay while the heel lifts and comes down again
-    pinned = pins.pin(points, points, flags, 0.22, FLOOR)
+    pinned = foot_pins.pin(points, points, flags, 0.22, FLOOR)
     for column, start, stop in ((0, 10, 50), (1, 5, 20), (1, 30, 40)):
         assert np.ptp(pinned.places[start:stop, column], axis=0).max() == 0
     both = pinned.planted.all(1)
@@ -243,12 +243,12 @@ def test_gaps_are_bridged_only_where_nothing_moves():
     flags[10:13] = flags[20:23] = False
     points = np.zeros((30, 2, 3))
     points[20:, :, 1] = 0.3
-    found = pins.bridged(flags, points, FLOOR)
+    found = foot_pins.bridged(flags, points, FLOOR)
     assert found[10:13].all()
     assert not found[20:23].any()
     flags = np.zeros((30, 2), bool)
     flags[5:15, 1] = flags[16:25, 0] = True  # from heel to toes without a moment on both
-    assert pins.bridged(flags, np.zeros((30, 2, 3)), FLOOR).all(1).sum() == 3
+    assert foot_pins.bridged(flags, np.zeros((30, 2, 3)), FLOOR).all(1).sum() == 3
 
 
 # --- legs ------------------------------------------------------------------------------------------------------------

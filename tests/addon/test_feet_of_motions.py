@@ -7,7 +7,7 @@ import pytest
 
 from tests.rigs import motions, targets, walks
 from wham_blender import quaternions
-from wham_blender.addon.retarget import feet, transfer
+from wham_blender.addon.retarget import foot_locking, transfer
 
 SIDES = ("left", "right")
 STILL = 1e-5  # metres from frame to frame: an output's point that stands
@@ -64,7 +64,7 @@ def steps(points):
 def test_planted_feet_stay_and_do_not_pop_at_the_edges_of_contacts(sources, name, legs):
     source, made = sources[name], targets.target("unreal_ue4", legs=legs)
     before = transfer.carry_over(source, made)
-    after = feet.plant(source, made, before, targets.spread(made, before), motions.RATE)
+    after = foot_locking.plant(source, made, before, targets.spread(made, before), motions.RATE)
     stays, contacts = 0, 0
     for number, side in enumerate(SIDES):
         carried, points = targets.leg(made, before, side), targets.leg(made, after, side)

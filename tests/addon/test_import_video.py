@@ -8,16 +8,17 @@ import pytest
 
 from tests.addon.conftest import DELIVER
 from tests.addon.test_registration import Layout
-from wham_blender.addon import imports, job_record, layouts
-from wham_blender.addon.job import JobError
-from wham_blender.addon.job_record import Status
+from wham_blender.addon.jobs import import_job, job_record
+from wham_blender.addon.jobs.job_record import Status
+from wham_blender.addon.jobs.queue import runner
 from wham_blender.addon.operators import import_motion
-from wham_blender.addon.runner import runner
+from wham_blender.addon.ui import ui_text
+from wham_blender.addon.worker.process import JobError
 
 
 def test_script_blocks_and_gets_a_character_and_its_clip(fake_worker, motion_path, clip, jobs, capfd):
     fake_worker(
-        "say(protocol.Progress('watch', 1, 2, 0.5))\nsay(protocol.Warn('It is dark.'))\ntime.sleep(0.2)\n"
+        "say(protocol.Progress('detect', 1, 2, 0.5))\nsay(protocol.Warn('It is dark.'))\ntime.sleep(0.2)\n"
         + DELIVER.format(motion=str(motion_path))
     )
     assert bpy.ops.wham.import_video(filepath=str(clip), fps="CLIP", start_frame=7) == {"FINISHED"}
@@ -133,7 +134,7 @@ def test_missing_clip_and_missing_worker_are_sentences(tmp_path, clip, monkeypat
 
 def test_window_shows_progress_and_then_a_character(fake_worker, queue, motion_path, clip):
     fake_worker(
-        "say(protocol.Warn('It is dark.'))\nsay(protocol.Progress('watch', 115, 230, 0.25, 95.0))\n"
+        "say(protocol.Warn('It is dark.'))\nsay(protocol.Progress('detect', 115, 230, 0.25, 95.0))\n"
         "print('a live line\\nINFO: made by a library', flush=True)\n"
         "while not os.path.exists('go'): time.sleep(0.01)\n".replace("'go'", repr(str(clip) + ".go"))
         + DELIVER.format(motion=str(motion_path))
@@ -141,9 +142,9 @@ def test_window_shows_progress_and_then_a_character(fake_worker, queue, motion_p
     work = queue()
     queue.until(lambda: runner.progress and runner.job and runner.job.last_line)
     drawn: list[tuple] = []
-    layouts.draw_progress(Layout(drawn))
+    ui_text.draw_progress(Layout(drawn))
     assert ("progress", "25%, 1:35 left") in drawn
-    assert ("label", "Finding people: 115 of 230") in drawn
+    assert ("label", "Detecting people: 115 of 230") in drawn
     assert ("label", "a live line") in drawn
     (record,) = job_record.scan(work.record.folder.parent)
     assert record == work.record  # on disk as in memory
@@ -202,7 +203,7 @@ def test_window_waits_for_object_mode(fake_worker, queue, motion_path, clip, can
     for _ in range(3):
         runner._on_timer()
     assert bpy.context.mode == "EDIT_MESH"
-    assert imports.blocked(bpy.context.window_manager.windows[0]) == "ready: go to Object Mode"
+    assert import_job.blocked(bpy.context.window_manager.windows[0]) == "ready: go to Object Mode"
     if cancels:
         bpy.ops.wham.discard_job(job=work.name)
     bpy.ops.object.mode_set(mode="OBJECT")
@@ -212,7 +213,7 @@ def test_window_waits_for_object_mode(fake_worker, queue, motion_path, clip, can
 
 def test_a_job_outlives_the_file_and_enters_no_other(fake_worker, queue, motion_path, clip):
     fake_worker(
-        "say(protocol.Progress('watch', 1, 2, 0.5))\nwhile not os.path.exists('go'): time.sleep(0.01)\n".replace(
+        "say(protocol.Progress('detect', 1, 2, 0.5))\nwhile not os.path.exists('go'): time.sleep(0.01)\n".replace(
             "'go'", repr(str(clip) + ".go")
         )
         + DELIVER.format(motion=str(motion_path))
@@ -229,7 +230,7 @@ def test_a_job_outlives_the_file_and_enters_no_other(fake_worker, queue, motion_
 
 
 def test_cancel_ends_a_worker_that_has_much_to_do(fake_worker, queue, clip):
-    fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\ntime.sleep(60)\n")
+    fake_worker("say(protocol.Progress('detect', 1, 2, 0.5))\ntime.sleep(60)\n")
     work = queue()
     queue.until(lambda: runner.progress)
     assert bpy.ops.wham.cancel() == {"FINISHED"}

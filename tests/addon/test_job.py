@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from wham_blender import launch
-from wham_blender.addon.job import BoundedLog, Job, JobError, module_command
+from wham_blender.addon.worker.process import BoundedLog, Job, JobError, module_command
 from wham_blender.protocol import Done, Failed, Message, Progress, Warn
 
 PATIENCE = 20.0  # seconds within which anything here must have happened
@@ -54,13 +54,13 @@ def to_end(job):
 
 def test_messages_arrive_in_order_and_noise_goes_to_the_log(start):
     job = start(
-        "say(Progress('watch', 1, 2, 0.5)); print('a library talks'); say(Warn('dark')); "
+        "say(Progress('detect', 1, 2, 0.5)); print('a library talks'); say(Warn('dark')); "
         "print('{\"type\": \"Progress\", \"stage\"', end='\\n', flush=True); print('to the log', file=sys.stderr); "
         "say(Done('motion.npz'))"
     )
     messages = to_end(job)
     assert [m for m in messages if not isinstance(m, Progress)] == [Warn("dark"), Done("motion.npz")]
-    assert Progress("watch", 1, 2, 0.5) in messages
+    assert Progress("detect", 1, 2, 0.5) in messages
     assert job.result == Done("motion.npz")
     job.stop()
     log = job.log.read_text("utf-8")
@@ -74,7 +74,7 @@ def test_failed_is_the_result(start):
 
 
 def test_a_death_without_a_word_gets_a_sentence_and_its_traceback_a_log(start):
-    job = start("say(Progress('watch', 1, 2, 0.5)); 1 / 0")
+    job = start("say(Progress('detect', 1, 2, 0.5)); 1 / 0")
     to_end(job)
     assert isinstance(job.result, Failed)
     assert "exit code 1" in job.result.text
@@ -93,7 +93,7 @@ def test_a_killed_worker_gets_a_sentence(start):
 
 
 def test_poll_does_not_wait_for_a_worker_that_hangs(start):
-    job = start("say(Progress('watch', 0, 9, 0.0)); time.sleep(60)")
+    job = start("say(Progress('detect', 0, 9, 0.0)); time.sleep(60)")
     until(job, bool)
     assert job.poll() == []  # a poll that waited would never come back within the suite's patience
     job.cancel()
@@ -108,7 +108,7 @@ def test_a_worker_that_ignores_the_signal_is_killed_with_what_it_started(start):
     job = start(
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        "say(Progress('watch', child.pid, 0, 0.0)); time.sleep(60)"
+        "say(Progress('detect', child.pid, 0, 0.0)); time.sleep(60)"
     )
     child = until(job, bool)[0].done
     job.cancel()
@@ -129,7 +129,7 @@ def is_running(pid):
 def test_a_worker_that_ends_on_the_signal_may_say_so_itself(start):
     job = start(
         "def end(*_): say(Failed('Stopped by you.')); os._exit(130)\n"
-        "signal.signal(signal.SIGTERM, end); say(Progress('watch', 0, 9, 0.0)); time.sleep(60)"
+        "signal.signal(signal.SIGTERM, end); say(Progress('detect', 0, 9, 0.0)); time.sleep(60)"
     )
     until(job, bool)
     job.cancel()
@@ -166,7 +166,7 @@ def test_a_module_runs_under_its_name_and_other_extensions_stay_behind(tmp_path,
     (package / "__init__.py").write_text("", "utf-8")
     shutil.copy(launch.__file__, package)
     (package / "worker.py").write_text("import json, sys; print(__name__, __package__, sys.argv[1:])", "utf-8")
-    monkeypatch.setattr("wham_blender.addon.job._PACKAGE", package)
+    monkeypatch.setattr("wham_blender.addon.worker.process._PACKAGE", package)
     job = Job(module_command(Path(sys.executable), "wham_blender.worker", "a clip.mp4"), tmp_path / "worker.log")
     to_end(job)
     job.stop()
@@ -189,10 +189,10 @@ def test_a_worker_ends_with_whoever_started_it(tmp_path):
     blender = (
         "import os, signal, sys, time\n"
         f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-        "from pathlib import Path\nfrom wham_blender.addon import job\n"
-        f"job._PACKAGE = Path({str(package)!r})\n"
-        "command = job.module_command(Path(sys.executable), 'wham_blender.worker')\n"
-        f"started = job.Job(command, Path({str(tmp_path / 'worker.log')!r}))\n"
+        "from pathlib import Path\nfrom wham_blender.addon.worker import process\n"
+        f"process._PACKAGE = Path({str(package)!r})\n"
+        "command = process.module_command(Path(sys.executable), 'wham_blender.worker')\n"
+        f"started = process.Job(command, Path({str(tmp_path / 'worker.log')!r}))\n"
         "while not started.last_line: time.sleep(0.01)\n"
         "print(started.last_line, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
     )

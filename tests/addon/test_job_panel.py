@@ -7,9 +7,11 @@ import bpy
 import pytest
 
 from tests.addon.test_registration import Layout
-from wham_blender.addon import imports, job_panel, layouts
-from wham_blender.addon.job_record import JobRecord, Status
-from wham_blender.addon.runner import Work, runner
+from wham_blender.addon.jobs import import_job
+from wham_blender.addon.jobs.job_record import JobRecord, Status
+from wham_blender.addon.jobs.queue import Work, runner
+from wham_blender.addon.panels import jobs
+from wham_blender.addon.ui import ui_text
 from wham_blender.protocol import Progress
 
 
@@ -18,7 +20,7 @@ def drawn():
     """What the stand-in for UILayout was asked for."""
     yield []
     runner.stop()
-    imports.jobs.all, imports.jobs.elsewhere = [], set()
+    import_job.jobs.all, import_job.jobs.elsewhere = [], set()
 
 
 def words(drawn):
@@ -50,10 +52,10 @@ def test_a_job_of_an_earlier_blender_offers_what_fits(drawn, tmp_path, status, e
     job = record(
         tmp_path, status=status, error="No person found in walk.mp4 (230 frames looked at)." * (status is Status.FAILED)
     )
-    imports.jobs.all = [job]
-    imports.jobs.elsewhere = {job.name} if elsewhere else set()
+    import_job.jobs.all = [job]
+    import_job.jobs.elsewhere = {job.name} if elsewhere else set()
     panel = type("Panel", (), {"layout": Layout(drawn)})()
-    job_panel.WHAM_PT_jobs.draw(panel, bpy.context)
+    jobs.WHAM_PT_jobs.draw(panel, bpy.context)
     assert said in words(drawn)
     assert buttons(drawn) == offered
 
@@ -62,13 +64,13 @@ def test_what_runs_shows_its_bar_and_its_line(drawn, tmp_path):
     work = Work()
     work.title = "walk.mp4"
     runner.running = work
-    runner.progress = Progress("watch", 5, 9, 0.5, 61.0)
-    layouts.draw_progress(Layout(drawn))
+    runner.progress = Progress("detect", 5, 9, 0.5, 61.0)
+    ui_text.draw_progress(Layout(drawn))
     assert ("progress", "50%, 1:01 left") in drawn
-    assert ("label", "Finding people: 5 of 9") in drawn
+    assert ("label", "Detecting people: 5 of 9") in drawn
     assert buttons(drawn) == ["wham.cancel"]
     runner.running, runner.error = None, "The worker's packages could not be installed, for a reason told at length."
-    layouts.draw_progress(Layout(drawn))
+    ui_text.draw_progress(Layout(drawn))
     assert all(len(call[-1]) < 60 for call in drawn if call[0] == "label")
     assert "reason told at length." in words(drawn)
 
@@ -78,7 +80,7 @@ def test_the_log_is_one_click_away(drawn, tmp_path, status):
     job = record(tmp_path, status=status)
     job.folder.mkdir()
     job.log.touch()
-    job_panel.draw_job(Layout(drawn), job)
+    jobs.draw_job(Layout(drawn), job)
     assert buttons(drawn).count("wm.path_open") == 1
 
 
@@ -91,14 +93,14 @@ def test_people_are_shown_with_their_pictures_and_frames(drawn, tmp_path):
     job.folder.mkdir()
     for name in ("walk-1234/person-1.png", "person-2.png"):
         (tmp_path / name).write_bytes(png())
-    job_panel.draw_job(Layout(drawn), job)
+    jobs.draw_job(Layout(drawn), job)
     assert [call[-1] for call in drawn if call[1:2] == ("wham.import_person",)] == [
         "Person 1, 1 - 230",
         "Person 2, 41 - 200",
         "All People",
     ]
     assert [call[0] for call in drawn].count("template_icon") == 1  # nothing is read outside the job's folder
-    shown = job_panel._picture(job, "person-1.png")
+    shown = jobs._picture(job, "person-1.png")
     assert shown is not None
     assert tuple(shown.image_size) == (2, 2)
 

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from wham_blender.addon import job_record
-from wham_blender.addon.job import JobError
-from wham_blender.addon.job_record import Hold, JobRecord, Status
+from wham_blender.addon.jobs import job_record
+from wham_blender.addon.jobs.job_record import Hold, JobRecord, Status
+from wham_blender.addon.worker.process import JobError
 
 DAY = 86400.0
 
@@ -20,7 +20,7 @@ def make(jobs, name, size=0, **values):
     record = JobRecord(jobs / name, f"/clips/{name}.mp4", {"person": "MAIN"}, **values)
     record.folder.mkdir(parents=True)
     record.save()
-    with (record.folder / "watch.npz").open("wb") as stage:
+    with (record.folder / "detect.npz").open("wb") as stage:
         stage.truncate(size)
     return record
 
@@ -30,7 +30,7 @@ def test_a_record_comes_back_as_it_was(tmp_path):
         tmp_path, "näh", status=Status.FAILED, error="Dark.", people=[{"id": 1}], results={"1": "motion-1.npz"}
     )
     assert job_record.scan(tmp_path) == [record]
-    assert sorted(path.name for path in record.folder.iterdir()) == ["job.json", "watch.npz"]
+    assert sorted(path.name for path in record.folder.iterdir()) == ["job.json", "detect.npz"]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_write_that_fails_leaves_the_state_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         record.save()
     assert [record.error for record in job_record.scan(tmp_path)] == [""]
-    assert sorted(path.name for path in record.folder.iterdir()) == ["job.json", "watch.npz"]
+    assert sorted(path.name for path in record.folder.iterdir()) == ["job.json", "detect.npz"]
 
 
 def test_clips_and_ranges_have_folders_of_their_own(tmp_path):

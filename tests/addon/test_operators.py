@@ -6,10 +6,10 @@ import bpy
 import pytest
 
 from tests.addon.test_registration import Layout
+from wham_blender.addon.jobs.queue import Work, runner
 from wham_blender.addon.operators import explain
 from wham_blender.addon.operators.edit import CharacterEdit
 from wham_blender.addon.operators.setup import WHAM_OT_measure_storage
-from wham_blender.addon.runner import Work, runner
 
 
 @pytest.fixture(autouse=True)

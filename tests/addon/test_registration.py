@@ -9,16 +9,18 @@ import addon_utils
 import bpy
 import pytest
 
-from wham_blender.addon import hooks, job_panel, overlay, preferences, presets
+from wham_blender.addon import hooks
+from wham_blender.addon.jobs.queue import runner
 from wham_blender.addon.operators import setup
 from wham_blender.addon.operators.bake import WHAM_OT_bake_to_rig
 from wham_blender.addon.operators.import_motion import WHAM_OT_import_motion
 from wham_blender.addon.operators.jobs import WHAM_OT_import_job
-from wham_blender.addon.options import draw_options
-from wham_blender.addon.panels import WHAM_PT_import
+from wham_blender.addon.panels import jobs, preferences
+from wham_blender.addon.panels.import_clip import WHAM_PT_import
+from wham_blender.addon.panels.result import WHAM_PT_edit, WHAM_PT_result
 from wham_blender.addon.properties import VideoOptions, copy_options, option_names
-from wham_blender.addon.result_panel import WHAM_PT_edit, WHAM_PT_result
-from wham_blender.addon.runner import runner
+from wham_blender.addon.ui import contact_overlay, presets
+from wham_blender.addon.ui.options import draw_options
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,9 +41,9 @@ def traces():
         and any("wham" in handler.__module__ for handler in handlers)
     ]
     left = {
-        "overlay": overlay._handle is not None,
+        "overlay": contact_overlay._handle is not None,
         "timer": any(map(bpy.app.timers.is_registered, (runner._on_timer, setup._look))),
-        "pictures": job_panel._pictures is not None,
+        "pictures": jobs._pictures is not None,
         "hooks": bool(hooks.after_import),
         "threads": any(thread.name in ("jobs", "job output") for thread in threading.enumerate()),
     }

@@ -7,8 +7,8 @@ import pytest
 
 from tests.addon.test_registration import Layout
 from tests.rigs import make
-from wham_blender.addon import bake_panel, rig_map_panel, rig_map_state
-from wham_blender.addon.retarget import maps
+from wham_blender.addon.panels import bake, rig_map
+from wham_blender.addon.retarget import maps, rig_map_state
 
 
 @pytest.fixture(autouse=True)
@@ -117,13 +117,11 @@ def test_the_panel_draws():
     bpy.ops.wham.guess_rig_map()
     drawn: list[tuple] = []
     stand_in: Any = type("Panel", (), {"layout": Layout(drawn)})()
-    rig_map_panel.WHAM_PT_rig_map.draw(stand_in, bpy.context)
+    rig_map.WHAM_PT_rig_map.draw(stand_in, bpy.context)
     record = rig_map_state.state()
     for row in record.bones:
-        rig_map_panel.WHAM_UL_rig_bones.draw_item(
-            stand_in, bpy.context, Layout(drawn), record, row, 0, record, "active"
-        )
-    bake_panel.WHAM_PT_bake.draw(stand_in, bpy.context)
+        rig_map.WHAM_UL_rig_bones.draw_item(stand_in, bpy.context, Layout(drawn), record, row, 0, record, "active")
+    bake.WHAM_PT_bake.draw(stand_in, bpy.context)
     assert ("operator", "wham.bake_to_rig", None) in drawn
     assert ("operator", "wham.save_rig_map", "Save") in drawn
     assert ("label", "left knee") in [(call[0], call[-1]) for call in drawn]

@@ -12,7 +12,8 @@ import pytest
 import wham_blender
 from tests.addon.conftest import CLIP
 from tests.rigs import make
-from wham_blender.addon import hooks, rig_map_state
+from wham_blender.addon import hooks
+from wham_blender.addon.retarget import rig_map_state
 
 DOCUMENT = Path(__file__).parents[2] / "docs/scripting.md"
 WORKER = (

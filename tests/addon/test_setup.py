@@ -9,9 +9,10 @@ import bpy
 import pytest
 
 from tests.wheels import make_wheel
-from wham_blender.addon import job, location, preferences, runtime
+from wham_blender.addon import settings
+from wham_blender.addon.worker import location, process, python_environment
 
-PACKAGE = Path(runtime.__file__).parents[1]
+PACKAGE = Path(python_environment.__file__).parents[1]
 
 
 @pytest.fixture
@@ -39,11 +40,11 @@ def wheels(tmp_path, monkeypatch):
     (copy / "pipeline/requirements.txt").write_text("".join(lock), "utf-8")
     (copy / "pipeline/requirements.in").write_text("tiny==1.0\nlarge==2.0\n", "utf-8")
     (copy / "pipeline/download_sizes.json").write_text("{}", "utf-8")
-    monkeypatch.setattr(job, "_PACKAGE", copy)
-    monkeypatch.setattr(runtime, "PIPELINE", copy / "pipeline")
-    runtime.fingerprint.cache_clear()
+    monkeypatch.setattr(process, "_PACKAGE", copy)
+    monkeypatch.setattr(python_environment, "PIPELINE", copy / "pipeline")
+    python_environment.fingerprint.cache_clear()
     yield folder
-    runtime.fingerprint.cache_clear()
+    python_environment.fingerprint.cache_clear()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the packages are those of Linux")
@@ -52,11 +53,11 @@ def test_a_workers_life(chosen, wheels, tmp_path):
     chosen.wheels_folder, chosen.torch_build = str(wheels), "CPU"
     with pytest.raises(RuntimeError, match=r"lacks large\. Click Repair Worker"):  # what its doctor says
         wham.install_worker()
-    python = runtime.find()
+    python = python_environment.find()
     assert python.is_file()
-    report = json.loads(runtime.doctor_report().read_text("utf-8"))
+    report = json.loads(python_environment.doctor_report().read_text("utf-8"))
     assert ["tiny", "1.0"] in report["details"]
-    assert runtime.state() == runtime.State(False, report["sentence"], report["text"])
+    assert python_environment.state() == python_environment.State(False, report["sentence"], report["text"])
     assert str(Path.home()) not in report["text"] or Path.home() == Path("/")
 
     next(python.parents[1].glob("lib/*/site-packages/tiny.py")).unlink()
@@ -72,9 +73,9 @@ def test_a_workers_life(chosen, wheels, tmp_path):
     with pytest.raises(RuntimeError, match=r"lies in .* already"):
         wham.move_worker(directory=str(location.default_folder()))
     wham.move_worker(directory=str(tmp_path / "big"))
-    assert runtime.find() == tmp_path / "big/wham_blender/worker/bin/python"
+    assert python_environment.find() == tmp_path / "big/wham_blender/worker/bin/python"
     assert wham.remove_worker() == {"FINISHED"}
-    assert not runtime.own_folder().exists()
+    assert not python_environment.own_folder().exists()
 
 
 def test_what_is_refused_says_why(chosen, tmp_path):
@@ -99,5 +100,5 @@ def test_what_is_refused_says_why(chosen, tmp_path):
 
 def test_preferences_draw_from_a_path_relative_to_the_file(chosen):
     chosen.worker_python = sys.executable
-    assert preferences.worker_python() == Path(sys.executable)
-    assert runtime.state(preferences.worker_path()).usable
+    assert settings.worker_python() == Path(sys.executable)
+    assert python_environment.state(settings.worker_path()).usable

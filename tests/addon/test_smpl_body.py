@@ -9,7 +9,8 @@ import pytest
 from tests.addon.conftest import make_motion
 from tests.addon.test_import_motion import go_to, objects
 from wham_blender import motion as motion_file
-from wham_blender.addon import weights_box
+from wham_blender.addon import settings
+from wham_blender.addon.worker import python_environment
 from wham_blender.motion import forward_kinematics
 from wham_blender.skeleton import PARENTS
 
@@ -37,8 +38,8 @@ def smpl(body):
 
 @pytest.fixture
 def library(monkeypatch, tmp_path):
-    monkeypatch.setattr(weights_box.runtime, "data_folder", lambda: tmp_path / "data")
-    return weights_box.library()
+    monkeypatch.setattr(python_environment, "data_folder", lambda: tmp_path / "data")
+    return settings.library()
 
 
 def full_motion(smpl, gender, folder):

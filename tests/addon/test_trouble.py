@@ -12,13 +12,13 @@ import addon_utils
 import pytest
 
 from tests.addon.conftest import DELIVER
-from wham_blender.addon import imports
-from wham_blender.addon.job_record import Status
-from wham_blender.addon.runner import runner
+from wham_blender.addon.jobs import import_job
+from wham_blender.addon.jobs.job_record import Status
+from wham_blender.addon.jobs.queue import runner
 
 
 def test_ctrl_c_in_a_script_ends_the_worker(fake_worker, queue, clip, monkeypatch):
-    fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\ntime.sleep(60)\n")
+    fake_worker("say(protocol.Progress('detect', 1, 2, 0.5))\ntime.sleep(60)\n")
     work = queue()
     runner.waiting.remove(work)
     tick = runner.tick
@@ -37,7 +37,7 @@ def test_ctrl_c_in_a_script_ends_the_worker(fake_worker, queue, clip, monkeypatc
 
 
 def test_disabling_the_add_on_ends_the_worker_and_the_job_is_offered_again(fake_worker, queue, clip, motion_path):
-    fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\ntime.sleep(60)\n")
+    fake_worker("say(protocol.Progress('detect', 1, 2, 0.5))\ntime.sleep(60)\n")
     work = queue(person="2")
     queue.until(lambda: runner.progress)
     job = runner.job
@@ -45,9 +45,9 @@ def test_disabling_the_add_on_ends_the_worker_and_the_job_is_offered_again(fake_
     assert job is not None
     assert job.result is not None or job._process.poll() is not None
     addon_utils.enable("wham_blender", default_set=True)
-    imports.jobs.refresh()
-    (record,) = imports.jobs.all
-    assert imports.is_interrupted(record)
+    import_job.jobs.refresh()
+    (record,) = import_job.jobs.all
+    assert import_job.is_interrupted(record)
     assert record.options["person"] == "2"
     fake_worker("assert arguments[arguments.index('--person') + 1] == '2'\n" + DELIVER.format(motion=str(motion_path)))
     assert bpy.ops.wham.resume_job(job=work.name) == {"FINISHED"}
@@ -87,7 +87,8 @@ def test_a_full_disk_is_a_sentence_before_and_no_end_while_a_job_runs(
 TROUBLE = {
     "a million lines": (
         "line = ('noise ' * 10 + '\\n') * 1000\nfor n in range(1000): "
-        "sys.stdout.write(line); say(protocol.Progress('watch', n, 1000, n / 1000))\nsay(protocol.Failed('Enough.'))\n",
+        "sys.stdout.write(line); say(protocol.Progress('detect', n, 1000, n / 1000))\n"
+        "say(protocol.Failed('Enough.'))\n",
         r"Enough\.",
     ),
     "thousands of messages": (
@@ -130,7 +131,7 @@ def test_trouble_is_told(fake_worker, queue, clip, worker, sentence):
 
 def test_a_job_outlives_a_blender_that_is_killed(fake_worker, clip, jobs, motion_path):
     """Its worker ends with it, and the next Blender offers the job again."""
-    fake_worker("say(protocol.Progress('watch', 1, 2, 0.5))\nsys.stdin.read()\n")
+    fake_worker("say(protocol.Progress('detect', 1, 2, 0.5))\nsys.stdin.read()\n")
     blender = (
         "import bpy, addon_utils, os, signal, sys, time\n"
         f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
@@ -145,11 +146,11 @@ def test_a_job_outlives_a_blender_that_is_killed(fake_worker, clip, jobs, motion
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run([sys.executable, "-c", blender], check=False, capture_output=True, timeout=120)
-    imports.jobs.refresh()
-    (record,) = imports.jobs.all
+    import_job.jobs.refresh()
+    (record,) = import_job.jobs.all
     assert record.status is Status.RUNNING
-    assert imports.is_interrupted(record)
+    assert import_job.is_interrupted(record)
     fake_worker("assert arguments[arguments.index('--person') + 1] == '2'\n" + DELIVER.format(motion=str(motion_path)))
     assert bpy.ops.wham.resume_job(job=record.name) == {"FINISHED"}
     assert "dance" in bpy.data.collections
-    imports.jobs.all = []
+    import_job.jobs.all = []

@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 
 from wham_blender import protocol, weights
-from wham_blender.addon import fetch, weights_box
+from wham_blender.addon import settings
 from wham_blender.addon.operators.weights import WHAM_OT_download_weights
+from wham_blender.addon.ui import weights_box
+from wham_blender.addon.worker import fetch
+from wham_blender.weights.library import Library
 
 
 @pytest.fixture(autouse=True)
 def library(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "data"))
-    return weights_box.library()
+    return settings.library()
 
 
 @pytest.fixture
@@ -91,13 +94,13 @@ def test_the_panel_names_what_is_missing(monkeypatch):
     assert shown == "For full quality are missing: YOLO, ViTPose-H, HMR2.0, WHAM"
     assert drawn(weights_box.draw_quality, "DRAFT") == []
     there = [entry for entry in weights.published() if entry.role in ("vitpose", "wham")]
-    monkeypatch.setattr(weights_box.Library, "missing", lambda self: there)
+    monkeypatch.setattr(Library, "missing", lambda self: there)
     shown = " ".join(drawn(weights_box.draw_quality, "AUTO"))
     assert shown == "Of full quality are here: YOLO, HMR2.0 For full quality are missing: ViTPose-H, WHAM"
     assert drawn(weights_box.draw_gender, "FEMALE", "DRAFT") == drawn(weights_box.draw_gender, "NEUTRAL", "FULL") == []
     shown = " ".join(drawn(weights_box.draw_gender, "FEMALE", "FULL"))
     assert shown == "The file of SMPL, female is missing: see the preferences"
-    monkeypatch.setattr(weights_box.Library, "missing", lambda self: [])
+    monkeypatch.setattr(Library, "missing", lambda self: [])
     assert " ".join(drawn(weights_box.draw_quality, "AUTO")) == "Full quality, where there is an NVIDIA card"
 
 
@@ -131,7 +134,7 @@ def test_the_password_reaches_the_download_and_stays_nowhere(tmp_path, monkeypat
     assert (operator.user, operator.password) == ("", "")
     assert "secret" not in str(commands)
     assert "WHAM_DOWNLOAD_PASSWORD" not in fetch.os.environ
-    assert commands == [("smpl", weights_box.library().folder)]
+    assert commands == [("smpl", settings.library().folder)]
 
 
 def test_a_download_ends_in_the_library(tmp_path, monkeypatch, capsys, library, body):
@@ -172,5 +175,5 @@ def test_a_script_waits_for_a_download(monkeypatch, tmp_path):
 
 
 def test_the_command_starts_the_module(tmp_path):
-    assert fetch.command("yolo", tmp_path)[-3:] == ["wham_blender.addon.fetch", "yolo", str(tmp_path)]
+    assert fetch.command("yolo", tmp_path)[-3:] == ["wham_blender.addon.worker.fetch", "yolo", str(tmp_path)]
     assert Path(fetch.command("yolo", tmp_path)[0]) == Path(sys.executable)

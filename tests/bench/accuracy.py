@@ -22,14 +22,17 @@ import torch
 from scipy.interpolate import make_interp_spline
 
 from tests.bench.report import Cell, report
+from tools import metrics
 from wham_blender import motion, weights
 from wham_blender.body.body import Body
 from wham_blender.models.lifter import Lifter, ahead
 from wham_blender.motion import rotation_matrices
-from wham_blender.pipeline import features, metrics
-from wham_blender.pipeline.features import OBSERVED
-from wham_blender.pipeline.keypoints import COCO_LANDMARKS, Person
-from wham_blender.pipeline.run import Job, run
+from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS
+from wham_blender.pipeline.people.types import Person
+from wham_blender.pipeline.pose import lifter_features
+from wham_blender.pipeline.pose.lifter_features import OBSERVED
+from wham_blender.pipeline.stages.job import Job
+from wham_blender.pipeline.stages.run import run
 from wham_blender.skeleton import COCO_NAMES
 
 LIMBS = list(range(5, 17))  # COCO's shoulders, elbows, wrists, hips, knees, ankles
@@ -135,7 +138,7 @@ def lifted_joints(
     person: Person, lifter: Lifter, body: Body, size: tuple[int, int], camera_K: np.ndarray
 ) -> np.ndarray:
     """The 12 joints (F, 12, 3) of the lifter's own poses, camera axes."""
-    poses = features.describe(lifter, person, size, camera_K)[2]
+    poses = lifter_features.describe(lifter, person, size, camera_K)[2]
     with torch.inference_mode():
         betas = torch.from_numpy(poses.betas.mean(0)).expand(len(person), -1)
         return body.landmarks(torch.from_numpy(poses.poses).float(), betas).joints.numpy()[:, LIMBS]
@@ -168,7 +171,7 @@ def measure(clip: Path, markers: dict[str, np.ndarray], camera: Filmed, body: Bo
         }
 
     rows = marker_rows(seen, person, len(true))
-    lifter, size = features.load(weights.find("lifter").path), person.meta["size"]
+    lifter, size = lifter_features.load(weights.find("lifter").path), person.meta["size"]
     given = {
         "true keypoints and 3D": with_truth(seen, camera, markers, rows, deep=True),
         "true keypoints": with_truth(seen, camera, markers, rows, deep=False),

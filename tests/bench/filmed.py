@@ -18,11 +18,12 @@ import torch
 from tests.bench.accuracy import VIDEOS, read_camera, read_markers
 from tests.bench.report import Cell, report
 from tests.overlay import overlays, sheet
+from tools.metrics import similarity
 from wham_blender import motion, weights
 from wham_blender.body.body import Body
 from wham_blender.motion import Motion, planted, rotation_matrices
-from wham_blender.pipeline.metrics import similarity
-from wham_blender.pipeline.run import Job, run
+from wham_blender.pipeline.stages.job import Job
+from wham_blender.pipeline.stages.run import run
 
 CLIP = Path(__file__).parents[1] / "clips" / "walk_and_jump.mp4"
 SHOWN = 8  # frames a clip

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from tests.bench.report import Cell, report
+from tools import metrics
 from tools.training import scenes, simulate
 from tools.training.lifter import LIMBS
 from tools.training.scenes import CAMERAS, Scene
@@ -23,7 +24,8 @@ from wham_blender.body.rotations import matrix_from_r6d
 from wham_blender.models.lifter import Lifter
 from wham_blender.models.wham import WHAM
 from wham_blender.motion import planted
-from wham_blender.pipeline import lift, metrics, world
+from wham_blender.pipeline.pose.types import WhamTrack
+from wham_blender.pipeline.world.wham_world import rollout_y_up
 
 HIPS = [6, 7]  # among the limbs' points
 COUNTS = ("hits", "said", "down", "WHAM's hits", "WHAM said")  # of contacts
@@ -34,7 +36,7 @@ def measure(scene: Scene, networks: tuple[Lifter, WHAM, Body]) -> dict[str, floa
     """The figures of one scene: millimetres, and per frame squared for accelerations; NaN where one says nothing."""
     body = networks[2]
     lifted = scenes.lifted(scene, networks)
-    placed = world.place(lifted, body, camera_R=scene.camera_R, camera_stays=scene.kind != "travels")
+    placed = scenes.place(lifted, body, camera_R=scene.camera_R, camera_stays=scene.kind != "travels")
     with torch.inference_mode():
         betas = torch.from_numpy(np.median(lifted.betas, 0)).expand(len(lifted.poses), -1)
         seen = body.landmarks(torch.from_numpy(lifted.poses), betas)
@@ -47,7 +49,7 @@ def measure(scene: Scene, networks: tuple[Lifter, WHAM, Body]) -> dict[str, floa
     points = seen.joints[:, LIMBS].double().numpy()
     hips = placed.trans + turned.offset.numpy()
     far = float(np.linalg.norm(np.diff(scene.hips, axis=0), axis=1).sum()) > FARTHEST
-    wham_hips = world.reference_world(lifted)[1]
+    wham_hips = rollout_y_up(lifted)[1]
     tilt = _tilt(matrix_from_r6d(torch.from_numpy(lifted.root_refined[1:])).numpy(), scene, lifted)
     found, alone, true = planted(placed.contacts), lifted.contacts > 0.5, scene.contacts
     counts = {
@@ -66,7 +68,7 @@ def measure(scene: Scene, networks: tuple[Lifter, WHAM, Body]) -> dict[str, floa
     }
 
 
-def _tilt(root: np.ndarray, scene: Scene, lifted: lift.Lift) -> float:
+def _tilt(root: np.ndarray, scene: Scene, lifted: WhamTrack) -> float:
     """Mean angle in degrees between the true way up and WHAM's, both in the camera's axes."""
     up = np.einsum("fij,fkj,k->fi", lifted.poses[:, 0], root, (0.0, -1, 0))
     return float(np.degrees(np.arccos((up * scene.camera_R[:, :, 2]).sum(1).clip(-1, 1))).mean())

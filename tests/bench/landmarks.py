@@ -18,7 +18,7 @@ from tests.bench.report import report
 from tools.training import simulate
 from tools.training.views import Views
 from wham_blender.models.lifter import Look, stand
-from wham_blender.pipeline.features import look_at
+from wham_blender.pipeline.pose.lifter_features import look_at
 
 NAMES = {**dict(zip(LIMBS, MARKERS, strict=True)), **OTHERS}  # of the points that have markers
 KINDS = ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Nose", "Heel", "BigToe")

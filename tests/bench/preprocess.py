@@ -31,10 +31,12 @@ from tests.bench.report import Cell, report
 from wham_blender.models import vit
 from wham_blender.models.hmr2 import HMR2
 from wham_blender.models.vitpose import ViTPose
-from wham_blender.pipeline import cutouts, image_features, observe, track, video
-from wham_blender.pipeline.crop_network import CROP, CropNetwork
-from wham_blender.pipeline.follow import Row
-from wham_blender.pipeline.rows import RowWriter
+from wham_blender.pipeline.array_file import ArrayFile
+from wham_blender.pipeline.clip import video_reader
+from wham_blender.pipeline.people import person_crops, track_cleanup, vitpose_stage, watch
+from wham_blender.pipeline.people.batched_network import CROP, BatchedNetwork
+from wham_blender.pipeline.people.tracking import Row
+from wham_blender.pipeline.pose import hmr2_features
 
 CLIP = Path(__file__).parents[1] / "clips/balance_cam01.mp4"
 SHORT, LONG = 100, 1000  # frames
@@ -70,13 +72,13 @@ class Stays:
         """Nothing waits."""
 
 
-def networks(depth: int, device: torch.device) -> dict[str, tuple[nn.Module, CropNetwork, Callable[..., object]]]:
+def networks(depth: int, device: torch.device) -> dict[str, tuple[nn.Module, BatchedNetwork, Callable[..., object]]]:
     """By name: the model, the same for batches, and what is asked of it."""
     pose = ViTPose.from_state_dict(published.vitpose(depth), depth)
     body = HMR2.from_state_dict(published.hmr2(depth), depth)
     return {
-        "ViTPose-H": (pose, observe.vitpose(pose, device, print), pose),
-        "HMR2.0": (body, image_features.hmr2(body, device, print), body.see),
+        "ViTPose-H": (pose, vitpose_stage.vitpose(pose, device, print), pose),
+        "HMR2.0": (body, hmr2_features.hmr2(body, device, print), body.see),
     }
 
 
@@ -89,7 +91,7 @@ def speed(depth: int, count: int, device: torch.device) -> list[list[Cell]]:
 
         def one_at_a_time(see: Callable[..., object] = see) -> None:
             for crop in crops:
-                picture = cutouts.normalise(torch.from_numpy(crop[None]).to(device))
+                picture = person_crops.normalise(torch.from_numpy(crop[None]).to(device))
                 for view in (picture, picture.flip(-1)):
                     found = see(view)
                     for value in found if isinstance(found, tuple) else (found,):
@@ -109,7 +111,7 @@ def speed(depth: int, count: int, device: torch.device) -> list[list[Cell]]:
 
 def film(path: Path, frames: int) -> None:
     """The test clip to and fro."""
-    pictures = [frame.image[..., ::-1] for frame in video.frames(CLIP, 1, 20) if frame.image is not None]
+    pictures = [frame.image[..., ::-1] for frame in video_reader.frames(CLIP, 1, 20) if frame.image is not None]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, pictures[0].shape[1::-1])
     turn = [*pictures, *pictures[-2:0:-1]]
     for number in range(frames):
@@ -120,21 +122,22 @@ def film(path: Path, frames: int) -> None:
 def memory(frames: int, device: torch.device) -> dict[str, float]:
     """Peak memory of this process, and of the card, after it did the stages for a film."""
     with tempfile.TemporaryDirectory() as folder:
-        clip, crops, features = (Path(folder, name) for name in ("film.mp4", "crops", "features"))
+        clip = Path(folder, "film.mp4")
+        crops, features = (ArrayFile(Path(folder, name), "bench") for name in ("crops", "features"))
         film(clip, frames)
         begun = time.perf_counter()
         nets = networks(0, device)
-        with RowWriter(crops, CROP, np.uint8) as writer:
-            sightings, corners = track.watch(clip, observe.Observer(Stays(), nets["ViTPose-H"][1], writer.append))
-        people = track.people(sightings, corners.shot)
+        with crops.writing(CROP, np.uint8) as append:
+            sightings, corners = watch.watch(clip, vitpose_stage.Observer(Stays(), nets["ViTPose-H"][1], append))
+        people = track_cleanup.people(sightings, corners.shot)
         for person in people:
-            image_features.describe(nets["HMR2.0"][1], crops, person.rows, features, lambda done, total: None)
+            hmr2_features.describe(nets["HMR2.0"][1], crops, person.rows, features, lambda done, total: None)
         unit = 1 if sys.platform == "darwin" else 1024
         return {
             "frames": frames, "people": len(people), "seconds": time.perf_counter() - begun,
             "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MB,
             "card": torch.cuda.max_memory_allocated() / MB if device.type == "cuda" else 0.0,
-            "disk": crops.stat().st_size / MB,
+            "disk": crops.path.stat().st_size / MB,
         }  # fmt: skip
 
 

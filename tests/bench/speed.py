@@ -20,8 +20,9 @@ import cv2
 
 from tests.bench.report import Cell, report
 from wham_blender import motion
-from wham_blender.pipeline import video
-from wham_blender.pipeline.run import Job, run
+from wham_blender.pipeline.clip import video_reader
+from wham_blender.pipeline.stages.job import Job
+from wham_blender.pipeline.stages.run import run
 
 CLIP = Path(__file__).parents[1] / "clips/balance_cam01.mp4"
 EDGE = 150  # pixels of the picture in which the woman stands
@@ -69,7 +70,7 @@ def main() -> None:
     for quality in QUALITIES:
         with tempfile.TemporaryDirectory() as folder:
             seconds, worked = measure(one_person(Path(folder)), quality, Path(folder))
-        frames = SECONDS * video.LOOKS_PER_SECOND
+        frames = SECONDS * video_reader.LOOKS_PER_SECOND
         seconds["all"] = sum(seconds.values())
         seconds["processor time of all"] = worked
         rows += [[quality, stage, each, frames / each] for stage, each in seconds.items()]

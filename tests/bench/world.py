@@ -24,17 +24,19 @@ from scipy.spatial.transform import Rotation
 from tests.bench.report import Cell, report
 from tests.synthetic import truth
 from tests.synthetic.truth import Truth
+from tools import metrics
 from tools.training.simulate import TrainingBody
 from wham_blender import motion, weights
 from wham_blender.body.body import Body
 from wham_blender.motion import Motion, forward_kinematics, planted, rotation_matrices
-from wham_blender.pipeline import backends, metrics, run
-from wham_blender.pipeline.camera_motion import STATIC, CameraMotion
-from wham_blender.pipeline.features import OBSERVED
-from wham_blender.pipeline.follow import Row
-from wham_blender.pipeline.keypoints import COCO_LANDMARKS, LANDMARKS
-from wham_blender.pipeline.lift import Lift
-from wham_blender.pipeline.world import reference_world
+from wham_blender.pipeline.camera.camera_motion import STATIC, CameraMotion
+from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS, LANDMARKS
+from wham_blender.pipeline.people.tracking import Row
+from wham_blender.pipeline.pose.lifter_features import OBSERVED
+from wham_blender.pipeline.pose.types import WhamTrack
+from wham_blender.pipeline.stages import backends, run
+from wham_blender.pipeline.stages.job import Job
+from wham_blender.pipeline.world.wham_world import rollout_y_up
 from wham_blender.skeleton import COCO_NAMES
 
 HIPS = [COCO_NAMES.index("left_hip"), COCO_NAMES.index("right_hip")]
@@ -120,9 +122,9 @@ def of_motion(person: Motion, body: Body) -> World:
     return World(person.joints(), feet, planted(person.contacts), person.frame - 1)
 
 
-def of_reference(lifted: Lift, body: Body, frame: np.ndarray) -> World:
+def of_reference(lifted: WhamTrack, body: Body, frame: np.ndarray) -> World:
     """WHAM's own world, as the reference writes it."""
-    root, hips = reference_world(lifted)
+    root, hips = rollout_y_up(lifted)
     poses = lifted.poses.copy()
     poses[:, 0] = root
     with torch.inference_mode():
@@ -184,7 +186,7 @@ def measure(name: str, keypoints: str, body: Body, folder: Path) -> tuple[list[C
     spotter = mock.patch.object(backends.Backend, "spotter", lambda *_: TrueSpotter(known))
     for way, settings in WAYS.items():
         with spotter if keypoints == "truth" else mock.patch.dict({}):
-            job = run.Job(clip, folder / "motion.npz", "ALL", resume=folder, quality="draft",
+            job = Job(clip, folder / "motion.npz", "ALL", resume=folder, quality="draft",
                           focal_length=millimetres, **settings)  # fmt: skip
             run.run(job, lambda message: None)
         people = motion.load(job.output)
@@ -201,7 +203,7 @@ def measure(name: str, keypoints: str, body: Body, folder: Path) -> tuple[list[C
             found = []
             for path, person, number in zip(newest, people, order, strict=True):
                 with np.load(path, allow_pickle=False) as arrays:
-                    found.append(errors(of_reference(Lift(**arrays), body, person.frame - 1), known, number))
+                    found.append(errors(of_reference(WhamTrack(**arrays), body, person.frame - 1), known, number))
             reference = _mean(name, keypoints, "reference's way", found)
     return camera, [*rows, reference]
 

@@ -167,7 +167,10 @@ def test_a_broken_python_is_a_sentence(fault: str, tmp_path: Path) -> None:
 
 
 def test_the_tracker_s_library_stays_offline_and_in_the_cache(tmp_path: Path) -> None:
-    code = "import wham_blender.pipeline.run, ultralytics.utils as u; print(u.ONLINE, u.AUTOINSTALL, u.USER_CONFIG_DIR)"
+    code = (
+        "import wham_blender.pipeline.stages.run, ultralytics.utils as u;"
+        "print(u.ONLINE, u.AUTOINSTALL, u.USER_CONFIG_DIR)"
+    )
     environ = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "YOLO_OFFLINE": "false", "YOLO_CONFIG_DIR": "/elsewhere"}
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True)
     assert ended.stdout == f"False False {tmp_path / 'wham_blender' / 'Ultralytics'}\n", ended.stderr

@@ -9,8 +9,9 @@ import pytest
 from tests.synthetic import truth
 from wham_blender import motion
 from wham_blender.motion import Motion
-from wham_blender.pipeline import video
-from wham_blender.pipeline.run import Job, run
+from wham_blender.pipeline.clip import video_reader
+from wham_blender.pipeline.stages.job import Job
+from wham_blender.pipeline.stages.run import run
 from wham_blender.skeleton import JOINT_NAMES
 
 CLIP = "room_static"
@@ -27,7 +28,7 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Motion:
     right = int(pixels[FRAMES // 2, :, 0].mean())
     clip = folder / "counter.mp4"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"mp4v"), truth.FPS, truth.SIZE)
-    for frame in video.frames(truth.FOLDER / f"{CLIP}.mp4", 1, FRAMES):
+    for frame in video_reader.frames(truth.FOLDER / f"{CLIP}.mp4", 1, FRAMES):
         assert frame.image is not None
         picture = frame.image.copy()
         picture[top:, :right] = (120, 90, 60)

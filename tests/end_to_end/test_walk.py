@@ -12,7 +12,8 @@ from scipy.ndimage import gaussian_filter1d
 from wham_blender import motion, weights
 from wham_blender.body.body import Body
 from wham_blender.motion import Motion, rotation_matrices
-from wham_blender.pipeline.run import Job, run
+from wham_blender.pipeline.stages.job import Job
+from wham_blender.pipeline.stages.run import run
 from wham_blender.skeleton import COCO_NAMES, JOINT_NAMES
 
 CLIP = Path(__file__).parents[1] / "clips" / "walk_and_jump.mp4"

@@ -43,18 +43,19 @@ def measure(role: str, path: Path) -> dict[str, float]:
 
     from wham_blender.models.hmr2 import HMR2
     from wham_blender.models.vitpose import ViTPose
-    from wham_blender.pipeline import checkpoints, image_features, observe
-    from wham_blender.pipeline.crop_network import CROP
+    from wham_blender.pipeline.people import vitpose_stage
+    from wham_blender.pipeline.people.batched_network import CROP
+    from wham_blender.pipeline.pose import hmr2_features
 
     cpu = torch.device("cpu")
     begun = time.perf_counter()
     model: ViTPose | HMR2
     if role == "vitpose":
-        model = pose = checkpoints.load_vitpose(path)
-        network = observe.vitpose(pose, cpu, print)
+        model = pose = vitpose_stage.load_vitpose(path)
+        network = vitpose_stage.vitpose(pose, cpu, print)
     else:
-        model = body = checkpoints.load_hmr2(path)
-        network = image_features.hmr2(body, cpu, print)
+        model = body = hmr2_features.load_hmr2(path)
+        network = hmr2_features.hmr2(body, cpu, print)
     loaded = time.perf_counter() - begun
     begun = time.perf_counter()
     crops = np.random.default_rng(0).integers(0, 255, (CROPS, *CROP), dtype=np.uint8)

@@ -12,7 +12,7 @@ from tests.parity.test_reference import PIXELS, compare
 from wham_blender.body.rotations import matrix_from_columns
 from wham_blender.models.hmr2 import HMR2
 from wham_blender.models.vitpose import ViTPose
-from wham_blender.pipeline.cutouts import (
+from wham_blender.pipeline.people.person_crops import (
     hmr2_crop,
     keypoints,
     mean_of_views,

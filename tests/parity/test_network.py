@@ -12,7 +12,8 @@ from torch import Tensor
 
 from wham_blender.body.body import Body
 from wham_blender.models.wham import WHAM, Previous, WhamOutput, WhamState
-from wham_blender.pipeline.lift import View, camera_turn, lift
+from wham_blender.pipeline.pose.types import View, WhamInput
+from wham_blender.pipeline.pose.wham_inference import camera_angular_velocity, run_wham
 from wham_blender.weights import WeightsError
 
 SMALL = {"width": 48, "layers": 2, "d_feat": 20, "integrator_width": 40, "refiner_width": 24, "refiner_layers": 3}
@@ -147,12 +148,10 @@ def random_track(count: int, d_feat: int) -> tuple[np.ndarray, np.ndarray, list[
 def test_lift_in_chunks_is_the_whole(small: WHAM, open_body: Body, views: int) -> None:
     keypoints, boxes, both = random_track(50, SMALL["d_feat"])
     turned = np.linalg.qr(np.random.default_rng(4).standard_normal((50, 3, 3)))[0]
+    track = WhamInput(keypoints, boxes, (640, 480), both[:views], camera_angular_velocity(turned))
     done: list[int] = []
     whole, chunked = (
-        lift(
-            small, open_body, keypoints, boxes, (640, 480), *both[:views], cam_angvel=camera_turn(turned),
-            chunk=chunk, progress=done.append,
-        )
+        run_wham(small, open_body, track, done.append, chunk)
         for chunk in (50, 7)
     )  # fmt: skip
     assert done == [50, *range(7, 50, 7), 50]

@@ -9,19 +9,19 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from tools import metrics
 from wham_blender.body.body import Body
 from wham_blender.body.rotations import r6d_from_matrix
 from wham_blender.models.wham import WHAM, WhamOutput
-from wham_blender.pipeline import metrics
-from wham_blender.pipeline.lift import (
-    View,
-    camera_turn,
+from wham_blender.pipeline.pose.types import View, WhamInput
+from wham_blender.pipeline.pose.wham_inference import (
+    camera_angular_velocity,
     default_intrinsics,
-    lift,
     mirror_track,
     network_input,
+    run_wham,
 )
-from wham_blender.pipeline.world import reference_world
+from wham_blender.pipeline.world.wham_world import rollout_y_up
 
 TOLERANCE = 1e-4
 PIXELS = 0.01
@@ -68,7 +68,7 @@ def view_of(data: dict[str, np.ndarray], prefix: str, with_features: bool) -> Vi
 
 def turn_of(data: dict[str, np.ndarray]) -> np.ndarray:
     camera_R = Rotation.from_quat(data["in_camera_quat_xyzw"]).inv().as_matrix()
-    return camera_turn(camera_R, float(data["in_fps"]))
+    return camera_angular_velocity(camera_R, float(data["in_fps"]))
 
 
 def test_input(data: dict[str, np.ndarray], body: Body) -> None:
@@ -93,14 +93,12 @@ def test_run(data: dict[str, np.ndarray], network: WHAM, body: Body, run: str, c
     outputs: list[WhamOutput] = []
     hook = network.register_forward_hook(lambda module, inputs, result: outputs.append(result[0]))
     with hook:
-        lifted = lift(
-            network, body, data["in_keypoints"], data["in_bbox"], size_of(data), *views,
-            cam_angvel=turn_of(data), chunk=chunk,
-        )  # fmt: skip
+        track = WhamInput(data["in_keypoints"], data["in_bbox"], size_of(data), views, turn_of(data))
+        lifted = run_wham(network, body, track, chunk=chunk)
     raw = WhamOutput(*(torch.cat(parts, 1)[0] for parts in zip(*outputs, strict=True)))
     poses, betas = torch.from_numpy(lifted.poses), torch.from_numpy(lifted.betas)
     sampled = body.vertices(poses, betas, torch.arange(0, body.smpl.get_num_verts(), 200)).numpy()
-    root_world, trans_world = reference_world(lifted)
+    root_world, trans_world = rollout_y_up(lifted)
     ours = {
         "pose": r6d_from_matrix(poses).numpy() if run == "flip" else raw.pose.numpy(),
         "betas": lifted.betas, "cam": lifted.cam, "contact": lifted.contacts, "trans_cam": lifted.trans_cam,

@@ -9,16 +9,21 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tests.parity.walks import as_lifted, foot_points, walk
+from tools.training.scenes import place
+from wham_blender import weights
 from wham_blender.body.body import Body
 from wham_blender.motion import forward_kinematics
-from wham_blender.pipeline.lift import Lift
-from wham_blender.pipeline.world import Placed, Seen, place, place_together
+from wham_blender.pipeline.pose.types import WhamTrack
+from wham_blender.pipeline.world.calibration import UNCALIBRATED, calibration_for
+from wham_blender.pipeline.world.placement import Placed, Seen, place_together
 
 OPENCV = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # a camera that looks along +y, upright
 FOCAL = 1000.0  # pixels
 HOP = slice(90, 106)  # frames in the air
 
 Scene = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+CALIBRATION = calibration_for(weights.find("wham"), weights.folder()) or UNCALIBRATED
 
 
 def camera_at(position: list[float], yaw: float, tilt: float, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +46,7 @@ def scene(request: pytest.FixtureRequest, open_body: Body) -> Scene:
 
 
 @pytest.fixture(scope="module")
-def noisy(scene: Scene, open_body: Body) -> Lift:
+def noisy(scene: Scene, open_body: Body) -> WhamTrack:
     return as_lifted(open_body, *scene, rng=np.random.default_rng(1))
 
 
@@ -70,7 +75,7 @@ def test_without_errors_everything_is_found(scene: Scene, open_body: Body) -> No
     assert ((placed.contacts > 0.5) == (contacts > 0.5)).mean() > 0.95
 
 
-def test_world_is_the_animators(scene: Scene, noisy: Lift, open_body: Body) -> None:
+def test_world_is_the_animators(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
     placed = place(noisy, open_body)
     pelvis = pelvis_of(placed)
     np.testing.assert_allclose(pelvis[0, :2], 0, atol=1e-5)
@@ -82,7 +87,7 @@ def test_world_is_the_animators(scene: Scene, noisy: Lift, open_body: Body) -> N
     assert np.linalg.norm(pelvis - scene[1], axis=1).max() < 0.1
 
 
-def test_planted_feet_stand_and_hops_fly(scene: Scene, noisy: Lift, open_body: Body) -> None:
+def test_planted_feet_stand_and_hops_fly(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
     _, pelvis, contacts, *_ = scene
     placed = place(noisy, open_body)
     feet, planted = feet_of(placed, open_body), contacts > 0.5
@@ -94,7 +99,7 @@ def test_planted_feet_stand_and_hops_fly(scene: Scene, noisy: Lift, open_body: B
     assert height[HOP].max() - height[80] == pytest.approx(pelvis[HOP, 2].max() - pelvis[80, 2], abs=0.03)
 
 
-def test_a_still_camera_stands_and_sees_the_person(scene: Scene, noisy: Lift, open_body: Body) -> None:
+def test_a_still_camera_stands_and_sees_the_person(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
     poses, pelvis, _, camera_R, camera_t = scene
     placed = place(noisy, open_body)
     assert np.ptp(placed.camera_R, axis=0).max() == 0
@@ -108,7 +113,7 @@ def test_a_still_camera_stands_and_sees_the_person(scene: Scene, noisy: Lift, op
 
 @pytest.mark.parametrize("axis", [[1, 0, 0], [0, 0, 1]])
 def test_a_wrong_idea_of_level_is_corrected_by_the_floor(
-    scene: Scene, noisy: Lift, open_body: Body, axis: list[int]
+    scene: Scene, noisy: WhamTrack, open_body: Body, axis: list[int]
 ) -> None:
     error = Rotation.from_rotvec(np.radians(5) * np.array(axis)).as_matrix().astype(np.float32)
     placed = place(
@@ -119,14 +124,14 @@ def test_a_wrong_idea_of_level_is_corrected_by_the_floor(
     assert np.linalg.norm(pelvis_of(placed) - scene[1], axis=1).max() < 0.15
 
 
-def test_contacts_that_the_movement_belies_are_dropped(scene: Scene, noisy: Lift, open_body: Body) -> None:
+def test_contacts_that_the_movement_belies_are_dropped(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
     _, _, contacts, *_ = scene
     always = replace(noisy, contacts=np.full_like(noisy.contacts, 0.7))
     found = place(always, open_body).contacts > 0.5
     assert (found == (contacts > 0.5)).mean() > 0.8
 
 
-def test_feet_that_nobody_sees_do_not_hold_a_walker(scene: Scene, noisy: Lift, open_body: Body) -> None:
+def test_feet_that_nobody_sees_do_not_hold_a_walker(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
     """Legs behind a counter are guessed to hang down, WHAM takes each foot for rather planted and the walk for slow."""
     _, pelvis, _, camera_R, camera_t = scene
     poses = noisy.poses.copy()
@@ -134,7 +139,8 @@ def test_feet_that_nobody_sees_do_not_hold_a_walker(scene: Scene, noisy: Lift, o
     guessed = replace(
         noisy, poses=poses, contacts=np.full_like(noisy.contacts, 0.65), trans_world=0.3 * noisy.trans_world
     )
-    (placed,) = place_together([Seen(guessed, feet_seen=np.zeros((len(pelvis), 2), bool))], open_body)
+    seen = Seen(guessed, feet_seen=np.zeros((len(pelvis), 2), bool))
+    (placed,) = place_together([seen], open_body, CALIBRATION)
     off = pixels(pelvis_of(placed), placed.camera_R, placed.camera_t) - pixels(pelvis, camera_R, camera_t)
     assert np.linalg.norm(off, axis=1).mean() < 4
     assert (placed.contacts > 0.5).mean() < 0.2
@@ -155,12 +161,11 @@ def test_a_turning_camera_follows(scene: Scene, open_body: Body) -> None:
         np.testing.assert_allclose(placed.camera_R, pan, atol=0.03)
 
 
-def test_a_second_person_is_put_beside_the_first(scene: Scene, noisy: Lift, open_body: Body) -> None:
+def test_a_second_person_is_put_beside_the_first(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
     poses, pelvis, contacts, camera_R, camera_t = scene
-    first = place(noisy, open_body)
     beside = pelvis + np.array([0.8, 0.5, 0])
     other = as_lifted(open_body, poses, beside, contacts, camera_R, camera_t)
-    placed = place(other, open_body, camera=(first.camera_R, first.camera_t))
+    first, placed = place_together([Seen(noisy), Seen(other)], open_body, CALIBRATION)
     assert np.linalg.norm(pelvis_of(placed) - beside, axis=1).max() < 0.25
     np.testing.assert_array_equal(placed.camera_t, first.camera_t)
 
@@ -190,23 +195,24 @@ def test_stairs_do_not_bend_the_floor(open_body: Body) -> None:
     assert np.linalg.norm(np.diff(feet, axis=0), axis=-1)[both].max() * 30 < 0.02
 
 
-def test_a_person_without_contacts_stands_on_the_floor(scene: Scene, noisy: Lift, open_body: Body) -> None:
+def test_a_person_without_contacts_stands_on_the_floor(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
     placed = place(replace(noisy, contacts=np.zeros_like(noisy.contacts)), open_body)
     lowest = feet_of(placed, open_body)[..., 2].min(1)
     assert lowest.min() > -0.02
     assert np.median(lowest) < 0.03
 
 
-def test_unseen_frames_are_walked_through(scene: Scene, noisy: Lift, open_body: Body) -> None:
+def test_unseen_frames_are_walked_through(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
     lost = replace(noisy, trans_cam=noisy.trans_cam.copy())
     lost.trans_cam[40:60] = [5, 5, 2]
     seen = np.ones(len(lost.trans_cam), bool)
     seen[40:60] = False
-    assert np.linalg.norm(pelvis_of(place(lost, open_body, seen=seen)) - scene[1], axis=1).max() < 0.1
+    (placed,) = place_together([Seen(lost, visible=seen)], open_body, CALIBRATION)
+    assert np.linalg.norm(pelvis_of(placed) - scene[1], axis=1).max() < 0.1
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_short_tracks_are_placed(noisy: Lift, open_body: Body, count: int) -> None:
-    short = Lift(**{name: value[:count] for name, value in vars(noisy).items()})
+def test_short_tracks_are_placed(noisy: WhamTrack, open_body: Body, count: int) -> None:
+    short = WhamTrack(**{name: value[:count] for name, value in vars(noisy).items()})
     placed = place(short, open_body)
     np.testing.assert_allclose(feet_of(placed, open_body)[..., 2].min(), 0, atol=0.025)

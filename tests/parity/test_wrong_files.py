@@ -23,6 +23,8 @@ from wham_blender.models.hmr2 import HMR2
 from wham_blender.models.vitpose import ViTPose
 from wham_blender.models.wham import WHAM
 from wham_blender.pipeline import checkpoints
+from wham_blender.pipeline.people import vitpose_stage
+from wham_blender.pipeline.pose import hmr2_features, wham_weights
 from wham_blender.weights import WeightsError
 from wham_blender.weights.library import gender_of
 
@@ -70,8 +72,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 LOADERS: dict[str, Callable[[Path], torch.nn.Module]] = {
-    "vitpose.pth": checkpoints.load_vitpose, "hmr2a.ckpt": checkpoints.load_hmr2, "wham.pth.tar": checkpoints.load_wham,
-}  # fmt: skip
+    "vitpose.pth": vitpose_stage.load_vitpose,
+    "hmr2a.ckpt": hmr2_features.load_hmr2,
+    "wham.pth.tar": wham_weights.load_wham,
+}
 
 
 @pytest.mark.usefixtures("shallow")
@@ -136,22 +140,22 @@ def test_another_width_is_told(files: dict[str, Path], tmp_path: Path) -> None:
         name: value[:1024] if len(value.shape) and len(value) == 1280 else value for name, value in tensors.items()
     }
     with pytest.raises(WeightsError, match=r"large\.pth is ViTPose of another size \(width 1024, not 1280\)"):
-        checkpoints.load_vitpose(saved(tmp_path / "large.pth", {"state_dict": large}))
+        vitpose_stage.load_vitpose(saved(tmp_path / "large.pth", {"state_dict": large}))
 
 
 def test_fewer_blocks_than_published_are_told(files: dict[str, Path]) -> None:
     with pytest.raises(WeightsError, match=r"backbone\.blocks\.1\.norm1\.weight is missing.*and \d+ more"):
-        checkpoints.load_vitpose(files["vitpose.pth"])
+        vitpose_stage.load_vitpose(files["vitpose.pth"])
 
 
 def test_first_stage_weights_go_without_features(files: dict[str, Path], tmp_path: Path) -> None:
-    whole = checkpoints.load_wham(files["wham.pth.tar"])
+    whole = wham_weights.load_wham(files["wham.pth.tar"])
     assert whole.d_feat == 1024
     tensors = checkpoints.read(files["wham.pth.tar"])
     lacking = {name: value for name, value in tensors.items() if not name.startswith("integrator.")}
     undrawn = tensors | {"integrator.layer1.weight": tensors["integrator.layer1.weight"] / 2}  # as PyTorch drew it
     for number, each in enumerate((lacking, undrawn)):
-        stage1 = checkpoints.load_wham(saved(tmp_path / f"{number}.pth.tar", {"model": each}))
+        stage1 = wham_weights.load_wham(saved(tmp_path / f"{number}.pth.tar", {"model": each}))
         assert stage1.d_feat is None
         state = stage1.start(torch.zeros(1, 88), torch.zeros(1, 24, 6), torch.zeros(1, 6))
         inputs = torch.randn(1, 3, 37), torch.zeros(1, 3, 17, dtype=torch.bool), torch.zeros(1, 3, 6)
@@ -272,21 +276,21 @@ def test_the_body_comes_from_its_file_or_from_whams(smpl: Arrays, files: dict[st
     for name in smpl_file.REGRESSORS:
         rows.append(tmp_path / f"{name}.npy")
         np.save(rows[-1], smpl[name])
-    checkpoints.load_wham(wham)
+    wham_weights.load_wham(wham)
     poses, betas = torch.linalg.qr(torch.randn(2, 24, 3, 3))[0], torch.randn(2, 10)
     expected = whole.landmarks(poses, betas)
     for body in (
-        checkpoints.load_body(wham=wham),
-        checkpoints.load_body(bare, wham),
-        checkpoints.load_body(bare, regressors=rows),
+        wham_weights.load_body(wham=wham),
+        wham_weights.load_body(bare, wham),
+        wham_weights.load_body(bare, regressors=rows),
     ):
         torch.testing.assert_close(body.landmarks(poses, betas), expected, rtol=0, atol=1e-5)
     with pytest.raises(
         WeightsError, match=r"SMPL_NEUTRAL\.npz lacks WHAM's joint regressors .*Choose a WHAM checkpoint"
     ):
-        checkpoints.load_body(bare)
+        wham_weights.load_body(bare)
     with pytest.raises(WeightsError, match=r"The body in wham\.pth\.tar is no SMPL body: it lacks v_template"):
-        checkpoints.load_body(wham=files["wham.pth.tar"])
+        wham_weights.load_body(wham=files["wham.pth.tar"])
     np.save(rows[0], smpl["J_regressor"])
     with pytest.raises(WeightsError, match=r"J_regressor_wham\.npy is \(24, 60\), not 31 x 60"):
-        checkpoints.load_body(bare, regressors=rows)
+        wham_weights.load_body(bare, regressors=rows)

@@ -7,7 +7,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from wham_blender.body.body import Body
-from wham_blender.pipeline.lift import Lift
+from wham_blender.pipeline.pose.types import WhamTrack
 
 STEP_FRAMES = 18
 STEP = 0.5  # metres
@@ -76,7 +76,7 @@ def as_lifted(
     camera_R: np.ndarray,
     camera_t: np.ndarray,
     rng: np.random.Generator | None = None,
-) -> Lift:
+) -> WhamTrack:
     """What WHAM would say of that walk seen by a camera (F, 3, 3), (F, 3).
 
     With a generator: depth 5 % off, the direction 1 cm, the world's yaw drifting, a slow sinking of 10 cm a second
@@ -100,7 +100,7 @@ def as_lifted(
     turn = Rotation.from_rotvec(np.outer(yaw, [0, 1, 0])).as_matrix() @ to_wham
     steps = np.einsum("nij,nj->ni", turn @ to_wham.T, np.diff(world, axis=0, prepend=world[:1]))
     none = np.zeros((count, 3), np.float32)
-    return Lift(
+    return WhamTrack(
         poses=in_camera.astype(np.float32), betas=np.zeros((count, 10), np.float32), cam=none,
         trans_cam=hips_cam.astype(np.float32), contacts=contacts.astype(np.float32),
         offset=offset, feet=none, root=none, velocity=none, root_refined=none, velocity_refined=none,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from wham_blender.pipeline import backends
 from wham_blender.pipeline.errors import PipelineError
+from wham_blender.pipeline.stages import backends
 from wham_blender.weights import WeightFile
 from wham_blender.weights.library import NEEDED, Library
 

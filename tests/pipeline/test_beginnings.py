@@ -10,11 +10,13 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from tools import metrics
 from wham_blender import weights
 from wham_blender.models.lifter import POINTS, Lifter
-from wham_blender.pipeline import features, metrics, track
-from wham_blender.pipeline.features import OBSERVED
-from wham_blender.pipeline.keypoints import COCO_LANDMARKS, LANDMARKS
+from wham_blender.pipeline.people import track_cleanup, types
+from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS, LANDMARKS
+from wham_blender.pipeline.pose import lifter_features
+from wham_blender.pipeline.pose.lifter_features import OBSERVED
 from wham_blender.skeleton import JOINT_NAMES
 
 SIZE, FOCAL = (1280, 720), 1066.0  # pixels
@@ -38,7 +40,7 @@ CROUCHING = SITTING | {
 
 @pytest.fixture(scope="module")
 def lifter() -> Lifter:
-    return features.load(weights.find("lifter").path)
+    return lifter_features.load(weights.find("lifter").path)
 
 
 def bent(bends: Bends, facing: float) -> torch.Tensor:
@@ -49,7 +51,7 @@ def bent(bends: Bends, facing: float) -> torch.Tensor:
     return torch.from_numpy(rotations[None]).float()
 
 
-def sighted(lifter: Lifter, bends: Bends, facing: float, low: float = 0.0) -> tuple[track.Sightings, np.ndarray]:
+def sighted(lifter: Lifter, bends: Bends, facing: float, low: float = 0.0) -> tuple[types.Sightings, np.ndarray]:
     """What is seen of one who holds a pose 4 m away, ``low`` metres below the middle, and the true points (25, 3).
 
     The net is off by 1.5 % of the body across the picture and by 4 cm in depth, and sees depths too flat. What is below
@@ -73,7 +75,7 @@ def sighted(lifter: Lifter, bends: Bends, facing: float, low: float = 0.0) -> tu
     landmarks[:, OBSERVED, 2] = np.where(unseen, 0.6, 0.95)
     metres[:, OBSERVED] = deep + 0.04 * (0.8 * steady[1] + 0.6 * new[1])
     landmarks[:, OBSERVED, 1] = np.where(unseen, SIZE[1] - 4, landmarks[:, OBSERVED, 1])
-    seen = track.Sightings(
+    seen = types.Sightings(
         size=np.array(SIZE), numbers=np.arange(1, LOOKS + 1), times=np.arange(LOOKS) / 30, looked=np.arange(LOOKS),
         look=np.arange(LOOKS), track=np.zeros(LOOKS, int), keypoints=landmarks[:, COCO_LANDMARKS].astype(np.float32),
         landmarks=landmarks.astype(np.float32), landmarks_3d=metres.astype(np.float32),
@@ -98,9 +100,9 @@ BEGINNINGS = {
 def test_the_first_poses_are_right(lifter: Lifter, name: str) -> None:
     bends, facing, low, most_aligned, most = BEGINNINGS[name]
     seen, true = sighted(lifter, bends, facing, low)
-    (person,) = track.people(seen, np.zeros(LOOKS, int))
+    (person,) = track_cleanup.people(seen, np.zeros(LOOKS, int))
     camera_K = np.array([[FOCAL, 0, SIZE[0] / 2], [0, FOCAL, SIZE[1] / 2], [0, 0, 1]])
-    _, _, own = features.describe(lifter, person, SIZE, camera_K)
+    _, _, own = lifter_features.describe(lifter, person, SIZE, camera_K)
     with torch.inference_mode():
         rotations, betas = torch.from_numpy(own.poses[:FIRST]), torch.from_numpy(own.betas[:FIRST])
         points = lifter.body(rotations, betas)[1][:, LIMBS].double().numpy()

@@ -13,8 +13,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tests.synthetic import truth
-from wham_blender.pipeline import camera_motion, video
-from wham_blender.pipeline.camera_motion import MOVING, STATIC, TURNING, Background, CameraMotion, Corners
+from wham_blender.pipeline.camera import camera_motion
+from wham_blender.pipeline.camera.background_tracks import Background, Corners
+from wham_blender.pipeline.camera.camera_motion import MOVING, STATIC, TURNING, CameraMotion
+from wham_blender.pipeline.clip import video_reader
 
 CLIP = Path(__file__).parents[1] / "clips" / "walk_and_jump.mp4"
 
@@ -30,7 +32,7 @@ def watched(pictures: Iterable[np.ndarray], boxes: np.ndarray | None = None) -> 
 
 
 def pictures(clip: Path, count: int | None = None) -> Iterable[np.ndarray]:
-    return (frame.image for frame in video.frames(clip, 1, count) if frame.image is not None)
+    return (frame.image for frame in video_reader.frames(clip, 1, count) if frame.image is not None)
 
 
 @cache

@@ -20,10 +20,15 @@ from tests import published
 from wham_blender import motion, protocol, smpl_file, weights
 from wham_blender.models import vit
 from wham_blender.models.vitpose import ViTPose
-from wham_blender.pipeline import backends, checkpoints, run, video
-from wham_blender.pipeline.crop_network import CROP
-from wham_blender.pipeline.detect import Detector
-from wham_blender.pipeline.rows import read
+from wham_blender.pipeline.array_file import ArrayFile
+from wham_blender.pipeline.clip import video_reader
+from wham_blender.pipeline.people import vitpose_stage
+from wham_blender.pipeline.people.batched_network import CROP
+from wham_blender.pipeline.people.movenet import Detector
+from wham_blender.pipeline.stages import detect as detect_stage
+from wham_blender.pipeline.stages.job import Job
+from wham_blender.pipeline.stages.pose import MESH_ARRAYS
+from wham_blender.pipeline.stages.run import run
 from wham_blender.weights.library import Library
 
 CLIP = Path(__file__).parents[1] / "clips" / "balance_cam01.mp4"
@@ -31,7 +36,7 @@ END = 10  # frames of 60 a second
 LOOKS = 6
 
 
-class SeesLikeMoveNet(backends.Yolo):
+class SeesLikeMoveNet(detect_stage.Yolo):
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         super().__call__(image)
         boxes, scores, _ = Detector(weights.find("detector"))(image)
@@ -42,7 +47,7 @@ class SeesLikeMoveNet(backends.Yolo):
 def stand_ins() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vit, "DEPTH", 2)
-        patch.setattr(backends, "Yolo", SeesLikeMoveNet)
+        patch.setattr(detect_stage, "Yolo", SeesLikeMoveNet)
         yield
 
 
@@ -53,9 +58,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     shutil.rmtree(folder)  # nearly a gigabyte
 
 
-def job(folder: Path, library: Library, **settings: Any) -> run.Job:
-    given: dict[str, Any] = {"quality": "full", "device": "cpu", "end": END, "refine": False} | settings
-    return run.Job(CLIP, folder / "motion.npz", resume=folder / "job", weights=library.folder, **given)
+def job(folder: Path, library: Library, **settings: Any) -> Job:
+    given: dict[str, Any] = {"quality": "full", "device": "cpu", "end": END, "smplify": False} | settings
+    return Job(CLIP, folder / "motion.npz", resume=folder / "job", weights=library.folder, **given)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +68,7 @@ def finished(library: Library, tmp_path_factory: pytest.TempPathFactory) -> tupl
     """The folder of a job that was cancelled while HMR2.0 looked, and went on; and what the second run said."""
     folder = tmp_path_factory.mktemp("full")
     networks: list[weakref.ref[object]] = []
-    load = checkpoints.load_vitpose
+    load = vitpose_stage.load_vitpose
 
     def noted(path: str | Path) -> ViTPose:
         network = load(path)
@@ -71,21 +76,25 @@ def finished(library: Library, tmp_path_factory: pytest.TempPathFactory) -> tupl
         return network
 
     def cancel(message: protocol.Message) -> None:
-        if isinstance(message, protocol.Progress) and message.stage == "clean":
+        if isinstance(message, protocol.Progress) and message.stage == "tracks":
             assert [network() for network in networks] == [None]  # its memory is free for HMR2.0
         if isinstance(message, protocol.Progress) and message.stage == "features" and message.done > 0:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(checkpoints, "load_vitpose", noted)
-        run.run(job(folder, library), cancel)
-    assert {path.name.split("-")[0] for path in (folder / "job").iterdir()} == {"watch", "clean", "camera", "person"}
+        patch.setattr(vitpose_stage, "load_vitpose", noted)
+        run(job(folder, library), cancel)
+    assert {path.name.split("-")[0] for path in (folder / "job").iterdir()} == {"detect", "tracks", "camera", "person"}
     assert not (folder / "motion.npz").exists()
     told: list[protocol.Message] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(video, "frames", lambda *_: pytest.fail("a frame was decoded again"))
-        run.run(job(folder, library), told.append)
+        patch.setattr(video_reader, "frames", lambda *_: pytest.fail("a frame was decoded again"))
+        run(job(folder, library), told.append)
     return folder, told
+
+
+def kept_file(path: Path) -> ArrayFile:
+    return ArrayFile(path, path.stem.split("-")[1])
 
 
 def test_every_stage_runs_and_what_stood_was_kept(finished: tuple[Path, list[protocol.Message]]) -> None:
@@ -93,10 +102,10 @@ def test_every_stage_runs_and_what_stood_was_kept(finished: tuple[Path, list[pro
     texts = [message.text for message in told if isinstance(message, protocol.Log)]
     assert texts[0].startswith("Full quality, as asked for.")
     assert [text.split(":")[0] for text in texts if text.endswith("kept from an earlier run")] == [
-        "watch", "clean", "camera",
+        "detect", "tracks", "camera",
     ]  # fmt: skip
     stages = dict.fromkeys(message.stage for message in told if isinstance(message, protocol.Progress))
-    assert list(stages) == ["watch", "clean", "camera", "features", "lift", "world", "write"]
+    assert list(stages) == ["detect", "tracks", "camera", "features", "wham", "placement", "write"]
     (person,) = motion.load(folder / "motion.npz")
     assert person.poses.shape == (END, 72)
     assert person.keypoints.shape == (END, 17, 3)
@@ -104,27 +113,27 @@ def test_every_stage_runs_and_what_stood_was_kept(finished: tuple[Path, list[pro
     assert np.ptp(person.poses, axis=0).max() > 1e-3  # drawn numbers move it
     assert person.meta["quality"] == "full"
     assert set(person.meta["weights"]) == {"yolo", "vitpose", "hmr2", "wham"}
-    assert set(person.meta["timings"]) == {"features", "lift", "world"}
+    assert set(person.meta["timings"]) == {"features", "wham", "placement"}
 
 
 def test_the_addon_gets_a_copy_of_the_body(finished: tuple[Path, list[protocol.Message]], library: Library) -> None:
     assert finished
     with np.load(library.body_copy, allow_pickle=False) as kept, np.load(weights.find("body").path) as body:
-        for name in run._MESH:
+        for name in MESH_ARRAYS:
             np.testing.assert_allclose(kept[name], body[name], atol=1e-6, err_msg=name)
 
 
 def test_crops_and_features_lie_beside_the_stages(finished: tuple[Path, list[protocol.Message]]) -> None:
     folder, _ = finished
-    (watch,), (crops,) = ((folder / "job").glob(f"watch-*.{kind}") for kind in ("npz", "crops"))
-    with np.load(watch) as archive:
+    (detect,), (crops,) = ((folder / "job").glob(f"detect-*.{kind}") for kind in ("npz", "crops"))
+    with np.load(detect) as archive:
         seen = len(archive["0/track"])
     assert seen >= LOOKS
-    pictures = read(crops, CROP, np.uint8)
+    pictures = kept_file(crops).read(CROP, np.uint8)
     assert len(pictures) == seen
     assert pictures.std(axis=(1, 2, 3)).min() > 5  # of the clip, none empty
     (features,) = (folder / "job").glob("features-*.features")
-    numbers = read(features, (2, 1024), np.float16)
+    numbers = kept_file(features).read((2, 1024), np.float16)
     assert len(numbers) == LOOKS
     assert np.isfinite(numbers).all()
     assert (numbers != 0).all()
@@ -141,11 +150,11 @@ def test_a_stage_without_its_crops_is_made_anew(
 
     def stop(message: protocol.Message) -> None:
         assert not (isinstance(message, protocol.Log) and "kept" in message.text)
-        if isinstance(message, protocol.Progress) and message.stage == "watch":
+        if isinstance(message, protocol.Progress) and message.stage == "detect":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run.run(job(tmp_path, library), stop)
+        run(job(tmp_path, library), stop)
 
 
 def test_a_gendered_body_takes_the_nearest_shape(
@@ -159,19 +168,19 @@ def test_a_gendered_body_takes_the_nearest_shape(
     arrays["shapedirs"] = arrays["shapedirs"] @ turn  # the same bodies by other numbers
     np.savez(tmp_path / "SMPL_FEMALE.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(weights.WeightsError, match="The file of SMPL, male is missing"):
-        run.run(job(tmp_path, library, gender="male"), lambda message: None)
+        run(job(tmp_path, library, gender="male"), lambda message: None)
     assert library.choose(tmp_path / "SMPL_FEMALE.npz").role == "smpl_female"
     told: list[protocol.Message] = []
-    (female,) = motion.load(run.run(job(tmp_path, library, gender="female"), told.append))
-    assert protocol.Log("lift: kept from an earlier run") in told
+    (female,) = motion.load(run(job(tmp_path, library, gender="female"), told.append))
+    assert protocol.Log("wham: kept from an earlier run") in told
     (neutral,) = motion.load(folder / "motion.npz")
     assert (neutral.gender, female.gender) == ("neutral", "female")
     assert "smpl_female" in female.meta["weights"]
     assert np.abs(female.betas - neutral.betas).max() > 0.1
     assert np.allclose(female.rest_joints, neutral.rest_joints, atol=2e-3)
     assert np.allclose(female.poses, neutral.poses, atol=0.1)
-    (fitted,) = motion.load(run.run(job(tmp_path, library, gender="female", refine=True), told.append))
-    assert "refine" in fitted.meta["timings"]
+    (fitted,) = motion.load(run(job(tmp_path, library, gender="female", refine=True), told.append))
+    assert "smplify" in fitted.meta["timings"]
     assert np.isfinite(fitted.poses).all()
 
 
@@ -187,11 +196,11 @@ def test_first_stage_weights_need_one_look_of_hmr2(
     torch.save({"model": published.wham(d_feat=None)}, tmp_path / "stage1.pth.tar")
     own.choose(tmp_path / "stage1.pth.tar", "wham")
     before = {path.name for path in (tmp_path / "job").iterdir()}
-    (person,) = motion.load(run.run(job(tmp_path, own), lambda message: None))
+    (person,) = motion.load(run(job(tmp_path, own), lambda message: None))
     assert person.poses.shape == (END, 72)
     assert np.isfinite(person.poses).all()
     made = {path.name for path in (tmp_path / "job").iterdir()} - before
-    assert {name.split("-")[0] for name in made} == {"features", "lift", "world"}  # it was watched before
+    assert {name.split("-")[0] for name in made} == {"features", "wham", "placement"}  # it was watched before
     assert not any(name.endswith(".features") for name in made)
 
 
@@ -202,7 +211,7 @@ def test_yolo_and_vitpose_work_with_the_open_rest(library: Library, tmp_path: Pa
         Library(tmp_path).choose(known, role)
     told: list[protocol.Message] = []
     mixed = job(tmp_path, Library(tmp_path), quality="mixed", end=6)
-    (person,) = motion.load(run.run(mixed, told.append))
+    (person,) = motion.load(run(mixed, told.append))
     assert told[0] == protocol.Log(
         "YOLO and ViTPose-H of full quality, the rest as in draft quality. "
         "For full quality are missing: HMR2.0 and WHAM."
@@ -212,7 +221,7 @@ def test_yolo_and_vitpose_work_with_the_open_rest(library: Library, tmp_path: Pa
     assert person.meta["weights"]["wham"]["name"] == "open_wham.npz"
     # The keypoints are ViTPose's, here nonsense; the pose comes from the landmark net's own points, so it is a man's.
     assert np.isfinite(person.poses).all()
-    (watch,) = (tmp_path / "job").glob("watch-*.npz")
-    with np.load(watch) as archive:
+    (detect,) = (tmp_path / "job").glob("detect-*.npz")
+    with np.load(detect) as archive:
         assert archive["0/landmarks"].shape[1:] == (33, 3)
         assert not np.allclose(archive["0/keypoints"], archive["0/landmarks"][:, :17])

@@ -16,10 +16,15 @@ from scipy.spatial.transform import Rotation
 
 from wham_blender import motion, protocol, weights
 from wham_blender.body.body import Body
-from wham_blender.pipeline import clip_frames, run, stages, track, video
+from wham_blender.pipeline.clip import video_reader
 from wham_blender.pipeline.errors import PipelineError
-from wham_blender.pipeline.keypoints import Person
-from wham_blender.pipeline.world import Placed
+from wham_blender.pipeline.people import types
+from wham_blender.pipeline.people.types import Person
+from wham_blender.pipeline.stages import cache
+from wham_blender.pipeline.stages.job import Job
+from wham_blender.pipeline.stages.run import run
+from wham_blender.pipeline.world import resample
+from wham_blender.pipeline.world.placement import Placed
 
 WriteClip = Callable[..., Path]
 CLIP = Path(__file__).parents[1] / "clips" / "balance_cam01.mp4"
@@ -29,7 +34,7 @@ def sentence(clip: Path, folder: Path, expected: type[Exception] = PipelineError
     """What a job that must fail says; nothing may be left where the motion would be."""
     output = settings.pop("output", folder / "motion.npz")
     with pytest.raises(expected) as caught:
-        run.run(run.Job(clip, output, resume=folder / "job", **settings), lambda message: None)
+        run(Job(clip, output, resume=folder / "job", **settings), lambda message: None)
     assert not output.is_file()
     text = str(caught.value)
     assert "\n" not in text
@@ -61,7 +66,7 @@ def test_a_clip_that_breaks_off_is_warned_about(write_clip: WriteClip, tmp_path:
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     told: list[protocol.Message] = []
     with pytest.raises(PipelineError, match="No person found"):
-        run.run(run.Job(clip, tmp_path / "motion.npz", resume=tmp_path / "job"), told.append)
+        run(Job(clip, tmp_path / "motion.npz", resume=tmp_path / "job"), told.append)
     (warning,) = [message.text for message in told if isinstance(message, protocol.Warn)]
     assert warning.startswith("grey.avi breaks off: ")
 
@@ -104,7 +109,7 @@ def test_an_unwritable_output_folder(write_clip: WriteClip, tmp_path: Path) -> N
     assert text.startswith(f"Cannot write to {tmp_path / 'file'}")
     assert "ends in .npz" in sentence(write_clip(), tmp_path, output=tmp_path / "motion.mp4")
     with pytest.raises(PipelineError, match="Cannot write to"):
-        run.run(run.Job(write_clip(), tmp_path / "m.npz", resume=tmp_path / "file" / "job"), lambda message: None)
+        run(Job(write_clip(), tmp_path / "m.npz", resume=tmp_path / "file" / "job"), lambda message: None)
 
 
 @pytest.mark.parametrize("role", ["detector", "body"])
@@ -141,15 +146,15 @@ def test_cuda_where_there_is_none_says_why(
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the stages of the balance clip's frames 1 to 40 and the motion of everybody in them."""
     folder = tmp_path_factory.mktemp("finished")
-    run.run(run.Job(CLIP, folder / "all.npz", "ALL", end=40, resume=folder / "job"), lambda message: None)
+    run(Job(CLIP, folder / "all.npz", "ALL", end=40, resume=folder / "job"), lambda message: None)
     return folder
 
 
 def kept(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[list[str], Path]:
     """Stages that a second job finds in the folder; it must not decode a frame again."""
-    monkeypatch.setattr(video, "frames", lambda *_: pytest.fail("a frame was decoded again"))
+    monkeypatch.setattr(video_reader, "frames", lambda *_: pytest.fail("a frame was decoded again"))
     told: list[protocol.Message] = []
-    output = run.run(run.Job(CLIP, folder / "again.npz", resume=folder / "job", end=40, **settings), told.append)
+    output = run(Job(CLIP, folder / "again.npz", resume=folder / "job", end=40, **settings), told.append)
     texts = [message.text for message in told if isinstance(message, protocol.Log)]
     fractions = [message.fraction for message in told if isinstance(message, protocol.Progress)]
     assert fractions == sorted(fractions)
@@ -159,7 +164,18 @@ def kept(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tupl
 
 def test_a_second_run_only_writes(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages, output = kept(finished, monkeypatch, person="ALL")
-    assert stages == ["watch", "clean", "camera", "features", "features", "lift", "lift", "world", "refine", "refine"]
+    assert stages == [
+        "detect",
+        "tracks",
+        "camera",
+        "features",
+        "features",
+        "wham",
+        "wham",
+        "placement",
+        "smplify",
+        "smplify",
+    ]
     for first, again in zip(motion.load(finished / "all.npz"), motion.load(output), strict=True):
         assert (first.poses == again.poses).all()
         assert (first.trans == again.trans).all()
@@ -169,7 +185,7 @@ def test_another_person_needs_no_new_look(finished: Path, monkeypatch: pytest.Mo
     before = {path: path.stat().st_mtime_ns for path in (finished / "job").glob("*.png")}
     assert len(before) == 2
     stages, output = kept(finished, monkeypatch, person=2)
-    assert stages == ["watch", "clean", "camera", "features", "lift"]
+    assert stages == ["detect", "tracks", "camera", "features", "wham"]
     assert before == {path: path.stat().st_mtime_ns for path in (finished / "job").glob("*.png")}
     (bystander,) = motion.load(output)
     assert np.allclose(bystander.trans[0, :2] + bystander.rest_joints[0, :2], 0, atol=1e-3)
@@ -177,7 +193,7 @@ def test_another_person_needs_no_new_look(finished: Path, monkeypatch: pytest.Mo
 
 def test_another_lens_keeps_what_was_seen(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages, output = kept(finished, monkeypatch, focal_length=50.0)
-    assert stages == ["watch", "clean"]  # poses are found from where in the picture people are
+    assert stages == ["detect", "tracks"]  # poses are found from where in the picture people are
     (person,) = motion.load(output)
     assert person.camera_K[0, 0] == pytest.approx(50 / 36 * 1920)
 
@@ -186,7 +202,7 @@ def test_the_actor_s_height_scales_the_world(finished: Path, monkeypatch: pytest
     body = Body.load(weights.find("body").path)
     (plain,) = motion.load(kept(finished, monkeypatch)[1])
     stages, output = kept(finished, monkeypatch, actor_height=1.6)
-    assert stages == ["watch", "clean", "camera", "features", "lift"]
+    assert stages == ["detect", "tracks", "camera", "features", "wham"]
     (person,) = motion.load(output)
     assert body.height(person.betas) == pytest.approx(1.6, abs=0.01)
     ratio = 1.6 / body.height(plain.betas)
@@ -196,7 +212,7 @@ def test_the_actor_s_height_scales_the_world(finished: Path, monkeypatch: pytest
 
 def test_a_height_beyond_all_people_is_said(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[protocol.Message] = []
-    run.run(run.Job(CLIP, finished / "giant.npz", resume=finished / "job", end=40, actor_height=0.5), told.append)
+    run(Job(CLIP, finished / "giant.npz", resume=finished / "job", end=40, actor_height=0.5), told.append)
     (warning,) = [message.text for message in told if isinstance(message, protocol.Warn)]
     assert warning.startswith("The body cannot be 0.50 m tall")
 
@@ -210,18 +226,18 @@ def test_without_the_anchor_the_network_walks_alone(finished: Path, monkeypatch:
 
 def test_fitting_is_a_stage_of_its_own(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages, output = kept(finished, monkeypatch)
-    assert stages[-1] == "refine"
+    assert stages[-1] == "smplify"
     (fitted,) = motion.load(output)
     stages, output = kept(finished, monkeypatch, refine=False)
-    assert stages[-1] == "world"
+    assert stages[-1] == "placement"
     (plain,) = motion.load(output)
     assert 1e-3 < np.abs(fitted.poses - plain.poses).max() < 1
 
 
 def test_the_open_body_has_no_gender(finished: Path) -> None:
     told: list[protocol.Message] = []
-    output = run.run(
-        run.Job(CLIP, finished / "again.npz", resume=finished / "job", end=40, quality="draft", gender="female"),
+    output = run(
+        Job(CLIP, finished / "again.npz", resume=finished / "job", end=40, quality="draft", gender="female"),
         told.append,
     )
     (warning,) = [message.text for message in told if isinstance(message, protocol.Warn)]
@@ -247,20 +263,20 @@ def jerk(person: motion.Motion) -> float:
 
 def test_stages_of_other_code_are_made_anew(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = shutil.copytree(
-        stages._PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("addon", "__pycache__")
+        cache._PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("addon", "__pycache__")
     )
-    monkeypatch.setattr(stages, "_PACKAGE", package)
+    monkeypatch.setattr(cache, "_PACKAGE", package)
     with (package / "pipeline" / "sight.py").open("a") as changed:
         changed.write("# changed\n")
-    assert kept(finished, monkeypatch)[0] == ["watch", "clean", "camera", "features"]
+    assert kept(finished, monkeypatch)[0] == ["detect", "tracks", "camera", "features"]
 
 
 def test_a_damaged_stage_is_made_anew(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (clean,) = (finished / "job").glob("clean-*.npz")
-    clean.write_bytes(clean.read_bytes()[:1000])
+    (tracks,) = (finished / "job").glob("tracks-*.npz")
+    tracks.write_bytes(tracks.read_bytes()[:1000])
     stages, _ = kept(finished, monkeypatch)
-    assert "clean" not in stages
-    assert "lift" in stages  # it is made of the same again
+    assert "tracks" not in stages
+    assert "wham" in stages  # it is made of the same again
 
 
 def test_a_person_who_is_not_there(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,14 +297,14 @@ def test_no_half_stage_stays(finished: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_full_disk_and_a_folder_that_went_away_are_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PipelineError, match=r"The folder .*gone was deleted while the job ran\. Import again\."):
-        stages.save(tmp_path / "gone" / "watch.npz", {})
+        cache.save(tmp_path / "gone" / "watch.npz", {})
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(PipelineError, match=r"Cannot write to .*: No space left on device\. Choose a folder"):
-        stages.save(tmp_path / "watch.npz", {})
+        cache.save(tmp_path / "watch.npz", {})
     assert not list(tmp_path.iterdir())
 
 
@@ -307,12 +323,12 @@ def test_results_return_to_the_clip_s_own_frames() -> None:
         rest_joints=np.zeros((24, 3)), camera_R=np.tile(np.eye(3), (31, 1, 1)), camera_t=np.zeros((31, 3)),
     )  # fmt: skip
     times = np.sort(np.random.default_rng(0).uniform(0, 3, 200))
-    seen = track.Sightings(
+    seen = types.Sightings(
         size=np.array([640, 480]), numbers=np.arange(11, 211), times=times, looked=np.arange(200),
         look=np.zeros(0, int), track=np.zeros(0, int), keypoints=np.zeros((0, 17, 3)),
         landmarks=np.zeros((0, 33, 3)), landmarks_3d=np.zeros((0, 33, 3)),
     )  # fmt: skip
-    result = clip_frames.resampled(seen, person, placed, np.eye(3), {"fps": 66.7})
+    result = resample.resampled(seen, person, placed, np.eye(3), {"fps": 66.7})
     inside = (times >= 1) & (times <= 2)
     assert (result.frame == np.arange(11, 211)[inside]).all()
     assert np.allclose(result.trans, np.outer(times[inside], (1, 2, 0)), atol=1e-5)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.rigs import skeletons
 from wham_blender import quaternions
-from wham_blender.addon.retarget import foot, maps
+from wham_blender.addon.retarget import foot_geometry, maps
 from wham_blender.addon.retarget.transfer import Pose, Space, Target
 
 
@@ -43,7 +43,7 @@ def target(kind: str, legs: float = 1.0, matrix: np.ndarray | None = None, toes:
     space = Space.of_matrix(np.eye(4) if matrix is None else matrix)
     heads, tails = ({name: space.from_armature(both[at]) for name, both in ends.items()} for at in (0, 1))
     made = Target(fitted, space, heads, tails, np.zeros((4, 3)), frozenset(inside))
-    return replace(made, soles=foot.soles(made))
+    return replace(made, soles=foot_geometry.soles(made))
 
 
 def spread(made: Target, pose: Pose) -> np.ndarray:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.wheels import make_wheel
-from wham_blender.addon import installer, job, location, pytorch, runtime
-from wham_blender.addon.job import Job
-from wham_blender.addon.runtime import RuntimeProblem
+from wham_blender.addon.worker import installer, location, process, python_environment, pytorch
+from wham_blender.addon.worker.process import Job
+from wham_blender.addon.worker.python_environment import RuntimeProblem
 from wham_blender.protocol import Failed
 
 BASE = Path(sys.executable)
-PACKAGE = Path(runtime.__file__).parents[1]
+PACKAGE = Path(python_environment.__file__).parents[1]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a POSIX script")
 
 
@@ -102,14 +102,14 @@ def data(tmp_path, monkeypatch):
 def environment(tmp_path_factory):
     """An environment without packages; making one takes seconds."""
     folder = tmp_path_factory.mktemp("environment") / "worker"
-    installer._make_environment(BASE, folder, runtime.probe(BASE))
+    installer._make_environment(BASE, folder, python_environment.probe(BASE))
     return folder
 
 
 @pytest.fixture
 def packages(tmp_path, monkeypatch, environment):
     """Replaces the worker's lists of packages; without an argument the build is the one that PyPI has."""
-    monkeypatch.setattr(runtime, "PIPELINE", tmp_path / "lists")
+    monkeypatch.setattr(python_environment, "PIPELINE", tmp_path / "lists")
     (tmp_path / "lists").mkdir()
     make = installer._make_environment
 
@@ -132,7 +132,7 @@ def packages(tmp_path, monkeypatch, environment):
     clear_caches()
 
 
-CACHED = (runtime.fingerprint, runtime.download_sizes)
+CACHED = (python_environment.fingerprint, python_environment.download_sizes)
 
 
 def clear_caches():
@@ -141,27 +141,27 @@ def clear_caches():
 
 
 def module(name):
-    return next(runtime.own_folder().glob(f"[Ll]ib/**/site-packages/{name}.py"))
+    return next(python_environment.own_folder().glob(f"[Ll]ib/**/site-packages/{name}.py"))
 
 
 def test_made_found_updated_and_removed(index, packages, data):
     with pytest.raises(RuntimeProblem, match="not installed yet"):
-        runtime.find()
+        python_environment.find()
     packages(index.add("tiny"), index.add("small"))
     python = installer.install(BASE, "AUTO")
-    assert runtime.find() == python
+    assert python_environment.find() == python
     assert python.is_relative_to(data / "worker")
     assert sorted(index.fetched) == ["small", "tiny"]
-    assert not runtime.downloads_folder().exists()
-    assert "Check Worker tells" in runtime.state().sentence
+    assert not python_environment.downloads_folder().exists()
+    assert "Check Worker tells" in python_environment.state().sentence
     packages(index.add("tiny"), index.add("small", "2.0"))
     with pytest.raises(RuntimeProblem, match="of another version"):
-        runtime.find()
+        python_environment.find()
     installer.install(BASE, "AUTO")
     assert "2.0" in module("small").read_text("utf-8")
     assert sorted(index.fetched) == ["small", "small", "tiny"], "what fits is not fetched again"
     installer.remove()
-    assert not runtime.own_folder().exists()
+    assert not python_environment.own_folder().exists()
 
 
 def test_a_killed_installation_goes_on_with_what_it_has(index, packages, tmp_path, monkeypatch):
@@ -170,21 +170,21 @@ def test_a_killed_installation_goes_on_with_what_it_has(index, packages, tmp_pat
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "*.mp4"))
     lock = [index.add("tiny"), index.add("small", size=1 << 20)]
     packages(*lock)
-    shutil.copy(runtime.PIPELINE / "requirements.txt", copy / "pipeline")
-    monkeypatch.setattr(job, "_PACKAGE", copy)
+    shutil.copy(python_environment.PIPELINE / "requirements.txt", copy / "pipeline")
+    monkeypatch.setattr(process, "_PACKAGE", copy)
     # Two steps, as with PyTorch: the first download must be whole when the second hangs.
-    running = Job(runtime.install_command(BASE, "CPU"), tmp_path / "install.log")
+    running = Job(python_environment.install_command(BASE, "CPU"), tmp_path / "install.log")
     until(lambda: (running.poll() and False) or "small" in index.fetched, running)
     running.stop()
     index.hangs, index.fetched[:] = "", []
     with pytest.raises(RuntimeProblem, match="was interrupted"):
-        runtime.find()
+        python_environment.find()
     packages(*lock, build="cpu")
-    (runtime.PIPELINE / "requirements-cpu.txt").write_text("".join(lock), "utf-8")
-    runtime.fingerprint.cache_clear()
+    (python_environment.PIPELINE / "requirements-cpu.txt").write_text("".join(lock), "utf-8")
+    python_environment.fingerprint.cache_clear()
     installer.install(BASE, "AUTO")
     assert index.fetched == ["small"]
-    assert runtime.find().exists()
+    assert python_environment.find().exists()
 
 
 def until(condition, running, seconds=60):
@@ -212,19 +212,19 @@ def test_a_damaged_worker_is_made_whole_again(index, packages, repair):
 def test_an_updated_blender_takes_its_python_away(index, packages, tmp_path):
     packages(index.add("tiny"))
     installer.install(BASE, "AUTO")
-    settings = runtime.own_folder() / "pyvenv.cfg"
-    home = json.loads((runtime.own_folder() / runtime.MARKER).read_text("utf-8"))["home"]
+    settings = python_environment.own_folder() / "pyvenv.cfg"
+    home = json.loads((python_environment.own_folder() / python_environment.MARKER).read_text("utf-8"))["home"]
     gone = str(tmp_path / "blender-4.2/python/bin")
     settings.write_text(settings.read_text("utf-8").replace(home, gone), "utf-8")
-    marker = runtime.own_folder() / runtime.MARKER
+    marker = python_environment.own_folder() / python_environment.MARKER
     marker.write_text(marker.read_text("utf-8").replace(home, gone), "utf-8")
-    for link in (runtime.own_folder() / "bin").glob("python*"):
+    for link in (python_environment.own_folder() / "bin").glob("python*"):
         link.unlink()
         link.symlink_to(Path(gone, link.name))
     with pytest.raises(RuntimeProblem, match=r"is gone, as after an update of Blender.*Repair Worker"):
-        runtime.find()
+        python_environment.find()
     index.fetched.clear()
-    assert installer.install(BASE, "AUTO", repair=True) == runtime.find()
+    assert installer.install(BASE, "AUTO", repair=True) == python_environment.find()
     assert index.fetched == [], "the packages are still good"
 
 
@@ -234,9 +234,9 @@ def test_another_file_than_the_locked_one_is_refused(index, packages):
     packages(lock)
     with pytest.raises(RuntimeProblem, match="not the one that this version of the add-on was made with"):
         installer.install(BASE, "AUTO")
-    assert not runtime.downloads_folder().exists(), "the wrong file must not come out of the cache"
+    assert not python_environment.downloads_folder().exists(), "the wrong file must not come out of the cache"
     with pytest.raises(RuntimeProblem, match="was interrupted"):
-        runtime.find()
+        python_environment.find()
     packages(wrong)
     installer.install(BASE, "AUTO")
 
@@ -246,7 +246,7 @@ def test_what_is_not_locked_is_refused(index, packages):
     packages(index.add("tiny"), "stranger==1.0\n")
     with pytest.raises(RuntimeProblem):
         installer.install(BASE, "AUTO")
-    assert not list(runtime.own_folder().glob("**/stranger.py"))
+    assert not list(python_environment.own_folder().glob("**/stranger.py"))
 
 
 @pytest.mark.parametrize("locked", [False, True])
@@ -255,7 +255,7 @@ def test_pytorch_from_its_own_index(index, packages, locked):
     own = index.add("torch", "1.0+cu126", "whl/cu126")
     packages(*lock, build="cu126")
     if locked:
-        (runtime.PIPELINE / "requirements-cu126.txt").write_text(own + lock[1], "utf-8")
+        (python_environment.PIPELINE / "requirements-cu126.txt").write_text(own + lock[1], "utf-8")
     installer.install(BASE, "AUTO")
     assert "+cu126" in module("torch").read_text("utf-8")
     packages(*lock)
@@ -301,11 +301,11 @@ def test_uv_where_it_is_present(index, packages, tmp_path, monkeypatch, capsys, 
 
 def test_a_full_disk_is_said_before_anything_is_made(packages, monkeypatch):
     packages("tiny==1.0\n")
-    monkeypatch.setattr(runtime, "download_sizes", lambda: {"torch": 3000, "others": 200})
+    monkeypatch.setattr(python_environment, "download_sizes", lambda: {"torch": 3000, "others": 200})
     monkeypatch.setattr(location, "free_space", lambda folder: 5e9)
     with pytest.raises(RuntimeProblem, match=r"the worker needs 9\.6 GB while it is installed and 5\.0 GB are free"):
         installer.install(BASE, "AUTO")
-    assert not runtime.own_folder().exists()
+    assert not python_environment.own_folder().exists()
 
 
 @posix
@@ -329,17 +329,17 @@ def test_a_python_that_does_not_fit(packages, tmp_path, says, sentence):
 
 
 def test_which_python(data, tmp_path, monkeypatch):
-    assert runtime.find(sys.executable) == Path(sys.executable)
-    assert runtime.base_python() == Path(sys.executable)
+    assert python_environment.find(sys.executable) == Path(sys.executable)
+    assert python_environment.base_python() == Path(sys.executable)
     with pytest.raises(RuntimeProblem, match=r"no Python at .*gone"):
-        runtime.base_python(str(tmp_path / "gone"))
+        python_environment.base_python(str(tmp_path / "gone"))
     monkeypatch.setenv("WHAM_WORKER_PYTHON", str(tmp_path / "gone"))
     with pytest.raises(RuntimeProblem, match=r"no Python at .*gone"):
-        runtime.find(sys.executable)
+        python_environment.find(sys.executable)
     broken = tmp_path / "python"
     broken.write_text("not a program", "utf-8")
     with pytest.raises(RuntimeProblem, match=r"does not run \((Exec format error|Permission denied|OSError)\)"):
-        runtime.probe(broken)
+        python_environment.probe(broken)
 
 
 @pytest.mark.parametrize(
@@ -378,9 +378,9 @@ def test_progress_counts_megabytes(capsys):
 
 
 def test_what_cannot_be_deleted_is_told_and_is_no_worker_any_more(data, monkeypatch, capsys):
-    folder = runtime.own_folder()
+    folder = python_environment.own_folder()
     folder.mkdir(parents=True)
-    (folder / runtime.MARKER).write_text("{}", "utf-8")
+    (folder / python_environment.MARKER).write_text("{}", "utf-8")
 
     def refuse(path):
         raise PermissionError(13, "used by another process", str(path))
@@ -388,26 +388,28 @@ def test_what_cannot_be_deleted_is_told_and_is_no_worker_any_more(data, monkeypa
     monkeypatch.setattr(installer.shutil, "rmtree", refuse)
     assert installer.main(["remove"]) == 1
     assert "cannot be deleted" in json.loads(capsys.readouterr().out.splitlines()[-1])["text"]
-    assert not (folder / runtime.MARKER).exists()
+    assert not (folder / python_environment.MARKER).exists()
 
 
 def test_a_disk_that_is_gone(data, tmp_path):
     location.move(tmp_path / "disk", lambda *_: None)
     (tmp_path / "disk/wham_blender").rmdir()
     with pytest.raises(RuntimeProblem, match="Connect that disk"):
-        runtime.find()
+        python_environment.find()
 
 
 def test_two_at_once_are_refused(data, tmp_path):
     with location.exclusive():
-        running = Job(runtime.remove_command(), tmp_path / "remove.log")
+        running = Job(python_environment.remove_command(), tmp_path / "remove.log")
         until(lambda: (running.poll() and False) or running.result, running)
     assert isinstance(running.result, Failed)
     assert "Another Blender is installing" in running.result.text
 
 
 def test_no_packages_for_this_computer(monkeypatch, capsys):
-    monkeypatch.setattr(runtime, "check_base", lambda base: runtime.Interpreter((3, 11, 0), True, True))
+    monkeypatch.setattr(
+        python_environment, "check_base", lambda base: python_environment.Interpreter((3, 11, 0), True, True)
+    )
     monkeypatch.setattr(pytorch, "here", lambda: ("darwin", "x86_64"))
     assert installer.main(["install", "--base", "x"]) == 1
     assert "macOS 14 or later on Apple silicon" in capsys.readouterr().out

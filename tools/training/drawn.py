@@ -18,14 +18,13 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from tools.training import checkpoint, simulate
+from tools.training.painter import Painter
+from tools.training.views import Views
 from wham_blender import weights
 from wham_blender.body.body import Body
-from wham_blender.pipeline.features import OBSERVED
-from wham_blender.pipeline.keypoints import PERSON_SCORE, Landmarker, crop_around
-
-from . import checkpoint, simulate
-from .painter import Painter
-from .views import Views
+from wham_blender.pipeline.people.landmarks import PERSON_SCORE, Landmarker, crop_around
+from wham_blender.pipeline.pose.lifter_features import OBSERVED
 
 _HEIGHT = 250.0  # pixels that a body is drawn high, about: the net's input has it at 180
 _SIDE = 460  # pixels of the picture

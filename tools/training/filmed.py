@@ -16,13 +16,12 @@ import cv2
 import numpy as np
 import torch
 
+from tools.training import checkpoint, simulate
+from tools.training.painter import Painter
 from wham_blender import weights
 from wham_blender.body.body import Body
-from wham_blender.pipeline.features import OBSERVED
-from wham_blender.pipeline.keypoints import Landmarker, crop_around
-
-from . import checkpoint, simulate
-from .painter import Painter
+from wham_blender.pipeline.people.landmarks import Landmarker, crop_around
+from wham_blender.pipeline.pose.lifter_features import OBSERVED
 
 FRAMES = 32  # of one film
 _HEIGHT = 420.0  # pixels that a body is drawn high, about: the net looks at 256

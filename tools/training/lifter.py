@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from tools import metrics
+from tools.training import checkpoint, shipped, simulate
+from tools.training.drawn import HELD_OUT, LEARNED
+from tools.training.views import Drawn, Sample, Views
 from wham_blender import weights
 from wham_blender.models.lifter import ROUNDS, Estimate, Lifter, Look
-from wham_blender.pipeline import features, metrics
-
-from . import checkpoint, shipped, simulate
-from .drawn import HELD_OUT, LEARNED
-from .views import Drawn, Sample, Views
+from wham_blender.pipeline.pose import lifter_features
 
 BATCH = 512
 DRAWN = 0.25  # share of the samples that are pictures
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
     clips, kept = simulate.split(args.mocap, body)
     library, held_out = simulate.Library.of(clips), simulate.Library.of(kept)
     errors = simulate.Errors.load(simulate.MEASURED)
-    model = features.load(weights.find("lifter").path).train() if args.shipped else Lifter()
+    model = lifter_features.load(weights.find("lifter").path).train() if args.shipped else Lifter()
     model.body.load_state_dict(body.observed())
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.01, fused=True)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.signal import savgol_filter
 
+from tools.training import mocap, simulate
+from tools.training.lifter import LIMBS
 from wham_blender import weights
 from wham_blender.body.body import Body
 from wham_blender.models.lifter import Lifter
 from wham_blender.models.wham import WHAM
-from wham_blender.pipeline import checkpoints, features, lift, sight
-from wham_blender.pipeline.features import OBSERVED
-from wham_blender.pipeline.keypoints import COCO_LANDMARKS, LANDMARKS, Person
-from wham_blender.pipeline.track import _SMOOTHING, boxes_around
-
-from . import mocap, simulate
-from .lifter import LIMBS
+from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS, LANDMARKS
+from wham_blender.pipeline.people.track_cleanup import _SMOOTHING, boxes_around
+from wham_blender.pipeline.people.types import Person
+from wham_blender.pipeline.pose import camera_translation, lifter_features, wham_inference, wham_weights
+from wham_blender.pipeline.pose.lifter_features import OBSERVED
+from wham_blender.pipeline.pose.types import View, WhamInput, WhamTrack
+from wham_blender.pipeline.world import placement
+from wham_blender.pipeline.world.calibration import UNCALIBRATED, calibration_for
 
 CAMERAS = ("stands", "turns", "travels")
-FPS = lift.FPS
+FPS = wham_inference.FPS
 Y_UP_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
@@ -82,21 +86,40 @@ class Scene:
         )  # fmt: skip
 
 
-def networks() -> tuple[Lifter, WHAM, Body]:
-    """The open networks and the body that ship."""
-    lifter, wham, body = (weights.find(role).path for role in ("lifter", "wham", "body"))
-    return features.load(lifter), checkpoints.load_wham(wham), Body.load(body)
+def networks(wham: Path | None = None) -> tuple[Lifter, WHAM, Body]:
+    """The open lifter and body, and WHAM out of a file; None: the open one."""
+    lifter, open_wham, body = (weights.find(role).path for role in ("lifter", "wham", "body"))
+    return lifter_features.load(lifter), wham_weights.load_wham(wham or open_wham), Body.load(body)
 
 
-def lifted(scene: Scene, networks: tuple[Lifter, WHAM, Body]) -> lift.Lift:
+def lifted(scene: Scene, networks: tuple[Lifter, WHAM, Body]) -> WhamTrack:
     """Lifter and WHAM on what the scene's camera saw; its lens and turn are given."""
     lifter, wham, body = networks
     person = scene.person()
-    view, mirrored, own = features.describe(lifter, person, scene.size, scene.camera_K)
-    found = lift.lift(
-        wham, body, person.keypoints, person.boxes, scene.size, view, mirrored,
-        cam_angvel=lift.camera_turn(scene.camera_R), camera_K=scene.camera_K,
-    )  # fmt: skip
+    *views, own = lifter_features.describe(lifter, person, scene.size, scene.camera_K)
+    features = views[0].features
+    if features is not None and features.shape[1] != wham.d_feat:
+        # Other weights take features of pictures, which scenes lack.
+        views = [View(view.init_pose, view.init_betas) for view in views]
+    cam_angvel = wham_inference.camera_angular_velocity(scene.camera_R)
+    track = WhamInput(person.keypoints, person.boxes, scene.size, views, cam_angvel, scene.camera_K)
+    found = wham_inference.run_wham(wham, body, track)
     found = replace(found, **vars(own))
-    found.trans_cam = sight.stand(found, body, person.keypoints, scene.camera_K)
+    found.trans_cam = camera_translation.stand(found, body, person.keypoints, scene.camera_K)
     return found
+
+
+def place(
+    lifted: WhamTrack,
+    body: Body,
+    *,
+    camera_R: np.ndarray | None = None,
+    camera_stays: bool = True,
+    judge: placement.Judge | None = None,
+) -> placement.Placed:
+    """One person who is seen throughout, placed as draft quality does; arguments as `placement.place_together`."""
+    calibration = calibration_for(weights.find("wham"), weights.folder()) or UNCALIBRATED
+    (placed,) = placement.place_together(
+        [placement.Seen(lifted)], body, calibration, camera_R=camera_R, camera_stays=camera_stays, judge=judge
+    )
+    return placed

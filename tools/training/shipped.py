@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wham_blender import weights
+from wham_blender.files import replace_text, replaced
+from wham_blender.pipeline.world.calibration import UNCALIBRATED
 
+_CALIBRATIONS = (
+    "# How far the output of a set of WHAM weights can be trusted, one entry for each set:\n"
+    "# wham_blender/pipeline/world/calibration.py says what they mean, `build.py train contacts` writes them.\n"
+)
 _HEADER = "# Every weight file: its role, licence, where it is from and how it is checked.\n"
 _PUBLISHED = "\n# Files of full quality."  # from here on the manifest lists what others publish; it stays as it is
 
@@ -27,10 +32,8 @@ def write_arrays(
 ) -> Path:
     """Save arrays as a compressed ``.npz`` under ``bundled_weights/`` and list it under ``role``."""
     path = weights.folder() / name
-    aside = path.with_suffix(".part")
-    with aside.open("wb") as stream:
+    with replaced(path) as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
-    os.replace(aside, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     entries = weights.manifest()
     entries[role] = weights.WeightFile(role, path, digest, licence, source, version, figures)
@@ -45,6 +48,22 @@ def write_arrays(
 def write_trained(role: str, arrays: dict[str, np.ndarray], source: str, figures: dict[str, Any]) -> Path:
     """Ship a network trained here, as ``open_ROLE.npz`` under the project's own licence."""
     return write_arrays(role, f"open_{role}.npz", arrays, licence="GPL-3.0-or-later", source=source, figures=figures)
+
+
+def write_calibration(path: Path, wham: Path, contact_weights: list[float], source: str) -> None:
+    """List what was measured of a file of WHAM weights in ``calibrations.toml``, in place of what it says of them."""
+    sha256 = hashlib.sha256(wham.read_bytes()).hexdigest()
+    others = [entry for entry in weights.calibrations(path.parent) if entry["wham"] != sha256]
+    measured = {
+        "wham": sha256, "contact_weights": contact_weights, "velocity": UNCALIBRATED.velocity,
+        "first_trust": UNCALIBRATED.first_trust, "trust_frames": UNCALIBRATED.trust_frames, "source": source,
+    }  # fmt: skip
+    entries = [
+        "\n[[calibration]]\n" + "".join(f"{name} = {_value(value)}\n" for name, value in entry.items())
+        for entry in (*others, measured)
+    ]
+    replace_text(path, _CALIBRATIONS + "".join(entries))
+    print(f"wrote {path.name}: contact_weights {contact_weights} for {wham.name}")
 
 
 def _entry(entry: weights.WeightFile) -> str:

@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from smplx.lbs import batch_rodrigues
 
+from tools.training import mocap
 from wham_blender import weights
 from wham_blender.body.points import PointBody
 from wham_blender.body.rotations import matrix_from_r6d, r6d_from_matrix
 from wham_blender.models.lifter import LANDMARK_MIRROR, POINTS, Look, ahead, look_straight
 from wham_blender.skeleton import FOOT_MIRROR, JOINT_MIRROR
-
-from . import mocap
 
 MEASURED = Path(__file__).with_name("landmark_net_errors.npz")  # what filmed.py found
 

@@ -9,11 +9,10 @@ import torch
 from smplx.lbs import batch_rodrigues
 from torch import Tensor
 
+from tools.training import simulate
 from wham_blender.body.rotations import closest_rotation
 from wham_blender.models.lifter import LANDMARK_MIRROR, ahead
-from wham_blender.pipeline.keypoints import COUNTED_CONFIDENCE
-
-from . import simulate
+from wham_blender.pipeline.people.types import COUNTED_CONFIDENCE
 
 # Shares of what the net was off on drawn bodies that are kept: it is off by about as much on people (bench landmarks).
 _KEPT_2D, _KEPT_3D = (0.6, 1.05), (0.75, 1.1)

@@ -17,15 +17,14 @@ import torch
 from smplx.lbs import batch_rodrigues
 from torch import Tensor
 
+from tools.training import checkpoint, shipped, simulate
+from tools.training.lifter import LIMBS, pa_mpjpe_mm
 from wham_blender import weights
 from wham_blender.body.rotations import matrix_from_r6d, r6d_from_matrix
 from wham_blender.models.lifter import D_FEAT, Lifter, feature_of
 from wham_blender.models.wham import WHAM, Previous
-from wham_blender.pipeline import features
-from wham_blender.pipeline.lift import contact_aware_velocity
-
-from . import checkpoint, shipped, simulate
-from .lifter import LIMBS, pa_mpjpe_mm
+from wham_blender.pipeline.pose import lifter_features
+from wham_blender.pipeline.pose.wham_inference import contact_aware_velocity
 
 FPS = 30.0
 FRAMES = 64
@@ -219,7 +218,10 @@ def pass_through(model: WHAM, features: Tensor) -> None:
     """
     assert model.integrator is not None
     width, context = model.motion_encoder.regressor.rnn.hidden_size, model.integrator.layer3.out_features
-    d_feat, lift_by = features.shape[1], 3.0  # no number of a pose or a shape is smaller, so the rectifiers never bend
+    d_feat, lift_by = (
+        features.shape[1],
+        3.0,
+    )  # no number of a pose or a shape is smaller, so the rectifiers never bend
     if d_feat > width or model.integrator.layer1.out_features != 2 * width:
         raise ValueError("passing features through needs d_feat up to the width and an integrator twice as wide")
     layer1, layer2, layer3 = (getattr(model.integrator, f"layer{number}") for number in (1, 2, 3))
@@ -434,7 +436,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()
-    lifter = features.load(weights.find("lifter").path)
+    lifter = lifter_features.load(weights.find("lifter").path)
     errors = simulate.Errors.load(simulate.MEASURED)
     library, held_out = (simulate.Library.of(clips) for clips in simulate.split(args.mocap, body))
     model = WHAM(width=256, layers=2, d_feat=D_FEAT, integrator_width=512, refiner_width=256, refiner_layers=2)

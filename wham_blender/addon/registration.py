@@ -2,20 +2,8 @@
 
 import bpy
 
-from . import (
-    bake_panel,
-    hooks,
-    job_panel,
-    overlay,
-    panels,
-    preferences,
-    presets,
-    properties,
-    result_panel,
-    rig_map_panel,
-    rig_map_state,
-    runner,
-)
+from . import hooks, properties
+from .jobs import queue
 from .operators import (
     background,
     bake,
@@ -33,6 +21,11 @@ from .operators import (
     time_motion,
     weights,
 )
+from .panels import bake as bake_panel
+from .panels import import_clip, preferences, result, rig_map
+from .panels import jobs as job_panel
+from .retarget import rig_map_state
+from .ui import contact_overlay, presets
 
 _CLASSES = (
     properties.WHAM_PG_settings,
@@ -77,13 +70,13 @@ _CLASSES = (
     export_motion.WHAM_OT_export_motion,
     presets.WHAM_OT_add_import_preset,
     presets.WHAM_PT_import_presets,
-    panels.WHAM_PT_import,
+    import_clip.WHAM_PT_import,
     job_panel.WHAM_PT_jobs,
-    result_panel.WHAM_PT_result,
-    result_panel.WHAM_PT_edit,
+    result.WHAM_PT_result,
+    result.WHAM_PT_edit,
     bake_panel.WHAM_PT_bake,
-    rig_map_panel.WHAM_UL_rig_bones,
-    rig_map_panel.WHAM_PT_rig_map,
+    rig_map.WHAM_UL_rig_bones,
+    rig_map.WHAM_PT_rig_map,
 )
 
 
@@ -93,19 +86,19 @@ def register() -> None:
         bpy.utils.register_class(cls)
     properties.register()
     rig_map_state.register()
-    panels.register()
-    overlay.register()
-    runner.register()
+    import_clip.register()
+    contact_overlay.register()
+    queue.register()
     job_panel.register()
 
 
 def unregister() -> None:
     """Stop what runs and undo register() in reverse."""
     job_panel.unregister()
-    runner.unregister()
+    queue.unregister()
     setup.WHAM_OT_measure_storage.stop()
-    overlay.unregister()
-    panels.unregister()
+    contact_overlay.unregister()
+    import_clip.unregister()
     rig_map_state.unregister()
     properties.unregister()
     hooks.unregister()

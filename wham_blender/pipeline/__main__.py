@@ -78,16 +78,17 @@ def _work(options: argparse.Namespace, tell: Callable[[protocol.Message], None])
     try:
         from ..motion import MotionFileError
         from ..weights import WeightsError
-        from . import run
         from .errors import PipelineError
+        from .stages.job import Job
+        from .stages.run import run
     except (ImportError, OSError) as error:  # a package is missing, or a shared library of one
         traceback.print_exc()
         tell(protocol.Failed(f"The worker's Python is not whole ({error}). Click Install Worker in the preferences."))
         return _FAILED
     tell(protocol.Environment(_environment()))
     try:
-        job = run.Job(**{name: value for name, value in vars(options).items() if name != "json"})
-        tell(protocol.Done(str(run.run(job, tell))))
+        job = Job(**{name: value for name, value in vars(options).items() if name != "json"})
+        tell(protocol.Done(str(run(job, tell))))
     except (PipelineError, WeightsError, MotionFileError) as error:
         tell(protocol.Failed(str(error)))
         return _FAILED
@@ -137,6 +138,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-refine", dest="refine", action="store_false",
         help="do not bend the bodies until they project onto the keypoints (SMPLify)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--world", choices=("placed", "wham"), default="placed",
+        help="placed: from the picture, WHAM's velocity and planted feet; wham: the network's own rollout, unchanged",
     )  # fmt: skip
     parser.add_argument(
         "--smooth", type=_seconds, default=0.0, metavar="S",

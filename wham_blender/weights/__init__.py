@@ -94,6 +94,18 @@ def published(base: Path | None = None) -> list[Published]:
         raise _unreadable(base, error) from error
 
 
+def calibrations(base: Path) -> list[dict[str, Any]]:
+    """What a folder's ``calibrations.toml`` lists: how far each set of WHAM weights can be trusted; none without it.
+
+    Raises WeightsError where the file is damaged.
+    """
+    path = base / "calibrations.toml"
+    try:
+        return list(tomllib.loads(path.read_text("utf-8"))["calibration"]) if path.is_file() else []
+    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
+        raise _unreadable(base, error) from error
+
+
 def published_for(role: str) -> Published:
     """The entry of a role; raises WeightsError where there is none."""
     entries = {entry.role: entry for entry in published()}

@@ -21,7 +21,7 @@ from tests.bench.report import json_path, report
 from tests.rigs import make, walks
 from wham_blender import motion as motion_file
 from wham_blender import weights
-from wham_blender.addon import character
+from wham_blender.addon.scene import character
 
 FRAMES = 1_000
 TIMES = 3

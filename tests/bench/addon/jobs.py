@@ -20,7 +20,7 @@ import bpy  # first: it brings addon_utils
 from tests.addon.conftest import CLIP, add_job, enabled, make_worker
 from tests.addon.test_trouble import TROUBLE
 from tests.bench.report import Cell, json_path, report
-from wham_blender.addon.runner import runner
+from wham_blender.addon.jobs.queue import runner
 
 REST = 0.01  # seconds between two ticks
 AT_WORK = "say(protocol.Progress('watch', 1, 2, 0.5))\ntime.sleep(600)\n"

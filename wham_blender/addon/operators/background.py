@@ -7,9 +7,9 @@ import bpy
 from bpy.props import StringProperty
 
 from ... import protocol
-from ..job import Job, JobError
-from ..runner import Work, runner
-from ..runtime import RuntimeProblem
+from ..jobs.queue import Work, runner
+from ..worker.process import Job, JobError
+from ..worker.python_environment import RuntimeProblem
 
 
 def from_window(operator: bpy.types.Operator) -> bool:

@@ -5,8 +5,8 @@ from pathlib import Path
 import bpy
 from bpy.props import CollectionProperty, StringProperty
 
-from ..options import draw_options
 from ..properties import VideoOptions, option_names
+from ..ui.options import draw_options
 from .import_motion import WHAM_OT_import_motion
 from .import_video import WHAM_OT_import_video
 

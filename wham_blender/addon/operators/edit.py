@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import bpy
 
-from .. import character
-from ..character import CharacterError
+from ..scene import character
+from ..scene.character import CharacterError
 
 
 class CharacterEdit:

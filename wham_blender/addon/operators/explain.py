@@ -5,7 +5,7 @@ import textwrap
 import bpy
 from bpy.props import StringProperty
 
-from ..explanations import explain
+from ..ui.explanations import explain
 
 _LETTERS = 64  # in a line of the popup
 _WIDTH = 420  # of the popup, in Blender's units

@@ -8,8 +8,8 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 from bpy_extras.io_utils import ExportHelper
 
-from .. import export
-from ..export import PRESETS, ExportError
+from ..export import export
+from ..export.export import PRESETS, ExportError
 from ..retarget.maps import MapError
 
 

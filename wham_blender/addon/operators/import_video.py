@@ -5,17 +5,17 @@ from pathlib import Path
 import bpy
 from bpy.props import StringProperty
 
-from ..bake import BakeError
-from ..imports import prepare
-from ..job import JobError
-from ..job_record import Status
-from ..options import draw_options
+from ..jobs.import_job import prepare
+from ..jobs.job_record import Status
+from ..jobs.queue import runner
 from ..properties import VideoOptions, copy_options, option_names
+from ..retarget.bake import BakeError
+from ..retarget.bake_all import asked_rigs
 from ..retarget.maps import MapError
-from ..runner import runner
-from ..runtime import RuntimeProblem
+from ..ui.options import draw_options
+from ..worker.process import JobError
+from ..worker.python_environment import RuntimeProblem
 from .background import from_window, sentence_of
-from .bake import asked_rigs
 
 
 class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):

@@ -11,15 +11,15 @@ import gpu
 from bpy.props import StringProperty
 
 from ...motion import MotionFileError
-from .. import fault_report, job_record
-from ..imports import is_active, jobs, keep
-from ..job import BoundedLog
-from ..job_record import ENDED, JobRecord, Status
-from ..preferences import jobs_folder, worker_python
+from ..build_scene import import_file
+from ..jobs import error_report, job_record
+from ..jobs.import_job import is_active, jobs, keep
+from ..jobs.job_record import ENDED, JobRecord, Status
 from ..properties import PlacementOptions, VideoOptions, option_names
-from ..runtime import RuntimeProblem
+from ..settings import jobs_folder, worker_python
+from ..worker.process import BoundedLog
+from ..worker.python_environment import RuntimeProblem
 from .background import copy, from_window, sentence_of
-from .import_motion import import_file
 
 
 class _JobVerb:
@@ -199,7 +199,7 @@ class WHAM_OT_copy_report(_JobVerb, bpy.types.Operator):
         python = None
         with contextlib.suppress(RuntimeProblem):
             python = worker_python()
-        copy(self, fault_report.of_job(record, _blender(), python), "The report is")
+        copy(self, error_report.of_job(record, _blender(), python), "The report is")
         return {"FINISHED"}
 
 

@@ -5,9 +5,9 @@ import numpy as np
 from bpy.props import FloatProperty, IntProperty
 
 from ...motion import LIFTED_BELOW, PLANTED_ABOVE, planted
-from .. import character
-from ..action import ActionKeys
-from ..contacts import write_contacts
+from ..scene import character
+from ..scene.action import ActionKeys
+from ..scene.contacts import write_contacts
 from .edit import CharacterEdit
 
 

@@ -5,8 +5,8 @@ import numpy as np
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty
 
 from ... import animation, quaternions
-from .. import character
-from ..character import CharacterError
+from ..scene import character
+from ..scene.character import CharacterError
 from .edit import CharacterEdit
 
 _STILL = np.array([1.0, 0.0, 0.0, 0.0])

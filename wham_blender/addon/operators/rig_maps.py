@@ -7,8 +7,7 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
-from .. import rig_map_state
-from ..retarget import maps
+from ..retarget import maps, rig_map_state
 from ..retarget.maps import MapError
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import bpy
 from bpy.props import StringProperty
 
-from .. import location, runtime
-from ..job import Job
-from ..preferences import preferences, worker_path, worker_python
+from ..settings import preferences, worker_path, worker_python
+from ..worker import location, python_environment
+from ..worker.process import Job
 from .background import JobOperator, copy
 
 _LOOK = 0.2  # seconds between two looks at the thread that measures
@@ -35,14 +35,16 @@ class _Installs(JobOperator):
 
     def start(self, context: bpy.types.Context) -> Job:
         """Start the process that installs."""
-        runtime.check_folder()
-        base = runtime.base_python(_option("base_python"))
-        command = runtime.install_command(base, _option("torch_build") or "AUTO", _option("wheels_folder"), self.repair)
-        return Job(command, runtime.data_folder() / "install.log")
+        python_environment.check_folder()
+        base = python_environment.base_python(_option("base_python"))
+        command = python_environment.install_command(
+            base, _option("torch_build") or "AUTO", _option("wheels_folder"), self.repair
+        )
+        return Job(command, python_environment.data_folder() / "install.log")
 
     def finish(self, context: bpy.types.Context, path: str) -> set[str]:
         """Say what the doctor found."""
-        return _conclude(self, str(runtime.python_of(runtime.own_folder())))
+        return _conclude(self, str(python_environment.python_of(python_environment.own_folder())))
 
 
 class WHAM_OT_install_worker(_Installs, bpy.types.Operator):
@@ -70,8 +72,8 @@ class WHAM_OT_check_worker(JobOperator, bpy.types.Operator):
     def start(self, context: bpy.types.Context) -> Job:
         """Start the worker's doctor."""
         python = worker_python()
-        runtime.probe(python)
-        return Job(runtime.doctor_command(python), runtime.data_folder() / "check.log")
+        python_environment.probe(python)
+        return Job(python_environment.doctor_command(python), python_environment.data_folder() / "check.log")
 
     def finish(self, context: bpy.types.Context, path: str) -> set[str]:
         """Say what it found."""
@@ -90,9 +92,11 @@ class WHAM_OT_remove_worker(JobOperator, bpy.types.Operator):
 
     def start(self, context: bpy.types.Context) -> Job:
         """Start the process that deletes."""
-        if not runtime.own_folder().exists():
-            raise runtime.RuntimeProblem(f"No worker is installed in {runtime.own_folder().parent}.")
-        return Job(runtime.remove_command(), runtime.data_folder() / "install.log")
+        if not python_environment.own_folder().exists():
+            raise python_environment.RuntimeProblem(
+                f"No worker is installed in {python_environment.own_folder().parent}."
+            )
+        return Job(python_environment.remove_command(), python_environment.data_folder() / "install.log")
 
     def finish(self, context: bpy.types.Context, path: str) -> set[str]:
         """Say so."""
@@ -122,9 +126,9 @@ class WHAM_OT_move_worker(JobOperator, bpy.types.Operator):
     def start(self, context: bpy.types.Context) -> Job:
         """Start the process that moves; its log does not move along."""
         if not self.directory:
-            raise runtime.RuntimeProblem("No folder to move to was named.")
+            raise python_environment.RuntimeProblem("No folder to move to was named.")
         folder = Path(bpy.path.abspath(self.directory)).absolute()
-        return Job(runtime.move_command(folder), location.default_folder() / location.MOVE_LOG)
+        return Job(python_environment.move_command(folder), location.default_folder() / location.MOVE_LOG)
 
     def finish(self, context: bpy.types.Context, path: str) -> set[str]:
         """Say where everything lies now."""
@@ -153,7 +157,7 @@ class WHAM_OT_measure_storage(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Measure: in a thread while Blender goes on, or at once for a script."""
-        folder = runtime.data_folder()
+        folder = python_environment.data_folder()
         if not self.options.is_invoke or bpy.app.background:
             self.report({"INFO"}, _show(location.usage(folder)))
             return {"FINISHED"}
@@ -185,19 +189,19 @@ class WHAM_OT_copy_worker_report(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Refuse before the first check."""
-        if not runtime.state(worker_path()).details:
+        if not python_environment.state(worker_path()).details:
             cls.poll_message_set("Check the worker first")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Put it into the clipboard."""
-        copy(self, runtime.state(worker_path()).details, "The details are")
+        copy(self, python_environment.state(worker_path()).details, "The details are")
         return {"FINISHED"}
 
 
 def _conclude(operator: bpy.types.Operator, preferred: str) -> set[str]:
-    found = runtime.state(preferred)
+    found = python_environment.state(preferred)
     operator.report({"INFO"} if found.usable else {"ERROR"}, found.sentence)
     return {"FINISHED"} if found.usable else {"CANCELLED"}
 

@@ -4,7 +4,7 @@ import bpy
 from bpy.props import FloatProperty
 
 from ... import animation
-from .. import character
+from ..scene import character
 from .edit import CharacterEdit
 
 

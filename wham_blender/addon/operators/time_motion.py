@@ -5,9 +5,9 @@ import numpy as np
 from bpy.props import BoolProperty, IntProperty
 
 from ... import animation
-from .. import character
-from ..character import CharacterError
-from ..scene import take_over_clip
+from ..scene import character
+from ..scene.character import CharacterError
+from ..scene.scene_settings import take_over_clip
 from .edit import CharacterEdit
 
 

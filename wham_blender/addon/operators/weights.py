@@ -6,9 +6,9 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from ... import weights
-from .. import fetch
-from ..job import Job
-from ..weights_box import library
+from ..settings import library
+from ..worker import fetch
+from ..worker.process import Job
 from .background import JobOperator, WhenIdle, from_window, sentence_of
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from . import words
+from . import bone_names
 from .maps import LIMBS, MapError, RigMap
 
 # Lengths of the parts of limbs against each other as in people (Drillis and Contini's segment lengths), with spreads
@@ -98,7 +98,7 @@ class _Body:
         self.parents = skeleton.parents
         self.handed = np.linalg.det(np.eye(3)[list(axes)])  # -1 where swapping axes has mirrored the body
         self.heads, self.tails = skeleton.heads[:, axes], skeleton.tails[:, axes]
-        self.readings = [words.read(bone) for bone in self.names]
+        self.readings = [bone_names.read(bone) for bone in self.names]
         self.children: list[list[int]] = [[] for _ in self.names]
         for bone, parent in enumerate(self.parents):
             if parent >= 0:

@@ -1,0 +1,63 @@
+"""Which way is up: balance tells it of who walks, nothing of who sits, and a camera is rather held level than not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from tests.parity.walks import foot_points, walk
+from wham_blender import weights
+from wham_blender.body.body import Body
+from wham_blender.motion import forward_kinematics
+from wham_blender.pipeline.world.gravity import balance, mass_centre, upward
+
+
+@pytest.fixture(scope="module")
+def walked() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Joints (F, 24, 3), feet (F, 4, 3) and contacts (F, 4) of a walk, z up."""
+    body = Body.load(weights.find("body").path)
+    poses, pelvis, contacts = walk(body, steps=6)
+    rest = body.rest_joints(torch.zeros(10)).numpy()
+    vectors = Rotation.from_matrix(poses.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 72)
+    return forward_kinematics(vectors, pelvis - rest[0], rest)[0], foot_points(body, poses, pelvis), contacts
+
+
+def test_the_mass_is_in_the_belly(walked: tuple[np.ndarray, ...]) -> None:
+    joints = walked[0]
+    above = mass_centre(joints)[:, 2] - joints[:, 0, 2]
+    assert (above > 0).all()
+    assert (above < 0.15).all()
+
+
+def test_a_walker_s_balance_is_upright_whatever_the_axes(walked: tuple[np.ndarray, ...]) -> None:
+    joints, feet, contacts = walked
+    turn = Rotation.from_rotvec([0.7, -1.1, 0.4]).as_matrix()
+    up = balance(joints @ turn.T, feet @ turn.T, contacts).sum(0)
+    assert np.degrees(np.arccos(up @ turn[:, 2] / np.linalg.norm(up))) < 5
+
+
+def test_who_sits_or_flies_tells_nothing(walked: tuple[np.ndarray, ...]) -> None:
+    joints, feet, contacts = walked
+    assert not balance(joints, feet, np.zeros_like(contacts)).any()
+    sitting = joints.copy()
+    for knee, ankle, foot in ((4, 7, 10), (5, 8, 11)):
+        sitting[:, [knee, ankle, foot]] += [0, -0.4, 0.4]
+    assert not balance(sitting, feet, contacts).any()
+
+
+def test_a_nearly_level_camera_is_taken_for_level_and_a_rolled_one_is_not() -> None:
+    fixed = np.tile(np.eye(3), (5, 1, 1))
+    for degrees, least, most in ((3, 0, 1.5), (40, 35, 41)):
+        said = Rotation.from_euler("z", degrees, degrees=True).apply([0, -1, 0])
+        up = upward(fixed, np.tile(said, (5, 1)), np.tile(said, (5, 1)))
+        assert least <= np.degrees(np.arctan2(up[0], -up[1])) <= most
+
+
+def test_balance_far_from_what_wham_says_is_not_believed() -> None:
+    fixed, said = np.tile(np.eye(3), (5, 1, 1)), np.tile([0.0, -1, 0], (5, 1))
+    for degrees, most in ((8, 5), (90, 8)):
+        leaning = Rotation.from_euler("x", degrees, degrees=True).apply(said)
+        up = upward(fixed, said, leaning)
+        assert np.degrees(np.arccos(-up[1] / np.linalg.norm(up))) < most

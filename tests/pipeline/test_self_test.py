@@ -1,0 +1,81 @@
+"""The doctor finds a whole worker whole, and says what is wrong with others."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from wham_blender.pipeline import self_test
+from wham_blender.protocol import Done, Failed, Progress, decode
+
+
+def test_this_worker_is_whole(tmp_path, capsys):
+    assert self_test.main(["--json", "-o", str(tmp_path / "report.json")]) == 0
+    messages = [decode(line) for line in capsys.readouterr().out.splitlines()]
+    assert messages[-1] == Done(str(tmp_path / "report.json"))
+    shares = [message.fraction for message in messages if isinstance(message, Progress)]
+    assert shares == sorted(shares)
+    assert {message.stage for message in messages if isinstance(message, Progress)} >= {"load PyTorch", "self-test"}
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert report["whole"]
+    assert report["python"] == sys.executable
+    assert report["sentence"].startswith(f"The worker is whole: Python {sys.version.split()[0]}, PyTorch 2.")
+    details = dict(report["details"])
+    assert details["numpy"] == np.__version__
+    assert "mean confidence 0.9" in details["Self-test"]
+
+
+@pytest.mark.parametrize(
+    ("breaks", "sentence"),
+    [
+        ("package", r"lacks no-such-package\. Click Repair Worker"),
+        ("torch", r"PyTorch does not start \(.*\)\. Click Repair Worker"),
+        ("clip", r"self-test failed: .*self_test\.mp4"),
+        ("library", r"self-test failed \(ZeroDivisionError: a fault\)\. Click Repair Worker"),
+        ("motion", r"self-test's motion is wrong: the pelvis is 9\.\d+ to 9\.\d+ m high"),
+    ],
+)
+def test_what_is_wrong_is_the_sentence(tmp_path, monkeypatch, capsys, breaks, sentence):
+    from wham_blender import motion
+    from wham_blender.pipeline.stages import job, run
+
+    if breaks == "package":
+        (tmp_path / "requirements.in").write_text("numpy==0.1\nno-such-package==1.0\n", "utf-8")
+        monkeypatch.setattr(self_test, "_HERE", tmp_path)
+    elif breaks == "torch":
+        monkeypatch.setitem(sys.modules, "torch", None)
+    elif breaks == "clip":
+        (tmp_path / "self_test.mp4").write_bytes(b"half")
+        monkeypatch.setattr(self_test, "_CLIP", tmp_path / "self_test.mp4")
+    elif breaks == "library":
+        monkeypatch.setattr(run, "run", lambda job, tell: fault())
+    else:
+        high = motion.load(run.run(job.Job(self_test._CLIP, tmp_path / "m.npz", resume=tmp_path), lambda message: None))
+        high[0].trans[:, 2] += 8.2
+        motion.save(tmp_path / "m.npz", high)
+        monkeypatch.setattr(run, "run", lambda job, tell: tmp_path / "m.npz")
+    assert self_test.main(["--json", "-o", str(tmp_path / "report.json")]) == 1
+    last = decode(capsys.readouterr().out.splitlines()[-1])
+    assert isinstance(last, Failed)
+    assert not json.loads((tmp_path / "report.json").read_text("utf-8"))["whole"]
+    assert re.search(sentence, last.text)
+
+
+def fault():
+    raise ZeroDivisionError("a fault")
+
+
+def test_a_card_that_the_network_does_not_run_on(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self * 2)
+    with pytest.raises(self_test.Illness, match="RTX calculates wrongly"):
+        self_test._calculate("cuda:0", "RTX")
+
+    def refuse(self, device):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
+
+    monkeypatch.setattr(torch.Tensor, "to", refuse)
+    with pytest.raises(self_test.Illness, match=r"does not work on RTX \(CUDA error: no kernel image .*device\)\. Get"):
+        self_test._calculate("cuda:0", "RTX")

@@ -1,0 +1,1 @@
+"""Export of a character's motion for game engines and other programs."""

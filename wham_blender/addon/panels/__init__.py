@@ -1,0 +1,1 @@
+"""The sidebar panels and the preferences."""

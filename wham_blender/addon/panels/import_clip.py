@@ -1,0 +1,67 @@
+"""The N-panel's tab WHAM and the entries in File > Import."""
+
+import bpy
+
+from ..operators.import_motion import WHAM_OT_import_motion
+from ..operators.import_video import WHAM_OT_import_video
+from ..properties import VideoOptions, copy_options
+from ..settings import ADDON, worker_path
+from ..ui.options import draw_options
+from ..ui.presets import WHAM_PT_import_presets
+from ..ui.ui_text import draw_progress, draw_sentence
+from ..worker import python_environment
+
+
+class WHAM_PT_import(bpy.types.Panel):
+    """From a clip to a character."""
+
+    bl_label = "Import Video as Motion"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "WHAM"
+
+    def draw_header_preset(self, context: bpy.types.Context) -> None:
+        """Draw the presets' menu."""
+        WHAM_PT_import_presets.draw_panel_header(self.layout)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the clip, its options, the button and what runs."""
+        settings = context.scene.wham
+        layout = self.layout
+        worker = python_environment.state(worker_path())
+        if not worker.usable:
+            _draw_no_worker(layout, worker.sentence)
+        layout.prop(settings, "filepath")
+        draw_options(layout, settings)
+        operator = layout.operator(WHAM_OT_import_video.bl_idname, icon="ARMATURE_DATA")
+        operator.filepath = settings.filepath
+        copy_options(settings, operator, VideoOptions)
+        draw_progress(layout)
+
+
+def _draw_no_worker(layout: bpy.types.UILayout, sentence: str) -> None:
+    """What to do before the first import."""
+    box = layout.box()
+    draw_sentence(box, sentence)
+    box.operator("preferences.addon_show", text="Open Preferences", icon="PREFERENCES").module = ADDON
+
+
+def _draw_import_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
+    menu.layout.operator(WHAM_OT_import_video.bl_idname, text="Video as Motion (.mp4, .mov, ...)")
+    menu.layout.operator(WHAM_OT_import_motion.bl_idname, text="Motion (.npz)")
+
+
+def _draw_export_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
+    menu.layout.operator("wham.export_motion", text="Motion for Game Engines (.fbx, .glb, .bvh, .usdc)")
+
+
+def register() -> None:
+    """Add the menu entries."""
+    bpy.types.TOPBAR_MT_file_export.append(_draw_export_menu)
+    bpy.types.TOPBAR_MT_file_import.append(_draw_import_menu)
+
+
+def unregister() -> None:
+    """Take the menu entries away."""
+    bpy.types.TOPBAR_MT_file_export.remove(_draw_export_menu)
+    bpy.types.TOPBAR_MT_file_import.remove(_draw_import_menu)

@@ -1,0 +1,90 @@
+"""The N-panel's parts for an imported character: what was found, and the edits."""
+
+import bpy
+
+from ..scene import character
+from ..ui.ui_text import draw_sentence, lines_of
+
+_NAMES = 4.0  # units of the panel's width that the names of figures take
+
+
+class _CharacterPanel:
+    """Base of panels about the active imported character."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "WHAM"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Show them with a character only."""
+        return character.active(context) is not None
+
+
+class WHAM_PT_result(_CharacterPanel, bpy.types.Panel):
+    """What was found in the clip."""
+
+    bl_label = "Result"
+    bl_order = 2
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the figures that are kept on the armature."""
+        armature = character.active(context)
+        record = armature.wham_motion
+        box = self.layout.column(align=True)
+        for name, value in figures(armature):
+            lines = lines_of(value, _NAMES)
+            row = box.split(factor=0.36)
+            row.label(text=name)
+            if len(lines) > 2:  # too long for beside it
+                for part in value.split(", "):
+                    draw_sentence(box, part, icon="NONE", dim=True)
+                continue
+            words = row.column(align=True)
+            for line in lines:
+                words.label(text=line)
+        self.layout.operator("wham.measure_motion", icon="FILE_REFRESH")
+        self.layout.prop(context.scene.wham, "show_contacts")
+        render = context.scene.render
+        rate = render.fps / render.fps_base
+        if abs(rate / record.clip_rate - 1) > 1e-3:
+            draw_sentence(self.layout, f"The scene runs at {rate:.4g} fps, the clip at {record.clip_rate:.4g}")
+        self.layout.operator("wham.match_scene", icon="SCENE_DATA")
+
+
+def figures(armature: bpy.types.Object) -> list[tuple[str, str]]:
+    """Names and values of what the panel says of a character."""
+    record = armature.wham_motion
+    seconds = (record.last_frame - record.first_frame) / record.keyed_rate
+    sliding = "no contacts" if record.sliding < 0 else f"{100 * record.sliding:.1f} cm/s in contact"
+    return [
+        ("Clip", record.clip or "unknown"),
+        ("People", str(record.people)),
+        ("Frames", f"{record.frames} ({record.first_frame:.0f} to {record.last_frame:.0f}), {seconds:.2f} s"),
+        ("Confidence", f"{record.confidence:.0%} on average"),
+        ("Not Seen", f"frames {record.hidden}: interpolated" if record.hidden else "never"),
+        ("Contacts", str(record.contacts)),
+        ("Foot Sliding", sliding),
+        ("Height", f"{character.height(armature):.2f} m"),
+        ("Quality", record.quality or "unknown"),
+        ("Weights", record.weights or "unknown"),
+    ]
+
+
+class WHAM_PT_edit(_CharacterPanel, bpy.types.Panel):
+    """Edits after the import."""
+
+    bl_label = "Edit Motion"
+    bl_order = 3
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw a button for each; their settings are in the redo panel."""
+        for verbs in (
+            (("mark_contacts", "SNAP_ON"), ("smooth_motion", "SMOOTHCURVE")),
+            (("turn_motion", "DRIVER_ROTATIONAL_DIFFERENCE"), ("move_motion", "EMPTY_ARROWS"),
+             ("set_actor_height", "ARROW_LEFTRIGHT"), ("set_floor", "VIEW_PERSPECTIVE")),
+            (("trim_motion", "PREVIEW_RANGE"), ("loop_motion", "FILE_REFRESH")),
+        ):  # fmt: skip
+            column = self.layout.column(align=True)
+            for verb, icon in verbs:
+                column.operator(f"wham.{verb}", icon=icon)

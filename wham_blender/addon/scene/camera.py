@@ -1,0 +1,75 @@
+"""The solved camera in Blender, with the clip as its background."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ... import quaternions
+from ...motion import Motion
+from .action import ActionWriter
+
+_SENSOR = 36.0  # millimetres
+_STILL = 1e-5  # camera rows that differ less are one camera
+# OpenCV looks along z with y down, Blender's camera along -z with y up.
+_OPENCV_TO_BLENDER = np.diag([1.0, -1.0, -1.0])
+
+
+@dataclass(frozen=True)
+class SolvedCamera:
+    """The clip's camera over all C frames in which somebody was followed."""
+
+    size: tuple[int, int]  # width and height of the clip in pixels
+    K: np.ndarray  # (3, 3) pixels
+    R: np.ndarray  # (C, 3, 3) world to camera, OpenCV axes
+    t: np.ndarray  # (C, 3) metres
+    frame: np.ndarray  # (C,) clip frame numbers, rising
+    time: np.ndarray  # (C,) seconds in the clip
+
+
+def of_people(people: list[Motion]) -> SolvedCamera:
+    """The camera that the people of one clip share; its picture is round its centre where the file has no size."""
+    frame, rows = np.unique(np.concatenate([person.frame for person in people]), return_index=True)
+    R, t, time = (np.concatenate([getattr(p, key) for p in people])[rows] for key in ("camera_R", "camera_t", "time"))
+    K = people[0].camera_K
+    width, height = people[0].meta.get("size") or 2 * K[:2, 2]
+    return SolvedCamera((round(float(width)), round(float(height))), K, R, t, frame, time)
+
+
+def build(name: str, solved: SolvedCamera, frames: np.ndarray, collection: bpy.types.Collection) -> bpy.types.Object:
+    """A camera that sees the world as the clip did; keyed at the scene frames (C,) only where it moves.
+
+    Pixels are taken as square: the horizontal focal length serves for both directions.
+    """
+    width, height = solved.size
+    data = bpy.data.cameras.new(name)
+    data.sensor_fit, data.sensor_width = "HORIZONTAL", _SENSOR
+    data.lens = solved.K[0, 0] * _SENSOR / width
+    data.shift_x = (width / 2 - solved.K[0, 2]) / width
+    data.shift_y = (solved.K[1, 2] - height / 2) / width
+    camera = bpy.data.objects.new(name, data)
+    camera.rotation_mode = "QUATERNION"
+    collection.objects.link(camera)
+
+    to_world = np.swapaxes(solved.R, 1, 2).astype(float)
+    locations = -np.einsum("fij,fj->fi", to_world, solved.t)
+    rotations = quaternions.without_jumps(quaternions.of_matrices(to_world @ _OPENCV_TO_BLENDER))
+    camera.location, camera.rotation_quaternion = locations[0], rotations[0]
+    if np.ptp(locations, axis=0).max() > _STILL or np.ptp(to_world, axis=0).max() > _STILL:
+        writer = ActionWriter(camera, name, frames)
+        writer.add("location", locations, "Camera")
+        writer.add("rotation_quaternion", rotations, "Camera")
+    return camera
+
+
+def show_clip(camera: bpy.types.Object, clip: Path, first_scene_frame: int) -> None:
+    """Put the clip behind the camera's view; ``first_scene_frame`` is where its first frame is seen."""
+    movie = bpy.data.movieclips.load(str(clip))
+    movie.frame_start = first_scene_frame
+    background = camera.data.background_images.new()
+    background.source, background.clip = "MOVIE_CLIP", movie
+    background.alpha = 1.0
+    camera.data.show_background_images = True

@@ -1,0 +1,72 @@
+"""The files of full quality in the preferences, and in the panel what is missing of them."""
+
+from pathlib import Path
+
+import bpy
+
+from ... import weights
+from ...weights.library import BODIES, NEEDED
+from ..settings import library
+from .ui_text import draw_sentence
+
+
+def draw_weights(layout: bpy.types.UILayout) -> None:
+    """A box with each file: whether it is there, what it may be used for, and how to get it."""
+    box = layout.box()
+    try:
+        entries, missing = weights.published(), library().missing()
+    except weights.WeightsError as error:
+        box.label(text=str(error), icon="ERROR")
+        return
+    box.label(text="Full quality: " + (f"{len(missing)} files are missing" if missing else "all files are there"))
+    draw_sentence(box, "Draft quality needs none of these files.", icon="NONE", dim=True)
+    box.operator("wham.find_weights", text="Look Through a Folder for Them", icon="FILE_FOLDER")
+    for entry in entries:
+        box.separator(type="LINE")
+        _draw_file(box.column(align=True), entry, library().path(entry.role))
+    draw_sentence(box, f"Downloads go to {library().folder}", icon="NONE", dim=True)
+
+
+def _draw_file(column: bpy.types.UILayout, entry: weights.Published, path: Path | None) -> None:
+    column.label(text=f"{entry.title}: {entry.does}", icon="CHECKMARK" if path else "BLANK1")
+    terms = f"{entry.name}, {entry.licence}. {entry.allows} {entry.agree}"
+    draw_sentence(column, str(path) if path else terms, icon="BLANK1", dim=True)
+    row = column.row(align=True)
+    row.operator("wm.url_open", text="Open Page", icon="URL").url = entry.page
+    row.operator("wham.choose_weights", icon="FILEBROWSER").role = entry.role
+    if path:
+        row.operator("wham.forget_weights", text="", icon="X").role = entry.role
+    elif entry.account:
+        row.operator("wham.sign_in_to_download", icon="IMPORT").role = entry.role
+    else:
+        size = f" ({entry.size / 1e9:.1f} GB)" if entry.size else ""
+        row.operator("wham.download_weights", text=f"Download{size}", icon="IMPORT").role = entry.role
+
+
+def draw_quality(layout: bpy.types.UILayout, quality: str) -> None:
+    """In the panel, under the setting: which files of full quality are here, and which it lacks."""
+    if quality in ("FAST", "DRAFT"):
+        return
+    try:
+        missing = library().missing()
+        here = [entry.title for entry in weights.published() if entry.role in NEEDED and entry not in missing]
+    except weights.WeightsError as error:
+        layout.label(text=str(error), icon="ERROR")
+        return
+    if missing:
+        if here:
+            draw_sentence(layout, f"Of full quality are here: {', '.join(here)}", icon="CHECKMARK")
+        draw_sentence(layout, f"For full quality are missing: {', '.join(entry.title for entry in missing)}")
+    elif quality == "AUTO":
+        draw_sentence(layout, "Full quality, where there is an NVIDIA card")
+
+
+def draw_gender(layout: bpy.types.UILayout, gender: str, quality: str) -> None:
+    """In the panel, under the setting: that SMPL's file of the gender is missing."""
+    role = BODIES[gender.lower()]
+    if gender == "NEUTRAL" or quality in ("FAST", "DRAFT") or library().path(role):
+        return
+    try:
+        draw_sentence(layout, f"The file of {weights.published_for(role).title} is missing: see the preferences")
+    except weights.WeightsError as error:
+        layout.label(text=str(error), icon="ERROR")

@@ -1,0 +1,1 @@
+"""Decoding a clip and reading its metadata."""

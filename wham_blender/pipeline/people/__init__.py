@@ -1,0 +1,1 @@
+"""Detection, tracking and 2D keypoints of people."""

@@ -1,0 +1,33 @@
+"""Runs one TFLite network on the CPU. The only file that knows LiteRT."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from ...weights import WeightFile
+
+_THREADS = min(os.cpu_count() or 1, 4)
+
+
+class LiteRTNetwork:
+    """A network of one input, kept loaded; use it from one thread."""
+
+    def __init__(self, file: WeightFile) -> None:
+        # From bytes: the library cannot open a path with letters beyond ASCII on Windows.
+        self._interpreter = Interpreter(model_content=file.path.read_bytes(), num_threads=_THREADS)
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._outputs = self._interpreter.get_output_details()
+        self._shape: tuple[int, ...] = ()
+
+    def __call__(self, values: np.ndarray) -> list[np.ndarray]:
+        """The network's outputs, in the file's order, for one input of any shape that the network takes."""
+        if values.shape != self._shape:
+            self._interpreter.resize_tensor_input(self._input, values.shape)
+            self._interpreter.allocate_tensors()
+            self._shape = values.shape
+        self._interpreter.set_tensor(self._input, values)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(output["index"]) for output in self._outputs]

@@ -1,0 +1,1 @@
+"""The stages of a job in order, each cached on disk."""

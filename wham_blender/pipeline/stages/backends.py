@@ -1,0 +1,116 @@
+"""Which networks and weight files serve a quality setting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ... import weights
+from ...weights.library import NEEDED, Library
+from ..errors import PipelineError
+
+QUALITIES = ("auto", "fast", "draft", "mixed", "full")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The weight files of one quality setting by role, each checked, or known by its hash.
+
+    Roles of `weights.manifest` and of `weights.published`: whose file WHAM's is, ``published`` says.
+    """
+
+    quality: str  # fast, draft, mixed or full
+    reason: str  # why this one, a sentence
+    files: dict[str, weights.WeightFile]
+    published: bool = False  # whether WHAM's weights are the published ones
+
+    @property
+    def detection_hashes(self) -> list[str]:
+        """The hashes of the files that decide whom the first stage detects, and with which keypoints."""
+        roles = ("detector", "yolo", "landmarks", "vitpose")
+        return [self.files[role].sha256 for role in roles if role in self.files]
+
+    @property
+    def keeps_crops(self) -> bool:
+        """Whether the first stage keeps each person's crops for HMR2.0."""
+        return "hmr2" in self.files
+
+
+def choose(quality: str, device: torch.device, folder: Path | None = None) -> Backend:
+    """The backend for one of QUALITIES on a device, with the files of the library in ``folder`` (None: the user's).
+
+    auto: full where its files and a CUDA card are there; with a card and some of the files, what these can do; else
+    draft. Raises PipelineError where full is asked for and files are missing, WeightsError where one is damaged.
+    """
+    library = Library(folder)
+    missing = [entry.title for entry in library.missing()]
+    card = device.type == "cuda"
+    if quality == "draft":
+        return _draft("Draft quality, as asked for.")
+    if quality == "fast":
+        draft = _draft("Fast quality, as asked for.")
+        return replace(draft, quality="fast", files=draft.files | {"landmarks": weights.find("landmarks_fast")})
+    if quality == "full":
+        if missing:
+            raise PipelineError(
+                f"Full quality needs files that are missing: {_list(missing)}. Get them in the add-on's preferences, "
+                "or choose auto or draft."
+            )
+        slow = "" if card else " Without a CUDA card it takes many seconds for every frame."
+        return _published(library, set(NEEDED), "Full quality, as asked for." + slow)
+    lacks = f" For full quality are missing: {_list(missing)}." if missing else ""
+    if quality == "auto" and not card:
+        here = "" if missing else " Its files are here: choose full to have it nonetheless, at many seconds a frame."
+        return _draft(f"Draft quality, as full quality wants an NVIDIA card and a PyTorch with CUDA.{here}{lacks}")
+    if not missing:
+        why = "as its files are here" + (" and a CUDA card" if card else "")
+        return _published(library, set(NEEDED), f"Full quality, {why}.")
+    useful = _useful({role for role in NEEDED if library.path(role)})
+    if not useful:
+        return _draft(f"Draft quality.{lacks}")
+    titles = [weights.published_for(role).title for role in NEEDED if role in useful]
+    return _published(library, useful, f"{_list(titles)} of full quality, the rest as in draft quality.{lacks}")
+
+
+def _useful(there: set[str]) -> set[str]:
+    """What of the published files can work without the others.
+
+    HMR2.0's features are of use to the published WHAM alone: ours learned on the open lifter's.
+    """
+    return there if "wham" in there else there - {"hmr2"}
+
+
+def _draft(reason: str) -> Backend:
+    return Backend("draft", reason, _open("detector", "landmarks", "lifter", "wham", "body"))
+
+
+def _published(library: Library, roles: set[str], reason: str) -> Backend:
+    """Published networks for the roles, open ones for what is left.
+
+    The open lifter wants what the landmark net alone sees: feet, hands and depths. So where the lifter makes features
+    or first poses that net looks too, and its own points go to the lifter, which learned with its errors; ViTPose's
+    go to WHAM, and to where the picture puts the person.
+    """
+    files = {role: library.file(role) for role in NEEDED if role in roles}
+    if "yolo" not in roles:
+        files |= _open("detector")
+    if "hmr2" not in roles:
+        files |= _open("lifter")
+    if "hmr2" not in roles or "vitpose" not in roles:
+        files |= _open("landmarks")
+    if "wham" not in roles:
+        files |= _open("wham", "body")
+    elif library.path("smpl"):
+        files["smpl"] = library.file("smpl")
+    quality = "full" if roles == set(NEEDED) else "mixed"
+    return Backend(quality, reason, files, "wham" in roles)
+
+
+def _open(*roles: str) -> dict[str, weights.WeightFile]:
+    return {role: weights.find(role) for role in roles}
+
+
+def _list(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

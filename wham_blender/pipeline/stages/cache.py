@@ -1,0 +1,150 @@
+"""The stage cache: keeps the result of each stage in the job folder, so that a run resumes where the last one ended.
+
+A result is found again only under its key, a hash of everything it depends on: the stage's settings (which hold the
+clip's and the weights' hashes and the keys of earlier stages), the source of every module that the stage's code
+imports, and the versions of the worker's packages. The file carries its key, too, so that it is refused under another
+name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import protocol
+from ...files import replaced
+from ..array_file import ArrayFile
+from ..errors import unwritable, unwritten
+from ..progress import JobProgress, Progress
+from .import_closure import import_closure
+
+Tell = Callable[[protocol.Message], None]
+Arrays = dict[str, np.ndarray]
+
+_PACKAGE = Path(__file__).resolve().parents[2]
+_KEY = "stage_key"  # the array in which a file carries its key
+_ABANDONED = 3600.0  # seconds after which a temporary file belongs to no running job
+
+
+def joined(records: Iterable[Arrays]) -> Arrays:
+    """Several records as one: {"0/name": ..., "1/name": ...}."""
+    return {f"{number}/{name}": value for number, record in enumerate(records) for name, value in record.items()}
+
+
+def parted(arrays: Arrays) -> list[Arrays]:
+    """The inverse of `joined`."""
+    records: dict[int, Arrays] = {}
+    for name, value in arrays.items():
+        number, field = name.split("/")
+        records.setdefault(int(number), {})[field] = value
+    return [records[number] for number in sorted(records)]
+
+
+@cache  # a running process does not change its code
+def source_digest(module: Path, package: Path = _PACKAGE) -> str:
+    """Hash of the source files that a module needs, and of the lock file of the worker's packages.
+
+    ``module``: a source file in the folder ``package``.
+    """
+    digest = hashlib.sha256()
+    for path in [*import_closure(module, package), package / "pipeline/requirements.txt"]:
+        source = path.read_bytes()
+        name = path.relative_to(package).as_posix() if path.is_relative_to(package) else path.name
+        digest.update(f"{name}\0{len(source)}\0".encode() + source)
+    return digest.hexdigest()
+
+
+class StageCache:
+    """Runs stages, or finds the results that an earlier run kept."""
+
+    def __init__(self, folder: Path, tell: Tell, progress: JobProgress) -> None:
+        """Raises PipelineError where the folder cannot be written to."""
+        self.timings: dict[str, float] = {}  # seconds, of the stages done in this run
+        self.folder, self._tell, self._progress = folder, tell, progress
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for temporary in folder.glob(".*.part"):  # of runs that were killed
+                if time.time() - temporary.stat().st_mtime > _ABANDONED:
+                    temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+
+    def run(
+        self, stage: str, settings: list[Any], make: Callable[[Progress], Arrays], weight: float = 1.0
+    ) -> tuple[Arrays, str]:
+        """The stage's arrays and their key, to be put into the settings of the stages that build on them.
+
+        ``settings``: JSON values on which the result depends; ``make`` computes the arrays, and the key covers the
+        source of its module. ``weight``: this call's share of the stage's work, where it is done once for each of
+        several people. Raises PipelineError where the result cannot be written.
+        """
+        key = _key(stage, settings, make)
+        return self._found_or_made(stage, key, make, weight, None), key
+
+    def run_with_file(
+        self,
+        stage: str,
+        settings: list[Any],
+        suffix: str,
+        make: Callable[[Progress, ArrayFile], Arrays],
+        weight: float = 1.0,
+    ) -> tuple[Arrays, str, ArrayFile]:
+        """As `run`, for a stage that writes a file beside its arrays; where that is missing the stage runs again."""
+        key = _key(stage, settings, make)
+        side = ArrayFile(self.folder / f"{stage}-{key}.{suffix}", key)
+        arrays = self._found_or_made(stage, key, lambda progress: make(progress, side), weight, side)
+        return arrays, key, side
+
+    def _found_or_made(
+        self, stage: str, key: str, make: Callable[[Progress], Arrays], weight: float, side: ArrayFile | None
+    ) -> Arrays:
+        path = self.folder / f"{stage}-{key}.npz"
+        self._progress.begin(stage, weight)
+        arrays = _load(path, key) if side is None or side.is_whole() else None
+        kept = arrays is not None
+        if arrays is None:
+            begun = time.monotonic()
+            self._progress.at(0, 1)
+            arrays = make(self._progress.at)
+            save(path, arrays | {_KEY: np.array(key)})
+            self.timings[stage] = round(self.timings.get(stage, 0.0) + time.monotonic() - begun, 3)
+        else:
+            self._tell(protocol.Log(f"{stage}: kept from an earlier run"))
+        self._progress.finish(kept)
+        return arrays
+
+
+def _key(stage: str, settings: list[Any], make: Callable[..., Arrays]) -> str:
+    """The key of a stage's result: 20 hexadecimal digits."""
+    module = Path(str(inspect.getsourcefile(sys.modules[make.__module__]))).resolve()
+    content = json.dumps([stage, source_digest(module), *settings])
+    return hashlib.sha256(content.encode()).hexdigest()[:20]
+
+
+def _load(path: Path, key: str) -> Arrays | None:
+    """The arrays kept under a key; None where there are none, the file is damaged, or it belongs to another key."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        return arrays if str(arrays.pop(_KEY)) == key else None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def save(path: Path, arrays: Arrays) -> None:
+    """Write arrays to a file that appears whole or not at all; raises PipelineError where it cannot be written."""
+    try:
+        with replaced(path) as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+    except OSError as error:
+        raise unwritten(path.parent, error) from error

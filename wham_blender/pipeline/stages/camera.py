@@ -1,0 +1,66 @@
+"""Stage 3: the camera's rotation in every frame, and its intrinsics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..camera import camera_motion
+from ..camera.camera_motion import CameraMotion
+from ..clip import quicktime_metadata
+from .context import JobContext
+from .tracks import Tracks
+
+_FILM_WIDTH = 36.0  # millimetres, 35 mm film
+# Millimetres, where neither the user nor the clip says: phones have 24 to 28 and crop some for stabilisation.
+_PHONE = 30.0
+
+
+@dataclass(frozen=True)
+class SolvedCamera:
+    """The clip's camera; axes as OpenCV's."""
+
+    motion: CameraMotion
+    camera_K: np.ndarray  # (3, 3) intrinsics, pixels
+    key: str
+
+
+def solve_camera(context: JobContext, tracks: Tracks) -> SolvedCamera:
+    """Solve the camera from the tracked background; warn of frames without background, and of zoom."""
+    job, size = context.job, context.size
+    focal = job.focal_length or quicktime_metadata.focal_length(job.clip)
+    camera_K = intrinsics(size, focal)
+    corners = tracks.detected.corners
+    arrays, key = context.cache.run(
+        "camera", [tracks.key, job.camera, camera_K.tolist(), focal is None],
+        lambda progress: vars(camera_motion.solve(corners, camera_K, size, job.camera, guessed=focal is None)),
+    )  # fmt: skip
+    motion = CameraMotion(**arrays)
+    camera_K[[0, 1], [0, 1]] = motion.focal
+    millimetres = float(motion.focal) / max(size) * _FILM_WIDTH
+    kind = ["stands still", "turns and stays where it is", "moves"][int(motion.kind.max())]
+    context.log(f"The camera {kind}; its lens is taken for {millimetres:.0f} mm, as on 35 mm film.")
+    if not motion.known.all():
+        sightings = tracks.detected.sightings
+        unknown = sightings.numbers[sightings.looked][~motion.known]
+        context.warn(
+            f"The background of {job.clip.name} shows too little in {len(unknown)} frames (first in frame "
+            f"{unknown[0]}) to tell how the camera moves: its last good motion goes on there."
+        )
+    if np.ptp(np.log(motion.zoom)) > camera_motion.ZOOM:
+        context.warn(
+            f"The lens of {job.clip.name} zooms by {np.exp(np.ptp(np.log(motion.zoom))):.2f} times. The camera in "
+            "Blender keeps one lens, so people seem to come nearer instead. Film without zooming where that matters."
+        )
+    return SolvedCamera(motion, camera_K, key)
+
+
+def intrinsics(size: tuple[int, int], focal_length: float | None) -> np.ndarray:
+    """Camera matrix (3, 3) in pixels.
+
+    size: width and height in pixels; focal_length: millimetres, 35 mm equivalent, the film's width being the longer
+    side of the picture; None: a phone's.
+    """
+    focal = (focal_length or _PHONE) / _FILM_WIDTH * max(size)
+    return np.array([[focal, 0, size[0] / 2], [0, focal, size[1] / 2], [0, 0, 1]])

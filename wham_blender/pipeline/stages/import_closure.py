@@ -1,0 +1,52 @@
+"""Finds every module of this package that a module imports, directly or through others: a stage's source files."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def import_closure(module: Path, package: Path) -> list[Path]:
+    """Files of ``package`` that ``module`` needs, itself first, then by path.
+
+    ``module``: a source file; ``package``: the folder of the package, whose name does not matter. Relative imports are
+    followed wherever they stand, also inside functions and ``if TYPE_CHECKING``; imports of other packages are not.
+    ``__init__.py`` of a package counts, since Python runs it first.
+    """
+    found: dict[Path, None] = {}
+    pending = [module]
+    while pending:
+        path = pending.pop()
+        if path in found:
+            continue
+        found[path] = None
+        pending += _imported(path, package)
+    return [module, *sorted(found.keys() - {module})]
+
+
+def _imported(module: Path, package: Path) -> Iterator[Path]:
+    """Files that the import statements of one module name."""
+    for node in ast.walk(ast.parse(module.read_bytes(), str(module))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = module.parents[node.level - 1]
+            for part in (node.module or "").split("."):
+                yield from _package_files(base, package)
+                base = base / part if part else base
+            yield from _package_files(base, package)
+            yield from _module_file(base, package)
+            for alias in node.names:  # a module, a package or a name that the module defines
+                yield from _module_file(base / alias.name, package)
+                yield from _package_files(base / alias.name, package)
+
+
+def _module_file(path: Path, package: Path) -> Iterator[Path]:
+    file = path.with_name(f"{path.name}.py")
+    if file.is_relative_to(package) and file.is_file():
+        yield file
+
+
+def _package_files(folder: Path, package: Path) -> Iterator[Path]:
+    file = folder / "__init__.py"
+    if file.is_relative_to(package) and file.is_file():
+        yield file

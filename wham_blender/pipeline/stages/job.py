@@ -1,0 +1,71 @@
+"""What a job is asked to do, and the checks that refuse it before any work is done."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..clip.video_reader import ClipInfo
+from ..errors import PipelineError, unwritable
+
+
+@dataclass(frozen=True)
+class Job:
+    """A clip and the options of its import."""
+
+    clip: Path
+    output: Path
+    person: str | int = "MAIN"  # MAIN, ALL, or a number from 1, largest and longest first
+    start: int = 1  # first clip frame, from 1
+    end: int | None = None  # last clip frame; None: the clip's last
+    resume: Path | None = None  # the job folder; None: one of the clip's own in the user's cache
+    device: str = "auto"  # auto, cpu or cuda
+    quality: str = "auto"  # one of backends.QUALITIES
+    weights: Path | None = None  # the library of full quality's files; None: the user's own
+    camera: str = "auto"  # auto, static or moving
+    focal_length: float | None = None  # millimetres, 35 mm equivalent
+    actor_height: float | None = None  # metres, of the first of the people asked for; it scales the world
+    anchor: bool = True  # for a static camera: hold people to where the picture shows them
+    gender: str = "neutral"  # neutral, male or female: of the body in full quality
+    refine: bool = True  # fit the bodies to the keypoints (SMPLify)
+    world: str = "placed"  # placed (from the picture, WHAM and planted feet), or wham (the network's own rollout)
+    smooth: float = 0.0  # seconds: movements that repeat within them are filtered out
+
+
+def check_range(job: Job, info: ClipInfo) -> None:
+    """Raise PipelineError where the clip has no such frames."""
+    end = info.frames or sys.maxsize if job.end is None else job.end
+    if not 1 <= job.start <= end or job.start > (info.frames or end):
+        raise PipelineError(
+            f"Frames {job.start} to {'the last' if job.end is None else end} cannot be taken from {job.clip.name}, "
+            f"which has {info.frames or 'some'} frames. Choose a first frame from 1 on and a last one after it."
+        )
+
+
+def check_output(output: Path) -> None:
+    """Raise PipelineError, before the work is done, where the result cannot be written."""
+    if output.suffix != ".npz" or output.is_dir():
+        raise PipelineError(f"{output.name} cannot be the motion file. Give a file name that ends in .npz.")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output.parent).close()
+    except OSError as error:
+        raise unwritable(output.parent, error) from error
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a setting: auto takes a CUDA card where there is one. Raises PipelineError for an absent card."""
+    if name == "cuda" and not torch.cuda.is_available():
+        if not torch.version.cuda:
+            raise PipelineError("This worker's PyTorch was built without CUDA. Choose the device cpu, or auto.")
+        raise PipelineError("No CUDA card can be used on this computer. Choose the device cpu, or auto.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """The name of a card, or cpu."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,96 @@
+"""A whole job: the stages in order, from a clip to a Motion file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ... import motion, protocol
+from .. import cache_folder
+from ..clip import video_reader
+from ..people.types import frame_rate
+from ..progress import JobProgress, StageRates
+from ..world.placement import Placed
+from ..world.resample import resampled
+from . import backends
+from .cache import StageCache, Tell
+from .camera import SolvedCamera, solve_camera
+from .context import JobContext
+from .detect import detect_people, hash_file
+from .features import extract_features
+from .job import Job, check_output, check_range, choose_device, device_name
+from .pose import Lifted, load_networks, run_wham
+from .tracks import Tracks, clean_tracks
+from .world import place_people
+
+_CLIP_STAGES = ("detect", "tracks", "camera")  # done for the whole clip, and for each person
+_PERSON_STAGES = ("features", "wham", "placement", "smplify", "write")
+
+
+def run(job: Job, tell: Tell) -> Path:
+    """Do the whole job and return the path of the Motion file.
+
+    Raises PipelineError, WeightsError or MotionFileError with a sentence for the animator.
+    """
+    info = video_reader.probe(job.clip)
+    check_range(job, info)
+    check_output(job.output)
+    device = choose_device(job.device)
+    backend = backends.choose(job.quality, device, job.weights)
+    tell(protocol.Log(backend.reason))
+    clip_sha256 = hash_file(job.clip)
+    tell(protocol.Clip(clip_sha256))
+    folder = job.resume or cache_folder() / "jobs" / clip_sha256[:20]
+    rates = StageRates(folder.parent / "rates.json", _machine(device_name(device), backend), backend.files)
+    progress = JobProgress(rates, tell)
+    frames = (info.last(job.end) or 0) - job.start + 1
+    person_stages = [stage for stage in _PERSON_STAGES if _is_done(stage, job)]
+    progress.expect((*_CLIP_STAGES, *person_stages), max(frames, 1))
+    context = JobContext(job, info, clip_sha256, backend, device, StageCache(folder, tell, progress), tell)
+
+    tracks = clean_tracks(context, detect_people(context))
+    progress.expect(person_stages, sum(map(len, tracks.people)))
+    networks = load_networks(context)
+    camera = solve_camera(context, tracks)
+    features = extract_features(context, tracks, camera, networks.wham.d_feat)
+    lifted = run_wham(context, tracks, camera, features, networks)
+    placed = place_people(context, tracks, camera, lifted)
+    progress.begin("write")
+    motion.save(job.output, _motions(context, tracks, camera, lifted, placed))
+    progress.finish()
+    return job.output
+
+
+def _machine(name: str, backend: backends.Backend) -> str:
+    """A name for what the speed of a job depends on: device, quality and, where they differ, the networks."""
+    networks = f" {' '.join(sorted(backend.files))}" if backend.quality == "mixed" else ""
+    return f"{name} {backend.quality}{networks}"
+
+
+def _is_done(stage: str, job: Job) -> bool:
+    """Whether a stage is part of a job with such options."""
+    if stage == "smplify":
+        return job.refine and job.world != "wham"
+    return stage != "placement" or job.world != "wham"
+
+
+def _motions(
+    context: JobContext, tracks: Tracks, camera: SolvedCamera, lifted: Lifted, placed: list[Placed]
+) -> list[motion.Motion]:
+    """The people asked for, at the clip's own frames."""
+    job, sightings = context.job, tracks.detected.sightings
+    gender = job.gender if lifted.shape else "neutral"
+    meta: dict[str, Any] = {
+        "clip": job.clip.name, "clip_sha256": context.clip_sha256, "size": context.size, "fps": frame_rate(sightings),
+        "quality": context.backend.quality,
+        "settings": {name: value for name, value in vars(job).items() if not isinstance(value, Path)},
+        "timings": context.cache.timings,
+        "weights": {
+            role: {"name": file.path.name, "version": file.version, "sha256": file.sha256}
+            for role, file in lifted.files.items()
+        },
+    }  # fmt: skip
+    return [
+        resampled(sightings, person, each, camera.camera_K, meta | {"person": number}, gender)
+        for number, person, each in zip(tracks.numbers, tracks.people, placed, strict=True)
+    ]
