@@ -26,7 +26,7 @@ assert bpy.ops.wham.explain(sentence="No clip was named. Choose a video file.") 
 print("kinds", sorted(o.type for o in bpy.data.collections["dance"].objects))
 
 # A process finds the package under its plain name, wherever the extension lies.
-runtime = sys.modules[name + ".addon.runtime"]
+runtime = sys.modules[name + ".addon.worker.python_environment"]
 command = runtime.install_command(Path("no-such-python"), "CPU")
 print("installer", subprocess.run(command, capture_output=True, encoding="utf-8").stdout)
 

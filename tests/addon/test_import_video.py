@@ -8,10 +8,10 @@ import pytest
 
 from tests.addon.conftest import DELIVER
 from tests.addon.test_registration import Layout
+from wham_blender.addon import build_scene
 from wham_blender.addon.jobs import import_job, job_record
 from wham_blender.addon.jobs.job_record import Status
 from wham_blender.addon.jobs.queue import runner
-from wham_blender.addon.operators import import_motion
 from wham_blender.addon.ui import ui_text
 from wham_blender.addon.worker.process import JobError
 
@@ -27,7 +27,7 @@ def test_script_blocks_and_gets_a_character_and_its_clip(fake_worker, motion_pat
     assert bpy.context.scene.camera.data.background_images[0].clip.name == "some clip.mp4"
     assert bpy.context.scene.frame_start == 7
     said = capfd.readouterr().out
-    assert "some clip.mp4: watch" in said
+    assert "some clip.mp4: detect" in said
     assert "Warning: It is dark." in said
     assert not runner.busy
     (record,) = job_record.scan(jobs)
@@ -103,7 +103,7 @@ def test_a_fault_while_importing_is_a_sentence_and_its_traceback_in_the_log(
     def fault(*_):
         raise ArithmeticError(text)
 
-    monkeypatch.setattr(import_motion, "_build_character", fault)
+    monkeypatch.setattr(build_scene, "_build_character", fault)
     fake_worker(DELIVER.format(motion=str(motion_path)))
     with pytest.raises(RuntimeError, match=f"could not be used: {reason}. The log says"):
         bpy.ops.wham.import_video(filepath=str(clip))

@@ -30,7 +30,7 @@ def test_a_record_comes_back_as_it_was(tmp_path):
         tmp_path, "näh", status=Status.FAILED, error="Dark.", people=[{"id": 1}], results={"1": "motion-1.npz"}
     )
     assert job_record.scan(tmp_path) == [record]
-    assert sorted(path.name for path in record.folder.iterdir()) == ["job.json", "detect.npz"]
+    assert sorted(path.name for path in record.folder.iterdir()) == ["detect.npz", "job.json"]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_write_that_fails_leaves_the_state_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         record.save()
     assert [record.error for record in job_record.scan(tmp_path)] == [""]
-    assert sorted(path.name for path in record.folder.iterdir()) == ["job.json", "detect.npz"]
+    assert sorted(path.name for path in record.folder.iterdir()) == ["detect.npz", "job.json"]
 
 
 def test_clips_and_ranges_have_folders_of_their_own(tmp_path):
@@ -70,7 +70,7 @@ def test_one_process_at_a_time_has_a_job_in_hand(tmp_path):
     """Another Blender's lock is felt, and is gone with it however it ends."""
     code = (
         f"import sys, time; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-        "from pathlib import Path\nfrom wham_blender.addon.job_record import Hold\n"
+        "from pathlib import Path\nfrom wham_blender.addon.jobs.job_record import Hold\n"
         f"hold = Hold(Path({str(tmp_path / 'walk')!r})); print('held', flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
