@@ -36,7 +36,7 @@ from pathlib import Path
 from threading import Timer
 from xml.etree import ElementTree
 
-from wham_blender import weights
+from wham_blender import folders, weights
 
 ROOT = Path(__file__).resolve().parent
 OUT = ROOT / "out"
@@ -89,15 +89,9 @@ ENVIRONMENTS = {
 # --- environments ----------------------------------------------------------------------------------------------------
 
 
-def cache_folder() -> Path:
-    """Where the environments lie, in the user's cache folder as the platform has it."""
-    if WINDOWS:
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library/Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "wham_blender/envs"
+def environments_folder() -> Path:
+    """Where the environments lie."""
+    return folders.cache_folder() / "envs"
 
 
 @contextmanager
@@ -106,8 +100,8 @@ def exclusive(name: str) -> Iterator[None]:
 
     SQLite's file lock is the standard library's only one that works on every platform and ends with its process.
     """
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(cache_folder() / f"{name}.lock", timeout=3600, isolation_level=None)
+    environments_folder().mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(environments_folder() / f"{name}.lock", timeout=3600, isolation_level=None)
     try:
         connection.execute("BEGIN EXCLUSIVE")
         yield
@@ -156,7 +150,7 @@ def environment(name: str) -> Path:
         )
     base = environment(spec.base) if spec.base else None
     content = "\0".join([version, str(base), *(path.read_text("utf-8") for path in spec.files)])
-    folder = cache_folder() / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    folder = environments_folder() / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
     executable = folder / ("Scripts/python.exe" if WINDOWS else "bin/python")
     complete = folder / "complete"
     with exclusive(folder.name):

@@ -23,7 +23,7 @@ def overlays(clip: Path, people: list[Motion], body: Body, frames: list[int]) ->
     Of a fast clip not every frame is decoded to a picture: then it is the next one.
     """
     pictures, wanted = [], list(frames)
-    for frame in video_reader.frames(clip, 1, frames[-1]):
+    for frame in video_reader.read_frames(clip, 1, frames[-1]):
         if not wanted or frame.number < wanted[0] or frame.image is None:
             continue
         wanted.pop(0)

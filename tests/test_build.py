@@ -19,7 +19,7 @@ from wham_blender import weights
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """An environment that holds nothing, in a cache of its own."""
-    monkeypatch.setattr(build, "cache_folder", lambda: tmp_path / "envs")
+    monkeypatch.setattr(build, "environments_folder", lambda: tmp_path / "envs")
     requirements = tmp_path / "tiny.txt"
     requirements.write_text("# nothing\n")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -33,7 +33,7 @@ def script(path: Path, lines: str) -> None:
 
 
 def folders() -> list[Path]:
-    return [path for path in build.cache_folder().iterdir() if path.is_dir()]
+    return [path for path in build.environments_folder().iterdir() if path.is_dir()]
 
 
 class TestEnvironments:
@@ -65,7 +65,7 @@ class TestEnvironments:
         build.ENVIRONMENTS[tiny].files[0].write_text("./no-such-folder\n")
         with pytest.raises(build.BuildError, match="pip could not make"):
             build.environment(tiny)
-        assert not list(build.cache_folder().glob("*/complete"))
+        assert not list(build.environments_folder().glob("*/complete"))
 
     def test_an_unknown_python_is_a_sentence(self, tiny, monkeypatch):
         monkeypatch.setitem(build.ENVIRONMENTS, tiny, build.Environment((), ("2.0",)))

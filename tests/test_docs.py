@@ -32,7 +32,7 @@ NO_FAULTS = {
     "The worker is installed; Check Worker tells whether it works",
     "The worker is removed",
     "The worker is whole: Python …, PyTorch … on …; the self-test took … s",
-    "The worker, weights and jobs lie in … now",
+    "The worker, weights and jobs are in … now",
     "Turn a clip of a person into a Motion file",
     "Without a CUDA card it takes many seconds for every frame",
     "uv could not do it, so pip tries",
@@ -208,7 +208,7 @@ def options(file: str, *classes: str) -> list[str]:
     ("file", "classes"),
     [
         ("properties.py", ["BakeOptions", "PlacementOptions", "VideoOptions"]),
-        ("preferences.py", []),
+        ("panels/preferences.py", []),
         *((f"operators/{verb}.py", []) for verb in ("mark_contacts", "smooth_motion", "place_motion", "time_motion")),
     ],
 )

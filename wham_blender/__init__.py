@@ -9,7 +9,7 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Take everything back that register() gave Blender."""
+    """Remove everything that register() added to Blender."""
     from .addon import registration
 
     registration.unregister()

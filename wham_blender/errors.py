@@ -1,12 +1,12 @@
-"""The base of every error that is told to an animator: a sentence, and a code by which the documents are found."""
+"""The base class of all errors that are shown to an animator: a sentence, and a code of docs/troubleshooting.md."""
 
 from __future__ import annotations
 
 
 class CodedError(Exception):
-    """Something cannot go on; ``str()`` is a sentence that says what happened, where, and what to do.
+    """``str()`` is a sentence for an animator: what happened, where, and what to do.
 
-    ``code`` names the kind of error in docs/troubleshooting.md. It stays when the sentence's wording changes.
+    ``code`` names the kind of error in docs/troubleshooting.md. It stays the same when the sentence is reworded.
     """
 
     def __init__(self, text: str, *, code: str = "") -> None:

@@ -1,4 +1,7 @@
-"""Writes files that appear whole or not at all: a temporary file beside the target, renamed when it is complete."""
+"""Writes files that are either complete or absent: to a temporary file beside the target, which is then renamed.
+
+Also tells when a file was exchanged. Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +24,30 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
             yield stream
         temporary.replace(path)
     finally:
-        with contextlib.suppress(OSError):  # what happened in the block matters more
+        with contextlib.suppress(OSError):  # must not hide the block's exception
             temporary.unlink(missing_ok=True)
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a whole text file, UTF-8, as `replaced` does. Raises OSError."""
+    """Write a text file, UTF-8, as `replaced` does. Raises OSError."""
     with replaced(path) as stream:
         stream.write(text.encode("utf-8"))
 
 
+def file_state(path: Path) -> list[int]:
+    """Size, modification and change time in nanoseconds, and inode of a file; empty if there is none.
+
+    A program that exchanges a file can give the new one the old size and modification time, but not the old change
+    time. On Windows, whose third time is that of creation, a file that is written over in place and keeps size and
+    modification time is not noticed.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        return []
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino] if path.is_file() else []
+
+
 def temporary_path(path: Path) -> Path:
-    """Where a file lies until it is complete: hidden, beside the target, named by this process."""
+    """The temporary file of this process: hidden, beside the target."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")

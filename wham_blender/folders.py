@@ -1,4 +1,4 @@
-"""Where this project keeps its large files: the add-on and the worker look in the same place. Standard library only."""
+"""The folders for large files and for the cache, which the add-on and the worker share. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RECORD = "location.json"
 
 
 def default_folder() -> Path:
-    """The platform's own folder for an application's data."""
+    """The platform's folder for application data."""
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -23,14 +23,26 @@ def default_folder() -> Path:
 
 
 def data_folder() -> Path:
-    """Where everything lies: the folder that the user moved it to, else the platform's."""
+    """The folder of worker, weights and jobs: the one that the user moved them to, else `default_folder`."""
     return Path(record().get("folder") or default_folder())
 
 
+def cache_folder() -> Path:
+    """The platform's folder for an application's cache."""
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / NAME
+
+
 def record() -> dict[str, str]:
-    """What a move noted in the platform's folder: ``folder``, ``moving_to``, ``left_behind``; each may be missing."""
+    """What a move wrote into `default_folder`: ``folder``, ``moving_to``, ``left_behind``; each may be missing."""
     try:
-        noted = json.loads((default_folder() / RECORD).read_text("utf-8"))
-        return {key: value for key, value in noted.items() if isinstance(value, str)}
+        kept = json.loads((default_folder() / RECORD).read_text("utf-8"))
+        return {key: value for key, value in kept.items() if isinstance(value, str)}
     except (OSError, ValueError, AttributeError):
         return {}

@@ -1,29 +1,31 @@
-"""Motion: one person's movement, the record that worker and add-on share, and its ``.npz`` file.
+"""Motion: one person's SMPL motion, the record that worker and add-on share, and its ``.npz`` file.
 
-The keys of AMASS (``poses``, ``trans``, ``betas``, ``gender``, ``mocap_framerate``) are read by any AMASS tool; ours
-stand beside them. World: metres, z up, floor at z = 0, the first frame at the origin facing -y. NumPy only.
+The file has AMASS's keys (``poses``, ``trans``, ``betas``, ``gender``, ``mocap_framerate``), which any AMASS tool
+reads, and further ones. World: metres, z up, floor at z = 0, the first frame at the origin facing -y. NumPy only.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 import zlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from .errors import CodedError
+from .files import replaced
 from .skeleton import PARENTS
 
 FORMAT_VERSION = 1
 _CAMERA_KEYS = ("camera_R", "camera_t", "camera_K")
-PLANTED_ABOVE, LIFTED_BELOW = 0.6, 0.4  # contact probabilities; between them a foot stays as it was
+# Contact probabilities above and below which a foot point becomes planted and lifted; set by hand.
+PLANTED_ABOVE, LIFTED_BELOW = 0.6, 0.4
 
 
-class MotionFileError(Exception):
+class MotionFileError(CodedError):
     """A motion file cannot be read or written; the text is a sentence for the animator."""
 
 
@@ -37,7 +39,7 @@ class Motion:
     mocap_framerate: float  # frames per second of the rows
     contacts: np.ndarray  # (F, 4) probabilities: left toe, left heel, right toe, right heel
     confidence: np.ndarray  # (F,) mean keypoint confidence, 0..1
-    visible: np.ndarray  # (F,) bool: the person was seen in that frame
+    visible: np.ndarray  # (F,) bool: the person was detected in that frame
     camera_R: np.ndarray  # (F, 3, 3) world to camera, OpenCV axes
     camera_t: np.ndarray  # (F, 3) metres
     camera_K: np.ndarray  # (3, 3) pixels
@@ -60,9 +62,9 @@ class Motion:
             "camera_K": (3, 3), "rest_joints": (24, 3), "frame": (count,), "time": (count,),
             "keypoints": (count, 17, 3),
         }  # fmt: skip
-        kinds = {"visible": bool, "frame": np.int64, "time": np.float64}
+        dtypes = {"visible": bool, "frame": np.int64, "time": np.float64}
         for name, shape in shapes.items():
-            value = np.asarray(getattr(self, name), dtype=kinds.get(name, np.float32))
+            value = np.asarray(getattr(self, name), dtype=dtypes.get(name, np.float32))
             if value.shape != shape:
                 raise ValueError(f"{name} has shape {value.shape}, expected {shape}")
             if value.dtype.kind == "f" and not np.isfinite(value).all():
@@ -80,22 +82,28 @@ class Motion:
 def planted(
     contacts: np.ndarray, above: float = PLANTED_ABOVE, below: float = LIFTED_BELOW, shortest: int = 1
 ) -> np.ndarray:
-    """Contact probabilities (F, 4) to feet on the floor or not, (F, 4) bool, with hysteresis against flicker.
+    """Which foot points are planted (F, 4) bool, by contact probabilities (F, 4) with hysteresis against flicker.
 
-    A foot is down from ``above`` on and up again under ``below``; a contact of fewer than ``shortest`` rows is none.
+    A point is planted above ``above`` and lifted below ``below``; between them it keeps its state. Contacts of fewer
+    than ``shortest`` rows are dropped.
     """
-    level = np.select([contacts > above, contacts < below], [1, 0], -1)
-    level[0] = contacts[0] > (above + below) / 2
-    last_sure = np.maximum.accumulate(np.where(level >= 0, np.arange(len(level))[:, None], 0), 0)
-    down = np.take_along_axis(level, last_sure, 0) == 1
-    for column in down.T:
-        for start, stop in spells(column):
+    state = np.select([contacts > above, contacts < below], [1, 0], -1)
+    state[0] = contacts[0] > (above + below) / 2
+    last_decided = np.maximum.accumulate(np.where(state >= 0, np.arange(len(state))[:, None], 0), 0)
+    return without_short_contacts(np.take_along_axis(state, last_decided, 0) == 1, shortest)
+
+
+def without_short_contacts(contacts: np.ndarray, shortest: float) -> np.ndarray:
+    """Contacts (F, n) bool without those of fewer than ``shortest`` rows."""
+    result = contacts.copy()
+    for column in result.T:
+        for start, stop in true_intervals(column):
             column[start:stop] = stop - start >= shortest
-    return down
+    return result
 
 
-def spells(flags: np.ndarray) -> np.ndarray:
-    """Where flags (F,) are set without a break: (N, 2) first rows and the rows after the last."""
+def true_intervals(flags: np.ndarray) -> np.ndarray:
+    """The runs of true flags (F,) as half-open intervals (N, 2): first row, and the row after the last."""
     return np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
 
 
@@ -120,11 +128,11 @@ def forward_kinematics(poses: np.ndarray, trans: np.ndarray, rest_joints: np.nda
     """
     local = rotation_matrices(np.asarray(poses).reshape(len(poses), 24, 3))
     rest = np.asarray(rest_joints, np.float64)
-    return posed(local, rest[0] + trans, rest)
+    return pose_skeleton(local, rest[0] + trans, rest)
 
 
-def posed(local: np.ndarray, pelvis: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`forward_kinematics` of rotation matrices (F, 24, 3, 3) with the pelvis at (F, 3); rest (24, 3), metres."""
+def pose_skeleton(local: np.ndarray, pelvis: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`forward_kinematics` of local rotation matrices (F, 24, 3, 3), pelvis at (F, 3); rest (24, 3), metres."""
     rotations = np.empty_like(local)
     positions = np.empty((len(local), 24, 3))
     for joint, parent in enumerate(PARENTS):
@@ -140,7 +148,7 @@ def posed(local: np.ndarray, pelvis: np.ndarray, rest: np.ndarray) -> tuple[np.n
 def save(path: str | Path, people: list[Motion]) -> None:
     """Write one person with plain keys, several as ``p0/…``, ``p1/…`` with the camera of all frames once.
 
-    The file appears whole or not at all. Raises MotionFileError where the folder cannot be written.
+    A file that cannot be written completely is left as it was. Raises MotionFileError if it cannot be written.
     """
     if not people:
         raise ValueError("no person to save")
@@ -161,33 +169,32 @@ def save(path: str | Path, people: list[Motion]) -> None:
             arrays |= {f"p{number}/{k}": v for k, v in _arrays(person).items() if k not in _CAMERA_KEYS}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with aside.open("wb") as stream:
-                _write(stream, arrays)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with replaced(path) as stream:
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
     except OSError as error:
         raise MotionFileError(
             f"Cannot write {path.name} in {path.parent}: {error.strerror or error}. "
-            "Choose a folder you may write to, with space left."
+            "Choose a folder you may write to, with space left.",
+            code="folder-not-writable",
         ) from error
 
 
 def load(path: str | Path) -> list[Motion]:
-    """Read the people of a Motion file; raises MotionFileError with a sentence where it is none."""
+    """The people of a motion file. Raises MotionFileError if it is missing, damaged or no motion file."""
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             data = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
-        raise MotionFileError(f"There is no file {path.name} in {path.parent}. Check the path.") from error
+        raise MotionFileError(
+            f"There is no file {path.name} in {path.parent}. Check the path.", code="motion-file-not-found"
+        ) from error
     except (
         OSError, ValueError, TypeError, AttributeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error
     ) as error:  # fmt: skip
         raise MotionFileError(
-            f"{path.name} is not a motion file, or it is damaged. Choose an .npz written by Import Video as Motion."
+            f"{path.name} is not a motion file, or it is damaged. Choose an .npz written by Import Video as Motion.",
+            code="motion-file-unreadable",
         ) from error
     try:
         if "poses" in data:
@@ -209,7 +216,8 @@ def load(path: str | Path) -> list[Motion]:
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise MotionFileError(
             f"{path.name} lacks something a motion file needs ({error}). Choose an .npz written by "
-            "Import Video as Motion."
+            "Import Video as Motion.",
+            code="motion-file-incomplete",
         ) from error
 
 
@@ -217,10 +225,6 @@ def _arrays(person: Motion) -> dict[str, np.ndarray]:
     arrays = {f.name: np.asarray(getattr(person, f.name)) for f in fields(person) if f.name != "meta"}
     arrays["meta"] = np.asarray(json.dumps({"format_version": FORMAT_VERSION, **person.meta}))
     return arrays
-
-
-def _write(stream: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
-    np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
 def _motion(data: dict[str, np.ndarray]) -> Motion:

@@ -1,7 +1,7 @@
-"""What the worker says to the add-on: typed messages, one JSON object a line on standard output.
+"""Messages from the worker to the add-on: typed, one JSON object a line on standard output.
 
-The worker writes ``encode(message)``; the add-on reads lines and calls ``decode``. A line that is no
-message (a library printing to standard output, a line cut in half) becomes a ``Log``. Standard library only.
+The worker writes ``encode(message)``; the add-on reads lines and calls ``decode``. A line that is not a message
+(printed by a library, or cut off) becomes a ``Log``. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is. ``done`` of ``total`` units (frames) of one stage; ``fraction`` 0..1 of the whole job.
+    """Progress of a job: ``done`` of ``total`` units (frames) of one stage; ``fraction`` 0..1 of the job.
 
-    ``total`` is 0 where nobody knows it.
+    ``total`` is 0 if it is not known.
     """
 
     stage: str
@@ -27,16 +27,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class Log:
-    """A line for the log file; nobody has to read it."""
+    """A line for the log file."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Warn:
-    """A sentence that the animator should see although the job goes on."""
+    """A warning that is shown to the animator; the job goes on. ``code`` as in `errors.CodedError`."""
 
     text: str
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class People:
     """The people found, largest and longest first.
 
     Each is ``{"id", "first_frame", "last_frame", "frames", "height"}``, frames counted in the clip from 1, height as
-    a share of the picture's; and ``"picture"``, the name of a PNG of the person in the job folder, where there is one.
+    a fraction of the picture's; and ``"picture"``, the name of a PNG of the person in the job folder, if there is one.
     """
 
     people: list[dict[str, Any]] = field(default_factory=list)
@@ -59,21 +60,22 @@ class Clip:
 
 @dataclass(frozen=True)
 class Environment:
-    """What the job runs on: Python, packages, card. For a report of a fault."""
+    """Versions of Python and the packages, and the graphics card: for error reports."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The job ended without a result; ``text`` says what happened, where, and what to do."""
+    """The job ended without a result; ``text`` and ``code`` as in `errors.CodedError`."""
 
     text: str
+    code: str = ""
 
 
 @dataclass(frozen=True)
 class Done:
-    """The job ended well; ``path`` is the Motion file written."""
+    """The job succeeded; ``path`` is the Motion file written."""
 
     path: str
 
@@ -84,12 +86,12 @@ _TYPES: dict[str, type] = {kind.__name__: kind for kind in _KINDS}
 
 
 def encode(message: Message) -> str:
-    """One line of JSON without its line end, ``{"type": "Progress", "stage": ...}``."""
+    """One line of JSON without a line break, ``{"type": "Progress", "stage": ...}``."""
     return json.dumps({"type": type(message).__name__, **asdict(message)}, ensure_ascii=False)
 
 
 def decode(line: str) -> Message:
-    """The message in one line; a ``Log`` of the line itself where it holds none."""
+    """The message in one line; a ``Log`` of the line itself if it is not a message."""
     try:
         record = json.loads(line)
         return _TYPES[record.pop("type")](**record)

@@ -1,7 +1,4 @@
-"""Names, order and mirror images of the points that every part of the project talks about.
-
-SMPL's 24 joints, COCO's 17 keypoints and WHAM's four foot points. NumPy only.
-"""
+"""Names, order and left-right pairs of SMPL joints, COCO keypoints and WHAM foot points. NumPy only."""
 
 from __future__ import annotations
 

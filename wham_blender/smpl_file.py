@@ -1,4 +1,4 @@
-"""Reads SMPL body files, ``.npz`` or the ``.pkl`` of 2015, without running anything that a pickle asks for.
+"""Reads SMPL body files, ``.npz`` or the ``.pkl`` of 2015, without executing code that a pickle names.
 
 Loper et al., *SMPL: A Skinned Multi-Person Linear Model*, SIGGRAPH Asia 2015. Standard library and NumPy only, so that
 the add-on and the worker both use it.
@@ -18,11 +18,11 @@ import numpy as np
 from .weights import WeightsError
 
 KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
-REGRESSORS = {"J_regressor_wham": 31, "J_regressor_feet": 4}  # WHAM's own, and their rows
+REGRESSORS = {"J_regressor_wham": 31, "J_regressor_feet": 4}  # WHAM's, with their numbers of rows
 JOINTS = 24
 _CORRECTIVES = 9 * (JOINTS - 1)  # columns of posedirs
 _CHOOSE = "Choose SMPL_NEUTRAL.pkl (or .npz) from smpl.is.tue.mpg.de."
-# Other bodies of the same makers, by vertices and joints.
+# Other body models of the same authors, by vertices and joints.
 _OTHERS = {
     (10475, 55): "SMPL-X", (6890, 52): "SMPL+H", (778, 16): "MANO (a hand)", (5023, 5): "FLAME (a head)",
     (3889, 33): "SMAL (an animal)", (3889, 35): "SMAL (an animal)",
@@ -30,9 +30,9 @@ _OTHERS = {
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """SMPL's arrays, KEYS, and those of REGRESSORS that the file has, of a ``.pkl`` or ``.npz``.
+    """SMPL's arrays, KEYS, and those of REGRESSORS that the file has, from a ``.pkl`` or ``.npz``.
 
-    Raises WeightsError with a sentence where the file is damaged, unsafe or another body.
+    Raises WeightsError if the file is damaged, unsafe or another body.
     """
     path = Path(path)
     try:
@@ -44,28 +44,31 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     except _Refused as error:
         raise WeightsError(
             f"The body file {path.name} is not safe: it asks for the code {error}, which no SMPL file needs. Nothing "
-            f"of it was run. {_CHOOSE}"
+            f"of it was run. {_CHOOSE}",
+            code="body-unsafe",
         ) from error
     except Exception as error:  # a damaged pickle may raise anything
         raise WeightsError(
-            f"The body file {path.name} cannot be read: it is no SMPL file, or incomplete ({error}). {_CHOOSE}"
+            f"The body file {path.name} cannot be read: it is no SMPL file, or incomplete ({error}). {_CHOOSE}",
+            code="body-unreadable",
         ) from error
 
 
 def check(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    """The arrays, known to be a body of SMPL's format: 24 joints, any number of vertices V.
+    """The arrays of KEYS and REGRESSORS after a check that they are a body in SMPL's format: 24 joints, V vertices.
 
-    Raises WeightsError with a sentence that says what ``name`` seems to be instead.
+    Raises WeightsError if not, with a sentence that says what the file ``name`` seems to be.
     """
     missing = [key for key in KEYS if key not in arrays]
     if missing:
-        raise WeightsError(f"{name} is no SMPL body: it lacks {', '.join(missing)}. {_CHOOSE}")
+        raise WeightsError(f"{name} is no SMPL body: it lacks {', '.join(missing)}. {_CHOOSE}", code="body-not-smpl")
     vertices, joints = len(arrays["v_template"]), len(arrays["J_regressor"])
     if joints != JOINTS:
         kind = _OTHERS.get((vertices, joints), "some other body")
         raise WeightsError(
             f"{name} is {kind} ({vertices} vertices, {joints} joints), but WHAM needs SMPL (6890 vertices, 24 joints). "
-            + _CHOOSE
+            + _CHOOSE,
+            code="body-not-smpl",
         )
     shapes = {
         "v_template": (vertices, 3), "shapedirs": (vertices, 3, None), "posedirs": (vertices, 3, _CORRECTIVES),
@@ -75,12 +78,14 @@ def check(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
     for key, shape in shapes.items():
         array = arrays[key]
         if len(shape) != array.ndim or any(
-            wanted not in (None, size) for wanted, size in zip(shape, array.shape, strict=True)
+            expected not in (None, size) for expected, size in zip(shape, array.shape, strict=True)
         ):
-            wanted = " x ".join("any" if size is None else str(size) for size in shape)
-            raise WeightsError(f"{name} is no SMPL body: {key} is {array.shape}, not {wanted}. {_CHOOSE}")
+            expected = " x ".join("any" if size is None else str(size) for size in shape)
+            raise WeightsError(
+                f"{name} is no SMPL body: {key} is {array.shape}, not {expected}. {_CHOOSE}", code="body-not-smpl"
+            )
         if array.dtype.kind not in "fiu":
-            raise WeightsError(f"{name} is no SMPL body: {key} does not hold numbers. {_CHOOSE}")
+            raise WeightsError(f"{name} is no SMPL body: {key} does not hold numbers. {_CHOOSE}", code="body-not-smpl")
     return {key: arrays[key] for key in shapes}
 
 
@@ -98,11 +103,11 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
 
 
 class _Refused(Exception):
-    """The name of something that a pickle may not have."""
+    """A pickle names a class or function that is not allowed; the text is its name."""
 
 
 class _State:
-    """Stands in for an object of SciPy or chumpy: keeps the state that the pickle gives it, and can do nothing."""
+    """Stands in for an object of SciPy or chumpy: keeps the state from the pickle, and has no behaviour."""
 
     def __init__(self, *_arguments: object) -> None:
         self.state: dict[str, Any] = {}
@@ -112,26 +117,28 @@ class _State:
 
 
 class _Sparse(_State):
-    """SciPy's compressed matrix, by columns unless said otherwise."""
+    """SciPy's compressed sparse matrix, by columns."""
 
     by_rows = False
 
     def dense(self) -> np.ndarray:
-        """The whole matrix."""
+        """The matrix as an array."""
         shape = self.state["_shape"] if "_shape" in self.state else self.state["shape"]
         data, inner, pointers = (np.asarray(self.state[key]) for key in ("data", "indices", "indptr"))
         outer = np.repeat(np.arange(len(pointers) - 1), np.diff(pointers))
-        whole = np.zeros(tuple(int(size) for size in shape))
-        np.add.at(whole, (outer, inner) if self.by_rows else (inner, outer), data)
-        return whole
+        matrix = np.zeros(tuple(int(size) for size in shape))
+        np.add.at(matrix, (outer, inner) if self.by_rows else (inner, outer), data)
+        return matrix
 
 
 class _SparseRows(_Sparse):
+    """The same by rows."""
+
     by_rows = True
 
 
 class _Chumpy(_State):
-    """chumpy's array: its value, or a choice out of another one's."""
+    """chumpy's array: its value, or a selection from another array."""
 
     def dense(self) -> np.ndarray:
         """The value."""
@@ -146,14 +153,14 @@ def _dense(value: object) -> np.ndarray:
 
 
 def _reconstruct(kind: type, _base: type, _state: object) -> object:
-    """Python's way to make an object of the second protocol, for nothing but the stand-ins."""
+    """copyreg's function that makes an object, which accepts the stand-ins only."""
     if not issubclass(kind, _State):
         raise _Refused(f"copyreg._reconstructor of {kind.__name__}")
     return kind()
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes into old pickles."""
+    """_codecs.encode, by which Python 3 writes bytes into old pickles."""
     return text.encode("latin1" if encoding == "latin1" else "ascii")
 
 
@@ -162,10 +169,10 @@ _MULTIARRAY = sys.modules[np.ndarray.__reduce__(np.zeros(1))[0].__module__]  # i
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows NumPy's arrays and the stand-ins; everything else is refused by name."""
+    """Accepts NumPy's arrays and the stand-ins; raises _Refused for any other class or function."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for ``module.name``."""
+        """The class or function that replaces ``module.name``."""
         known = {
             "numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype, "copyreg._reconstructor": _reconstruct,
             "builtins.object": object, "builtins.set": set, "_codecs.encode": _encode,

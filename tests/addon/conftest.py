@@ -17,7 +17,7 @@ import pytest
 from wham_blender import motion as motion_file
 from wham_blender import weights
 from wham_blender.addon.jobs import import_job
-from wham_blender.addon.jobs.queue import runner
+from wham_blender.addon.jobs.queue import job_queue
 from wham_blender.addon.properties import VideoOptions, option_names
 from wham_blender.motion import Motion
 
@@ -168,7 +168,7 @@ def add_job(path, **changes):
     known = bpy.ops.wham.import_video.get_rna_type().properties
     options = {name: known[name].default for name in option_names(VideoOptions)}
     work = import_job.prepare(path, options | {"fps": "CLIP"} | changes)
-    runner.add(work)
+    job_queue.add(work)
     return work
 
 
@@ -183,13 +183,13 @@ def queue(clip):
         def until(self, condition):
             deadline = time.monotonic() + 30
             while not condition():
-                assert time.monotonic() < deadline, (runner.running, runner.waiting, import_job.jobs.all)
-                runner._on_timer()
+                assert time.monotonic() < deadline, (job_queue.running, job_queue.waiting, import_job.jobs.all)
+                job_queue._on_timer()
                 time.sleep(0.01)
 
         def to_end(self):
-            self.until(lambda: not runner.busy and not runner.closing)
+            self.until(lambda: not job_queue.busy and not job_queue.finishing)
 
     yield Queue()
-    runner.stop()
+    job_queue.stop()
     import_job.jobs.all = []

@@ -30,16 +30,16 @@ def squats(count=120, hertz=1.0):
     """Knee bends with the feet still: hips and ankles bend by an angle, knees by twice that back."""
     heads, feet = skeleton()
     angle = 0.6 - 0.3 * np.cos(2 * np.pi * hertz * np.arange(count) / RATE)
-    turns = np.tile([1.0, 0, 0, 0], (count, 24, 1))
+    rotations = np.tile([1.0, 0, 0, 0], (count, 24, 1))
     x = np.broadcast_to([1.0, 0, 0], (count, 3))
     for leg in (LEFT, RIGHT):
         for joint, times in zip(leg, (-1, 2, -1), strict=True):
-            turns[:, joint] = quaternions.about(x, times * angle)
+            rotations[:, joint] = quaternions.about(x, times * angle)
     root = np.stack([np.zeros(count), np.zeros(count), 1.0 - 0.8 * (1 - np.cos(angle))], 1)
     return Animation(
-        frames=np.arange(1.0, count + 1), root=root, turns=turns, heads=heads, feet=feet,
+        frames=np.arange(1.0, count + 1), root=root, rotations=rotations, heads=heads, feet=feet,
         contacts=np.ones((count, 4), bool), probabilities=np.ones((count, 4)), confidence=np.ones(count),
-        seen=np.ones(count, bool),
+        visible=np.ones(count, bool),
     )  # fmt: skip
 
 
@@ -49,18 +49,18 @@ def walk(count=90, cycle=30, turn=0.0):
     rows = np.arange(count)
     phase = 2 * np.pi * rows / cycle
     x, z = np.broadcast_to([1.0, 0, 0], (count, 3)), np.broadcast_to([0.0, 0, 1], (count, 3))
-    turns = np.tile([1.0, 0, 0, 0], (count, 24, 1))
-    turns[:, 0] = quaternions.about(z, turn * rows)
-    turns[:, LEFT[0]], turns[:, RIGHT[0]] = (
+    rotations = np.tile([1.0, 0, 0, 0], (count, 24, 1))
+    rotations[:, 0] = quaternions.about(z, turn * rows)
+    rotations[:, LEFT[0]], rotations[:, RIGHT[0]] = (
         quaternions.about(x, 0.4 * np.sin(phase)),
         quaternions.about(x, -0.4 * np.sin(phase)),
     )
-    steps = quaternions.rotate(turns[:, 0], np.array([0, -0.04, 0]))
+    steps = quaternions.rotate(rotations[:, 0], np.array([0, -0.04, 0]))
     root = np.cumsum(steps, 0) + np.array([3.0, 1.0, 1.0]) + 0.02 * np.cos(2 * phase)[:, None] * [0, 0, 1]
     contacts = np.stack([np.sin(phase) > 0, np.sin(phase) > 0.2, np.sin(phase) < 0, np.sin(phase) < -0.2], 1)
     return Animation(
-        frames=rows + 1.0, root=root, turns=turns, heads=heads, feet=feet, contacts=contacts,
-        probabilities=contacts * 0.9, confidence=np.full(count, 0.8), seen=np.ones(count, bool),
+        frames=rows + 1.0, root=root, rotations=rotations, heads=heads, feet=feet, contacts=contacts,
+        probabilities=contacts * 0.9, confidence=np.full(count, 0.8), visible=np.ones(count, bool),
     )  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def test_jitter_of_planted_feet_goes_too():
     rng = np.random.default_rng(1)
     noise = quaternions.of_axis_angle(rng.normal(0, 0.02, (120, 24, 3)))
     still = squats(hertz=0.1)
-    before = replace(still, turns=quaternions.multiply(still.turns, noise))
+    before = replace(still, rotations=quaternions.multiply(still.rotations, noise))
     after = animation.smoothed(before, 3.0, RATE)
     was, now = animation.sliding(before, RATE), animation.sliding(after, RATE)
     assert was is not None
@@ -161,7 +161,7 @@ def test_sliding_and_floor_are_measured_in_contact_only():
 def test_loop_closes_in_pose_and_speed_and_goes_straight_on(turn, in_place):
     cycle = animation.looped(walk(count=70, cycle=30, turn=turn), 10, in_place)
     assert len(cycle) == 61
-    round_one, turns = cycle.pose()
+    round_one, rotations = cycle.pose()
     way = round_one[-1, 0] - round_one[0, 0]
     assert way[2] == pytest.approx(0, abs=1e-9)
     if in_place:
@@ -173,7 +173,7 @@ def test_loop_closes_in_pose_and_speed_and_goes_straight_on(turn, in_place):
     speed = np.diff(endless, axis=0)
     assert np.abs(np.diff(speed, axis=0)).max() < 0.02
     assert np.abs(speed[60] - speed[59]).max() < 0.012
-    assert np.abs(np.abs(np.sum(turns[0] * turns[-1], -1)) - 1).max() < 1e-9
+    assert np.abs(np.abs(np.sum(rotations[0] * rotations[-1], -1)) - 1).max() < 1e-9
     assert (cycle.contacts[0] == cycle.contacts[-1]).all()
 
 

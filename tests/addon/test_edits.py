@@ -12,7 +12,7 @@ from mathutils import Matrix, Vector
 from tests.addon.conftest import make_motion
 from wham_blender import animation
 from wham_blender import motion as motion_file
-from wham_blender.addon.panels.result import WHAM_PT_edit, figures
+from wham_blender.addon.panels.result import WHAM_PT_edit, statistics
 from wham_blender.addon.scene import character
 from wham_blender.addon.ui import contact_overlay
 from wham_blender.motion import planted
@@ -245,10 +245,10 @@ def test_result_is_told_and_measured_again(motion, body, tmp_path):
     motion_file.save(tmp_path / "one.npz", [person])
     bpy.ops.wham.import_motion(filepath=str(tmp_path / "one.npz"), fps="CLIP", start_frame=1)
     (armature,) = (o for o in bpy.data.objects if o.type == "ARMATURE")
-    told = dict(figures(armature))
+    told = dict(statistics(armature))
     down = planted(person.contacts)
     assert told["Frames"] == "40 (1 to 40), 1.56 s"
-    assert told["Not Seen"] == "frames 11-14, 31: interpolated"
+    assert told["Not Detected"] == "frames 11-14, 31: interpolated"
     assert told["Confidence"] == "80% on average"
     assert told["Contacts"] == str(np.count_nonzero(np.diff(down.astype(int), axis=0, prepend=0) == 1))
     assert (told["Clip"], told["People"], told["Quality"], told["Weights"]) == (
@@ -265,19 +265,19 @@ def test_result_is_told_and_measured_again(motion, body, tmp_path):
         key.co[1] *= 3
     curve.update()
     bpy.ops.wham.measure_motion()
-    assert dict(figures(armature))["Foot Sliding"] != told["Foot Sliding"]
+    assert dict(statistics(armature))["Foot Sliding"] != told["Foot Sliding"]
 
 
 def test_what_is_known_survives_the_file_and_copying(two, tmp_path):
-    told = figures(two[0])
+    told = statistics(two[0])
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     addon_utils.enable("wham_blender", default_set=True)
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "scene.blend"))
     first, second = (o for o in bpy.data.objects if o.type == "ARMATURE")
     bpy.context.view_layer.objects.active = first
-    assert figures(first) == told
-    assert set(character.together(first, bpy.context.scene)) == {first, second, bpy.context.scene.camera}
+    assert statistics(first) == told
+    assert set(character.imported_with(first, bpy.context.scene)) == {first, second, bpy.context.scene.camera}
     # A linked duplicate shares the action: it is turned once, not twice.
     double = first.copy()
     bpy.context.scene.collection.objects.link(double)
@@ -303,7 +303,7 @@ def test_each_edit_is_one_step_of_undo_and_comes_back(two, operator, options):
         keys = character.ActionKeys(armature).curves()
         shape = [tuple(key.co) for curve in keys[::7] for key in curve.keyframe_points]
         camera, scene = bpy.context.scene.camera, bpy.context.scene
-        return (shape, markers(armature), figures(armature), [b.head_local[:] for b in armature.data.bones],
+        return (shape, markers(armature), statistics(armature), [b.head_local[:] for b in armature.data.bones],
                 [m[:] for m in camera.matrix_world], scene.render.fps, scene.frame_end)  # fmt: skip
 
     name = two[0].name
@@ -361,7 +361,7 @@ def test_discs_lie_where_planted_feet_are(two):
     found = [character.read(each) for each in two]
     for row in range(0, 40, 3):
         go_to(1 + row)
-        marks = contact_overlay.marks(bpy.context)
+        marks = contact_overlay.discs(bpy.context)
         for side, columns in (("left", [0, 1]), ("right", [2, 3])):
             expected = [each.foot_points()[row, c] for each in found for c in columns if each.contacts[row, c]]
             assert len(marks[side]) == len(expected)
@@ -369,4 +369,4 @@ def test_discs_lie_where_planted_feet_are(two):
                 assert np.linalg.norm(np.array(point) - goal) < 1e-4
                 assert 0.02 < radius < 0.06
     two[0].hide_set(True)
-    assert sum(map(len, contact_overlay.marks(bpy.context).values())) == found[1].contacts[39].sum()
+    assert sum(map(len, contact_overlay.discs(bpy.context).values())) == found[1].contacts[39].sum()

@@ -119,7 +119,7 @@ def test_what_needs_no_correction_is_left(body):
 def test_feet_that_slide_far_slide_on_and_travelling_contacts_are_none(body):
     source = walks.walk(*body)
     still = replace(
-        source, turns=np.repeat(source.turns[:1], len(source), 0), contacts=np.ones_like(source.contacts),
+        source, rotations=np.repeat(source.rotations[:1], len(source), 0), contacts=np.ones_like(source.contacts),
         root=source.root[:1] + np.linspace(0, 1, len(source))[:, None] * [0.8, 0, 0],
     )  # fmt: skip
     made = targets.target("mixamo")
@@ -137,10 +137,10 @@ def test_feet_that_slide_far_slide_on_and_travelling_contacts_are_none(body):
 
 def test_a_foot_that_points_down_is_not_laid_flat(body):
     source = walks.walk(*body)
-    turns = np.repeat(source.turns[:1], len(source), 0)
+    turns = np.repeat(source.rotations[:1], len(source), 0)
     turns[:, JOINT_NAMES.index("left_ankle")] = quaternions.about(np.array([1.0, 0, 0]), np.full(len(source), 1.5))
     kneels = replace(
-        source, turns=turns, root=np.repeat(source.root[:1], len(source), 0), contacts=np.ones_like(source.contacts)
+        source, rotations=turns, root=np.repeat(source.root[:1], len(source), 0), contacts=np.ones_like(source.contacts)
     )
     made = targets.target("mixamo")
     before, after = planted(kneels, made)
@@ -155,7 +155,7 @@ def test_who_jumps_off_a_roof_lets_the_legs_hang(body):
     rows = np.arange(len(source))
     height = 1.5 - 1.5 * np.clip((rows - 50) / 20, 0, 1) ** 2
     falls = replace(
-        source, turns=np.repeat(source.turns[:1], len(source), 0), contacts=np.repeat(rows[:, None] < 50, 4, 1),
+        source, rotations=np.repeat(source.rotations[:1], len(source), 0), contacts=np.repeat(rows[:, None] < 50, 4, 1),
         root=source.root[:1] + height[:, None] * [0, 0, 1],
     )  # fmt: skip
     made = targets.target("mixamo", legs=1.5)
@@ -204,7 +204,7 @@ def test_short_motions(body, count):
     rows = slice(20, 20 + count)
     short = replace(source, **{
         name: getattr(source, name)[rows]
-        for name in ("frames", "root", "turns", "contacts", "probabilities", "confidence", "seen")
+        for name in ("frames", "root", "rotations", "contacts", "probabilities", "confidence", "visible")
     })  # fmt: skip
     after = planted(short, targets.target("mixamo"))[1]
     assert all(np.isfinite(turns).all() for turns in after.turns.values())
@@ -231,11 +231,11 @@ def test_toes_and_heel_that_are_planted_at_once_are_a_foots_length_apart():
     flags[10:50, 0] = flags[5:20, 1] = flags[30:40, 1] = True  # toes stay while the heel lifts and comes down again
     pinned = foot_pins.pin(points, points, flags, 0.22, FLOOR)
     for column, start, stop in ((0, 10, 50), (1, 5, 20), (1, 30, 40)):
-        assert np.ptp(pinned.places[start:stop, column], axis=0).max() == 0
+        assert np.ptp(pinned.positions[start:stop, column], axis=0).max() == 0
     both = pinned.planted.all(1)
     assert both.sum() == 20
-    assert np.abs(np.linalg.norm(np.subtract(*np.moveaxis(pinned.places[both], 1, 0)), axis=1) - 0.22).max() < 1e-6
-    assert np.abs(pinned.places[pinned.planted][:, 2]).max() < 1e-12
+    assert np.abs(np.linalg.norm(np.subtract(*np.moveaxis(pinned.positions[both], 1, 0)), axis=1) - 0.22).max() < 1e-6
+    assert np.abs(pinned.positions[pinned.planted][:, 2]).max() < 1e-12
 
 
 def test_gaps_are_bridged_only_where_nothing_moves():
@@ -243,12 +243,12 @@ def test_gaps_are_bridged_only_where_nothing_moves():
     flags[10:13] = flags[20:23] = False
     points = np.zeros((30, 2, 3))
     points[20:, :, 1] = 0.3
-    found = foot_pins.bridged(flags, points, FLOOR)
+    found = foot_pins.bridge_gaps(flags, points, FLOOR)
     assert found[10:13].all()
     assert not found[20:23].any()
     flags = np.zeros((30, 2), bool)
     flags[5:15, 1] = flags[16:25, 0] = True  # from heel to toes without a moment on both
-    assert foot_pins.bridged(flags, np.zeros((30, 2, 3)), FLOOR).all(1).sum() == 3
+    assert foot_pins.bridge_gaps(flags, np.zeros((30, 2, 3)), FLOOR).all(1).sum() == 3
 
 
 # --- legs ------------------------------------------------------------------------------------------------------------

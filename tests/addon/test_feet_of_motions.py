@@ -36,11 +36,11 @@ def drifting(source):
 def standing(source):
     """Who stands for six seconds while the world drifts away under the feet by half a metre."""
     count = 180
-    rows = {name: np.repeat(getattr(source, name)[:1], count, 0) for name in ("turns", "probabilities", "confidence")}
+    rows = {name: np.repeat(getattr(source, name)[:1], count, 0) for name in ("rotations", "probabilities", "confidence")}
     root = source.root[:1] + np.outer(np.linspace(0, 0.5, count), [0.6, 0.8, 0])
     return replace(
         source, frames=np.arange(1.0, count + 1), root=root, contacts=np.ones((count, 4), bool),
-        seen=np.ones(count, bool), **rows,
+        visible=np.ones(count, bool), **rows,
     )  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def test_names_are_read_in_many_languages(language):
     assert (*found.rig_map.spine, *found.rig_map.neck, found.rig_map.bones["head"]) == tuple(names[1:6])
     for number, (side, part) in enumerate((side, part) for side in ("left", "right") for part in PARTS):
         assert found.rig_map.bones[f"{side}_{part}"] == names[6 + number]
-        reading = bone_names.read(names[6 + number])
+        reading = bone_names.parse(names[6 + number])
         assert (reading.side, reading.helper, part in reading.parts) == (side, False, True), names[6 + number]
     assert min(found.confidence.values()) > BY_SHAPE
 

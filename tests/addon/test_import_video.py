@@ -11,7 +11,7 @@ from tests.addon.test_registration import Layout
 from wham_blender.addon import build_scene
 from wham_blender.addon.jobs import import_job, job_record
 from wham_blender.addon.jobs.job_record import Status
-from wham_blender.addon.jobs.queue import runner
+from wham_blender.addon.jobs.queue import job_queue
 from wham_blender.addon.ui import ui_text
 from wham_blender.addon.worker.process import JobError
 
@@ -29,7 +29,7 @@ def test_script_blocks_and_gets_a_character_and_its_clip(fake_worker, motion_pat
     said = capfd.readouterr().out
     assert "some clip.mp4: detect" in said
     assert "Warning: It is dark." in said
-    assert not runner.busy
+    assert not job_queue.busy
     (record,) = job_record.scan(jobs)
     assert record.status is Status.IMPORTED
 
@@ -65,13 +65,14 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
             gender="FEMALE",
             refine=False,
             smooth=0.2,
+            world="WHAM",
         )
     said = str(caught.value)
     folder = next(jobs.iterdir())
     assert folder.name.startswith("some clip-")
     for words in (
         f"{clip} -o {folder}/motion-2.npz --json --resume {folder}",
-        "--person 2", "--quality draft", "--device cpu", "--camera moving", "--actor-height 1.8", "--no-anchor",
+        "--person 2", "--quality draft", "--device cpu", "--camera moving", "--world wham", "--actor-height 1.8", "--no-anchor",
         "--start 5", "--end 90", "--focal-length 28", "--no-refine --smooth 0.2", "--gender female",
     ):  # fmt: skip
         assert words in said
@@ -93,7 +94,7 @@ def test_what_went_wrong_is_raised_and_kept(fake_worker, clip, jobs, worker, sen
     assert record.status is Status.FAILED
     assert sentence in record.error
     assert record.log.is_file()
-    assert not runner.busy
+    assert not job_queue.busy
 
 
 @pytest.mark.parametrize(("text", "reason"), [("one\ntwo", "one"), ("", "ArithmeticError")])
@@ -140,7 +141,7 @@ def test_window_shows_progress_and_then_a_character(fake_worker, queue, motion_p
         + DELIVER.format(motion=str(motion_path))
     )
     work = queue()
-    queue.until(lambda: runner.progress and runner.job and runner.job.last_line)
+    queue.until(lambda: job_queue.progress and job_queue.job and job_queue.job.last_line)
     drawn: list[tuple] = []
     ui_text.draw_progress(Layout(drawn))
     assert ("progress", "25%, 1:35 left") in drawn
@@ -168,10 +169,10 @@ def test_jobs_wait_for_their_turn_and_lie_side_by_side(fake_worker, queue, motio
     works = [queue(), queue(other), queue(clip_start=3)]
     with pytest.raises(JobError, match="imported already"):
         queue()
-    queue.until(lambda: runner.running)
+    queue.until(lambda: job_queue.running)
     on_disk = {record.name: record.status for record in job_record.scan(works[0].record.folder.parent)}
     assert [on_disk[work.name] for work in works] == [Status.RUNNING, Status.QUEUED, Status.QUEUED]
-    runner.cancel(works[2])
+    job_queue.cancel(works[2])
     queue.to_end()
     assert [work.record.status for work in works] == [Status.IMPORTED, Status.IMPORTED, Status.CANCELLED]
     first, second = bpy.data.collections["dance"], bpy.data.collections["dance.001"]
@@ -201,7 +202,7 @@ def test_window_waits_for_object_mode(fake_worker, queue, motion_path, clip, can
     work = queue()
     queue.until(lambda: work.record.status is Status.DONE)
     for _ in range(3):
-        runner._on_timer()
+        job_queue._on_timer()
     assert bpy.context.mode == "EDIT_MESH"
     assert import_job.blocked(bpy.context.window_manager.windows[0]) == "ready: go to Object Mode"
     if cancels:
@@ -219,7 +220,7 @@ def test_a_job_outlives_the_file_and_enters_no_other(fake_worker, queue, motion_
         + DELIVER.format(motion=str(motion_path))
     )
     work = queue()
-    queue.until(lambda: runner.progress)
+    queue.until(lambda: job_queue.progress)
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     Path(f"{clip}.go").touch()
     queue.to_end()
@@ -232,7 +233,7 @@ def test_a_job_outlives_the_file_and_enters_no_other(fake_worker, queue, motion_
 def test_cancel_ends_a_worker_that_has_much_to_do(fake_worker, queue, clip):
     fake_worker("say(protocol.Progress('detect', 1, 2, 0.5))\ntime.sleep(60)\n")
     work = queue()
-    queue.until(lambda: runner.progress)
+    queue.until(lambda: job_queue.progress)
     assert bpy.ops.wham.cancel() == {"FINISHED"}
     queue.to_end()
     assert work.record.status is Status.CANCELLED
@@ -263,7 +264,7 @@ def test_another_person_is_made_once_and_then_at_hand(fake_worker, clip, jobs, m
 def test_jobs_that_are_gone_or_in_hand_are_refused_with_a_sentence(fake_worker, queue, clip):
     fake_worker("time.sleep(60)\n")
     work = queue()
-    queue.until(lambda: runner.running)
+    queue.until(lambda: job_queue.running)
     for verb in (bpy.ops.wham.resume_job, bpy.ops.wham.discard_job):
         with pytest.raises(RuntimeError, match=r"imported already|is being imported"):
             verb(job=work.name)

@@ -9,7 +9,7 @@ import pytest
 from tests.addon.test_registration import Layout
 from wham_blender.addon.jobs import import_job
 from wham_blender.addon.jobs.job_record import JobRecord, Status
-from wham_blender.addon.jobs.queue import Work, runner
+from wham_blender.addon.jobs.queue import Work, job_queue
 from wham_blender.addon.panels import jobs
 from wham_blender.addon.ui import ui_text
 from wham_blender.protocol import Progress
@@ -19,7 +19,7 @@ from wham_blender.protocol import Progress
 def drawn():
     """What the stand-in for UILayout was asked for."""
     yield []
-    runner.stop()
+    job_queue.stop()
     import_job.jobs.all, import_job.jobs.elsewhere = [], set()
 
 
@@ -63,13 +63,13 @@ def test_a_job_of_an_earlier_blender_offers_what_fits(drawn, tmp_path, status, e
 def test_what_runs_shows_its_bar_and_its_line(drawn, tmp_path):
     work = Work()
     work.title = "walk.mp4"
-    runner.running = work
-    runner.progress = Progress("detect", 5, 9, 0.5, 61.0)
+    job_queue.running = work
+    job_queue.progress = Progress("detect", 5, 9, 0.5, 61.0)
     ui_text.draw_progress(Layout(drawn))
     assert ("progress", "50%, 1:01 left") in drawn
     assert ("label", "Detecting people: 5 of 9") in drawn
     assert buttons(drawn) == ["wham.cancel"]
-    runner.running, runner.error = None, "The worker's packages could not be installed, for a reason told at length."
+    job_queue.running, job_queue.error = None, "The worker's packages could not be installed, for a reason told at length."
     ui_text.draw_progress(Layout(drawn))
     assert all(len(call[-1]) < 60 for call in drawn if call[0] == "label")
     assert "reason told at length." in words(drawn)
@@ -100,7 +100,7 @@ def test_people_are_shown_with_their_pictures_and_frames(drawn, tmp_path):
         "All People",
     ]
     assert [call[0] for call in drawn].count("template_icon") == 1  # nothing is read outside the job's folder
-    shown = jobs._picture(job, "person-1.png")
+    shown = jobs._thumbnail(job, "person-1.png")
     assert shown is not None
     assert tuple(shown.image_size) == (2, 2)
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from wham_blender.addon.jobs import job_record
-from wham_blender.addon.jobs.job_record import Hold, JobRecord, Status
+from wham_blender.addon.jobs.job_record import FolderLock, JobRecord, Status
 from wham_blender.addon.worker.process import JobError
 
 DAY = 86400.0
@@ -70,20 +70,20 @@ def test_one_process_at_a_time_has_a_job_in_hand(tmp_path):
     """Another Blender's lock is felt, and is gone with it however it ends."""
     code = (
         f"import sys, time; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-        "from pathlib import Path\nfrom wham_blender.addon.jobs.job_record import Hold\n"
-        f"hold = Hold(Path({str(tmp_path / 'walk')!r})); print('held', flush=True); time.sleep(60)\n"
+        "from pathlib import Path\nfrom wham_blender.addon.jobs.job_record import FolderLock\n"
+        f"hold = FolderLock(Path({str(tmp_path / 'walk')!r})); print('held', flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout
         assert other.stdout.readline() == "held\n"
-        assert job_record.is_held(tmp_path / "walk")
+        assert job_record.is_locked(tmp_path / "walk")
         with pytest.raises(JobError, match="Another Blender has walk in hand"):
-            Hold(tmp_path / "walk")
+            FolderLock(tmp_path / "walk")
         other.kill()
-    hold = Hold(tmp_path / "walk")
-    assert job_record.is_held(tmp_path / "walk")
-    hold.let_go()
-    assert not job_record.is_held(tmp_path / "walk")
+    hold = FolderLock(tmp_path / "walk")
+    assert job_record.is_locked(tmp_path / "walk")
+    hold.release()
+    assert not job_record.is_locked(tmp_path / "walk")
 
 
 def test_windows_locks_a_byte_of_the_file(tmp_path, monkeypatch):
@@ -96,17 +96,17 @@ def test_windows_locks_a_byte_of_the_file(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
     monkeypatch.setattr(sys, "platform", "win32")
-    hold = job_record.Hold(tmp_path)
+    hold = job_record.FolderLock(tmp_path)
     with pytest.raises(JobError, match="Another Blender has"):
-        job_record.Hold(tmp_path)
-    hold.let_go()
+        job_record.FolderLock(tmp_path)
+    hold.release()
     assert calls == [(2, 1), (2, 1)]
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(JobError, match=r"cannot be kept in .* Choose another jobs folder"):
-        Hold(tmp_path / "file" / "walk")
+        FolderLock(tmp_path / "file" / "walk")
 
 
 def test_old_jobs_are_cleaned_away_but_none_that_is_waited_for_or_held(tmp_path):
@@ -115,10 +115,10 @@ def test_old_jobs_are_cleaned_away_but_none_that_is_waited_for_or_held(tmp_path)
         make(tmp_path, f"old {status.name}", status=status, ended=now - 31 * DAY)
         make(tmp_path, f"new {status.name}", status=status, ended=now - 29 * DAY)
     held = make(tmp_path, "held", status=Status.FAILED, ended=now - 31 * DAY)
-    hold = Hold(held.folder)
+    hold = FolderLock(held.folder)
     (tmp_path / "not ours").mkdir()
     job_record.clean(tmp_path, now)
-    hold.let_go()
+    hold.release()
     gone = {f"old {status.name}" for status in (Status.CANCELLED, Status.FAILED, Status.IMPORTED)}
     everything = {f"{age} {status.name}" for status in Status for age in ("old", "new")} | {"held", "not ours"}
     assert {path.name for path in tmp_path.iterdir()} == everything - gone

@@ -6,7 +6,7 @@ import bpy
 import pytest
 
 from tests.addon.test_registration import Layout
-from wham_blender.addon.jobs.queue import Work, runner
+from wham_blender.addon.jobs.queue import Work, job_queue
 from wham_blender.addon.operators import explain
 from wham_blender.addon.operators.edit import CharacterEdit
 from wham_blender.addon.operators.setup import WHAM_OT_measure_storage
@@ -51,7 +51,7 @@ def test_every_refusal_says_why(monkeypatch):
     bpy.ops.mesh.primitive_cube_add()
     bpy.ops.object.mode_set(mode="EDIT")
     note()
-    monkeypatch.setattr(runner, "waiting", [Work()])  # a job waits
+    monkeypatch.setattr(job_queue, "waiting", [Work()])  # a job waits
     monkeypatch.setattr(WHAM_OT_measure_storage, "_thread", threading.current_thread())
     note()
     for name, reasons in said.items():

@@ -10,7 +10,7 @@ import bpy
 import pytest
 
 from wham_blender.addon import hooks
-from wham_blender.addon.jobs.queue import runner
+from wham_blender.addon.jobs.queue import job_queue
 from wham_blender.addon.operators import setup
 from wham_blender.addon.operators.bake import WHAM_OT_bake_to_rig
 from wham_blender.addon.operators.import_motion import WHAM_OT_import_motion
@@ -42,8 +42,8 @@ def traces():
     ]
     left = {
         "overlay": contact_overlay._handle is not None,
-        "timer": any(map(bpy.app.timers.is_registered, (runner._on_timer, setup._look))),
-        "pictures": jobs._pictures is not None,
+        "timer": any(map(bpy.app.timers.is_registered, (job_queue._on_timer, setup._poll_measurement))),
+        "thumbnails": jobs._thumbnails is not None,
         "hooks": bool(hooks.after_import),
         "threads": any(thread.name in ("jobs", "job output") for thread in threading.enumerate()),
     }
@@ -58,7 +58,7 @@ def test_comes_and_goes_and_comes():
         assert traces() == []
         addon_utils.enable("wham_blender", default_set=True)
         expected = {"WHAM_PT_import", "WHAM_FH_clips", "import_video", "wham_motion", "_draw_import_menu"}
-        assert {*expected, "overlay", "pictures", "load_post handler"} <= set(traces())
+        assert {*expected, "overlay", "thumbnails", "load_post handler"} <= set(traces())
 
 
 def test_importers_and_bake_can_be_undone_in_one_step():
@@ -114,7 +114,7 @@ def test_panel_hands_all_its_options_to_the_operator():
 
 
 def test_nothing_is_left_running():
-    assert not runner.busy
+    assert not job_queue.busy
 
 
 def test_every_option_is_in_one_section_and_has_a_tooltip():

@@ -55,7 +55,7 @@ def test_a_workers_life(chosen, wheels, tmp_path):
         wham.install_worker()
     python = python_environment.find()
     assert python.is_file()
-    report = json.loads(python_environment.doctor_report().read_text("utf-8"))
+    report = json.loads(python_environment.self_test_report().read_text("utf-8"))
     assert ["tiny", "1.0"] in report["details"]
     assert python_environment.state() == python_environment.State(False, report["sentence"], report["text"])
     assert str(Path.home()) not in report["text"] or Path.home() == Path("/")
@@ -75,7 +75,7 @@ def test_a_workers_life(chosen, wheels, tmp_path):
     wham.move_worker(directory=str(tmp_path / "big"))
     assert python_environment.find() == tmp_path / "big/wham_blender/worker/bin/python"
     assert wham.remove_worker() == {"FINISHED"}
-    assert not python_environment.own_folder().exists()
+    assert not python_environment.worker_folder().exists()
 
 
 def test_what_is_refused_says_why(chosen, tmp_path):

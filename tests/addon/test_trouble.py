@@ -14,33 +14,33 @@ import pytest
 from tests.addon.conftest import DELIVER
 from wham_blender.addon.jobs import import_job
 from wham_blender.addon.jobs.job_record import Status
-from wham_blender.addon.jobs.queue import runner
+from wham_blender.addon.jobs.queue import job_queue
 
 
 def test_ctrl_c_in_a_script_ends_the_worker(fake_worker, queue, clip, monkeypatch):
     fake_worker("say(protocol.Progress('detect', 1, 2, 0.5))\ntime.sleep(60)\n")
     work = queue()
-    runner.waiting.remove(work)
-    tick = runner.tick
+    job_queue.waiting.remove(work)
+    tick = job_queue.tick
 
     def interrupted():
         tick()
-        if runner.progress and not work.cancelled:
+        if job_queue.progress and not work.cancelled:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "tick", interrupted)
+    monkeypatch.setattr(job_queue, "tick", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        runner.run_to_end(work)
+        job_queue.run_to_end(work)
     assert work.record.status is Status.CANCELLED
-    assert not runner.busy
-    assert not runner.closing
+    assert not job_queue.busy
+    assert not job_queue.finishing
 
 
 def test_disabling_the_add_on_ends_the_worker_and_the_job_is_offered_again(fake_worker, queue, clip, motion_path):
     fake_worker("say(protocol.Progress('detect', 1, 2, 0.5))\ntime.sleep(60)\n")
     work = queue(person="2")
-    queue.until(lambda: runner.progress)
-    job = runner.job
+    queue.until(lambda: job_queue.progress)
+    job = job_queue.job
     addon_utils.disable("wham_blender", default_set=True)
     assert job is not None
     assert job.result is not None or job._process.poll() is not None
@@ -138,11 +138,11 @@ def test_a_job_outlives_a_blender_that_is_killed(fake_worker, clip, jobs, motion
         "addon_utils.enable('wham_blender', default_set=True)\n"
         "from pathlib import Path\nfrom wham_blender.addon.jobs import import_job\n"
         "from wham_blender.addon.properties import VideoOptions, option_names\n"
-        "from wham_blender.addon.jobs.queue import runner\n"
+        "from wham_blender.addon.jobs.queue import job_queue\n"
         "known = bpy.ops.wham.import_video.get_rna_type().properties\n"
         "options = {name: known[name].default for name in option_names(VideoOptions)}\n"
-        f"runner.add(import_job.prepare(Path({str(clip)!r}), options | dict(person='2')))\n"
-        "while not runner.progress: runner.tick(); time.sleep(0.02)\n"
+        f"job_queue.add(import_job.prepare(Path({str(clip)!r}), options | dict(person='2')))\n"
+        "while not job_queue.progress: job_queue.tick(); time.sleep(0.02)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run([sys.executable, "-c", blender], check=False, capture_output=True, timeout=120)

@@ -91,17 +91,17 @@ def test_a_folder_is_looked_through(library, body):
 
 def test_the_panel_names_what_is_missing(monkeypatch):
     shown = " ".join(drawn(weights_box.draw_quality, "AUTO"))
-    assert shown == "For full quality are missing: YOLO, ViTPose-H, HMR2.0, WHAM"
+    assert shown == "Missing for Full quality: YOLO, ViTPose-H, HMR2.0, WHAM"
     assert drawn(weights_box.draw_quality, "DRAFT") == []
     there = [entry for entry in weights.published() if entry.role in ("vitpose", "wham")]
     monkeypatch.setattr(Library, "missing", lambda self: there)
     shown = " ".join(drawn(weights_box.draw_quality, "AUTO"))
-    assert shown == "Of full quality are here: YOLO, HMR2.0 For full quality are missing: ViTPose-H, WHAM"
+    assert shown == "Files of Full quality: YOLO, HMR2.0 Missing for Full quality: ViTPose-H, WHAM"
     assert drawn(weights_box.draw_gender, "FEMALE", "DRAFT") == drawn(weights_box.draw_gender, "NEUTRAL", "FULL") == []
     shown = " ".join(drawn(weights_box.draw_gender, "FEMALE", "FULL"))
     assert shown == "The file of SMPL, female is missing: see the preferences"
     monkeypatch.setattr(Library, "missing", lambda self: [])
-    assert " ".join(drawn(weights_box.draw_quality, "AUTO")) == "Full quality, where there is an NVIDIA card"
+    assert " ".join(drawn(weights_box.draw_quality, "AUTO")) == "Full quality if an NVIDIA graphics card is found"
 
 
 def test_nothing_is_downloaded_without_consent(monkeypatch):

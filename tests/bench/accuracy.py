@@ -25,12 +25,12 @@ from tests.bench.report import Cell, report
 from tools import metrics
 from wham_blender import motion, weights
 from wham_blender.body.body import Body
-from wham_blender.models.lifter import Lifter, ahead
+from wham_blender.models.lifter import Lifter, rotation_to_optical_axis
 from wham_blender.motion import rotation_matrices
 from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS
 from wham_blender.pipeline.people.types import Person
 from wham_blender.pipeline.pose import lifter_features
-from wham_blender.pipeline.pose.lifter_features import OBSERVED
+from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS
 from wham_blender.pipeline.stages.job import Job
 from wham_blender.pipeline.stages.run import run
 from wham_blender.skeleton import COCO_NAMES
@@ -43,7 +43,7 @@ OTHERS = {0: "Nose", 17: "LHeel", 18: "RHeel", 19: "LBigToe", 20: "RBigToe"}
 GROUPS = {"shoulders": [0, 1], "elbows": [2, 3], "wrists": [4, 5], "hips": [6, 7], "knees": [8, 9], "ankles": [10, 11]}
 WORST = 70.0  # mm, mean PA-MPJPE of draft quality
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv")
-JOB_PARTS = "clean-*.npz"  # the stage in which a job keeps the people it saw
+JOB_PARTS = "tracks-*.npz"  # the stage in which a job keeps the people it saw
 
 
 @dataclass(frozen=True)
@@ -123,12 +123,12 @@ def with_truth(
     landmarks[..., 2] = 0
     hips = (markers["LHip"] + markers["RHip"])[rows] / 2
     place = torch.from_numpy(hips @ camera.rotation.T + camera.translation)
-    turn = ahead(place).numpy() @ camera.rotation  # the net's 3D is in the axes of its crop
+    turn = rotation_to_optical_axis(place).numpy() @ camera.rotation  # the net's 3D is in the axes of its crop
     for point, name in {**dict(zip(LIMBS, MARKERS, strict=True)), **OTHERS}.items():
         at = markers[name][rows]
-        landmarks[:, OBSERVED[point], :2], landmarks[:, OBSERVED[point], 2] = camera.project(at), 1
+        landmarks[:, LIFTER_LANDMARKS[point], :2], landmarks[:, LIFTER_LANDMARKS[point], 2] = camera.project(at), 1
         if deep:
-            landmarks_3d[:, OBSERVED[point]] = (turn @ (at - hips)[..., None])[..., 0]
+            landmarks_3d[:, LIFTER_LANDMARKS[point]] = (turn @ (at - hips)[..., None])[..., 0]
     return replace(
         person, keypoints=landmarks[:, COCO_LANDMARKS], landmarks=landmarks, landmarks_3d=landmarks_3d
     )  # fmt: skip
@@ -138,7 +138,7 @@ def lifted_joints(
     person: Person, lifter: Lifter, body: Body, size: tuple[int, int], camera_K: np.ndarray
 ) -> np.ndarray:
     """The 12 joints (F, 12, 3) of the lifter's own poses, camera axes."""
-    poses = lifter_features.describe(lifter, person, size, camera_K)[2]
+    poses = lifter_features.extract_features(lifter, person, size, camera_K)[2]
     with torch.inference_mode():
         betas = torch.from_numpy(poses.betas.mean(0)).expand(len(person), -1)
         return body.landmarks(torch.from_numpy(poses.poses).float(), betas).joints.numpy()[:, LIMBS]
@@ -171,7 +171,7 @@ def measure(clip: Path, markers: dict[str, np.ndarray], camera: Filmed, body: Bo
         }
 
     rows = marker_rows(seen, person, len(true))
-    lifter, size = lifter_features.load(weights.find("lifter").path), person.meta["size"]
+    lifter, size = lifter_features.load_lifter(weights.find("lifter").path), person.meta["size"]
     given = {
         "true keypoints and 3D": with_truth(seen, camera, markers, rows, deep=True),
         "true keypoints": with_truth(seen, camera, markers, rows, deep=False),

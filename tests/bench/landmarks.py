@@ -17,8 +17,8 @@ from tests.bench.accuracy import LIMBS, MARKERS, OTHERS, marker_rows, read_camer
 from tests.bench.report import report
 from tools.training import simulate
 from tools.training.views import Views
-from wham_blender.models.lifter import Look, stand
-from wham_blender.pipeline.pose.lifter_features import look_at
+from wham_blender.models.lifter import LifterInput, fit_translation
+from wham_blender.pipeline.pose.lifter_features import lifter_input
 
 NAMES = {**dict(zip(LIMBS, MARKERS, strict=True)), **OTHERS}  # of the points that have markers
 KINDS = ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Nose", "Heel", "BigToe")
@@ -26,13 +26,13 @@ USUAL = 0.68  # of the errors are smaller than what is shown: one sigma, whateve
 SAMPLES = 4096  # simulated views
 
 
-def filmed(folder: Path, name: str) -> tuple[Look, Tensor]:
+def filmed(folder: Path, name: str) -> tuple[LifterInput, Tensor]:
     """What the pipeline saw of a clip's person, F frames, and the markers (F, 25, 3) hip-centred in the look's axes."""
     clip = folder / name
     markers, camera = read_markers(next(folder.glob("*.trc"))), read_camera(next(folder.glob("*.toml")), clip)
     person, seen = watched(clip, refine=False)
     rows = marker_rows(seen, person, len(next(iter(markers.values()))))
-    look, turn = look_at(seen, camera.camera_K)
+    look, turn = lifter_input(seen, camera.camera_K)
     true = torch.zeros(len(seen), simulate.POINTS, 3)
     for point, marker in NAMES.items():
         true[:, point] = torch.from_numpy(markers[marker][rows] @ camera.rotation.T).float()
@@ -40,7 +40,7 @@ def filmed(folder: Path, name: str) -> tuple[Look, Tensor]:
     return look, true - true[:, 11:13].mean(1, keepdim=True)
 
 
-def simulated(mocap: Path) -> tuple[Look, Tensor]:
+def simulated(mocap: Path) -> tuple[LifterInput, Tensor]:
     """The same of training views of the clips kept for validation."""
     body = simulate.TrainingBody()
     library = simulate.Library.of(simulate.split(mocap, body)[1])
@@ -50,7 +50,7 @@ def simulated(mocap: Path) -> tuple[Look, Tensor]:
     return view.look, true[:, 24:] @ view.turn.mT
 
 
-def errors(look: Look, true: Tensor) -> dict[str, list[float]]:
+def errors(look: LifterInput, true: Tensor) -> dict[str, list[float]]:
     """By kind of joint the usual size of what is off.
 
     In 2D (mm where the person stands), in 3D across and in depth (mm), in the length of the bone that ends there (%),
@@ -59,8 +59,8 @@ def errors(look: Look, true: Tensor) -> dict[str, list[float]]:
     marked = torch.zeros(simulate.POINTS)
     marked[list(NAMES)] = 1
     weight = look.mask[..., None] * marked[:, None]
-    rays = look.keypoints * look.extent[..., None]
-    there = true + stand(rays, true, weight)[:, None]
+    rays = look.keypoints * look.half_extent[..., None]
+    there = true + fit_translation(rays, true, weight)[:, None]
     flat = 1000 * (rays * there[..., 2:] - there[..., :2])
     deep = 1000 * (look.landmarks - true)
     seen, real = simulate.bones(look.landmarks), simulate.bones(true)

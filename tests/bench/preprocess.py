@@ -35,7 +35,7 @@ from wham_blender.pipeline.array_file import ArrayFile
 from wham_blender.pipeline.clip import video_reader
 from wham_blender.pipeline.people import person_crops, track_cleanup, vitpose_stage, watch
 from wham_blender.pipeline.people.batched_network import CROP, BatchedNetwork
-from wham_blender.pipeline.people.tracking import Row
+from wham_blender.pipeline.people.tracking import DetectionRow
 from wham_blender.pipeline.pose import hmr2_features
 
 CLIP = Path(__file__).parents[1] / "clips/balance_cam01.mp4"
@@ -47,23 +47,23 @@ BOXES = np.array([[160.0, 500, 640, 1090]], np.float32)
 
 
 class Stays:
-    """A Spotter for whom one person stands where the film shows him."""
+    """A PeopleSource for whom one person stands where the film shows him."""
 
     def __init__(self) -> None:
         self._looks = 0
-        self._rows: list[Row] = []
+        self._rows: list[DetectionRow] = []
 
-    def see(self, _image: np.ndarray) -> np.ndarray:
+    def process_frame(self, _image: np.ndarray) -> np.ndarray:
         """The same box every time."""
         blank = np.zeros((0, 3), np.float32)
-        self._rows += [Row(self._looks, number, box, blank, blank, blank) for number, box in enumerate(BOXES)]
+        self._rows += [DetectionRow(self._looks, number, box, blank, blank, blank) for number, box in enumerate(BOXES)]
         self._looks += 1
         return BOXES
 
-    def cut(self) -> None:
+    def start_new_shot(self) -> None:
         """There is none."""
 
-    def ready(self) -> list[Row]:
+    def finished_rows(self) -> list[DetectionRow]:
         """The look's rows."""
         rows, self._rows = self._rows, []
         return rows
@@ -78,7 +78,7 @@ def networks(depth: int, device: torch.device) -> dict[str, tuple[nn.Module, Bat
     body = HMR2.from_state_dict(published.hmr2(depth), depth)
     return {
         "ViTPose-H": (pose, vitpose_stage.vitpose(pose, device, print), pose),
-        "HMR2.0": (body, hmr2_features.hmr2(body, device, print), body.see),
+        "HMR2.0": (body, hmr2_features.hmr2_network(body, device, print), body.forward_cropped),
     }
 
 
@@ -111,7 +111,7 @@ def speed(depth: int, count: int, device: torch.device) -> list[list[Cell]]:
 
 def film(path: Path, frames: int) -> None:
     """The test clip to and fro."""
-    pictures = [frame.image[..., ::-1] for frame in video_reader.frames(CLIP, 1, 20) if frame.image is not None]
+    pictures = [frame.image[..., ::-1] for frame in video_reader.read_frames(CLIP, 1, 20) if frame.image is not None]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, pictures[0].shape[1::-1])
     turn = [*pictures, *pictures[-2:0:-1]]
     for number in range(frames):
@@ -128,10 +128,14 @@ def memory(frames: int, device: torch.device) -> dict[str, float]:
         begun = time.perf_counter()
         nets = networks(0, device)
         with crops.writing(CROP, np.uint8) as append:
-            sightings, corners = watch.watch(clip, vitpose_stage.Observer(Stays(), nets["ViTPose-H"][1], append))
-        people = track_cleanup.people(sightings, corners.shot)
+            detections, corners = watch.process_clip(
+                clip, vitpose_stage.ViTPoseStage(Stays(), nets["ViTPose-H"][1], append)
+            )
+        people = track_cleanup.build_people(detections, corners.shot)
         for person in people:
-            hmr2_features.describe(nets["HMR2.0"][1], crops, person.rows, features, lambda done, total: None)
+            hmr2_features.extract_features(
+                nets["HMR2.0"][1], crops, person.detection_rows, features, lambda done, total: None
+            )
         unit = 1 if sys.platform == "darwin" else 1024
         return {
             "frames": frames, "people": len(people), "seconds": time.perf_counter() - begun,

@@ -1,6 +1,6 @@
 """What fitting to the picture gains and costs, on held-out motion capture seen by virtual cameras.
 
-``build.py bench refine --mocap FOLDER [--clips N] [--seed N] [--guessed-lens] [--terms JSON]``. The views have the
+``build.py bench smplify --mocap FOLDER [--clips N] [--seed N] [--guessed-lens] [--terms JSON]``. The views have the
 errors that the landmark net was measured to make; the draft pipeline poses and places the person, and the fit goes on
 from there. ``--terms '{"pose": 0.5}'`` tries other weights than those of ``Terms``. Those were chosen with the seed 0:
 figures to be reported come from another one.
@@ -29,7 +29,7 @@ from wham_blender.motion import rotation_matrices
 from wham_blender.pipeline.people.landmarks import LANDMARKS
 from wham_blender.pipeline.people.types import Person
 from wham_blender.pipeline.pose import camera_translation, lifter_features, wham_inference, wham_weights
-from wham_blender.pipeline.pose.lifter_features import OBSERVED
+from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS
 from wham_blender.pipeline.pose.types import WhamInput
 from wham_blender.pipeline.stages.camera import intrinsics
 from wham_blender.pipeline.world import placement, smplify
@@ -63,11 +63,11 @@ class Draft:
 
     def place(self, person: Person, camera_K: np.ndarray, size: tuple[int, int]) -> placement.Placed:
         """The person as the pipeline places them without the fit."""
-        *views, own = lifter_features.describe(self.lifter, person, size, camera_K)
+        *views, own = lifter_features.extract_features(self.lifter, person, size, camera_K)
         track = WhamInput(person.keypoints, person.boxes, size, views, camera_K=camera_K)
         lifted = wham_inference.run_wham(self.wham, self.body, track)
         lifted = replace(lifted, **vars(own))
-        lifted.trans_cam = camera_translation.stand(lifted, self.body, person.keypoints, camera_K)
+        lifted.trans_cam = camera_translation.solve_translation(lifted, self.body, person.keypoints, camera_K)
         return place(lifted, self.body)
 
 
@@ -123,11 +123,11 @@ def _person(seen: simulate.View) -> Person:
     """What was observed, in the pipeline's form."""
     count = len(seen.pixels)
     landmarks, depths = np.zeros((2, count, LANDMARKS, 3), np.float32)
-    landmarks[:, OBSERVED] = torch.cat([seen.pixels, 0.8 * seen.mask[..., None]], 2).numpy()
-    depths[:, OBSERVED] = seen.landmarks.numpy()
+    landmarks[:, LIFTER_LANDMARKS] = torch.cat([seen.pixels, 0.8 * seen.mask[..., None]], 2).numpy()
+    depths[:, LIFTER_LANDMARKS] = seen.landmarks.numpy()
     boxes = seen.box.numpy() * [1, 1, 1 / 200]
     rows = np.arange(count)
-    keypoints = landmarks[:, OBSERVED[:17]]
+    keypoints = landmarks[:, LIFTER_LANDMARKS[:17]]
     return Person(keypoints, landmarks, depths, boxes, rows / wham_inference.FPS, np.ones(count, bool), rows)
 
 
@@ -172,7 +172,8 @@ def main() -> None:
     errors = simulate.Errors.load(simulate.MEASURED)
     body = Body.load(weights.find("body").path)
     draft = Draft(
-        body, lifter_features.load(weights.find("lifter").path), wham_weights.load_wham(weights.find("wham").path)
+        body, lifter_features.load_lifter(weights.find("lifter").path),
+        wham_weights.load_wham(weights.find("wham").path),
     )  # fmt: skip
     generator = torch.Generator().manual_seed(args.seed)
     takes: list[Take] = []
@@ -184,8 +185,9 @@ def main() -> None:
     for take in takes:
         rows["without"].append([*figures(take.placed, take, body).values()])
         begun = time.process_time()
-        seen = smplify.Seen(take.person.keypoints, take.person.boxes, take.camera_K)
-        fitted = placement.settled(smplify.refine(take.placed, seen, body, terms=smplify.Terms(**args.terms)), body)
+        target = smplify.Keypoints2D(take.person.keypoints, take.person.boxes, take.camera_K)
+        fitted = smplify.fit_to_keypoints(take.placed, target, body, terms=smplify.Terms(**args.terms))
+        fitted = placement.with_locked_feet(fitted, body)
         spent += time.process_time() - begun
         rows["fitted"].append([*figures(fitted, take, body).values()])
     means: list[list[Cell]] = [[name, *np.nanmean(values, axis=0).tolist()] for name, values in rows.items()]

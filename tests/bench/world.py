@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -31,11 +31,12 @@ from wham_blender.body.body import Body
 from wham_blender.motion import Motion, forward_kinematics, planted, rotation_matrices
 from wham_blender.pipeline.camera.camera_motion import STATIC, CameraMotion
 from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS, LANDMARKS
-from wham_blender.pipeline.people.tracking import Row
-from wham_blender.pipeline.pose.lifter_features import OBSERVED
+from wham_blender.pipeline.people.tracking import DetectionRow
+from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS
 from wham_blender.pipeline.pose.types import WhamTrack
-from wham_blender.pipeline.stages import backends, run
+from wham_blender.pipeline.stages import detect
 from wham_blender.pipeline.stages.job import Job
+from wham_blender.pipeline.stages.run import run
 from wham_blender.pipeline.world.wham_world import rollout_y_up
 from wham_blender.skeleton import COCO_NAMES
 
@@ -46,23 +47,25 @@ WAYS: dict[str, dict[str, Any]] = {
     "ours": {},
     "no turn": {"camera": "static"},
     "no anchor": {"anchor": False},
+    "World: WHAM": {"world": "wham"},
 }
+CAMERA_FIELDS, WHAM_FIELDS = ([field.name for field in fields(kind)] for kind in (CameraMotion, WhamTrack))
 
 
-class TrueSpotter:
+class TruePeople:
     """Sees everybody where the truth has them, with a detector's noise, slow and fast."""
 
     def __init__(self, known: Truth, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         people, frames = known.poses.shape[:2]
         points = np.empty((people, frames, LANDMARKS, 3))
-        filler = np.setdiff1d(np.arange(LANDMARKS), OBSERVED)
+        filler = np.setdiff1d(np.arange(LANDMARKS), LIFTER_LANDMARKS)
         for person in range(people):
             rotations = torch.from_numpy(rotation_matrices(known.poses[person].reshape(-1, 24, 3))).float()
             betas = torch.from_numpy(known.betas[person]).float().expand(frames, -1)
             with torch.inference_mode():
                 own = TrainingBody()(rotations, betas)[1].numpy() + known.trans[person][:, None]
-            points[person, :, OBSERVED] = own.swapaxes(0, 1)
+            points[person, :, LIFTER_LANDMARKS] = own.swapaxes(0, 1)
             points[person, :, filler] = own[:, 0]  # the face's other points, which nobody uses
         self._pixels = known.pixels(points)
         side = np.ptp(self._pixels, axis=2).max(-1)[..., None, None]
@@ -72,22 +75,22 @@ class TrueSpotter:
         self._metres = seen + DEPTH_NOISE * _trembling(rng, seen.shape)
         self._boxes = known.boxes()
         self._looks = 0
-        self._rows: list[Row] = []
+        self._rows: list[DetectionRow] = []
 
-    def see(self, image: np.ndarray) -> np.ndarray:
+    def process_frame(self, image: np.ndarray) -> np.ndarray:
         """The boxes of the next look."""
         for person in range(len(self._pixels)):
             landmarks = np.insert(self._pixels[person, self._looks], 2, 0.95, axis=1)
             metres = self._metres[person, self._looks]
             box = self._boxes[self._looks][person]
-            self._rows.append(Row(self._looks, person, box, landmarks[COCO_LANDMARKS], landmarks, metres))
+            self._rows.append(DetectionRow(self._looks, person, box, landmarks[COCO_LANDMARKS], landmarks, metres))
         self._looks += 1
         return self._boxes[self._looks - 1]
 
-    def cut(self) -> None:
+    def start_new_shot(self) -> None:
         """There is none."""
 
-    def ready(self) -> Iterable[Row]:
+    def finished_rows(self) -> Iterable[DetectionRow]:
         """The look's rows."""
         rows, self._rows = self._rows, []
         return rows
@@ -183,27 +186,28 @@ def measure(name: str, keypoints: str, body: Body, folder: Path) -> tuple[list[C
     rows: list[list[Cell]] = []
     camera: list[Cell] = []
     clip = truth.FOLDER / f"{name}.mp4"
-    spotter = mock.patch.object(backends.Backend, "spotter", lambda *_: TrueSpotter(known))
+    spotter = mock.patch.object(detect, "build_people_source", lambda *_: TruePeople(known))
     for way, settings in WAYS.items():
         with spotter if keypoints == "truth" else mock.patch.dict({}):
             job = Job(clip, folder / "motion.npz", "ALL", resume=folder, quality="draft",
                           focal_length=millimetres, **settings)  # fmt: skip
-            run.run(job, lambda message: None)
+            run(job, lambda message: None)
         people = motion.load(job.output)
         order = [_who(person, known) for person in people]
         worlds = [of_motion(person, body) for person in people]
         if way == "ours":
             (stage,) = folder.glob("camera-*.npz")
             with np.load(stage, allow_pickle=False) as arrays:
-                turned = turn_errors(CameraMotion(**arrays), known)
+                turned = turn_errors(CameraMotion(**{name: arrays[name] for name in CAMERA_FIELDS}), known)
             camera = [name, keypoints, *turned, _tilt(people[0], known), _apart(worlds, order, known)]
         rows += [_mean(name, keypoints, way, [errors(w, known, p) for w, p in zip(worlds, order, strict=True)])]
         if way == "no turn":
-            newest = sorted(folder.glob("lift-*.npz"), key=lambda path: path.stat().st_mtime)[-len(people) :]
+            newest = sorted(folder.glob("wham-*.npz"), key=lambda path: path.stat().st_mtime)[-len(people) :]
             found = []
             for path, person, number in zip(newest, people, order, strict=True):
                 with np.load(path, allow_pickle=False) as arrays:
-                    found.append(errors(of_reference(WhamTrack(**arrays), body, person.frame - 1), known, number))
+                    track = WhamTrack(**{name: arrays[name] for name in WHAM_FIELDS})
+                found.append(errors(of_reference(track, body, person.frame - 1), known, number))
             reference = _mean(name, keypoints, "reference's way", found)
     return camera, [*rows, reference]
 

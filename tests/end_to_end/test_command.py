@@ -67,7 +67,7 @@ def test_the_worker_speaks_the_protocol(balance: tuple[Path, list[protocol.Messa
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1)
     stages = list(dict.fromkeys(message.stage for message in progress))
-    assert stages == ["watch", "clean", "camera", "features", "lift", "world", "refine", "write"]
+    assert stages == ["detect", "tracks", "camera", "features", "wham", "placement", "smplify", "write"]
 
 
 def test_the_motion_covers_the_clip(balance: tuple[Path, list[protocol.Message]]) -> None:
@@ -81,7 +81,7 @@ def test_the_motion_covers_the_clip(balance: tuple[Path, list[protocol.Message]]
     assert {role: file["sha256"] for role, file in person.meta["weights"].items()} == {
         role: file.sha256 for role, file in weights.manifest().items() if role != "landmarks_fast"
     }
-    assert set(person.meta["timings"]) == {"watch", "clean", "camera", "features", "lift", "world", "refine"}
+    assert set(person.meta["timings"]) == {"detect", "tracks", "camera", "features", "wham", "placement", "smplify"}
 
 
 def test_the_camera_sees_the_body_where_the_clip_shows_the_man(balance: tuple[Path, list[protocol.Message]]) -> None:
@@ -99,7 +99,7 @@ def test_a_second_run_resumes_by_itself(balance: tuple[Path, list[protocol.Messa
     assert code == 0, errors
     logged = [message.text for message in said if isinstance(message, protocol.Log)]
     kept = [text.split(":")[0] for text in logged if "kept" in text]
-    assert kept == ["watch", "clean", "camera", "features", "lift", "world", "refine"]
+    assert kept == ["detect", "tracks", "camera", "features", "wham", "placement", "smplify"]
     # No stage was begun: nothing was decoded again.
     assert all(message.done == message.total for message in said if isinstance(message, protocol.Progress))
     (first,), (again,) = motion.load(folder / "balance.npz"), motion.load(folder / "again.npz")
@@ -146,7 +146,7 @@ from wham_blender.pipeline import __main__ as worker
 def kill():
     os.kill(os.getpid(), signal.SIGTERM)
 
-worker._listen_for_cancel(lambda: print("last words"))
+worker._handle_cancel_signals(lambda: print("last words"))
 threading.Timer(1, kill).start()
 hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 """
@@ -162,7 +162,10 @@ def test_a_broken_python_is_a_sentence(fault: str, tmp_path: Path) -> None:
     assert code == 1
     reason = fault.split("'")[1]
     assert said == [
-        protocol.Failed(f"The worker's Python is not whole ({reason}). Click Install Worker in the preferences.")
+        protocol.Failed(
+            f"The worker's Python is not whole ({reason}). Click Install Worker in the preferences.",
+            code="worker-incomplete",
+        )
     ]
 
 
@@ -179,7 +182,9 @@ def test_the_tracker_s_library_stays_offline_and_in_the_cache(tmp_path: Path) ->
 def test_a_refusal_is_a_sentence_and_no_traceback(tmp_path: Path) -> None:
     code, said, errors = finish(start(tmp_path / "gone.mp4", "-o", tmp_path / "m.npz", "--json", folder=tmp_path))
     assert code == 1
-    assert said[1:] == [protocol.Failed(f"There is no clip gone.mp4 in {tmp_path}. Check the path.")]
+    assert said[1:] == [
+        protocol.Failed(f"There is no clip gone.mp4 in {tmp_path}. Check the path.", code="clip-not-found")
+    ]
     assert errors == ""
     assert not (tmp_path / "m.npz").exists()
     assert not (tmp_path / "wham_blender" / "jobs").exists()

@@ -28,7 +28,7 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Motion:
     right = int(pixels[FRAMES // 2, :, 0].mean())
     clip = folder / "counter.mp4"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"mp4v"), truth.FPS, truth.SIZE)
-    for frame in video_reader.frames(truth.FOLDER / f"{CLIP}.mp4", 1, FRAMES):
+    for frame in video_reader.read_frames(truth.FOLDER / f"{CLIP}.mp4", 1, FRAMES):
         assert frame.image is not None
         picture = frame.image.copy()
         picture[top:, :right] = (120, 90, 60)

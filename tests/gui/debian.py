@@ -36,7 +36,7 @@ def root() -> Path:
     if not shutil.which("apt-get"):
         raise Unavailable("a window needs Debian's packages, and there is no apt-get")
     content = "\0".join([SUITE, *PACKAGES, *LEFT_OUT])
-    folder = build.cache_folder().parent / "gui" / hashlib.sha256(content.encode()).hexdigest()[:12]
+    folder = build.environments_folder().parent / "gui" / hashlib.sha256(content.encode()).hexdigest()[:12]
     with build.exclusive(f"gui-{folder.name}"):
         if not (folder / "complete").exists():
             shutil.rmtree(folder, ignore_errors=True)

@@ -16,7 +16,7 @@ def _bare_linux(monkeypatch, tmp_path):
     """A Linux where nothing was made yet, seen by root."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "geteuid", lambda: 0, raising=False)
-    monkeypatch.setattr(build, "cache_folder", lambda: tmp_path / "envs")
+    monkeypatch.setattr(build, "environments_folder", lambda: tmp_path / "envs")
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
 
 

@@ -15,8 +15,8 @@ PAIR = ROOT / "tests/synthetic/clips/lawn_pair.mp4"
 NO_CLIP = ROOT / "tests/clips/LICENSE"
 FILE_MENU, IMPORT_ROW = (45, 14), 311  # where Blender's own menu is, which cannot be asked for
 WORKER = "wham_blender.pipeline"  # in the command line of every worker
-IDLE = "not module('addon.jobs.queue').runner.busy and not module('addon.jobs.queue').runner.closing"
-PROGRESS = "vars(progress) if (progress := module('addon.jobs.queue').runner.progress) else None"
+IDLE = "not module('addon.jobs.queue').job_queue.busy and not module('addon.jobs.queue').job_queue.finishing"
+PROGRESS = "vars(progress) if (progress := module('addon.jobs.queue').job_queue.progress) else None"
 NEWEST = "(lambda job: {'status': job.status.value, 'error': job.error})(module('addon.jobs.import_job').jobs.all[0])"
 RIGHT = 0.83  # of the panel's width, where the small buttons are
 JOB_SECONDS = 120  # that a short job may take on a machine that does much else
@@ -31,7 +31,7 @@ def ask_for(window: Window, clip: Path, end: int) -> None:
 
 def finish(window: Window) -> dict[str, str]:
     """Wait for the end of the job that a click has just started; how it ended."""
-    window.wait_for("module('addon.jobs.queue').runner.busy", 10)
+    window.wait_for("module('addon.jobs.queue').job_queue.busy", 10)
     window.wait_for(IDLE, JOB_SECONDS)
     return dict(window.ask(NEWEST))
 

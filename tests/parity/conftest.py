@@ -1,58 +1,54 @@
-"""Where the reference's numbers lie, and the synthetic weights and body that they were made with."""
+"""Fixtures: the reference outputs, one test case for each file, and the networks and bodies that they belong to."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
+from tests.parity import synthetic
 from wham_blender import weights
 from wham_blender.body.body import Body
 from wham_blender.models import vit
 from wham_blender.models.wham import WHAM
 
-FOLDER = Path(os.environ.get("WHAM_PARITY_DIR", Path(__file__).resolve().parents[3] / "shared/parity"))
+REFERENCE = Path(__file__).parent / "reference"
+FOLDER = Path(os.environ.get("WHAM_PARITY_DIR") or REFERENCE)
+
+
+def reference_files(kind: str) -> list[Path]:
+    """The files of one kind in the folder that WHAM_PARITY_DIR names; where it has none of that kind, ours."""
+    if not any(FOLDER.glob("*_seed*.npz")):
+        raise pytest.UsageError(f"WHAM_PARITY_DIR names {FOLDER}, which has no files of reference outputs.")
+    return sorted(FOLDER.glob(f"{kind}_*.npz")) or sorted(REFERENCE.glob(f"{kind}_*.npz"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each file of reference outputs: ``wham_file``, ``hmr2_file`` and so on."""
     for kind in ("wham", "hmr2", "vitpose", "metrics"):
         if f"{kind}_file" in metafunc.fixturenames:
-            files = sorted(FOLDER.glob(f"{kind}_*.npz"))
-            skip = pytest.mark.skip(reason=f"{FOLDER} has no {kind}_*.npz; WHAM_PARITY_DIR names another folder")
-            cases = [pytest.param(file, id=file.stem) for file in files]
-            metafunc.parametrize(
-                f"{kind}_file", cases or [pytest.param(None, marks=skip, id="absent")], scope="session"
-            )
-
-
-@cache
-def synthetic() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("synthetic", FOLDER / "synthetic.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+            cases = [pytest.param(file, id=file.stem) for file in reference_files(kind)]
+            assert cases, f"{REFERENCE} has no {kind}_*.npz"  # pytest would skip the test without a word
+            metafunc.parametrize(f"{kind}_file", cases, scope="session")
 
 
 def reference_weights(kind: str, seed: int, depth: int | None = None) -> dict[str, torch.Tensor]:
     """The tensors of a published checkpoint, of the first ``depth`` blocks where it is a transformer's."""
-    table = json.loads((FOLDER / f"{kind}_state_dict.json").read_text("utf-8"))
+    name = f"{kind}_state_dict.json"
+    folder = FOLDER if (FOLDER / name).is_file() else REFERENCE
+    table = json.loads((folder / name).read_text("utf-8"))
     block = re.compile(r"backbone\.blocks\.(\d+)\.")
     kept = {
         name: shape
         for name, shape in table.items()
         if depth is None or not (found := block.match(name)) or int(found[1]) < depth
     }
-    return {name: torch.from_numpy(value) for name, value in synthetic().state_dict(kept, seed).items()}
+    return {name: torch.from_numpy(value) for name, value in synthetic.state_dict(kept, seed).items()}
 
 
 def seed_of(file: Path) -> int:
@@ -74,7 +70,7 @@ def reference_network(seed: int) -> WHAM:
 
 @cache
 def reference_body(seed: int) -> Body:
-    return Body(synthetic().body_model(seed))
+    return Body(synthetic.body_model(seed))
 
 
 @pytest.fixture(scope="session")

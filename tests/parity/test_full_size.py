@@ -55,7 +55,7 @@ def measure(role: str, path: Path) -> dict[str, float]:
         network = vitpose_stage.vitpose(pose, cpu, print)
     else:
         model = body = hmr2_features.load_hmr2(path)
-        network = hmr2_features.hmr2(body, cpu, print)
+        network = hmr2_features.hmr2_network(body, cpu, print)
     loaded = time.perf_counter() - begun
     begun = time.perf_counter()
     crops = np.random.default_rng(0).integers(0, 255, (CROPS, *CROP), dtype=np.uint8)

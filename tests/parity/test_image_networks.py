@@ -15,7 +15,7 @@ from wham_blender.models.vitpose import ViTPose
 from wham_blender.pipeline.people.person_crops import (
     hmr2_crop,
     keypoints,
-    mean_of_views,
+    average_flipped,
     normalise,
     vitpose_crop,
     vitpose_windows,
@@ -61,7 +61,7 @@ def test_vitpose(vitpose_file: Path) -> None:
     alone, mirrored = model(torch.cat([crops, crops.flip(-1)])).split(len(crops))
     ours = {
         "center": centres, "scale": sizes / 200, "input_sample": crops[..., ::8, ::8].numpy(),
-        "heatmaps": alone.numpy(), "heatmaps_flip_avg": mean_of_views(alone, mirrored).numpy(),
+        "heatmaps": alone.numpy(), "heatmaps_flip_avg": average_flipped(alone, mirrored).numpy(),
         # Random heatmaps are nearly flat: differences of 1e-5 move their peaks by pixels. So both decodings start from
         # the reference's own maps.
         "keypoints": keypoints(reference["heatmaps_flip_avg"], centres, sizes),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wham_blender.body.body import Body
-from wham_blender.models.wham import WHAM, Previous, WhamOutput, WhamState
+from wham_blender.models.wham import WHAM, Previous, WhamFrames, WhamOutput, WhamState
 from wham_blender.pipeline.pose.types import View, WhamInput
 from wham_blender.pipeline.pose.wham_inference import camera_angular_velocity, run_wham
 from wham_blender.weights import WeightsError
@@ -45,8 +45,8 @@ def run(
     previous: Previous | None = None,
 ) -> tuple[WhamOutput, WhamState]:  # fmt: skip
     state = state or model.start(clip["init_kp"], clip["init_smpl"], clip["init_root"])
-    frames = [clip[name][:, rows] for name in ("x", "mask", "cam_angvel", "features")]
-    return model(*frames, state, previous=previous)
+    frames = WhamFrames(*(clip[name][:, rows] for name in WhamFrames._fields))
+    return model(frames, state, previous=previous)
 
 
 def assert_same(ours: WhamOutput, expected: WhamOutput) -> None:

@@ -15,7 +15,7 @@ from wham_blender.body.body import Body
 from wham_blender.motion import forward_kinematics
 from wham_blender.pipeline.pose.types import WhamTrack
 from wham_blender.pipeline.world.calibration import UNCALIBRATED, calibration_for
-from wham_blender.pipeline.world.placement import Placed, Seen, place_together
+from wham_blender.pipeline.world.placement import Placed, PlacementInput, place_together
 
 OPENCV = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # a camera that looks along +y, upright
 FOCAL = 1000.0  # pixels
@@ -139,7 +139,7 @@ def test_feet_that_nobody_sees_do_not_hold_a_walker(scene: Scene, noisy: WhamTra
     guessed = replace(
         noisy, poses=poses, contacts=np.full_like(noisy.contacts, 0.65), trans_world=0.3 * noisy.trans_world
     )
-    seen = Seen(guessed, feet_seen=np.zeros((len(pelvis), 2), bool))
+    seen = PlacementInput(guessed, feet_visible=np.zeros((len(pelvis), 2), bool))
     (placed,) = place_together([seen], open_body, CALIBRATION)
     off = pixels(pelvis_of(placed), placed.camera_R, placed.camera_t) - pixels(pelvis, camera_R, camera_t)
     assert np.linalg.norm(off, axis=1).mean() < 4
@@ -165,7 +165,7 @@ def test_a_second_person_is_put_beside_the_first(scene: Scene, noisy: WhamTrack,
     poses, pelvis, contacts, camera_R, camera_t = scene
     beside = pelvis + np.array([0.8, 0.5, 0])
     other = as_lifted(open_body, poses, beside, contacts, camera_R, camera_t)
-    first, placed = place_together([Seen(noisy), Seen(other)], open_body, CALIBRATION)
+    first, placed = place_together([PlacementInput(noisy), PlacementInput(other)], open_body, CALIBRATION)
     assert np.linalg.norm(pelvis_of(placed) - beside, axis=1).max() < 0.25
     np.testing.assert_array_equal(placed.camera_t, first.camera_t)
 
@@ -207,7 +207,7 @@ def test_unseen_frames_are_walked_through(scene: Scene, noisy: WhamTrack, open_b
     lost.trans_cam[40:60] = [5, 5, 2]
     seen = np.ones(len(lost.trans_cam), bool)
     seen[40:60] = False
-    (placed,) = place_together([Seen(lost, visible=seen)], open_body, CALIBRATION)
+    (placed,) = place_together([PlacementInput(lost, visible=seen)], open_body, CALIBRATION)
     assert np.linalg.norm(pelvis_of(placed) - scene[1], axis=1).max() < 0.1
 
 

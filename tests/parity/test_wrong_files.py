@@ -21,7 +21,7 @@ from wham_blender.body.body import Body
 from wham_blender.models import vit
 from wham_blender.models.hmr2 import HMR2
 from wham_blender.models.vitpose import ViTPose
-from wham_blender.models.wham import WHAM
+from wham_blender.models.wham import WHAM, WhamFrames
 from wham_blender.pipeline import checkpoints
 from wham_blender.pipeline.people import vitpose_stage
 from wham_blender.pipeline.pose import hmr2_features, wham_weights
@@ -160,9 +160,9 @@ def test_first_stage_weights_go_without_features(files: dict[str, Path], tmp_pat
         state = stage1.start(torch.zeros(1, 88), torch.zeros(1, 24, 6), torch.zeros(1, 6))
         inputs = torch.randn(1, 3, 37), torch.zeros(1, 3, 17, dtype=torch.bool), torch.zeros(1, 3, 6)
         with torch.inference_mode():
-            seen, _ = stage1(*inputs, torch.randn(1, 3, 1024), state)
-            blind, _ = whole(*inputs, None, state)
-        for ours, expected in zip(seen, blind, strict=True):
+            with_features, _ = stage1(WhamFrames(*inputs, torch.randn(1, 3, 1024)), state)
+            without, _ = whole(WhamFrames(*inputs), state)
+        for ours, expected in zip(with_features, without, strict=True):
             torch.testing.assert_close(ours, expected)
 
 

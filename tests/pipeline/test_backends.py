@@ -1,4 +1,4 @@
-"""Which networks serve a quality setting, with any of the published files there or missing, and what is said of it."""
+"""The networks of each quality setting with any set of published files, and the sentence that gives the reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DRAFT = {"detector", "landmarks", "lifter", "wham", "body"}
 
 @pytest.fixture
 def there(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The roles whose files the library has; to be filled."""
+    """The roles whose files the library has; tests add to it."""
     roles: set[str] = set()
     monkeypatch.setattr(Library, "path", lambda self, role: Path(f"{role}.pt") if role in roles else None)
     monkeypatch.setattr(
@@ -29,7 +29,7 @@ def there(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 @pytest.mark.parametrize("device", [CPU, CARD])
-def test_nothing_there(device: torch.device, there: set[str]) -> None:
+def test_without_published_files(device: torch.device, there: set[str]) -> None:
     chosen = backends.choose("auto", device)
     assert chosen.quality == "draft"
     assert set(chosen.files) == DRAFT
@@ -38,7 +38,7 @@ def test_nothing_there(device: torch.device, there: set[str]) -> None:
     assert not chosen.keeps_crops
 
 
-def test_everything_there(there: set[str]) -> None:
+def test_with_all_published_files(there: set[str]) -> None:
     there.update(NEEDED)
     full = backends.choose("auto", CARD)
     assert full.quality == "full"
@@ -56,27 +56,27 @@ def test_everything_there(there: set[str]) -> None:
     assert set(backends.choose("full", CARD).files) == {*NEEDED, "smpl"}
 
 
-def test_full_where_a_file_is_missing(there: set[str]) -> None:
+def test_full_quality_with_a_missing_file(there: set[str]) -> None:
     there.update({"yolo", "hmr2", "wham"})
     with pytest.raises(PipelineError, match=r"needs files that are missing: ViTPose-H\. Get them in the add-on's"):
         backends.choose("full", CARD)
 
 
 @pytest.mark.parametrize("roles", [set(some) for count in range(1, 4) for some in combinations(NEEDED, count)], ids=str)
-def test_a_mixture_is_whole(roles: set[str], there: set[str]) -> None:
-    """Whatever is there, each step has a network, and what follows it is fed with what it learned on."""
+def test_a_mixture_has_all_networks(roles: set[str], there: set[str]) -> None:
+    """With any set of files each stage has a network, and later ones get the input that they were trained on."""
     there.update(roles)
     mixed = backends.choose("auto", CARD)
     assert mixed == backends.choose("mixed", CPU)
     has = set(mixed.files)
     assert "For full quality are missing: " in mixed.reason
     assert ("yolo" in has) != ("detector" in has)
-    assert "vitpose" in has or "landmarks" in has  # who sees keypoints
-    assert ("hmr2" in has) != ("lifter" in has)  # who makes features and first poses
-    assert "lifter" not in has or "landmarks" in has  # the lifter wants more points than ViTPose sees, and depths
+    assert "vitpose" in has or "landmarks" in has  # keypoints
+    assert ("hmr2" in has) != ("lifter" in has)  # features and first poses
+    assert "lifter" not in has or "landmarks" in has  # the lifter needs feet, hands and depth
     assert ("wham" in roles) == mixed.published == (mixed.files["wham"].path.suffix == ".pt")
-    assert mixed.published or "hmr2" not in has  # our WHAM learned on the lifter's features
-    assert mixed.published != ("body" in has)  # the body in WHAM's file goes with its weights
+    assert mixed.published or "hmr2" not in has  # the open WHAM was trained on the lifter's features
+    assert mixed.published != ("body" in has)  # the published weights bring their body
     unused = {"hmr2"} if "hmr2" in roles and "wham" not in roles else set()
     assert mixed.quality == ("draft" if roles == unused else "mixed")
     assert roles - unused <= has

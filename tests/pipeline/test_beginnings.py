@@ -1,6 +1,6 @@
-"""Clips that begin with somebody seen from behind or sideways, sitting, crouching or half out of the picture.
+"""Clips that begin with a person seen from behind or sideways, sitting, crouching or half out of the picture.
 
-Held poses, seen as the landmark net sees them, go from the sightings to the first poses that the lifter makes of them.
+Held poses, seen as the landmark net sees them, go from the detections to the first poses that the lifter makes of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wham_blender.models.lifter import POINTS, Lifter
 from wham_blender.pipeline.people import track_cleanup, types
 from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS, LANDMARKS
 from wham_blender.pipeline.pose import lifter_features
-from wham_blender.pipeline.pose.lifter_features import OBSERVED
+from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS
 from wham_blender.skeleton import JOINT_NAMES
 
 SIZE, FOCAL = (1280, 720), 1066.0  # pixels
@@ -40,7 +40,7 @@ CROUCHING = SITTING | {
 
 @pytest.fixture(scope="module")
 def lifter() -> Lifter:
-    return lifter_features.load(weights.find("lifter").path)
+    return lifter_features.load_lifter(weights.find("lifter").path)
 
 
 def bent(bends: Bends, facing: float) -> torch.Tensor:
@@ -51,7 +51,7 @@ def bent(bends: Bends, facing: float) -> torch.Tensor:
     return torch.from_numpy(rotations[None]).float()
 
 
-def sighted(lifter: Lifter, bends: Bends, facing: float, low: float = 0.0) -> tuple[types.Sightings, np.ndarray]:
+def sighted(lifter: Lifter, bends: Bends, facing: float, low: float = 0.0) -> tuple[types.Detections, np.ndarray]:
     """What is seen of one who holds a pose 4 m away, ``low`` metres below the middle, and the true points (25, 3).
 
     The net is off by 1.5 % of the body across the picture and by 4 cm in depth, and sees depths too flat. What is below
@@ -69,22 +69,23 @@ def sighted(lifter: Lifter, bends: Bends, facing: float, low: float = 0.0) -> tu
     deep = true * (1, 1, 0.8)
     deep[unseen] = deep[[11 if point % 2 else 12 for point in np.flatnonzero(unseen)]] + (0, 0.1, -0.2)
     landmarks, metres = np.zeros((LOOKS, LANDMARKS, 3)), np.zeros((LOOKS, LANDMARKS, 3))
-    landmarks[..., :2] = pixels.mean(0)  # those that nobody asks for
+    landmarks[..., :2] = pixels.mean(0)  # points that the lifter does not take
     steady, new = random.normal(0, 1, (2, 1, POINTS, 3)), random.normal(0, 1, (2, LOOKS, POINTS, 3))
-    landmarks[:, OBSERVED, :2] = pixels + 0.015 * side * (0.8 * steady[0] + 0.6 * new[0])[..., :2]
-    landmarks[:, OBSERVED, 2] = np.where(unseen, 0.6, 0.95)
-    metres[:, OBSERVED] = deep + 0.04 * (0.8 * steady[1] + 0.6 * new[1])
-    landmarks[:, OBSERVED, 1] = np.where(unseen, SIZE[1] - 4, landmarks[:, OBSERVED, 1])
-    seen = types.Sightings(
-        size=np.array(SIZE), numbers=np.arange(1, LOOKS + 1), times=np.arange(LOOKS) / 30, looked=np.arange(LOOKS),
-        look=np.arange(LOOKS), track=np.zeros(LOOKS, int), keypoints=landmarks[:, COCO_LANDMARKS].astype(np.float32),
+    landmarks[:, LIFTER_LANDMARKS, :2] = pixels + 0.015 * side * (0.8 * steady[0] + 0.6 * new[0])[..., :2]
+    landmarks[:, LIFTER_LANDMARKS, 2] = np.where(unseen, 0.6, 0.95)
+    metres[:, LIFTER_LANDMARKS] = deep + 0.04 * (0.8 * steady[1] + 0.6 * new[1])
+    landmarks[:, LIFTER_LANDMARKS, 1] = np.where(unseen, SIZE[1] - 4, landmarks[:, LIFTER_LANDMARKS, 1])
+    seen = types.Detections(
+        size=np.array(SIZE), frame_numbers=np.arange(1, LOOKS + 1), frame_times=np.arange(LOOKS) / 30,
+        network_frames=np.arange(LOOKS), row_frame=np.arange(LOOKS), track=np.zeros(LOOKS, int),
+        keypoints=landmarks[:, COCO_LANDMARKS].astype(np.float32),
         landmarks=landmarks.astype(np.float32), landmarks_3d=metres.astype(np.float32),
     )  # fmt: skip
     return seen, true
 
 
 # Pose, facing, metres below the middle; millimetres, aligned and not, that the first poses may be off. Whether a leg
-# that nobody sees hangs straight or sits is not known: 195 mm where the landmark net's idea of it is believed.
+# that is not visible hangs straight or sits is not known: 195 mm if the landmark net's depth of it is used.
 BEGINNINGS = {
     "from behind": (STANDING, 180, 0.0, 70, 110),
     "sideways": (STANDING, 90, 0.0, 70, 110),
@@ -97,12 +98,12 @@ BEGINNINGS = {
 
 
 @pytest.mark.parametrize("name", BEGINNINGS)
-def test_the_first_poses_are_right(lifter: Lifter, name: str) -> None:
+def test_the_first_poses_are_accurate(lifter: Lifter, name: str) -> None:
     bends, facing, low, most_aligned, most = BEGINNINGS[name]
     seen, true = sighted(lifter, bends, facing, low)
-    (person,) = track_cleanup.people(seen, np.zeros(LOOKS, int))
+    (person,) = track_cleanup.build_people(seen, np.zeros(LOOKS, int))
     camera_K = np.array([[FOCAL, 0, SIZE[0] / 2], [0, FOCAL, SIZE[1] / 2], [0, 0, 1]])
-    _, _, own = lifter_features.describe(lifter, person, SIZE, camera_K)
+    _, _, own = lifter_features.extract_features(lifter, person, SIZE, camera_K)
     with torch.inference_mode():
         rotations, betas = torch.from_numpy(own.poses[:FIRST]), torch.from_numpy(own.betas[:FIRST])
         points = lifter.body(rotations, betas)[1][:, LIMBS].double().numpy()

@@ -14,35 +14,35 @@ from scipy.spatial.transform import Rotation
 
 from tests.synthetic import truth
 from wham_blender.pipeline.camera import camera_motion
-from wham_blender.pipeline.camera.background_tracks import Background, Corners
-from wham_blender.pipeline.camera.camera_motion import MOVING, STATIC, TURNING, CameraMotion
+from wham_blender.pipeline.camera.background_tracks import BackgroundTracker, BackgroundTracks
+from wham_blender.pipeline.camera.camera_motion import MOVING, ROTATING, STATIC, CameraMotion
 from wham_blender.pipeline.clip import video_reader
 
 CLIP = Path(__file__).parents[1] / "clips" / "walk_and_jump.mp4"
 
 
-def watched(pictures: Iterable[np.ndarray], boxes: np.ndarray | None = None) -> tuple[Corners, list[int]]:
+def watched(pictures: Iterable[np.ndarray], boxes: np.ndarray | None = None) -> tuple[BackgroundTracks, list[int]]:
     """The corners of pictures with people in boxes (L, P, 4), and the looks that begin a scene."""
-    background, cuts = Background(), []
+    background, cuts = BackgroundTracker(), []
     for number, picture in enumerate(pictures):
-        if background.follow(picture):
+        if background.track_frame(picture):
             cuts.append(number)
-        background.keep(np.empty((0, 4)) if boxes is None else boxes[number])
-    return background.corners(), cuts
+        background.finish_frame(np.empty((0, 4)) if boxes is None else boxes[number])
+    return background.result(), cuts
 
 
 def pictures(clip: Path, count: int | None = None) -> Iterable[np.ndarray]:
-    return (frame.image for frame in video_reader.frames(clip, 1, count) if frame.image is not None)
+    return (frame.image for frame in video_reader.read_frames(clip, 1, count) if frame.image is not None)
 
 
 @cache
-def corners(name: str) -> Corners:
+def corners(name: str) -> BackgroundTracks:
     return watched(pictures(truth.FOLDER / f"{name}.mp4"), truth.load(name).boxes())[0]
 
 
-def solved(seen: Corners, focal: float, camera: str = "auto", guessed: bool = False) -> CameraMotion:
+def solved(seen: BackgroundTracks, focal: float, camera: str = "auto", guessed: bool = False) -> CameraMotion:
     camera_K = np.array([[focal, 0, truth.SIZE[0] / 2], [0, focal, truth.SIZE[1] / 2], [0, 0, 1]])
-    return camera_motion.solve(seen, camera_K, truth.SIZE, camera, guessed)
+    return camera_motion.solve_camera_motion(seen, camera_K, truth.SIZE, camera, guessed)
 
 
 def degrees(rotations: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ def degrees(rotations: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("room_pan", TURNING), ("lawn_dolly", MOVING), ("lawn_pair", MOVING), ("long_handheld", MOVING)],
+    [("room_pan", ROTATING), ("lawn_dolly", MOVING), ("lawn_pair", MOVING), ("long_handheld", MOVING)],
 )
 def test_the_turn_is_found(name: str, kind: int) -> None:
     known = truth.load(name)
@@ -62,7 +62,7 @@ def test_the_turn_is_found(name: str, kind: int) -> None:
     assert steps.max() < 0.1
     assert degrees(view.rotations @ true.mT).max() < 0.5
     assert (view.kind == kind).all()
-    assert view.known.all()
+    assert view.is_estimated.all()
     assert np.allclose(view.zoom, 1)
 
 
@@ -114,7 +114,7 @@ def test_where_nothing_is_seen_the_last_good_motion_goes_on(blind: int) -> None:
     seen, cuts = watched(views)
     view = solved(seen, 400)
     assert not cuts
-    assert np.flatnonzero(~view.known).tolist() == list(range(20, 26))
+    assert np.flatnonzero(~view.is_estimated).tolist() == list(range(20, 26))
     turned = Rotation.from_matrix(view.rotations).as_rotvec(degrees=True)
     assert np.abs(turned - np.outer(np.arange(40), [0, -0.6, 0])).max() < 0.15
 

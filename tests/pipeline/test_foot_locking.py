@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from tests.parity.walks import foot_points, walk
 from wham_blender import weights
 from wham_blender.body.body import Body
-from wham_blender.pipeline.world.foot_locking import hold
+from wham_blender.pipeline.world.foot_locking import lock_feet
 
 LEGS = [1, 2, 4, 5, 7, 8]
 
@@ -24,9 +24,9 @@ def body() -> Body:
 def held(
     body: Body, poses: np.ndarray, pelvis: np.ndarray, planted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Poses, pelvis, contacts and feet (F, 4, 3) after `hold`."""
+    """Poses, pelvis, contacts and feet (F, 4, 3) after `lock_feet`."""
     rest = body.rest_joints(torch.zeros(10)).numpy().astype(np.float64)
-    found = hold(poses, pelvis, rest, planted, lambda posed: foot_points(body, posed, np.zeros((len(posed), 3))))
+    found = lock_feet(poses, pelvis, rest, planted, lambda posed: foot_points(body, posed, np.zeros((len(posed), 3))))
     return *found, foot_points(body, found[0], found[1])
 
 

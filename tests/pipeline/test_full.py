@@ -24,7 +24,7 @@ from wham_blender.pipeline.array_file import ArrayFile
 from wham_blender.pipeline.clip import video_reader
 from wham_blender.pipeline.people import vitpose_stage
 from wham_blender.pipeline.people.batched_network import CROP
-from wham_blender.pipeline.people.movenet import Detector
+from wham_blender.pipeline.people.movenet import MoveNet
 from wham_blender.pipeline.stages import detect as detect_stage
 from wham_blender.pipeline.stages.job import Job
 from wham_blender.pipeline.stages.pose import MESH_ARRAYS
@@ -39,7 +39,7 @@ LOOKS = 6
 class SeesLikeMoveNet(detect_stage.Yolo):
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         super().__call__(image)
-        boxes, scores, _ = Detector(weights.find("detector"))(image)
+        boxes, scores, _ = MoveNet(weights.find("detector"))(image)
         return boxes, np.where(scores > 0.25, 0.9, 0.0), np.zeros((len(boxes), 0, 3), np.float32)
 
 
@@ -59,13 +59,13 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
 
 
 def job(folder: Path, library: Library, **settings: Any) -> Job:
-    given: dict[str, Any] = {"quality": "full", "device": "cpu", "end": END, "smplify": False} | settings
+    given: dict[str, Any] = {"quality": "full", "device": "cpu", "end": END, "refine": False} | settings
     return Job(CLIP, folder / "motion.npz", resume=folder / "job", weights=library.folder, **given)
 
 
 @pytest.fixture(scope="module")
 def finished(library: Library, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[protocol.Message]]:
-    """The folder of a job that was cancelled while HMR2.0 looked, and went on; and what the second run said."""
+    """The folder of a job that was cancelled during HMR2.0 and resumed, and the messages of the second run."""
     folder = tmp_path_factory.mktemp("full")
     networks: list[weakref.ref[object]] = []
     load = vitpose_stage.load_vitpose
@@ -88,7 +88,7 @@ def finished(library: Library, tmp_path_factory: pytest.TempPathFactory) -> tupl
     assert not (folder / "motion.npz").exists()
     told: list[protocol.Message] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(video_reader, "frames", lambda *_: pytest.fail("a frame was decoded again"))
+        patch.setattr(video_reader, "read_frames", lambda *_: pytest.fail("a frame was decoded again"))
         run(job(folder, library), told.append)
     return folder, told
 
@@ -97,7 +97,7 @@ def kept_file(path: Path) -> ArrayFile:
     return ArrayFile(path, path.stem.split("-")[1])
 
 
-def test_every_stage_runs_and_what_stood_was_kept(finished: tuple[Path, list[protocol.Message]]) -> None:
+def test_every_stage_runs_and_finished_ones_are_kept(finished: tuple[Path, list[protocol.Message]]) -> None:
     folder, told = finished
     texts = [message.text for message in told if isinstance(message, protocol.Log)]
     assert texts[0].startswith("Full quality, as asked for.")
@@ -110,7 +110,7 @@ def test_every_stage_runs_and_what_stood_was_kept(finished: tuple[Path, list[pro
     assert person.poses.shape == (END, 72)
     assert person.keypoints.shape == (END, 17, 3)
     assert all(np.isfinite(value).all() for value in (person.poses, person.trans, person.contacts, person.camera_t))
-    assert np.ptp(person.poses, axis=0).max() > 1e-3  # drawn numbers move it
+    assert np.ptp(person.poses, axis=0).max() > 1e-3  # random weights move it
     assert person.meta["quality"] == "full"
     assert set(person.meta["weights"]) == {"yolo", "vitpose", "hmr2", "wham"}
     assert set(person.meta["timings"]) == {"features", "wham", "placement"}
@@ -123,7 +123,7 @@ def test_the_addon_gets_a_copy_of_the_body(finished: tuple[Path, list[protocol.M
             np.testing.assert_allclose(kept[name], body[name], atol=1e-6, err_msg=name)
 
 
-def test_crops_and_features_lie_beside_the_stages(finished: tuple[Path, list[protocol.Message]]) -> None:
+def test_crops_and_features_are_saved_with_the_stages(finished: tuple[Path, list[protocol.Message]]) -> None:
     folder, _ = finished
     (detect,), (crops,) = ((folder / "job").glob(f"detect-*.{kind}") for kind in ("npz", "crops"))
     with np.load(detect) as archive:
@@ -131,16 +131,16 @@ def test_crops_and_features_lie_beside_the_stages(finished: tuple[Path, list[pro
     assert seen >= LOOKS
     pictures = kept_file(crops).read(CROP, np.uint8)
     assert len(pictures) == seen
-    assert pictures.std(axis=(1, 2, 3)).min() > 5  # of the clip, none empty
+    assert pictures.std(axis=(1, 2, 3)).min() > 5  # from the clip, none empty
     (features,) = (folder / "job").glob("features-*.features")
     numbers = kept_file(features).read((2, 1024), np.float16)
     assert len(numbers) == LOOKS
     assert np.isfinite(numbers).all()
     assert (numbers != 0).all()
-    assert not np.allclose(numbers[:, 0], numbers[:, 1], atol=1e-2)  # the mirror shows something else
+    assert not np.allclose(numbers[:, 0], numbers[:, 1], atol=1e-2)  # the mirrored view differs
 
 
-def test_a_stage_without_its_crops_is_made_anew(
+def test_a_stage_without_its_crops_runs_again(
     finished: tuple[Path, list[protocol.Message]], library: Library, tmp_path: Path
 ) -> None:
     folder, _ = finished
@@ -165,7 +165,7 @@ def test_a_gendered_body_takes_the_nearest_shape(
     arrays = smpl_file.read(weights.find("body").path)
     turn = np.linalg.qr(np.random.default_rng(0).standard_normal((10, 10)))[0]
     arrays["v_template"] = arrays["v_template"] + arrays["shapedirs"] @ np.linspace(-1, 1, 10)
-    arrays["shapedirs"] = arrays["shapedirs"] @ turn  # the same bodies by other numbers
+    arrays["shapedirs"] = arrays["shapedirs"] @ turn  # the same bodies with other betas
     np.savez(tmp_path / "SMPL_FEMALE.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(weights.WeightsError, match="The file of SMPL, male is missing"):
         run(job(tmp_path, library, gender="male"), lambda message: None)
@@ -184,7 +184,7 @@ def test_a_gendered_body_takes_the_nearest_shape(
     assert np.isfinite(fitted.poses).all()
 
 
-def test_first_stage_weights_need_one_look_of_hmr2(
+def test_first_stage_weights_need_hmr2_on_one_crop(
     finished: tuple[Path, list[protocol.Message]], library: Library, tmp_path: Path
 ) -> None:
     shutil.copytree(finished[0] / "job", tmp_path / "job")
@@ -200,11 +200,11 @@ def test_first_stage_weights_need_one_look_of_hmr2(
     assert person.poses.shape == (END, 72)
     assert np.isfinite(person.poses).all()
     made = {path.name for path in (tmp_path / "job").iterdir()} - before
-    assert {name.split("-")[0] for name in made} == {"features", "wham", "placement"}  # it was watched before
+    assert {name.split("-")[0] for name in made} == {"features", "wham", "placement"}  # detections are cached
     assert not any(name.endswith(".features") for name in made)
 
 
-def test_yolo_and_vitpose_work_with_the_open_rest(library: Library, tmp_path: Path) -> None:
+def test_yolo_and_vitpose_work_with_open_networks(library: Library, tmp_path: Path) -> None:
     for role in ("yolo", "vitpose"):
         known = library.path(role)
         assert known
@@ -219,7 +219,7 @@ def test_yolo_and_vitpose_work_with_the_open_rest(library: Library, tmp_path: Pa
     assert person.meta["quality"] == "mixed"
     assert set(person.meta["weights"]) == {"yolo", "vitpose", "lifter", "landmarks", "wham", "body"}
     assert person.meta["weights"]["wham"]["name"] == "open_wham.npz"
-    # The keypoints are ViTPose's, here nonsense; the pose comes from the landmark net's own points, so it is a man's.
+    # ViTPose's keypoints are random here; the pose comes from the landmark net's points, so it is a real one.
     assert np.isfinite(person.poses).all()
     (detect,) = (tmp_path / "job").glob("detect-*.npz")
     with np.load(detect) as archive:

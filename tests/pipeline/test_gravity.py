@@ -1,4 +1,4 @@
-"""Which way is up: balance tells it of who walks, nothing of who sits, and a camera is rather held level than not."""
+"""The estimate of gravity: from the balance of a standing person, with the prior that cameras are nearly level."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.parity.walks import foot_points, walk
 from wham_blender import weights
 from wham_blender.body.body import Body
 from wham_blender.motion import forward_kinematics
-from wham_blender.pipeline.world.gravity import balance, mass_centre, upward
+from wham_blender.pipeline.world.gravity import centre_of_mass, estimate_up, up_from_balance
 
 
 @pytest.fixture(scope="module")
@@ -24,40 +24,40 @@ def walked() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return forward_kinematics(vectors, pelvis - rest[0], rest)[0], foot_points(body, poses, pelvis), contacts
 
 
-def test_the_mass_is_in_the_belly(walked: tuple[np.ndarray, ...]) -> None:
+def test_the_centre_of_mass_is_just_above_the_pelvis(walked: tuple[np.ndarray, ...]) -> None:
     joints = walked[0]
-    above = mass_centre(joints)[:, 2] - joints[:, 0, 2]
+    above = centre_of_mass(joints)[:, 2] - joints[:, 0, 2]
     assert (above > 0).all()
     assert (above < 0.15).all()
 
 
-def test_a_walker_s_balance_is_upright_whatever_the_axes(walked: tuple[np.ndarray, ...]) -> None:
+def test_the_balance_of_a_walk_is_upright_in_any_axes(walked: tuple[np.ndarray, ...]) -> None:
     joints, feet, contacts = walked
-    turn = Rotation.from_rotvec([0.7, -1.1, 0.4]).as_matrix()
-    up = balance(joints @ turn.T, feet @ turn.T, contacts).sum(0)
-    assert np.degrees(np.arccos(up @ turn[:, 2] / np.linalg.norm(up))) < 5
+    rotation = Rotation.from_rotvec([0.7, -1.1, 0.4]).as_matrix()
+    up = up_from_balance(joints @ rotation.T, feet @ rotation.T, contacts).sum(0)
+    assert np.degrees(np.arccos(up @ rotation[:, 2] / np.linalg.norm(up))) < 5
 
 
-def test_who_sits_or_flies_tells_nothing(walked: tuple[np.ndarray, ...]) -> None:
+def test_frames_of_sitting_and_jumping_have_no_weight(walked: tuple[np.ndarray, ...]) -> None:
     joints, feet, contacts = walked
-    assert not balance(joints, feet, np.zeros_like(contacts)).any()
+    assert not up_from_balance(joints, feet, np.zeros_like(contacts)).any()
     sitting = joints.copy()
     for knee, ankle, foot in ((4, 7, 10), (5, 8, 11)):
         sitting[:, [knee, ankle, foot]] += [0, -0.4, 0.4]
-    assert not balance(sitting, feet, contacts).any()
+    assert not up_from_balance(sitting, feet, contacts).any()
 
 
-def test_a_nearly_level_camera_is_taken_for_level_and_a_rolled_one_is_not() -> None:
-    fixed = np.tile(np.eye(3), (5, 1, 1))
+def test_a_nearly_level_camera_is_levelled_and_a_rolled_one_is_not() -> None:
+    camera_R = np.tile(np.eye(3), (5, 1, 1))
     for degrees, least, most in ((3, 0, 1.5), (40, 35, 41)):
-        said = Rotation.from_euler("z", degrees, degrees=True).apply([0, -1, 0])
-        up = upward(fixed, np.tile(said, (5, 1)), np.tile(said, (5, 1)))
+        wham_up = Rotation.from_euler("z", degrees, degrees=True).apply([0, -1, 0])
+        up = estimate_up(camera_R, np.tile(wham_up, (5, 1)), np.tile(wham_up, (5, 1)))
         assert least <= np.degrees(np.arctan2(up[0], -up[1])) <= most
 
 
-def test_balance_far_from_what_wham_says_is_not_believed() -> None:
-    fixed, said = np.tile(np.eye(3), (5, 1, 1)), np.tile([0.0, -1, 0], (5, 1))
+def test_balance_far_from_wham_s_up_is_an_outlier() -> None:
+    camera_R, wham_up = np.tile(np.eye(3), (5, 1, 1)), np.tile([0.0, -1, 0], (5, 1))
     for degrees, most in ((8, 5), (90, 8)):
-        leaning = Rotation.from_euler("x", degrees, degrees=True).apply(said)
-        up = upward(fixed, said, leaning)
+        balance_up = Rotation.from_euler("x", degrees, degrees=True).apply(wham_up)
+        up = estimate_up(camera_R, wham_up, balance_up)
         assert np.degrees(np.arccos(-up[1] / np.linalg.norm(up))) < most

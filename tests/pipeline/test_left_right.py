@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wham_blender.pipeline.people.landmarks import LANDMARK_MIRROR, LANDMARKS
-from wham_blender.pipeline.people.left_right import unswapped
+from wham_blender.pipeline.people.left_right import fix_left_right
 
 FRAMES = 90
 LEGS = np.arange(23, LANDMARKS)
@@ -34,7 +34,7 @@ def swap(values: np.ndarray, rows: slice, part: np.ndarray) -> np.ndarray:
 
 
 def test_who_is_seen_rightly_stays_so(walker: tuple[np.ndarray, np.ndarray]) -> None:
-    for seen, found in zip(walker, unswapped(*walker), strict=True):
+    for seen, found in zip(walker, fix_left_right(*walker), strict=True):
         np.testing.assert_array_equal(found, seen)
 
 
@@ -45,10 +45,10 @@ def test_looks_that_swap_left_and_right_are_turned_back(
 ) -> None:
     swapped = tuple(swap(values, rows, part) for values in walker)
     assert not np.array_equal(swapped[0], walker[0])
-    for true, found in zip(walker, unswapped(*swapped), strict=True):
+    for true, found in zip(walker, fix_left_right(*swapped), strict=True):
         np.testing.assert_array_equal(found, true)
 
 
 def test_one_look_alone_is_left_alone(walker: tuple[np.ndarray, np.ndarray]) -> None:
     pixels, metres = (values[:1] for values in walker)
-    np.testing.assert_array_equal(unswapped(pixels, metres)[0], pixels)
+    np.testing.assert_array_equal(fix_left_right(pixels, metres)[0], pixels)

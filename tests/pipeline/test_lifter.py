@@ -1,4 +1,4 @@
-"""The lifter's view of a person does not depend on where the camera looks, and its corrections know what is off."""
+"""The lifter's input does not depend on the camera's rotation, and its residuals show which joint is off."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from tools.training.simulate import TrainingBody
-from wham_blender.models.lifter import Lifter, Look, look_straight
+from wham_blender.models.lifter import Lifter, LifterInput, centre_on_person
 
 FOCAL = 900.0
 
@@ -26,13 +26,13 @@ def pose(count: int = 4) -> torch.Tensor:
     return torch.from_numpy(turns).float()
 
 
-def seen(points: torch.Tensor, place: torch.Tensor, turn: torch.Tensor) -> tuple[Look, torch.Tensor]:
-    """Points (N, 25, 3) round the hips that stand at place, by a camera that is turned (3, 3) from there."""
+def seen(points: torch.Tensor, place: torch.Tensor, turn: torch.Tensor) -> tuple[LifterInput, torch.Tensor]:
+    """Input for points (N, 25, 3) relative to hips at ``place``, seen by a camera with rotation ``turn`` (3, 3)."""
     at = (points + place) @ turn.T
     pixels = at[..., :2] / at[..., 2:] * FOCAL
     count = len(points)
     sides = torch.full((count,), 2.2 * FOCAL / float(place[2]))
-    straight = look_straight(
+    straight = centre_on_person(
         pixels,
         torch.ones(count, 25, dtype=torch.bool),
         sides,
@@ -43,14 +43,14 @@ def seen(points: torch.Tensor, place: torch.Tensor, turn: torch.Tensor) -> tuple
     return straight[0], straight[1] @ turn
 
 
-def test_where_the_camera_looks_changes_nothing(lifter: Lifter) -> None:
+def test_the_input_does_not_depend_on_the_camera_s_rotation(lifter: Lifter) -> None:
     points = lifter._estimate(pose(), torch.zeros(4, 10)).points
     place = torch.tensor([0.0, 0.0, 4.0])
     ahead, turn_ahead = seen(points, place, torch.eye(3))
     aside = torch.from_numpy(Rotation.from_rotvec([0.2, -0.3, 0.4]).as_matrix()).float()
     other, turn_aside = seen(points, place, aside)
     assert torch.allclose(
-        ahead.keypoints * ahead.extent[..., None], other.keypoints * other.extent[..., None], atol=2e-3
+        ahead.keypoints * ahead.half_extent[..., None], other.keypoints * other.half_extent[..., None], atol=2e-3
     )
     assert torch.allclose(turn_ahead, turn_aside, atol=5e-3)
     spine = ahead.keypoints[:, 5:7].mean(1) - ahead.keypoints[:, 11:13].mean(1)
@@ -58,25 +58,25 @@ def test_where_the_camera_looks_changes_nothing(lifter: Lifter) -> None:
     assert (spine[:, 1] < 0).all()
 
 
-def test_the_truth_is_told_to_be_right_and_a_turned_limb_how_far(lifter: Lifter) -> None:
+def test_residuals_are_zero_for_the_truth_and_show_a_rotated_knee(lifter: Lifter) -> None:
     betas = torch.full((4, 10), 0.5)
     rotations = pose()
     true = lifter._estimate(rotations, betas)
     look, turn = seen(true.points, torch.tensor([0.3, 0.1, 5.0]), torch.eye(3))
     rotations[:, 0] = turn @ rotations[:, 0]
     look = look._replace(landmarks=true.points @ turn.mT)
-    told = lifter._told(look, lifter._estimate(rotations, betas))
+    told = lifter._residual_features(look, lifter._estimate(rotations, betas))
     assert told[:, : 25 * 5 + 2 * 72].abs().max() < 0.01
     bent = rotations.clone()
     knee = torch.from_numpy(Rotation.from_rotvec([-0.2, 0, 0]).as_matrix()).float()
     bent[:, 4] = bent[:, 4] @ knee
-    told = lifter._told(look, lifter._estimate(bent, betas))
+    told = lifter._residual_features(look, lifter._estimate(bent, betas))
     deep = told[:, 25 * 5 + 72 : 25 * 5 + 144].view(4, 24, 3) / 3
     assert torch.allclose(deep[:, 4, 0], torch.full((4,), 0.2), atol=0.05)
-    assert deep[:, 5].abs().max() < 0.02  # the other knee is where it should be
+    assert deep[:, 5].abs().max() < 0.02  # the other knee is correct
 
 
-def test_a_file_of_any_size_comes_back(lifter: Lifter) -> None:
+def test_a_network_of_another_size_loads(lifter: Lifter) -> None:
     again = Lifter.from_state_dict(lifter.state_dict()).eval()
     look, _ = seen(lifter._estimate(pose(), torch.zeros(4, 10)).points, torch.tensor([0.0, 0, 4]), torch.eye(3))
     with torch.inference_mode():

@@ -29,7 +29,7 @@ def work(
         pace.begin(stage)
         for done in range(0 if stage in kept else frames):
             now += each
-            pace.at(done + 1, frames if total is None else total)
+            pace.update(done + 1, frames if total is None else total)
         pace.finish(stage in kept)
     return told
 

@@ -1,4 +1,4 @@
-"""Jobs: bad input gets its sentence, stages are kept and found again, and results return to the clip's own frames."""
+"""Jobs: bad input raises sentences, stages are cached and reused, and results are resampled to the clip's frames."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CLIP = Path(__file__).parents[1] / "clips" / "balance_cam01.mp4"
 
 
 def sentence(clip: Path, folder: Path, expected: type[Exception] = PipelineError, **settings: Any) -> str:
-    """What a job that must fail says; nothing may be left where the motion would be."""
+    """The error of a job that must fail; no motion file may be left."""
     output = settings.pop("output", folder / "motion.npz")
     with pytest.raises(expected) as caught:
         run(Job(clip, output, resume=folder / "job", **settings), lambda message: None)
@@ -97,7 +97,7 @@ def test_a_clip_without_people(write_clip: WriteClip, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, None), (-3, None), (20, 10), (41, None), (1, 0)])
-def test_a_range_that_is_not_there(start: int, end: int | None, write_clip: WriteClip, tmp_path: Path) -> None:
+def test_frames_beyond_the_clip(start: int, end: int | None, write_clip: WriteClip, tmp_path: Path) -> None:
     text = sentence(write_clip(frames=40), tmp_path, start=start, end=end)
     assert text.startswith(f"Frames {start} to ")
     assert "has 40 frames" in text
@@ -126,15 +126,13 @@ def test_a_damaged_weight_file(
     assert text.startswith(f"The weight file {path.name} is damaged")
 
 
-def test_full_quality_says_what_it_lacks(write_clip: WriteClip, tmp_path: Path) -> None:
+def test_full_quality_names_the_missing_files(write_clip: WriteClip, tmp_path: Path) -> None:
     text = sentence(write_clip(), tmp_path, quality="full", weights=tmp_path)
     assert text.startswith("Full quality needs files that are missing: YOLO, ViTPose-H, HMR2.0 and WHAM. Get them in")
     assert text.endswith("or choose auto or draft.")
 
 
-def test_cuda_where_there_is_none_says_why(
-    write_clip: WriteClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unusable_cuda_says_why(write_clip: WriteClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     assert "PyTorch was built without CUDA. Choose" in sentence(write_clip(), tmp_path, device="cuda")
@@ -144,15 +142,15 @@ def test_cuda_where_there_is_none_says_why(
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the stages of the balance clip's frames 1 to 40 and the motion of everybody in them."""
+    """A folder with the stages of the balance clip's frames 1 to 40 and the motions of all people in them."""
     folder = tmp_path_factory.mktemp("finished")
     run(Job(CLIP, folder / "all.npz", "ALL", end=40, resume=folder / "job"), lambda message: None)
     return folder
 
 
 def kept(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[list[str], Path]:
-    """Stages that a second job finds in the folder; it must not decode a frame again."""
-    monkeypatch.setattr(video_reader, "frames", lambda *_: pytest.fail("a frame was decoded again"))
+    """The cached stages that a second job uses; it must not decode any frame again."""
+    monkeypatch.setattr(video_reader, "read_frames", lambda *_: pytest.fail("a frame was decoded again"))
     told: list[protocol.Message] = []
     output = run(Job(CLIP, folder / "again.npz", resume=folder / "job", end=40, **settings), told.append)
     texts = [message.text for message in told if isinstance(message, protocol.Log)]
@@ -181,7 +179,7 @@ def test_a_second_run_only_writes(finished: Path, monkeypatch: pytest.MonkeyPatc
         assert (first.trans == again.trans).all()
 
 
-def test_another_person_needs_no_new_look(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_person_keeps_the_detections(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "job").glob("*.png")}
     assert len(before) == 2
     stages, output = kept(finished, monkeypatch, person=2)
@@ -191,9 +189,9 @@ def test_another_person_needs_no_new_look(finished: Path, monkeypatch: pytest.Mo
     assert np.allclose(bystander.trans[0, :2] + bystander.rest_joints[0, :2], 0, atol=1e-3)
 
 
-def test_another_lens_keeps_what_was_seen(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_focal_length_keeps_the_detections(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages, output = kept(finished, monkeypatch, focal_length=50.0)
-    assert stages == ["detect", "tracks"]  # poses are found from where in the picture people are
+    assert stages == ["detect", "tracks"]  # features depend on the intrinsics
     (person,) = motion.load(output)
     assert person.camera_K[0, 0] == pytest.approx(50 / 36 * 1920)
 
@@ -210,21 +208,21 @@ def test_the_actor_s_height_scales_the_world(finished: Path, monkeypatch: pytest
     assert far / before == pytest.approx(ratio, abs=0.02)
 
 
-def test_a_height_beyond_all_people_is_said(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impossible_height_is_warned_about(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[protocol.Message] = []
     run(Job(CLIP, finished / "giant.npz", resume=finished / "job", end=40, actor_height=0.5), told.append)
     (warning,) = [message.text for message in told if isinstance(message, protocol.Warn)]
     assert warning.startswith("The body cannot be 0.50 m tall")
 
 
-def test_without_the_anchor_the_network_walks_alone(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_anchor_placement_runs_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held, free = (motion.load(kept(finished, monkeypatch, anchor=anchor)[1])[0] for anchor in (True, False))
     assert np.ptp(held.camera_t, axis=0).max() < 1e-5
     assert np.ptp(free.camera_t, axis=0).max() > 1e-3
     assert np.abs(held.trans - free.trans).max() > 1e-3
 
 
-def test_fitting_is_a_stage_of_its_own(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_smplify_is_a_separate_stage(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages, output = kept(finished, monkeypatch)
     assert stages[-1] == "smplify"
     (fitted,) = motion.load(output)
@@ -245,7 +243,7 @@ def test_the_open_body_has_no_gender(finished: Path) -> None:
     assert motion.load(output)[0].gender == "neutral"
 
 
-def test_smoothing_takes_trembling_and_leaves_planted_feet(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_smoothing_removes_jitter_and_keeps_planted_feet(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (plain,) = motion.load(kept(finished, monkeypatch)[1])
     (smooth,) = motion.load(kept(finished, monkeypatch, smooth=0.3)[1])
     assert jerk(smooth) < 0.8 * jerk(plain)
@@ -261,30 +259,30 @@ def jerk(person: motion.Motion) -> float:
     return float(np.abs(np.diff(person.joints(), 3, axis=0)).mean())
 
 
-def test_stages_of_other_code_are_made_anew(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stages_of_changed_code_run_again(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = shutil.copytree(
         cache._PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("addon", "__pycache__")
     )
     monkeypatch.setattr(cache, "_PACKAGE", package)
-    with (package / "pipeline" / "sight.py").open("a") as changed:
+    with (package / "pipeline/pose/camera_translation.py").open("a") as changed:
         changed.write("# changed\n")
     assert kept(finished, monkeypatch)[0] == ["detect", "tracks", "camera", "features"]
 
 
-def test_a_damaged_stage_is_made_anew(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_stage_runs_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tracks,) = (finished / "job").glob("tracks-*.npz")
     tracks.write_bytes(tracks.read_bytes()[:1000])
     stages, _ = kept(finished, monkeypatch)
     assert "tracks" not in stages
-    assert "wham" in stages  # it is made of the same again
+    assert "wham" in stages  # its key is the same
 
 
-def test_a_person_who_is_not_there(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_person_number_that_does_not_exist(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PipelineError, match=r"There is no person 3 in balance_cam01\.mp4: it shows 2"):
         kept(finished, monkeypatch, person=3)
 
 
-def test_no_half_stage_stays(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_stage_leaves_no_file(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -295,7 +293,7 @@ def test_no_half_stage_stays(finished: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert sorted((finished / "job").iterdir()) == before
 
 
-def test_a_full_disk_and_a_folder_that_went_away_are_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_and_a_deleted_folder_raise_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PipelineError, match=r"The folder .*gone was deleted while the job ran\. Import again\."):
         cache.save(tmp_path / "gone" / "watch.npz", {})
 
@@ -308,27 +306,27 @@ def test_a_full_disk_and_a_folder_that_went_away_are_sentences(tmp_path: Path, m
     assert not list(tmp_path.iterdir())
 
 
-def test_results_return_to_the_clip_s_own_frames() -> None:
-    """A body that turns and walks evenly at 30 fps does so at the clip's uneven times too."""
+def test_results_are_resampled_to_the_clip_s_frames() -> None:
+    """Constant rotation and velocity at 30 fps stay constant at the clip's uneven times."""
     clock = 1 + np.arange(31) / 30
     person = Person(
         keypoints=np.ones((31, 17, 3)), landmarks=np.ones((31, 33, 3)), landmarks_3d=np.zeros((31, 33, 3)),
-        boxes=np.ones((31, 3)), time=clock, visible=np.arange(31) != 15, rows=np.arange(31),
+        boxes=np.ones((31, 3)), time=clock, visible=np.arange(31) != 15, detection_rows=np.arange(31),
     )  # fmt: skip
     poses = np.zeros((31, 24, 3), np.float32)
-    poses[:, 0] = Rotation.from_rotvec(np.outer(4 * clock, (0, 0, 1))).as_rotvec()  # passes the half turn
+    poses[:, 0] = Rotation.from_rotvec(np.outer(4 * clock, (0, 0, 1))).as_rotvec()  # passes 180 degrees
     poses[:, 5] = np.outer(clock, (0.5, 0, 0))
     placed = Placed(
         poses=poses.reshape(31, 72), trans=np.outer(clock, (1, 2, 0)), betas=np.zeros(10), contacts=np.zeros((31, 4)),
         rest_joints=np.zeros((24, 3)), camera_R=np.tile(np.eye(3), (31, 1, 1)), camera_t=np.zeros((31, 3)),
     )  # fmt: skip
     times = np.sort(np.random.default_rng(0).uniform(0, 3, 200))
-    seen = types.Sightings(
-        size=np.array([640, 480]), numbers=np.arange(11, 211), times=times, looked=np.arange(200),
-        look=np.zeros(0, int), track=np.zeros(0, int), keypoints=np.zeros((0, 17, 3)),
+    seen = types.Detections(
+        size=np.array([640, 480]), frame_numbers=np.arange(11, 211), frame_times=times, network_frames=np.arange(200),
+        row_frame=np.zeros(0, int), track=np.zeros(0, int), keypoints=np.zeros((0, 17, 3)),
         landmarks=np.zeros((0, 33, 3)), landmarks_3d=np.zeros((0, 33, 3)),
     )  # fmt: skip
-    result = resample.resampled(seen, person, placed, np.eye(3), {"fps": 66.7})
+    result = resample.resample_to_clip(seen, person, placed, np.eye(3), {"fps": 66.7})
     inside = (times >= 1) & (times <= 2)
     assert (result.frame == np.arange(11, 211)[inside]).all()
     assert np.allclose(result.trans, np.outer(times[inside], (1, 2, 0)), atol=1e-5)

@@ -1,4 +1,4 @@
-"""The doctor finds a whole worker whole, and says what is wrong with others."""
+"""The self-test passes on a complete worker, and reports what is wrong with others."""
 
 import json
 import re
@@ -11,12 +11,12 @@ from wham_blender.pipeline import self_test
 from wham_blender.protocol import Done, Failed, Progress, decode
 
 
-def test_this_worker_is_whole(tmp_path, capsys):
+def test_this_worker_passes(tmp_path, capsys):
     assert self_test.main(["--json", "-o", str(tmp_path / "report.json")]) == 0
     messages = [decode(line) for line in capsys.readouterr().out.splitlines()]
     assert messages[-1] == Done(str(tmp_path / "report.json"))
-    shares = [message.fraction for message in messages if isinstance(message, Progress)]
-    assert shares == sorted(shares)
+    fractions = [message.fraction for message in messages if isinstance(message, Progress)]
+    assert fractions == sorted(fractions)
     assert {message.stage for message in messages if isinstance(message, Progress)} >= {"load PyTorch", "self-test"}
     report = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert report["whole"]
@@ -37,7 +37,7 @@ def test_this_worker_is_whole(tmp_path, capsys):
         ("motion", r"self-test's motion is wrong: the pelvis is 9\.\d+ to 9\.\d+ m high"),
     ],
 )
-def test_what_is_wrong_is_the_sentence(tmp_path, monkeypatch, capsys, breaks, sentence):
+def test_the_report_says_what_is_wrong(tmp_path, monkeypatch, capsys, breaks, sentence):
     from wham_blender import motion
     from wham_blender.pipeline.stages import job, run
 
@@ -67,15 +67,17 @@ def fault():
     raise ZeroDivisionError("a fault")
 
 
-def test_a_card_that_the_network_does_not_run_on(monkeypatch):
+def test_a_card_that_does_not_work(monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self * 2)
-    with pytest.raises(self_test.Illness, match="RTX calculates wrongly"):
-        self_test._calculate("cuda:0", "RTX")
+    with pytest.raises(self_test.SelfTestError, match="RTX calculates wrongly"):
+        self_test._check_card("cuda:0", "RTX")
 
     def refuse(self, device):
         raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
 
     monkeypatch.setattr(torch.Tensor, "to", refuse)
-    with pytest.raises(self_test.Illness, match=r"does not work on RTX \(CUDA error: no kernel image .*device\)\. Get"):
-        self_test._calculate("cuda:0", "RTX")
+    with pytest.raises(
+        self_test.SelfTestError, match=r"does not work on RTX \(CUDA error: no kernel image .*device\)\. Get"
+    ):
+        self_test._check_card("cuda:0", "RTX")

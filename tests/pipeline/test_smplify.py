@@ -1,4 +1,4 @@
-"""Fitting to the picture: nearer to the keypoints and to the truth, feet planted, never worse, whatever it is given."""
+"""SMPLify: the fit is nearer to keypoints and truth, keeps feet planted, and is never worse, with bad input, too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wham_blender.body.body import Body
 from wham_blender.motion import rotation_matrices
 from wham_blender.pipeline.world import smplify
 from wham_blender.pipeline.world.placement import Placed
-from wham_blender.pipeline.world.smplify import Seen
+from wham_blender.pipeline.world.smplify import Keypoints2D
 
 FRAMES = 40
 CAMERA_K = np.array([[1200.0, 0, 640], [0, 1200.0, 360], [0, 0, 1]])
@@ -37,13 +37,13 @@ def points(placed: Placed, body: Body) -> tuple[np.ndarray, np.ndarray]:
 
 
 def project(placed: Placed, body: Body) -> np.ndarray:
-    seen = np.einsum("fij,fkj->fki", placed.camera_R, points(placed, body)[0]) + placed.camera_t[:, None]
-    flat = seen @ CAMERA_K.T
-    return flat[..., :2] / flat[..., 2:]
+    in_camera = np.einsum("fij,fkj->fki", placed.camera_R, points(placed, body)[0]) + placed.camera_t[:, None]
+    projected = in_camera @ CAMERA_K.T
+    return projected[..., :2] / projected[..., 2:]
 
 
 def standing(body: Body, frames: int = FRAMES) -> Placed:
-    """Somebody who stands on both feet, waves and bends, four metres before a camera at the height of the hips."""
+    """A person who stands on both feet, waves and bends, four metres before a camera at the height of the hips."""
     poses = np.zeros((frames, 24, 3), np.float32)
     poses[:, 0] = [np.pi / 2, 0, 0]
     wave = np.sin(np.arange(frames) / 9)
@@ -61,14 +61,14 @@ def standing(body: Body, frames: int = FRAMES) -> Placed:
     return placed
 
 
-def seen(placed: Placed, body: Body) -> Seen:
+def keypoints_of(placed: Placed, body: Body) -> Keypoints2D:
     pixels = project(placed, body)
     box = np.concatenate([pixels.mean(1), np.ptp(pixels, axis=1).max(1, keepdims=True) * 1.2 / 200], 1)
-    return Seen(np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 0.9)], 2), box, CAMERA_K)
+    return Keypoints2D(np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 0.9)], 2), box, CAMERA_K)
 
 
 def disturbed(placed: Placed, size: float = 0.15) -> Placed:
-    """The same with slow errors of where it stands and faces, and of its limbs, so that feet slide."""
+    """The same with slowly changing errors of position, orientation and limbs, so that feet slide."""
     rng = np.random.default_rng(0)
     count = len(placed.poses)
 
@@ -76,13 +76,13 @@ def disturbed(placed: Placed, size: float = 0.15) -> Placed:
         noise = gaussian_filter1d(rng.standard_normal((count, *shape)), 8, axis=0)
         return noise / noise.std()
 
-    turns = np.zeros((count, 24, 3))
-    turns[:, 0] = size * wave(3)
-    turns[:, [1, 2, 4, 5, 16, 17, 18, 19]] = 0.3 * size * wave(8, 3)
-    turned = Rotation.from_rotvec(placed.poses.reshape(-1, 3)) * Rotation.from_rotvec(turns.reshape(-1, 3))
+    errors = np.zeros((count, 24, 3))
+    errors[:, 0] = size * wave(3)
+    errors[:, [1, 2, 4, 5, 16, 17, 18, 19]] = 0.3 * size * wave(8, 3)
+    poses = Rotation.from_rotvec(placed.poses.reshape(-1, 3)) * Rotation.from_rotvec(errors.reshape(-1, 3))
     return replace(
         placed,
-        poses=turned.as_rotvec().reshape(count, 72).astype(np.float32),
+        poses=poses.as_rotvec().reshape(count, 72).astype(np.float32),
         trans=(placed.trans + 0.2 * size * wave(3)).astype(np.float32),
     )
 
@@ -92,7 +92,7 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def pose_error(placed: Placed, true: Placed, body: Body) -> float:
-    """How far the points are from the truth, metres, the hips laid on each other."""
+    """Mean distance of the points from the truth, metres, with the hips aligned."""
     ours, wanted = (
         found - found[:, [11, 12]].mean(1, keepdims=True) for found in (points(placed, body)[0], points(true, body)[0])
     )
@@ -103,82 +103,82 @@ def slide(placed: Placed, body: Body) -> float:
     return float(np.linalg.norm(np.diff(points(placed, body)[1], axis=0), axis=-1).mean())
 
 
-def test_it_comes_nearer_to_the_picture_and_the_truth_and_feet_stand(body: Body) -> None:
+def test_the_fit_is_nearer_to_keypoints_and_truth_and_feet_stay_planted(body: Body) -> None:
     true = standing(body)
-    picture, start = seen(true, body), disturbed(true)
-    told: list[tuple[int, int]] = []
-    result = smplify.refine(start, picture, body, lambda done, total: told.append((done, total)))
-    pixels = picture.keypoints[..., :2]
+    target, start = keypoints_of(true, body), disturbed(true)
+    progress: list[tuple[int, int]] = []
+    result = smplify.fit_to_keypoints(start, target, body, lambda done, total: progress.append((done, total)))
+    pixels = target.keypoints[..., :2]
     assert distance(project(result, body), pixels) < 0.8 * distance(project(start, body), pixels)
     assert pose_error(result, true, body) < pose_error(start, true, body)
     assert slide(result, body) < 0.5 * slide(start, body)
     assert body.height(result.betas) == pytest.approx(body.height(start.betas), abs=0.02)
-    assert told == sorted(told)
-    assert told[-1][0] <= FRAMES == told[-1][1]
+    assert progress == sorted(progress)
+    assert progress[-1][0] <= FRAMES == progress[-1][1]
 
 
-def test_what_is_right_already_stays(body: Body) -> None:
+def test_a_correct_motion_stays(body: Body) -> None:
     true = standing(body)
-    result = smplify.refine(true, seen(true, body), body)
+    result = smplify.fit_to_keypoints(true, keypoints_of(true, body), body)
     assert distance(points(result, body)[0], points(true, body)[0]) < 0.01
 
 
-def test_a_keypoint_on_somebody_else_is_not_believed(body: Body) -> None:
+def test_a_keypoint_on_another_person_is_an_outlier(body: Body) -> None:
     true = standing(body)
-    picture = seen(true, body)
-    picture.keypoints[20:30, 9, :2] += 400  # a wrist
-    result = smplify.refine(true, picture, body)
+    target = keypoints_of(true, body)
+    target.keypoints[20:30, 9, :2] += 400  # a wrist
+    result = smplify.fit_to_keypoints(true, target, body)
     assert distance(points(result, body)[0], points(true, body)[0]) < 0.02
 
 
-def test_feet_stay_out_of_the_floor(body: Body) -> None:
+def test_feet_do_not_penetrate_the_floor(body: Body) -> None:
     true = standing(body)
-    picture = seen(true, body)
-    picture.keypoints[:, 11:, 1] += 25  # the hips and all below look 8 cm lower
-    result = smplify.refine(true, picture, body)
-    assert points(result, body)[1][..., 2].min() > -0.025  # -0.029 if the floor were not minded
+    target = keypoints_of(true, body)
+    target.keypoints[:, 11:, 1] += 25  # the hips and all below appear 8 cm lower
+    result = smplify.fit_to_keypoints(true, target, body)
+    assert points(result, body)[1][..., 2].min() > -0.025  # -0.029 without the correction
 
 
-def test_windows_join_without_a_step(body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_join_continuously(body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
     true = standing(body, 100)
-    picture, start = seen(true, body), disturbed(true)
+    target, start = keypoints_of(true, body), disturbed(true)
     monkeypatch.setattr(smplify, "WINDOW", 40)
     monkeypatch.setattr(smplify, "OVERLAP", 10)
     spans = list(smplify._windows(100))
     assert [(span[0], span[-1]) for span in spans] == [(0, 39), (30, 69), (60, 99)]
-    result = smplify.refine(start, picture, body)
+    result = smplify.fit_to_keypoints(start, target, body)
     change = points(result, body)[0] - points(start, body)[0]
-    assert np.abs(np.diff(change, axis=0)).max() < 0.04  # what it is where no windows meet
-    assert distance(project(result, body), picture.keypoints[..., :2]) < 0.8 * distance(
-        project(start, body), picture.keypoints[..., :2]
+    assert np.abs(np.diff(change, axis=0)).max() < 0.04  # as large as inside of a window
+    assert distance(project(result, body), target.keypoints[..., :2]) < 0.8 * distance(
+        project(start, body), target.keypoints[..., :2]
     )
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
-def test_hardly_any_frames(frames: int, body: Body) -> None:
+def test_clips_of_few_frames(frames: int, body: Body) -> None:
     true = standing(body, frames)
-    result = smplify.refine(disturbed(true, 0.1) if frames > 1 else true, seen(true, body), body)
+    result = smplify.fit_to_keypoints(disturbed(true, 0.1) if frames > 1 else true, keypoints_of(true, body), body)
     assert len(result.poses) == frames
     assert np.isfinite(result.poses).all()
 
 
-def test_nobody_seen_and_no_numbers_leave_it_as_it_was(body: Body) -> None:
+def test_without_keypoints_or_finite_intrinsics_the_motion_stays(body: Body) -> None:
     true = standing(body)
-    start, picture = disturbed(true), seen(true, body)
-    blind = replace(picture, keypoints=np.where([True, True, False], np.nan, 0.0) * np.ones_like(picture.keypoints))
-    result = smplify.refine(start, blind, body)
+    start, target = disturbed(true), keypoints_of(true, body)
+    unseen = replace(target, keypoints=np.where([True, True, False], np.nan, 0.0) * np.ones_like(target.keypoints))
+    result = smplify.fit_to_keypoints(start, unseen, body)
     assert np.isfinite(result.poses).all()
     assert slide(result, body) < slide(start, body)
-    broken = replace(picture, camera_K=np.full((3, 3), np.nan))
-    result = smplify.refine(start, broken, body)
+    broken = replace(target, camera_K=np.full((3, 3), np.nan))
+    result = smplify.fit_to_keypoints(start, broken, body)
     assert np.allclose(points(result, body)[0], points(start, body)[0], atol=1e-4)
 
 
-def test_it_is_never_worse_by_its_own_measure(body: Body) -> None:
+def test_the_objective_never_increases(body: Body) -> None:
     true = standing(body)
-    start, picture = disturbed(true, 0.4), seen(true, body)
-    window = smplify._Window(start, picture, body, np.arange(FRAMES), smplify.Terms())
-    before = float(window.loss(window.nothing()))
-    found = window.fit(torch.zeros(10), lambda share: None)
-    assert found is not None
-    assert float(window.loss(found)) < before
+    start, target = disturbed(true, 0.4), keypoints_of(true, body)
+    window = smplify._Window(start, target, body, np.arange(FRAMES), smplify.Terms())
+    before = float(window.loss(window.no_correction()))
+    correction = window.fit(torch.zeros(10), lambda fraction: None)
+    assert correction is not None
+    assert float(window.loss(correction)) < before

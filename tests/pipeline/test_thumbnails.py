@@ -30,7 +30,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def seen(confidence: np.ndarray) -> tuple[Any, Any]:
-    """The square as a person whose keypoints are its corners: what is asked of Sightings and Person."""
+    """The square as a person whose keypoints are its corners: what is asked of Detections and Person."""
     left = 5.0 * np.arange(1, FRAMES + 1)
     keypoints = np.zeros((FRAMES, 17, 3), np.float32)
     keypoints[:, 1::2] = np.stack([left, np.full(FRAMES, 150), confidence], -1)[:, None]
@@ -38,15 +38,15 @@ def seen(confidence: np.ndarray) -> tuple[Any, Any]:
     time = np.arange(FRAMES) / 30
     boxes = np.stack([left + 30, np.full(FRAMES, 180), np.full(FRAMES, 0.4)], -1)
     person = SimpleNamespace(keypoints=keypoints, boxes=boxes, time=time, visible=np.ones(FRAMES, bool))
-    return SimpleNamespace(numbers=np.arange(1, FRAMES + 1), times=time), person
+    return SimpleNamespace(frame_numbers=np.arange(1, FRAMES + 1), frame_times=time), person
 
 
 def test_the_sharpest_of_the_surest_views_is_cut_out_and_kept(clip: Path, tmp_path: Path) -> None:
     confidence = np.full(FRAMES, 0.6)
     confidence[::12] = 0.8
     confidence[33] = 0.9  # frame 34, among the sharp ones
-    sightings, person = seen(confidence)
-    (name,) = thumbnails.write(clip, sightings, [person], tmp_path, "0123456789abcdef")
+    detections, person = seen(confidence)
+    (name,) = thumbnails.write(clip, detections, [person], tmp_path, "0123456789abcdef")
     picture = np.asarray(cv2.imread(str(tmp_path / name), cv2.IMREAD_GRAYSCALE), int)
     assert picture.shape == (thumbnails.SIDE, thumbnails.SIDE)
     inside = round(thumbnails.SIDE / 1.3 / 2)
@@ -55,12 +55,12 @@ def test_the_sharpest_of_the_surest_views_is_cut_out_and_kept(clip: Path, tmp_pa
     assert np.abs(picture[:12] - 90).max() < 40  # and grey around them
     before = (tmp_path / name).stat().st_mtime_ns
     clip.unlink()
-    assert thumbnails.write(clip, sightings, [person], tmp_path, "0123456789abcdef") == [name]
+    assert thumbnails.write(clip, detections, [person], tmp_path, "0123456789abcdef") == [name]
     assert (tmp_path / name).stat().st_mtime_ns == before
 
 
 def test_without_the_clip_there_is_no_picture_and_no_error(clip: Path, tmp_path: Path) -> None:
-    sightings, person = seen(np.full(FRAMES, 0.6))
+    detections, person = seen(np.full(FRAMES, 0.6))
     clip.write_bytes(b"not a video")
-    assert thumbnails.write(clip, sightings, [person], tmp_path, "0123456789abcdef") == [""]
+    assert thumbnails.write(clip, detections, [person], tmp_path, "0123456789abcdef") == [""]
     assert [path.name for path in tmp_path.iterdir()] == [clip.name]

@@ -1,4 +1,4 @@
-"""From sightings to whole people, and one pass over a real clip."""
+"""From detections to whole people, and one pass over a real clip."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 
 from wham_blender import weights
 from wham_blender.pipeline.people import track_cleanup, tracking, types, watch
-from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS, Landmarker, Look
-from wham_blender.pipeline.people.movenet import Detector
+from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS, Landmarker, Observation
+from wham_blender.pipeline.people.movenet import MoveNet
 from wham_blender.pipeline.people.types import Person
 
 CLIPS = Path(__file__).parents[1] / "clips"
 
 
-def sightings(tracks: dict[int, tuple[range, float]], looks: int = 120, fps: float = 30.0) -> types.Sightings:
+def detections(tracks: dict[int, tuple[range, float]], looks: int = 120, fps: float = 30.0) -> types.Detections:
     """Upright people of 400 pixels, by track id: the looks that saw them, and where they stood at look 0.
 
     They move a pixel a look to the right.
@@ -27,12 +27,12 @@ def sightings(tracks: dict[int, tuple[range, float]], looks: int = 120, fps: flo
     rows = [(look, key, x + look) for key, (seen, x) in tracks.items() for look in seen]
     landmarks = np.ones((len(rows), 33, 3), np.float32)
     landmarks[..., :2] = body + np.array([(x, 100) for _, _, x in rows]).reshape(-1, 1, 2)
-    return types.Sightings(
+    return types.Detections(
         size=np.array([1920, 1080]),
-        numbers=np.arange(1, looks + 1),
-        times=np.arange(looks) / fps,
-        looked=np.arange(looks),
-        look=np.array([look for look, _, _ in rows], int),
+        frame_numbers=np.arange(1, looks + 1),
+        frame_times=np.arange(looks) / fps,
+        network_frames=np.arange(looks),
+        row_frame=np.array([look for look, _, _ in rows], int),
         track=np.array([key for _, key, _ in rows], int),
         keypoints=landmarks[:, COCO_LANDMARKS],
         landmarks=landmarks,
@@ -40,12 +40,12 @@ def sightings(tracks: dict[int, tuple[range, float]], looks: int = 120, fps: flo
     )
 
 
-def people(seen: types.Sightings) -> list[Person]:
-    return track_cleanup.people(seen, np.zeros(len(seen.looked), int))
+def people(seen: types.Detections) -> list[Person]:
+    return track_cleanup.build_people(seen, np.zeros(len(seen.network_frames), int))
 
 
 def test_one_person_comes_out_as_seen() -> None:
-    seen = sightings({7: (range(120), 500.0)})
+    seen = detections({7: (range(120), 500.0)})
     (person,) = people(seen)
     assert len(person) == 120
     assert person.visible.all()
@@ -57,7 +57,7 @@ def test_one_person_comes_out_as_seen() -> None:
 
 
 def test_jitter_goes_and_a_fast_move_stays() -> None:
-    rows = sightings({1: (range(120), 500.0)})
+    rows = detections({1: (range(120), 500.0)})
     still = rows.landmarks.copy()
     rows.landmarks[..., :2] += np.random.default_rng(0).normal(0, 5, rows.landmarks[..., :2].shape)
     (person,) = people(rows)
@@ -70,7 +70,7 @@ def test_jitter_goes_and_a_fast_move_stays() -> None:
 
 def test_an_unsure_keypoint_does_not_spoil_the_frame_after_it() -> None:
     """Between two looks a point is mixed of both; ViTPose's may lie anywhere where it is unsure."""
-    rows = sightings({1: (range(100), 500.0)}, looks=100, fps=25.0)
+    rows = detections({1: (range(100), 500.0)}, looks=100, fps=25.0)
     sure = rows.keypoints.copy()
     rows.landmarks, rows.landmarks_3d = rows.landmarks[:, :0], rows.landmarks_3d[:, :0]
     rows.keypoints[10::20, 9] = (1e5, -1e5, 0.1)
@@ -84,7 +84,7 @@ def test_an_unsure_keypoint_does_not_spoil_the_frame_after_it() -> None:
 
 
 def test_a_gap_is_bridged_and_flagged() -> None:
-    rows = sightings({1: (range(50), 500.0), 2: (range(70, 120), 500.0)})
+    rows = detections({1: (range(50), 500.0), 2: (range(70, 120), 500.0)})
     (person,) = people(rows)
     assert len(person) == 120
     assert not person.visible[50:70].any()
@@ -100,7 +100,7 @@ def test_a_gap_is_bridged_and_flagged() -> None:
     ids=["far away", "at the same time"],
 )
 def test_another_person_is_not_joined(second: tuple[range, float]) -> None:
-    assert len(people(sightings({1: (range(50), 500.0), 2: second}))) == 2
+    assert len(people(detections({1: (range(50), 500.0), 2: second}))) == 2
 
 
 def test_in_a_row_of_dancers_and_their_mirror_everybody_stays_who_they_are() -> None:
@@ -112,7 +112,7 @@ def test_in_a_row_of_dancers_and_their_mirror_everybody_stays_who_they_are() -> 
             2 * number: (range(lost), 200.0 + 150 * number),
             2 * number + 1: (range(lost + 12, 120), 200.0 + 150 * number),
         }
-    found = people(sightings(row))
+    found = people(detections(row))
     assert len(found) == 6
     for person in found:
         middle = person.keypoints[..., 0].mean(1)
@@ -121,28 +121,28 @@ def test_in_a_row_of_dancers_and_their_mirror_everybody_stays_who_they_are() -> 
 
 
 def test_a_long_absence_is_not_bridged() -> None:
-    assert len(people(sightings({1: (range(60), 500.0), 2: (range(140, 200), 500.0)}, looks=200))) == 2
+    assert len(people(detections({1: (range(60), 500.0), 2: (range(140, 200), 500.0)}, looks=200))) == 2
 
 
 def test_the_longest_comes_first_and_a_passing_shadow_not_at_all() -> None:
-    found = people(sightings({1: (range(20), 100.0), 2: (range(40, 80), 1800.0), 3: (range(120), 900.0)}))
+    found = people(detections({1: (range(20), 100.0), 2: (range(40, 80), 1800.0), 3: (range(120), 900.0)}))
     assert [len(person) for person in found] == [120, 40]
 
 
 @pytest.mark.parametrize("fps", [15.0, 24.0, 30.0])
 def test_a_second_is_long_enough_at_any_frame_rate(fps: float) -> None:
     second = round(fps)
-    found = people(sightings({1: (range(second), 100.0), 2: (range(second - 2), 900.0)}, fps=fps))
+    found = people(detections({1: (range(second), 100.0), 2: (range(second - 2), 900.0)}, fps=fps))
     assert [len(person) for person in found] == [np.ceil((second - 1) / fps * 30 - 1e-6) + 1]
 
 
 def test_a_clip_of_less_than_a_second_still_has_its_person() -> None:
-    (person,) = people(sightings({1: (range(12), 500.0)}, looks=12))
+    (person,) = people(detections({1: (range(12), 500.0)}, looks=12))
     assert len(person) == 12
 
 
 def test_any_frame_rate_ends_up_on_the_clock() -> None:
-    (person,) = people(sightings({1: (range(48), 500.0)}, looks=48, fps=24.0))
+    (person,) = people(detections({1: (range(48), 500.0)}, looks=48, fps=24.0))
     assert np.allclose(np.diff(person.time), 1 / 30)
     assert person.time[-1] >= 47 / 24 - 1e-9
     assert person.visible.all()
@@ -151,19 +151,19 @@ def test_any_frame_rate_ends_up_on_the_clock() -> None:
 
 
 def test_nobody_gives_nobody() -> None:
-    assert people(sightings({})) == []
+    assert people(detections({})) == []
 
 
-def look(x: float, score: float = 1.0, sure: int = 33) -> Look:
+def look(x: float, score: float = 1.0, sure: int = 33) -> Observation:
     """An upright body at x, of whose landmarks the first ``sure`` count."""
     landmarks = np.column_stack([np.full(33, x), np.linspace(100, 500, 33), np.arange(33) < sure])
-    return Look(landmarks, np.zeros((33, 3)), score)
+    return Observation(landmarks, np.zeros((33, 3)), score)
 
 
 @pytest.mark.parametrize("now", [look(510, score=0.4), look(510, sure=6)], ids=["no person", "only a head"])
-def test_a_person_who_is_hardly_seen_is_lost(now: Look) -> None:
+def test_a_person_who_is_hardly_seen_is_lost(now: Observation) -> None:
     before = {1: look(500), 2: look(900)}
-    seen, lost = tracking._follow(
+    seen, lost = tracking._track_people(
         np.zeros((9, 9, 3)), before, lambda _, crop: now if crop.center[0] < 600 else before[2]
     )
     assert list(seen) == [2]
@@ -172,17 +172,17 @@ def test_a_person_who_is_hardly_seen_is_lost(now: Look) -> None:
 
 def test_who_slips_onto_another_s_body_goes() -> None:
     before = {1: look(500), 2: look(600)}
-    seen, lost = tracking._follow(np.zeros((9, 9, 3)), before, lambda image, crop: look(605))
+    seen, lost = tracking._track_people(np.zeros((9, 9, 3)), before, lambda image, crop: look(605))
     assert list(seen) == [2]
     assert lost
 
 
 def test_a_pass_over_a_real_clip_finds_the_man_and_the_bystander() -> None:
-    follower = tracking.Follower(Detector(weights.find("detector")), Landmarker(weights.find("landmarks")))
+    follower = tracking.LandmarkTracker(MoveNet(weights.find("detector")), Landmarker(weights.find("landmarks")))
     told: list[tuple[int, int]] = []
-    seen, corners = watch.watch(CLIPS / "balance_cam01.mp4", follower, 41, 60, lambda *done: told.append(done))
-    assert seen.numbers.tolist() == list(range(41, 61))
-    assert seen.looked.tolist() == [*range(0, 20, 2), 19]
+    seen, corners = watch.process_clip(CLIPS / "balance_cam01.mp4", follower, 41, 60, lambda *done: told.append(done))
+    assert seen.frame_numbers.tolist() == list(range(41, 61))
+    assert seen.network_frames.tolist() == [*range(0, 20, 2), 19]
     assert told[-1] == (20, 20)
     assert corners.shot.tolist() == [0] * 11
     assert set(corners.seen_look) == set(range(1, 11))
@@ -196,7 +196,7 @@ def test_a_pass_over_a_real_clip_finds_the_man_and_the_bystander() -> None:
 
 
 def test_what_is_out_of_the_picture_is_a_guess_and_the_box_is_as_large_as_the_person() -> None:
-    rows = sightings({1: (range(60), 500.0)}, looks=60)
+    rows = detections({1: (range(60), 500.0)}, looks=60)
     (whole,) = people(rows)
     below = rows.landmarks[..., 1] > 380
     rows.landmarks[..., 2] = np.where(below, 0.6, 1)

@@ -44,7 +44,7 @@ def decode(
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"something")
     monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Capture(stamps, fps, damaged))
-    return list(video_reader.frames(clip))
+    return list(video_reader.read_frames(clip))
 
 
 def looked_at(frames: list[video_reader.Frame]) -> list[int]:
@@ -52,7 +52,7 @@ def looked_at(frames: list[video_reader.Frame]) -> list[int]:
 
 
 def test_every_frame_comes_once_in_order_with_its_own_picture(write_clip: WriteClip) -> None:
-    frames = list(video_reader.frames(write_clip(frames=40)))
+    frames = list(video_reader.read_frames(write_clip(frames=40)))
     assert [frame.number for frame in frames] == list(range(1, 41))
     assert np.allclose([frame.time for frame in frames], np.arange(40) / 30, atol=1e-3)
     brightness = [frame.image[:, 200:].mean() for frame in frames if frame.image is not None]
@@ -60,13 +60,13 @@ def test_every_frame_comes_once_in_order_with_its_own_picture(write_clip: WriteC
 
 
 def test_a_range_keeps_the_clip_s_numbers_and_times(write_clip: WriteClip) -> None:
-    frames = list(video_reader.frames(write_clip(frames=40), 11, 20))
+    frames = list(video_reader.read_frames(write_clip(frames=40), 11, 20))
     assert [frame.number for frame in frames] == list(range(11, 21))
     assert frames[0].time == pytest.approx(10 / 30, abs=1e-3)
 
 
 def test_sixty_frames_a_second_are_looked_at_thirty_times_and_at_the_end(write_clip: WriteClip) -> None:
-    assert looked_at(list(video_reader.frames(write_clip(frames=40, fps=60)))) == [*range(1, 41, 2), 40]
+    assert looked_at(list(video_reader.read_frames(write_clip(frames=40, fps=60)))) == [*range(1, 41, 2), 40]
 
 
 def test_a_jittering_clip_of_thirty_loses_no_frame(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_phone_clip_comes_upright(write_clip: WriteClip) -> None:
     clip.write_bytes(data[:matrix] + quarter_turn + data[matrix + 24 :])
     info = video_reader.probe(clip)
     assert (info.width, info.height) == (240, 320)
-    image = list(video_reader.frames(clip))[-1].image
+    image = list(video_reader.read_frames(clip))[-1].image
     assert image is not None
     assert image.shape == (320, 240, 3)
     # Turned clockwise by a quarter, the black left half is on top.

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from tests import published
-from tests.pipeline.test_track_cleanup import people, sightings
-from wham_blender.models.hmr2 import HMR2, SEEN
+from tests.pipeline.test_track_cleanup import detections, people
+from wham_blender.models.hmr2 import CROPPED_COLUMNS, HMR2
 from wham_blender.models.vitpose import ViTPose
 from wham_blender.pipeline.array_file import ArrayFile
 from wham_blender.pipeline.errors import PipelineError
 from wham_blender.pipeline.people import batched_network, person_crops, vitpose_stage
 from wham_blender.pipeline.people.batched_network import CROP, BatchedNetwork, half_precision
-from wham_blender.pipeline.people.tracking import Row
+from wham_blender.pipeline.people.tracking import DetectionRow
 from wham_blender.pipeline.pose import hmr2_features
 
 CPU = torch.device("cpu")
@@ -31,7 +31,7 @@ class Small(nn.Module):
         super().__init__()
         self.most, self.sizes = most, list[int]()
 
-    def heavy(self) -> list[nn.Module]:
+    def half_precision_parts(self) -> list[nn.Module]:
         return []
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def test_no_memory_for_a_single_crop_is_a_sentence() -> None:
 
 def test_no_memory_for_the_network_is_the_same_sentence() -> None:
     class Large(Small):
-        def heavy(self) -> list[nn.Module]:
+        def half_precision_parts(self) -> list[nn.Module]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     with pytest.raises(PipelineError, match=r"too little memory for HMR2\.0, even"):
@@ -97,19 +97,19 @@ def test_the_cpu_keeps_single_precision() -> None:
 
 
 class Known:
-    """A Spotter who knows where everybody is."""
+    """A PeopleSource who knows where everybody is."""
 
-    def __init__(self, found: dict[int, list[Row]], boxes: np.ndarray) -> None:
-        self._found, self._boxes, self._looks, self._rows = found, boxes, 0, list[Row]()
+    def __init__(self, found: dict[int, list[DetectionRow]], boxes: np.ndarray) -> None:
+        self._found, self._boxes, self._looks, self._rows = found, boxes, 0, list[DetectionRow]()
 
-    def see(self, image: np.ndarray) -> np.ndarray:
+    def process_frame(self, image: np.ndarray) -> np.ndarray:
         self._rows += self._found.get(self._looks, [])
         self._looks += 1
         return self._boxes
 
-    def cut(self) -> None: ...
+    def start_new_shot(self) -> None: ...
 
-    def ready(self) -> list[Row]:
+    def finished_rows(self) -> list[DetectionRow]:
         found, self._rows = self._rows, []
         return found
 
@@ -118,36 +118,38 @@ class Known:
 
 def test_hmr2_sees_the_boxes_that_wham_gets() -> None:
     """Crops are cut while the clip is decoded, but from boxes that are as calm as those of the whole track."""
-    seen = sightings({1: (range(60), 500.0), 2: (range(10, 45), 200.0)}, looks=60)
+    seen = detections({1: (range(60), 500.0), 2: (range(10, 45), 200.0)}, looks=60)
     random = np.random.default_rng(1)
-    seen.keypoints[..., :2] += random.normal(0, 8, (len(seen.look), 1, 2))
+    seen.keypoints[..., :2] += random.normal(0, 8, (len(seen.row_frame), 1, 2))
     seen.landmarks = seen.landmarks[:, :0]
     seen.landmarks_3d = seen.landmarks_3d[:, :0]
     blank = np.zeros((0, 3), np.float32)
-    found: dict[int, list[Row]] = {}
-    for look, track, keypoints in zip(seen.look, seen.track, seen.keypoints, strict=True):
-        found.setdefault(int(look), []).append(Row(int(look), int(track), np.zeros(4), keypoints, blank, blank))
+    found: dict[int, list[DetectionRow]] = {}
+    for look, track, keypoints in zip(seen.row_frame, seen.track, seen.keypoints, strict=True):
+        found.setdefault(int(look), []).append(
+            DetectionRow(int(look), int(track), np.zeros(4), keypoints, blank, blank)
+        )
     crops: list[np.ndarray] = []
-    observer = vitpose_stage.Observer(Known(found, np.zeros((0, 4))), None, crops.append)
+    observer = vitpose_stage.ViTPoseStage(Known(found, np.zeros((0, 4))), None, crops.append)
     pictures = [cv2.resize(random.integers(0, 255, (27, 48, 3), dtype=np.uint8), (960, 540)) for _ in range(60)]
-    out: list[Row] = []
+    out: list[DetectionRow] = []
     most = 0
     for picture in pictures:
-        observer.see(picture)
+        observer.process_frame(picture)
         most = max(most, len(observer._pictures))
-        out += observer.ready()
+        out += observer.finished_rows()
     observer.finish()
-    out += observer.ready()
+    out += observer.finished_rows()
     assert most <= vitpose_stage.LOOKAHEAD + 1
-    assert [row.look for row in out] == sorted(row.look for row in out)
-    assert len(out) == len(crops) == len(seen.look)
-    seen.look, seen.track = np.array([row.look for row in out]), np.array([row.track for row in out])
+    assert [row.frame for row in out] == sorted(row.frame for row in out)
+    assert len(out) == len(crops) == len(seen.row_frame)
+    seen.row_frame, seen.track = np.array([row.frame for row in out]), np.array([row.track for row in out])
     seen.keypoints = np.array([row.keypoints for row in out])
     checked = 0
     for person in people(seen):
         for frame in range(len(person)):
-            row = person.rows[frame]
-            wanted = person_crops.hmr2_crop(pictures[seen.look[row]], person.boxes[frame])[:, SEEN]
+            row = person.detection_rows[frame]
+            wanted = person_crops.hmr2_crop(pictures[seen.row_frame[row]], person.boxes[frame])[:, CROPPED_COLUMNS]
             assert np.abs(crops[row][0] - wanted).max() <= 0.51
             checked += 1
     assert checked == 60 + 35
@@ -171,38 +173,40 @@ class SeesBrightness:
 def test_keypoints_come_back_to_their_rows(kept: bool, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two people, and a long time without any; batches are full, or end where pictures take too much memory."""
     monkeypatch.setattr(vitpose_stage, "_MOST_PICTURES", 20 * 64 * 64 * 3)
-    monkeypatch.setattr(vitpose_stage, "boxes_around", lambda keypoints: np.array([[20.0, 20.0, 0.1]]))
+    monkeypatch.setattr(vitpose_stage, "wham_boxes", lambda keypoints: np.array([[20.0, 20.0, 0.1]]))
     blank, nothing = np.zeros((0, 3), np.float32), np.zeros((17, 3), np.float32)
     box = np.array([10, 10, 30, 40], np.float32)
-    looks = {look: [Row(look, track, box, nothing, blank, blank) for track in (1, 2)] for look in range(12)}
-    looks |= {look: [Row(look, 3, box, nothing, blank, blank)] for look in range(90, 100)}
+    looks = {look: [DetectionRow(look, track, box, nothing, blank, blank) for track in (1, 2)] for look in range(12)}
+    looks |= {look: [DetectionRow(look, 3, box, nothing, blank, blank)] for look in range(90, 100)}
     crops: list[np.ndarray] = []
     vitpose = SeesBrightness(batch)
-    observer = vitpose_stage.Observer(Known(looks, np.zeros((0, 4))), vitpose, crops.append if kept else None)  # type: ignore[arg-type]
-    rows: list[Row] = []
+    observer = vitpose_stage.ViTPoseStage(Known(looks, np.zeros((0, 4))), vitpose, crops.append if kept else None)  # type: ignore[arg-type]
+    rows: list[DetectionRow] = []
     for look in range(100):
-        observer.see(np.broadcast_to(np.uint8(100 + look), (64, 64, 3)))
-        rows += observer.ready()
+        observer.process_frame(np.broadcast_to(np.uint8(100 + look), (64, 64, 3)))
+        rows += observer.finished_rows()
         assert len(observer._pictures) <= 2 * 21 + vitpose_stage.LOOKAHEAD
     observer.finish()
-    rows += observer.ready()
-    assert [(row.look, row.track) for row in rows] == [(row.look, row.track) for look in looks.values() for row in look]
-    assert np.allclose([row.keypoints[0, 2] for row in rows], [(100 + row.look) / 255 for row in rows], atol=1e-3)
+    rows += observer.finished_rows()
+    assert [(row.frame, row.track) for row in rows] == [
+        (row.frame, row.track) for look in looks.values() for row in look
+    ]
+    assert np.allclose([row.keypoints[0, 2] for row in rows], [(100 + row.frame) / 255 for row in rows], atol=1e-3)
     assert sum(vitpose.batches) == len(rows)
     assert max(vitpose.batches) <= min(batch + 1, 42)
-    assert [int(crop[0, 128, 96, 0]) for crop in crops] == [100 + row.look for row in rows] * kept
+    assert [int(crop[0, 128, 96, 0]) for crop in crops] == [100 + row.frame for row in rows] * kept
 
 
 def test_who_shows_too_few_keypoints_is_dropped() -> None:
     blank = np.zeros((0, 3), np.float32)
     unsure = np.ones((17, 3), np.float32)
     unsure[5:, 2] = 0.1
-    observer = vitpose_stage.Observer(
-        Known({0: [Row(0, 1, np.ones(4), unsure, blank, blank)]}, np.zeros((0, 4))), None, None
+    observer = vitpose_stage.ViTPoseStage(
+        Known({0: [DetectionRow(0, 1, np.ones(4), unsure, blank, blank)]}, np.zeros((0, 4))), None, None
     )
-    observer.see(np.zeros((8, 8, 3), np.uint8))
+    observer.process_frame(np.zeros((8, 8, 3), np.uint8))
     observer.finish()
-    assert observer.ready() == []
+    assert observer.finished_rows() == []
 
 
 class SeesPlaces:
@@ -230,8 +234,8 @@ def test_features_reach_their_frames(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     net = SeesPlaces()
     target = ArrayFile(tmp_path / "features", "a key")
-    begin = hmr2_features.describe(net, crops, own, target, lambda *done: told.append(done))  # type: ignore[arg-type]
-    views = hmr2_features.views(begin, target)
+    begin = hmr2_features.extract_features(net, crops, own, target, lambda *done: told.append(done))  # type: ignore[arg-type]
+    views = hmr2_features.views_of(begin, target)
     assert views[0].features is not None and views[1].features is not None
     assert (views[0].features == own[:, None]).all()
     assert (views[1].features == -own[:, None]).all()
@@ -241,14 +245,14 @@ def test_features_reach_their_frames(tmp_path: Path) -> None:
     assert (views[0].init_betas == 3).all()
     assert np.allclose(views[0].init_pose, np.eye(3))
     first_stage = SeesPlaces()
-    begin = hmr2_features.describe(first_stage, crops, own, None, lambda *_: None)  # type: ignore[arg-type]
+    begin = hmr2_features.extract_features(first_stage, crops, own, None, lambda *_: None)  # type: ignore[arg-type]
     assert first_stage.looked == 1  # WHAM takes no features: only the first pose is wanted
-    assert hmr2_features.views(begin, None)[1].features is None
+    assert hmr2_features.views_of(begin, None)[1].features is None
 
 
 def test_rounding_makes_no_feature_look_missing() -> None:
     features = np.array([0.5, 1e-9, -1e-9, 0.0, 70.0], np.float32)
-    half = hmr2_features.half(features)
+    half = hmr2_features.to_half_precision(features)
     assert half.dtype == np.float16
     assert (half != 0).all()
     assert np.allclose(half, features, atol=1e-7)
@@ -257,7 +261,7 @@ def test_rounding_makes_no_feature_look_missing() -> None:
 
 def test_rows_appear_whole_or_not_at_all(tmp_path: Path) -> None:
     file = ArrayFile(tmp_path / "numbers", "a key")
-    assert not file.is_whole()
+    assert not file.is_complete()
     with pytest.raises(KeyboardInterrupt), file.writing((2,), np.float32) as append:
         append(np.ones((3, 2)))
         raise KeyboardInterrupt
@@ -269,8 +273,8 @@ def test_rows_appear_whole_or_not_at_all(tmp_path: Path) -> None:
         append(np.ones((3, 2)))
         append(np.zeros((1, 2)))
     assert file.read((2,), np.float32).tolist() == [[1, 1]] * 3 + [[0, 0]]
-    assert file.is_whole()
-    assert not ArrayFile(file.path, "another key").is_whole()
+    assert file.is_complete()
+    assert not ArrayFile(file.path, "another key").is_complete()
     with (
         pytest.raises(PipelineError, match=r"Cannot write to .*Choose a folder"),
         ArrayFile(file.path / "in a file", "a key").writing((2,), np.float32),
@@ -299,7 +303,7 @@ def test_half_precision_comes_near_to_single(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(batched_network, "half_precision", lambda device, own=precision: own)
         pose = ViTPose.from_state_dict(published.vitpose(1), 1)
         body = HMR2.from_state_dict(published.hmr2(1), 1)
-        nets = vitpose_stage.vitpose(pose, CPU, print), hmr2_features.hmr2(body, CPU, print)
+        nets = vitpose_stage.vitpose(pose, CPU, print), hmr2_features.hmr2_network(body, CPU, print)
         found.append([output for net in nets for output in net(crops)])
         for model in (pose, body):
             assert model.backbone.pos_embed.dtype == precision

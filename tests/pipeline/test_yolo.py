@@ -112,7 +112,7 @@ def test_boxes_are_in_the_picture_s_pixels(
 ) -> None:
     """A network without training finds nothing; so what it would say is put in its place."""
     finder = yolo.Yolo(saved(tmp_path / "yolo.pt", plain), CPU)
-    picture = video_reader.picture(CLIP, 1)
+    picture = video_reader.read_frame(CLIP, 1)
     boxes, scores, keypoints = finder(picture)
     assert boxes.shape == (len(scores), 4)
     assert keypoints.shape == (len(scores), 0, 3)
@@ -142,18 +142,18 @@ def test_the_finder_tracks_whom_the_detector_is_sure_of() -> None:
         boxes = np.array([[100 + 2 * looks, 100, 200 + 2 * looks, 400], [400, 100, 450, 300]], np.float32)
         return boxes, np.array(scores, np.float32), np.zeros((2, 0, 3), np.float32)
 
-    finder = tracking.Finder(detect, yolo.NEW_SCORE)
+    finder = tracking.DetectionTracker(detect, yolo.NEW_TRACK_SCORE)
     for looks in range(6):
         if looks == 3:
             scores[0] = 0.2  # half hidden: found before, so still found
-        assert len(finder.see(picture)) == 1
-    finder.cut()
+        assert len(finder.process_frame(picture)) == 1
+    finder.start_new_shot()
     scores[0] = 0.9
     looks = 6
-    finder.see(picture)
-    rows = list(finder.ready())
-    assert [row.look for row in rows] == list(range(7))
+    finder.process_frame(picture)
+    rows = list(finder.finished_rows())
+    assert [row.frame for row in rows] == list(range(7))
     assert len({row.track for row in rows[:6]}) == 1
-    assert rows[6].track >= tracking.TRACKS_A_SCENE
+    assert rows[6].track >= tracking.TRACK_IDS_PER_SHOT
     assert np.allclose(rows[2].box, [104, 100, 204, 400])
     assert not rows[0].keypoints.any()

@@ -23,7 +23,7 @@ def load(name: str) -> Animation:
         turns, root, contacts = (archive[f"{name}/{part}"] for part in ("turns", "root", "contacts"))
     count = len(turns)
     return Animation(
-        frames=np.arange(1.0, count + 1), root=root.astype(float), turns=quaternions.of_axis_angle(turns.astype(float)),
+        frames=np.arange(1.0, count + 1), root=root.astype(float), rotations=quaternions.of_axis_angle(turns.astype(float)),
         heads=heads, feet=feet, contacts=contacts, probabilities=contacts * 0.9, confidence=np.ones(count),
-        seen=np.ones(count, bool),
+        visible=np.ones(count, bool),
     )  # fmt: skip

@@ -22,7 +22,7 @@ def walk(heads: np.ndarray, feet: np.ndarray, steps: int = 7, sway: float = 0.0)
     """
     count = steps * ROWS
     phase = np.arange(count) / ROWS
-    turns = np.tile([1.0, 0, 0, 0], (count, 24, 1))
+    rotations = np.tile([1.0, 0, 0, 0], (count, 24, 1))
     hip = heads[JOINT_NAMES.index("left_hip")]
     leg = hip[2] - heads[JOINT_NAMES.index("left_ankle"), 2]
     root = heads[0] + np.stack([0 * phase, -STEP * leg * phase, 0 * phase - 0.035 * leg], 1)
@@ -45,14 +45,14 @@ def walk(heads: np.ndarray, feet: np.ndarray, steps: int = 7, sway: float = 0.0)
         pitch = np.where(swing, leaving + share * (pitched - leaving), pitch)
         lean, bend = _two_links(heads[joints], ankle - root - heads[joints[0]] + heads[0])
         for joint, angle in zip(joints, (lean, bend, pitch - lean - bend), strict=True):
-            turns[:, joint] = quaternions.about(x, angle)
+            rotations[:, joint] = quaternions.about(x, angle)
         contacts[:, 2 * side] = (since >= HEEL) & (since <= TOE)
         contacts[:, 2 * side + 1] = since <= FLAT
     wave = np.sin(np.pi * phase[:, None] * [1, 1, 0.5] + [0, 1, 2])
-    turns[:, 0] = quaternions.of_axis_angle(sway * wave)
+    rotations[:, 0] = quaternions.of_axis_angle(sway * wave)
     return Animation(
-        frames=np.arange(1.0, count + 1), root=root, turns=turns, heads=heads, feet=feet, contacts=contacts,
-        probabilities=contacts * 0.9, confidence=np.ones(count), seen=np.ones(count, bool),
+        frames=np.arange(1.0, count + 1), root=root, rotations=rotations, heads=heads, feet=feet, contacts=contacts,
+        probabilities=contacts * 0.9, confidence=np.ones(count), visible=np.ones(count, bool),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.wheels import make_wheel
 from wham_blender.addon.worker import installer, location, process, python_environment, pytorch
 from wham_blender.addon.worker.process import Job
-from wham_blender.addon.worker.python_environment import RuntimeProblem
+from wham_blender.addon.worker.python_environment import WorkerError
 from wham_blender.protocol import Failed
 
 BASE = Path(sys.executable)
@@ -141,11 +141,11 @@ def clear_caches():
 
 
 def module(name):
-    return next(python_environment.own_folder().glob(f"[Ll]ib/**/site-packages/{name}.py"))
+    return next(python_environment.worker_folder().glob(f"[Ll]ib/**/site-packages/{name}.py"))
 
 
 def test_made_found_updated_and_removed(index, packages, data):
-    with pytest.raises(RuntimeProblem, match="not installed yet"):
+    with pytest.raises(WorkerError, match="not installed yet"):
         python_environment.find()
     packages(index.add("tiny"), index.add("small"))
     python = installer.install(BASE, "AUTO")
@@ -155,13 +155,13 @@ def test_made_found_updated_and_removed(index, packages, data):
     assert not python_environment.downloads_folder().exists()
     assert "Check Worker tells" in python_environment.state().sentence
     packages(index.add("tiny"), index.add("small", "2.0"))
-    with pytest.raises(RuntimeProblem, match="of another version"):
+    with pytest.raises(WorkerError, match="of another version"):
         python_environment.find()
     installer.install(BASE, "AUTO")
     assert "2.0" in module("small").read_text("utf-8")
     assert sorted(index.fetched) == ["small", "small", "tiny"], "what fits is not fetched again"
     installer.remove()
-    assert not python_environment.own_folder().exists()
+    assert not python_environment.worker_folder().exists()
 
 
 def test_a_killed_installation_goes_on_with_what_it_has(index, packages, tmp_path, monkeypatch):
@@ -177,7 +177,7 @@ def test_a_killed_installation_goes_on_with_what_it_has(index, packages, tmp_pat
     until(lambda: (running.poll() and False) or "small" in index.fetched, running)
     running.stop()
     index.hangs, index.fetched[:] = "", []
-    with pytest.raises(RuntimeProblem, match="was interrupted"):
+    with pytest.raises(WorkerError, match="was interrupted"):
         python_environment.find()
     packages(*lock, build="cpu")
     (python_environment.PIPELINE / "requirements-cpu.txt").write_text("".join(lock), "utf-8")
@@ -212,16 +212,16 @@ def test_a_damaged_worker_is_made_whole_again(index, packages, repair):
 def test_an_updated_blender_takes_its_python_away(index, packages, tmp_path):
     packages(index.add("tiny"))
     installer.install(BASE, "AUTO")
-    settings = python_environment.own_folder() / "pyvenv.cfg"
-    home = json.loads((python_environment.own_folder() / python_environment.MARKER).read_text("utf-8"))["home"]
+    settings = python_environment.worker_folder() / "pyvenv.cfg"
+    home = json.loads((python_environment.worker_folder() / python_environment.MARKER).read_text("utf-8"))["home"]
     gone = str(tmp_path / "blender-4.2/python/bin")
     settings.write_text(settings.read_text("utf-8").replace(home, gone), "utf-8")
-    marker = python_environment.own_folder() / python_environment.MARKER
+    marker = python_environment.worker_folder() / python_environment.MARKER
     marker.write_text(marker.read_text("utf-8").replace(home, gone), "utf-8")
-    for link in (python_environment.own_folder() / "bin").glob("python*"):
+    for link in (python_environment.worker_folder() / "bin").glob("python*"):
         link.unlink()
         link.symlink_to(Path(gone, link.name))
-    with pytest.raises(RuntimeProblem, match=r"is gone, as after an update of Blender.*Repair Worker"):
+    with pytest.raises(WorkerError, match=r"is gone, as after an update of Blender.*Repair Worker"):
         python_environment.find()
     index.fetched.clear()
     assert installer.install(BASE, "AUTO", repair=True) == python_environment.find()
@@ -232,10 +232,10 @@ def test_another_file_than_the_locked_one_is_refused(index, packages):
     lock = index.add("tiny")
     wrong = index.add("tiny", size=2000)
     packages(lock)
-    with pytest.raises(RuntimeProblem, match="not the one that this version of the add-on was made with"):
+    with pytest.raises(WorkerError, match="not the one that this version of the add-on was made with"):
         installer.install(BASE, "AUTO")
     assert not python_environment.downloads_folder().exists(), "the wrong file must not come out of the cache"
-    with pytest.raises(RuntimeProblem, match="was interrupted"):
+    with pytest.raises(WorkerError, match="was interrupted"):
         python_environment.find()
     packages(wrong)
     installer.install(BASE, "AUTO")
@@ -244,9 +244,9 @@ def test_another_file_than_the_locked_one_is_refused(index, packages):
 def test_what_is_not_locked_is_refused(index, packages):
     index.add("stranger")
     packages(index.add("tiny"), "stranger==1.0\n")
-    with pytest.raises(RuntimeProblem):
+    with pytest.raises(WorkerError):
         installer.install(BASE, "AUTO")
-    assert not list(python_environment.own_folder().glob("**/stranger.py"))
+    assert not list(python_environment.worker_folder().glob("**/stranger.py"))
 
 
 @pytest.mark.parametrize("locked", [False, True])
@@ -269,16 +269,16 @@ def test_without_pytorchs_index_the_processor_takes_pypis(index, packages, capsy
     assert "PyPI's larger package is taken" in capsys.readouterr().out
     assert module("torch").exists()
     packages(index.add("torch"), build="cu126")
-    with pytest.raises(RuntimeProblem, match="no worker packages"):
+    with pytest.raises(WorkerError, match="no worker packages"):
         installer.install(BASE, "CUDA")
 
 
 def test_without_a_network_from_a_folder(index, packages, tmp_path):
     packages(index.add("tiny"))
     index.missing = True
-    with pytest.raises(RuntimeProblem):
+    with pytest.raises(WorkerError):
         installer.install(BASE, "AUTO")
-    with pytest.raises(RuntimeProblem, match=r"no folder .*nowhere"):
+    with pytest.raises(WorkerError, match=r"no folder .*nowhere"):
         installer.install(BASE, "AUTO", str(tmp_path / "nowhere"))
     installer.install(BASE, "AUTO", str(tmp_path / "index/simple/tiny"))
     assert index.fetched == []
@@ -303,9 +303,9 @@ def test_a_full_disk_is_said_before_anything_is_made(packages, monkeypatch):
     packages("tiny==1.0\n")
     monkeypatch.setattr(python_environment, "download_sizes", lambda: {"torch": 3000, "others": 200})
     monkeypatch.setattr(location, "free_space", lambda folder: 5e9)
-    with pytest.raises(RuntimeProblem, match=r"the worker needs 9\.6 GB while it is installed and 5\.0 GB are free"):
+    with pytest.raises(WorkerError, match=r"the worker needs 9\.6 GB while it is installed and 5\.0 GB are free"):
         installer.install(BASE, "AUTO")
-    assert not python_environment.own_folder().exists()
+    assert not python_environment.worker_folder().exists()
 
 
 @posix
@@ -324,21 +324,21 @@ def test_a_python_that_does_not_fit(packages, tmp_path, says, sentence):
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\necho '{says}'\n", "utf-8")
     python.chmod(0o755)
-    with pytest.raises(RuntimeProblem, match=sentence):
+    with pytest.raises(WorkerError, match=sentence):
         installer.install(python, "AUTO")
 
 
 def test_which_python(data, tmp_path, monkeypatch):
     assert python_environment.find(sys.executable) == Path(sys.executable)
     assert python_environment.base_python() == Path(sys.executable)
-    with pytest.raises(RuntimeProblem, match=r"no Python at .*gone"):
+    with pytest.raises(WorkerError, match=r"no Python at .*gone"):
         python_environment.base_python(str(tmp_path / "gone"))
     monkeypatch.setenv("WHAM_WORKER_PYTHON", str(tmp_path / "gone"))
-    with pytest.raises(RuntimeProblem, match=r"no Python at .*gone"):
+    with pytest.raises(WorkerError, match=r"no Python at .*gone"):
         python_environment.find(sys.executable)
     broken = tmp_path / "python"
     broken.write_text("not a program", "utf-8")
-    with pytest.raises(RuntimeProblem, match=r"does not run \((Exec format error|Permission denied|OSError)\)"):
+    with pytest.raises(WorkerError, match=r"does not run \((Exec format error|Permission denied|OSError)\)"):
         python_environment.probe(broken)
 
 
@@ -378,7 +378,7 @@ def test_progress_counts_megabytes(capsys):
 
 
 def test_what_cannot_be_deleted_is_told_and_is_no_worker_any_more(data, monkeypatch, capsys):
-    folder = python_environment.own_folder()
+    folder = python_environment.worker_folder()
     folder.mkdir(parents=True)
     (folder / python_environment.MARKER).write_text("{}", "utf-8")
 
@@ -394,7 +394,7 @@ def test_what_cannot_be_deleted_is_told_and_is_no_worker_any_more(data, monkeypa
 def test_a_disk_that_is_gone(data, tmp_path):
     location.move(tmp_path / "disk", lambda *_: None)
     (tmp_path / "disk/wham_blender").rmdir()
-    with pytest.raises(RuntimeProblem, match="Connect that disk"):
+    with pytest.raises(WorkerError, match="Connect that disk"):
         python_environment.find()
 
 

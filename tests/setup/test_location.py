@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wham_blender.addon.worker import location
-from wham_blender.addon.worker.location import LocationProblem
+from wham_blender.addon.worker.location import LocationError
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_an_interrupted_move_loses_nothing_and_goes_on(data, tmp_path, other_dis
         return whole(source, target, **options)
 
     monkeypatch.setattr(location.shutil, "copy2", full)
-    with pytest.raises(LocationProblem, match=r"No space left on device.*Nothing is lost"):
+    with pytest.raises(LocationError, match=r"No space left on device.*Nothing is lost"):
         location.move(tmp_path / "big", nothing)
     assert location.data_folder() == data
     assert content(data) == before
@@ -129,7 +129,7 @@ def test_refused(data, tmp_path, other_disk, monkeypatch, place, sentence):
     if place == "full":
         monkeypatch.setattr(location, "free_space", lambda folder: 10)
     chosen = data.parent if place == "home/wham_blender" else tmp_path / place
-    with pytest.raises(LocationProblem, match=sentence):
+    with pytest.raises(LocationError, match=sentence):
         location.move(chosen, nothing)
     assert content(data) == before
     assert location.data_folder() == data
@@ -154,7 +154,7 @@ def test_a_damaged_record_means_the_platforms_folder(data):
 
 
 def test_one_at_a_time(data):
-    with location.exclusive(), pytest.raises(LocationProblem, match="Another Blender"), location.exclusive():
+    with location.exclusive(), pytest.raises(LocationError, match="Another Blender"), location.exclusive():
         pass
     with location.exclusive():
         pass

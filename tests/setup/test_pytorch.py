@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from wham_blender.addon.worker import pytorch
-from wham_blender.addon.worker.pytorch import Card, NoBuild, choose, read_cards
+from wham_blender.addon.worker.pytorch import Card, BuildError, choose, read_cards
 
 ADA, PASCAL, BLACKWELL = (8, 9), (6, 1), (12, 0)
 PC, ARM = "x86_64", "arm64"
@@ -56,7 +56,7 @@ def test_the_most_capable_of_several_cards_decides():
     ],
 )
 def test_none_is_a_sentence(wish, system, machine, cards, sentence):
-    with pytest.raises(NoBuild, match=sentence):
+    with pytest.raises(BuildError, match=sentence):
         choose(wish, system, machine, cards)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from tools.training import checkpoint, drawn, filmed, lifter, shipped, simulate, views, wham
 from wham_blender import weights
-from wham_blender.models.lifter import Lifter, stand
+from wham_blender.models.lifter import Lifter, fit_translation
 from wham_blender.models.wham import WHAM
 
 
@@ -70,8 +70,8 @@ def test_a_picture_in_the_mirror_is_as_well_seen(workshop: Path) -> None:
     assert len(pictures) == 6
     view, _, _, placed = pictures.draw(256)
     true, look = placed[:, 24:] @ view.turn.mT, view.look
-    rays = look.keypoints * look.extent[..., None]
-    there = true + stand(rays, true, look.mask[..., None].float())[:, None]
+    rays = look.keypoints * look.half_extent[..., None]
+    there = true + fit_translation(rays, true, look.mask[..., None].float())[:, None]
     flat = ((rays * there[..., 2:] - there[..., :2]) * look.mask[..., None]).norm(dim=-1)
     deep = (look.landmarks - true).norm(dim=-1)
     # Metres; a picture whose points were turned otherwise than its pose would be off by a body's breadth and more.

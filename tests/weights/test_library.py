@@ -102,7 +102,7 @@ def test_a_file_is_known_by_its_content(case: str, legacy: bool, tmp_path: Path)
     name, make, role, words = CASES[case]
     if legacy and name.endswith((".pkl", ".npz")):
         pytest.skip("not PyTorch's")
-    found = contents.look(write(tmp_path / name, make(), legacy))
+    found = contents.recognise(write(tmp_path / name, make(), legacy))
     assert found.role == role
     assert words in found.description
 
@@ -110,7 +110,7 @@ def test_a_file_is_known_by_its_content(case: str, legacy: bool, tmp_path: Path)
 @pytest.mark.parametrize("name", ["a.pkl", "a.pt"])
 def test_nothing_in_a_file_runs(name: str, tmp_path: Path) -> None:
     path = write(tmp_path / name, {"state_dict": {"a": Evil(tmp_path / "ran")}, "b": Evil(tmp_path / "ran")})
-    assert contents.look(path) == contents.Contents(None, UNSAFE)
+    assert contents.recognise(path) == contents.Contents(None, UNSAFE)
     assert not (tmp_path / "ran").exists()
 
 
@@ -128,19 +128,19 @@ def test_what_is_right_but_for_a_line_of_code_is_refused(
 
 
 def test_what_is_no_weight_file(tmp_path: Path) -> None:
-    def look(content: bytes, name: str = "a.pth") -> str:
+    def recognise(content: bytes, name: str = "a.pth") -> str:
         (tmp_path / name).write_bytes(content)
-        return contents.look(tmp_path / name).description
+        return contents.recognise(tmp_path / name).description
 
     whole = write(tmp_path / "b.pth", {"state_dict": vit()}).read_bytes()
-    assert "cut off" in look(whole[: len(whole) // 2])
-    assert "empty" in look(b"")
-    assert "a web page" in look(b"\n <!DOCTYPE html><html><body>Quota exceeded")
-    assert "another kind" in look(os.urandom(10_000))
-    assert "cannot be opened" in contents.look(tmp_path / "none").description
+    assert "cut off" in recognise(whole[: len(whole) // 2])
+    assert "empty" in recognise(b"")
+    assert "a web page" in recognise(b"\n <!DOCTYPE html><html><body>Quota exceeded")
+    assert "another kind" in recognise(os.urandom(10_000))
+    assert "cannot be opened" in contents.recognise(tmp_path / "none").description
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    assert "another kind" in contents.look(tmp_path / "a.zip").description
+    assert "another kind" in contents.recognise(tmp_path / "a.zip").description
 
 
 @pytest.fixture

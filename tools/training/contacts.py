@@ -45,8 +45,8 @@ class Judge:
     looks: list[np.ndarray] = field(default_factory=list)  # (F, 4, 4) each
 
     def __call__(self, *found: np.ndarray) -> np.ndarray:
-        """Probabilities (F, 4); arguments as `contacts.evidence` takes them."""
-        self.looks.append(foot_contacts.evidence(*found))
+        """Probabilities (F, 4); arguments as `foot_contacts.contact_evidence` takes them."""
+        self.looks.append(foot_contacts.contact_evidence(*found))
         return expit(self.looks[-1] @ self.weights)
 
 

@@ -23,8 +23,8 @@ from tools.training.painter import Painter
 from tools.training.views import Views
 from wham_blender import weights
 from wham_blender.body.body import Body
-from wham_blender.pipeline.people.landmarks import PERSON_SCORE, Landmarker, crop_around
-from wham_blender.pipeline.pose.lifter_features import OBSERVED
+from wham_blender.pipeline.people.landmarks import PERSON_SCORE, Landmarker, crop_around_keypoints
+from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS
 
 _HEIGHT = 250.0  # pixels that a body is drawn high, about: the net's input has it at 180
 _SIDE = 460  # pixels of the picture
@@ -76,16 +76,16 @@ def pictures(
             if random.random() < 0.5:  # the last look may have been sure of what it could not see
                 last[:, 2] = ((last[:, :2] > low) & (last[:, :2] < high)).all(1)
             last[:, :2] += _CROP_OFF * extent * (random.normal(0, 1, (17, 2)) + random.normal(0, 1, 2))
-            looks = [net(picture, crop_around(last), mirrored) for mirrored in (False, True)]
+            looks = [net(picture, crop_around_keypoints(last), mirrored) for mirrored in (False, True)]
             if min(look.score for look in looks) < PERSON_SCORE:
                 continue
-            seen = np.stack([look.landmarks[OBSERVED] for look in looks])
+            seen = np.stack([look.landmarks[LIFTER_LANDMARKS] for look in looks])
             edge = _EDGE * extent * ((low > 0) | (high < _SIDE))
             seen[..., 2] *= ((seen[..., :2] > low + edge) & (seen[..., :2] < high - edge)).all(-1)
             rays = (seen[..., :2] - _SIDE / 2) / focal + middle
             seen[..., :2] = rays * float(camera.focal[row]) + camera.size[row].numpy() / 2
             kept = {
-                "seen": seen, "seen_3d": np.stack([look.landmarks_3d[OBSERVED] for look in looks]),
+                "seen": seen, "seen_3d": np.stack([look.landmarks_3d[LIFTER_LANDMARKS] for look in looks]),
                 "poses": Rotation.from_matrix(rotations[row].numpy()).as_rotvec().ravel(), "betas": betas[row],
                 "place": place, "focal": camera.focal[row], "size": camera.size[row],
             }  # fmt: skip

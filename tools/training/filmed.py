@@ -20,8 +20,8 @@ from tools.training import checkpoint, simulate
 from tools.training.painter import Painter
 from wham_blender import weights
 from wham_blender.body.body import Body
-from wham_blender.pipeline.people.landmarks import Landmarker, crop_around
-from wham_blender.pipeline.pose.lifter_features import OBSERVED
+from wham_blender.pipeline.people.landmarks import Landmarker, crop_around_keypoints
+from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS
 
 FRAMES = 32  # of one film
 _HEIGHT = 420.0  # pixels that a body is drawn high, about: the net looks at 256
@@ -66,18 +66,18 @@ def film(
     for frame in range(FRAMES):
         vertices = body.vertices(rotations[frame : frame + 1], betas[:1])[0] + place[frame] - hips[frame]
         picture = painter.paint(vertices.numpy(), project(vertices), colours, backdrop)
-        look = net(picture, crop_around(guess))
+        look = net(picture, crop_around_keypoints(guess))
         if look.score < 0.5 or (look.keypoints[:, 2] > 0.3).sum() < 8:
             return None
         guess = look.keypoints
         looks.append(look)
         if show and frame == 0:
             marked = picture[..., ::-1].copy()
-            for x, y, _ in look.landmarks[OBSERVED]:
+            for x, y, _ in look.landmarks[LIFTER_LANDMARKS]:
                 cv2.circle(marked, (round(float(x)), round(float(y))), 3, (0, 255, 0), -1)
             cv2.imwrite(str(show), marked)
-    seen = np.stack([look.landmarks[OBSERVED] for look in looks])
-    seen_3d = np.stack([look.landmarks_3d[OBSERVED] for look in looks])
+    seen = np.stack([look.landmarks[LIFTER_LANDMARKS] for look in looks])
+    seen_3d = np.stack([look.landmarks_3d[LIFTER_LANDMARKS] for look in looks])
     return {
         "points": (points - hips[:, None]).numpy(), "uv": uv, "seen": seen, "seen_3d": seen_3d,
         "place": place.numpy(),

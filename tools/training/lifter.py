@@ -21,7 +21,7 @@ from tools.training import checkpoint, shipped, simulate
 from tools.training.drawn import HELD_OUT, LEARNED
 from tools.training.views import Drawn, Sample, Views
 from wham_blender import weights
-from wham_blender.models.lifter import ROUNDS, Estimate, Lifter, Look
+from wham_blender.models.lifter import ITERATIONS, Estimate, Lifter, LifterInput
 from wham_blender.pipeline.pose import lifter_features
 
 BATCH = 512
@@ -59,17 +59,17 @@ def validate(model: Lifter, views: Views, drawn: Drawn) -> dict[str, float]:
     return figures
 
 
-def lifted(model: Lifter, look: Look, *, guessing: bool = True) -> list[Estimate]:
+def lifted(model: Lifter, look: LifterInput, *, guessing: bool = True) -> list[Estimate]:
     """All rounds of the lifter, in half precision where that is fast; without ``guessing`` the corrections alone.
 
     The first guess need not be good, so it learns in every other step, which leaves time for the corrections.
     """
     with torch.autocast("cpu", torch.bfloat16, enabled=_HALF):
         if guessing:
-            return model.rounds(look)
+            return model.iterate(look)
         with torch.no_grad():
-            estimate = model.first(look)
-        return [estimate := model.corrected(look, Estimate(*(v.detach() for v in estimate))) for _ in range(ROUNDS)]
+            estimate = model.first_estimate(look)
+        return [estimate := model.correct(look, Estimate(*(v.detach() for v in estimate))) for _ in range(ITERATIONS)]
 
 
 def joined(first: Sample, second: Sample) -> Sample:
@@ -78,7 +78,7 @@ def joined(first: Sample, second: Sample) -> Sample:
     def both(name: str) -> Tensor:
         return torch.cat([getattr(first[0], name), getattr(second[0], name)])
 
-    look = Look(*(torch.cat(pair) for pair in zip(first[0].look, second[0].look, strict=True)))
+    look = LifterInput(*(torch.cat(pair) for pair in zip(first[0].look, second[0].look, strict=True)))
     names = ("pixels", "keypoints", "mask", "place", "landmarks", "box")
     view = simulate.View(**{name: both(name) for name in names}, look=look, turn=both("turn"))
     rotations, betas, placed = (torch.cat(pair) for pair in zip(first[1:], second[1:], strict=True))
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
     clips, kept = simulate.split(args.mocap, body)
     library, held_out = simulate.Library.of(clips), simulate.Library.of(kept)
     errors = simulate.Errors.load(simulate.MEASURED)
-    model = lifter_features.load(weights.find("lifter").path).train() if args.shipped else Lifter()
+    model = lifter_features.load_lifter(weights.find("lifter").path).train() if args.shipped else Lifter()
     model.body.load_state_dict(body.observed())
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.01, fused=True)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))
@@ -141,8 +141,8 @@ def main(argv: list[str] | None = None) -> None:
             view, rotations, betas, true = joined(views.draw(BATCH - pictures), drawn.draw(pictures))
             rotations[:, 0] = view.turn @ rotations[:, 0]
             true = true @ view.turn.mT
-            seen3d = (torch.rand(BATCH, 1, generator=views.generator) >= WITHOUT_3D).float()
-        rounds = lifted(model, view.look._replace(seen3d=seen3d), guessing=step % 2 == 0)
+            has_landmarks = (torch.rand(BATCH, 1, generator=views.generator) >= WITHOUT_3D).float()
+        rounds = lifted(model, view.look._replace(has_landmarks=has_landmarks), guessing=step % 2 == 0)
         loss = torch.stack([loss_of(each, rotations, betas, true) for each in rounds]).sum()
         losses.append(checkpoint.learn(model, optimizer, loss))
         average.update_parameters(model)

@@ -16,10 +16,10 @@ from wham_blender.body.body import Body
 from wham_blender.models.lifter import Lifter
 from wham_blender.models.wham import WHAM
 from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS, LANDMARKS
-from wham_blender.pipeline.people.track_cleanup import _SMOOTHING, boxes_around
+from wham_blender.pipeline.people.track_cleanup import LANDMARK_SMOOTHING, wham_boxes
 from wham_blender.pipeline.people.types import Person
 from wham_blender.pipeline.pose import camera_translation, lifter_features, wham_inference, wham_weights
-from wham_blender.pipeline.pose.lifter_features import OBSERVED
+from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS
 from wham_blender.pipeline.pose.types import View, WhamInput, WhamTrack
 from wham_blender.pipeline.world import placement
 from wham_blender.pipeline.world.calibration import UNCALIBRATED, calibration_for
@@ -52,7 +52,7 @@ class Scene:
         if kind == "turns":
             # The camera stays where it is and keeps the smoothed hips where they were at first.
             seen = place - (rotation @ (hips - smooth)[..., None])[..., 0]
-            pan = simulate.ahead(seen[:1]).mT @ simulate.ahead(seen)
+            pan = simulate.rotation_to_optical_axis(seen[:1]).mT @ simulate.rotation_to_optical_axis(seen)
             rotation, place = pan @ rotation, (pan @ place[..., None])[..., 0]
         every = simulate.Camera(rotation, camera.focal.expand(count), camera.size.expand(count, 2), place)
         around = (rotation @ (points - offset[:, None]).mT).mT
@@ -68,35 +68,37 @@ class Scene:
         self.points = around[:, LIMBS].double().numpy()  # camera axes, round the hips
         self.hips = hips.double().numpy() @ Y_UP_TO_Z_UP.T
         self.contacts = motion.contacts.numpy() > 0.5
-        self.net = self.view.landmarks[:, LIMBS].double().numpy() @ simulate.ahead(place).double().numpy()
+        self.net = (
+            self.view.landmarks[:, LIMBS].double().numpy() @ simulate.rotation_to_optical_axis(place).double().numpy()
+        )
 
     def person(self) -> Person:
         """What the pipeline would have kept of it, smoothed as it smooths."""
         count = len(self.hips)
         landmarks, metres = np.zeros((count, LANDMARKS, 3), np.float32), np.zeros((count, LANDMARKS, 3), np.float32)
-        landmarks[:, OBSERVED, :2], landmarks[:, OBSERVED, 2] = self.view.pixels, self.view.mask
-        metres[:, OBSERVED] = self.view.landmarks
-        boxes = boxes_around(landmarks[:, COCO_LANDMARKS], whole=True)
-        landmarks[..., :2] = savgol_filter(landmarks[..., :2], *_SMOOTHING, axis=0)
-        metres = savgol_filter(metres, *_SMOOTHING, axis=0)
+        landmarks[:, LIFTER_LANDMARKS, :2], landmarks[:, LIFTER_LANDMARKS, 2] = self.view.pixels, self.view.mask
+        metres[:, LIFTER_LANDMARKS] = self.view.landmarks
+        boxes = wham_boxes(landmarks[:, COCO_LANDMARKS], include_hidden=True)
+        landmarks[..., :2] = savgol_filter(landmarks[..., :2], *LANDMARK_SMOOTHING, axis=0)
+        metres = savgol_filter(metres, *LANDMARK_SMOOTHING, axis=0)
         return Person(
             keypoints=landmarks[:, COCO_LANDMARKS], landmarks=landmarks, landmarks_3d=metres,
-            boxes=savgol_filter(boxes, *_SMOOTHING, axis=0), time=np.arange(count) / FPS,
-            visible=np.ones(count, bool), rows=np.arange(count),
+            boxes=savgol_filter(boxes, *LANDMARK_SMOOTHING, axis=0), time=np.arange(count) / FPS,
+            visible=np.ones(count, bool), detection_rows=np.arange(count),
         )  # fmt: skip
 
 
 def networks(wham: Path | None = None) -> tuple[Lifter, WHAM, Body]:
     """The open lifter and body, and WHAM out of a file; None: the open one."""
     lifter, open_wham, body = (weights.find(role).path for role in ("lifter", "wham", "body"))
-    return lifter_features.load(lifter), wham_weights.load_wham(wham or open_wham), Body.load(body)
+    return lifter_features.load_lifter(lifter), wham_weights.load_wham(wham or open_wham), Body.load(body)
 
 
 def lifted(scene: Scene, networks: tuple[Lifter, WHAM, Body]) -> WhamTrack:
     """Lifter and WHAM on what the scene's camera saw; its lens and turn are given."""
     lifter, wham, body = networks
     person = scene.person()
-    *views, own = lifter_features.describe(lifter, person, scene.size, scene.camera_K)
+    *views, own = lifter_features.extract_features(lifter, person, scene.size, scene.camera_K)
     features = views[0].features
     if features is not None and features.shape[1] != wham.d_feat:
         # Other weights take features of pictures, which scenes lack.
@@ -105,7 +107,7 @@ def lifted(scene: Scene, networks: tuple[Lifter, WHAM, Body]) -> WhamTrack:
     track = WhamInput(person.keypoints, person.boxes, scene.size, views, cam_angvel, scene.camera_K)
     found = wham_inference.run_wham(wham, body, track)
     found = replace(found, **vars(own))
-    found.trans_cam = camera_translation.stand(found, body, person.keypoints, scene.camera_K)
+    found.trans_cam = camera_translation.solve_translation(found, body, person.keypoints, scene.camera_K)
     return found
 
 
@@ -115,11 +117,12 @@ def place(
     *,
     camera_R: np.ndarray | None = None,
     camera_stays: bool = True,
-    judge: placement.Judge | None = None,
+    judge: placement.ContactModel | None = None,
 ) -> placement.Placed:
     """One person who is seen throughout, placed as draft quality does; arguments as `placement.place_together`."""
     calibration = calibration_for(weights.find("wham"), weights.folder()) or UNCALIBRATED
     (placed,) = placement.place_together(
-        [placement.Seen(lifted)], body, calibration, camera_R=camera_R, camera_stays=camera_stays, judge=judge
-    )
+        [placement.PlacementInput(lifted)], body, calibration, camera_R=camera_R, camera_stays=camera_stays,
+        contact_model=judge,
+    )  # fmt: skip
     return placed

@@ -56,7 +56,8 @@ def write_calibration(path: Path, wham: Path, contact_weights: list[float], sour
     others = [entry for entry in weights.calibrations(path.parent) if entry["wham"] != sha256]
     measured = {
         "wham": sha256, "contact_weights": contact_weights, "velocity": UNCALIBRATED.velocity,
-        "first_trust": UNCALIBRATED.first_trust, "trust_frames": UNCALIBRATED.trust_frames, "source": source,
+        "first_frame_weight": UNCALIBRATED.first_frame_weight, "weight_frames": UNCALIBRATED.weight_frames,
+        "source": source,
     }  # fmt: skip
     entries = [
         "\n[[calibration]]\n" + "".join(f"{name} = {_value(value)}\n" for name, value in entry.items())

@@ -17,7 +17,7 @@ from tools.training import mocap
 from wham_blender import weights
 from wham_blender.body.points import PointBody
 from wham_blender.body.rotations import matrix_from_r6d, r6d_from_matrix
-from wham_blender.models.lifter import LANDMARK_MIRROR, POINTS, Look, ahead, look_straight
+from wham_blender.models.lifter import LANDMARK_MIRROR, POINTS, LifterInput, centre_on_person, rotation_to_optical_axis
 from wham_blender.skeleton import FOOT_MIRROR, JOINT_MIRROR
 
 MEASURED = Path(__file__).with_name("landmark_net_errors.npz")  # what filmed.py found
@@ -178,7 +178,7 @@ class View:
     place: torch.Tensor  # (N, 3) place and size of the box in the picture
     landmarks: torch.Tensor  # (N, 25, 3) metres, hip-centred, camera axes
     box: torch.Tensor  # (N, 3) cx, cy, side in pixels
-    look: Look  # the same as the lifter sees it, by a focal length that may be wrong
+    look: LifterInput  # the same as the lifter sees it, by a focal length that may be wrong
     turn: torch.Tensor  # (N, 3, 3) from the camera's axes to the look's
 
 
@@ -201,7 +201,7 @@ class Errors:
     def of(cls, films: dict[str, np.ndarray]) -> Errors:
         """Fit what filmed.py kept, N films of F frames each; each serves mirrored, too."""
         data = {name: torch.from_numpy(values).float() for name, values in films.items()}
-        toward = ahead(data["place"].flatten(0, 1)).unflatten(0, data["place"].shape[:2])
+        toward = rotation_to_optical_axis(data["place"].flatten(0, 1)).unflatten(0, data["place"].shape[:2])
         points = torch.einsum("nfij,nfkj->nfki", toward, data["points"])
         deep = data["seen_3d"] - data["seen_3d"][:, :, 11:13].mean(2, keepdim=True) - points
         flat = (data["seen"][..., :2] - data["uv"]) / box_side(data["uv"])[..., None, None]
@@ -381,13 +381,13 @@ def box_side(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def observe(points: torch.Tensor, camera: Camera, generator: torch.Generator, errors: Errors, frames: int = 1) -> View:
-    """Look at points (N, 25, 3), relative to the hips and in camera axes, as the detector and landmark net do.
+    """LifterInput at points (N, 25, 3), relative to the hips and in camera axes, as the detector and landmark net do.
 
     ``frames``: samples come in runs of that many consecutive frames, each with the errors of one film.
     """
     count = len(points)
     pixels = camera.project(points)
-    turned = torch.einsum("nij,nkj->nki", ahead(camera.place), points)
+    turned = torch.einsum("nij,nkj->nki", rotation_to_optical_axis(camera.place), points)
     landmarks, off = errors.draw(turned, frames, generator)
     pixels = pixels + off * box_side(pixels)[:, None, None]
     return seen_as(pixels, torch.ones(count, POINTS, dtype=torch.bool), landmarks, camera, generator, frames)
@@ -431,7 +431,7 @@ def seen_as(
     place = torch.cat([(2 * centre - camera.size) / longest[:, None], (side / longest)[:, None]], 1)
     box = torch.cat([centre, side[:, None]], 1)
     believed = camera.focal * torch.exp(_FOCAL * (2 * pick(1) - 1) * (pick(1) < 0.6))[:, 0]
-    look, turn = look_straight(pixels, mask, side, landmarks, believed, camera.size / 2)
+    look, turn = centre_on_person(pixels, mask, side, landmarks, believed, camera.size / 2)
     return View(pixels, keypoints, mask, place, landmarks, box, look, turn)
 
 

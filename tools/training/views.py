@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tools.training import simulate
 from wham_blender.body.rotations import closest_rotation
-from wham_blender.models.lifter import LANDMARK_MIRROR, ahead
-from wham_blender.pipeline.people.types import COUNTED_CONFIDENCE
+from wham_blender.models.lifter import LANDMARK_MIRROR, rotation_to_optical_axis
+from wham_blender.pipeline.people.types import CONFIDENCE_THRESHOLD
 
 # Shares of what the net was off on drawn bodies that are kept: it is off by about as much on people (bench landmarks).
 _KEPT_2D, _KEPT_3D = (0.6, 1.05), (0.75, 1.1)
@@ -92,12 +92,12 @@ class Drawn:
         plain = ((pick(0, 4).floor() + 1) // 2) / 2 if self._varied else 0.5
         seen, landmarks = (plain * each[:, 0] + (1 - plain) * each[:, 1] for each in (both, both_3d))
         landmarks = landmarks - landmarks[:, 11:13].mean(1, keepdim=True)
-        pixels, mask = seen[..., :2], seen[..., 2] >= COUNTED_CONFIDENCE
+        pixels, mask = seen[..., :2], seen[..., 2] >= CONFIDENCE_THRESHOLD
         rotations = batch_rodrigues(poses.reshape(-1, 3)).view(count, 24, 3, 3)
         placed = self._body.placed(rotations, betas)
         camera = simulate.Camera(torch.eye(3).expand(count, 3, 3), focal, size, place)
         if self._varied:
-            true, deep = camera.project(placed[:, 24:]), placed[:, 24:] @ ahead(place).mT
+            true, deep = camera.project(placed[:, 24:]), placed[:, 24:] @ rotation_to_optical_axis(place).mT
             pixels = torch.lerp(true, pixels, pick(*_KEPT_2D))
             pixels = pixels + simulate.taken_elsewhere(count, g) * simulate.box_side(pixels)[:, None, None] / 2
             landmarks = _aligned(landmarks, deep) @ simulate.turned_as_a_whole(count, g).mT

@@ -21,8 +21,8 @@ from tools.training import checkpoint, shipped, simulate
 from tools.training.lifter import LIMBS, pa_mpjpe_mm
 from wham_blender import weights
 from wham_blender.body.rotations import matrix_from_r6d, r6d_from_matrix
-from wham_blender.models.lifter import D_FEAT, Lifter, feature_of
-from wham_blender.models.wham import WHAM, Previous
+from wham_blender.models.lifter import D_FEAT, Lifter, pose_feature
+from wham_blender.models.wham import WHAM, Previous, WhamFrames
 from wham_blender.pipeline.pose import lifter_features
 from wham_blender.pipeline.pose.wham_inference import contact_aware_velocity
 
@@ -153,7 +153,7 @@ class Drawer:
         view = simulate.observe(points, flat_camera, g, self.errors, FRAMES)
         lifted, lifted_betas = self.lifter(view.look)
         lifted[:, 0] = view.turn.mT @ lifted[:, 0]
-        features = feature_of(lifted, lifted_betas)
+        features = pose_feature(lifted, lifted_betas)
         x = torch.cat([view.keypoints[:, :17].flatten(1), view.place], 1)
 
         side = view.box[:, 2]
@@ -275,7 +275,8 @@ def run(
     first_points = (points - points[:, 11:13].mean(1, keepdim=True))[:, :17].flatten(1)
     init_pose = r6d_from_matrix(first)
     state = model.start(torch.cat([first_points, batch.x[:, 0]], 1), init_pose, init_pose[:, 0])
-    out, _ = model(batch.x, batch.mask, batch.cam_angvel, batch.features, state, previous=previous)
+    frames = WhamFrames(batch.x, batch.mask, batch.cam_angvel, batch.features)
+    out, _ = model(frames, state, previous=previous)
     pose = matrix_from_r6d(out.pose.unflatten(-1, (24, 6)))
 
     def after(start: Tensor, value: Tensor) -> Tensor:
@@ -436,7 +437,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()
-    lifter = lifter_features.load(weights.find("lifter").path)
+    lifter = lifter_features.load_lifter(weights.find("lifter").path)
     errors = simulate.Errors.load(simulate.MEASURED)
     library, held_out = (simulate.Library.of(clips) for clips in simulate.split(args.mocap, body))
     model = WHAM(width=256, layers=2, d_feat=D_FEAT, integrator_width=512, refiner_width=256, refiner_layers=2)

@@ -1,1 +1,1 @@
-"""The Blender side. Imports bpy; never torch or cv2."""
+"""The Blender add-on. Imports bpy, never torch or cv2; the networks run in the worker (../pipeline)."""

@@ -1,6 +1,10 @@
 """Builds the scene of a motion file: characters, their actions, the solved camera and its clip, in one collection."""
 
+from __future__ import annotations
+
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
@@ -9,97 +13,127 @@ import numpy as np
 from .. import motion as motion_file
 from ..motion import Motion, planted
 from . import hooks
-from .retarget.bake import BakeError
-from .retarget.bake_all import asked_rigs, bake_all, paired
+from .properties import PlacementSettings
+from .retarget.bake import BakeError, Options
+from .retarget.bake_all import Report, bake_all, pair_by_name, target_rigs
 from .retarget.maps import MapError
 from .scene import body_mesh, camera, character, smpl_armature
 from .scene.action import ActionWriter, write_pose
-from .scene.scene_settings import take_over_clip
+from .scene.scene_settings import match_clip
 from .settings import library
 
 
-def import_file(operator: bpy.types.Operator, context: bpy.types.Context, path: Path, clip: Path | None) -> str:
-    """Bring the people of a motion file into the scene, and onto rigs, as the operator's PlacementOptions say.
+def import_file(
+    context: bpy.types.Context, path: Path, clip: Path | None, settings: PlacementSettings, report: Report
+) -> str:
+    """Build the people of a motion file and their camera in the scene, and bake them onto rigs if ``settings`` say so.
 
-    Raises MotionFileError where the file is none; what is less than whole is reported through the operator. Returns
-    why rigs did not get their motion; empty where all that were asked for did.
+    clip: the video behind the camera; None for the one beside the motion file that the file names.
+    report: gets warnings and errors after which the import goes on.
+    Raises MotionFileError if the file cannot be read. Returns why a bake onto rigs failed; empty if none did.
     """
     people = motion_file.load(path)
-    try:
-        rigs, failed = asked_rigs(operator, context), ""
-    except (BakeError, MapError) as problem:  # the rig was there when the import began
-        rigs, failed = [], str(problem)
+    rigs: list[bpy.types.Object] = []
+    failed = ""
+    if settings.to_rigs:
+        try:
+            rigs = target_rigs(context, settings.rigs)
+        except (BakeError, MapError) as error:  # the rig was deleted or renamed while the worker ran
+            failed = str(error)
     clip_name = Path(str(people[0].meta.get("clip") or "")).name
-    if clip is None:
-        clip = path.parent / clip_name
     if context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
     for selected in context.selected_objects:
         selected.select_set(False)
 
-    scene = context.scene
     name = Path(clip_name or path.name).stem
-    rate = people[0].mocap_framerate
-    scene_rate = rate if operator.fps == "CLIP" else scene.render.fps / scene.render.fps_base
-    first_frame = min(person.frame[0] for person in people)
-    first_time = min(person.time[0] for person in people)
-
-    def place(frame: np.ndarray, time: np.ndarray) -> np.ndarray:
-        if operator.fps == "CLIP":
-            return operator.start_frame + (frame - first_frame).astype(float)
-        return operator.start_frame + np.round((time - first_time) * scene_rate, 4)
-
+    timing = _Timing.of(people, context.scene, settings)
     take = uuid.uuid4().hex
     collection = bpy.data.collections.new(name)
-    scene.collection.children.link(collection)
+    context.scene.collection.children.link(collection)
     armatures = []
     for number, person in enumerate(people, 1):
         label = name if len(people) == 1 else f"{name} person {number}"
-        armature = _build_character(operator, label, person, place(person.frame, person.time), collection)
-        _note(armature, person, take, len(people), scene_rate)
+        armature = _build_character(label, person, timing.frames(person.frame, person.time), collection, report)
+        _write_metadata(armature, person, take, len(people), timing.scene_rate)
         armatures.append(armature)
-
     solved = camera.of_people(people)
-    frames = place(solved.frame, solved.time)
-    seen_from = camera.build(f"{name} camera", solved, frames, collection)
-    seen_from.wham_motion.take, seen_from.wham_motion.size = take, solved.size
-    if operator.fps == "CLIP":
-        take_over_clip(scene, seen_from, rate, operator.start_frame, frames[-1])
-    elif scene.camera is None:
-        scene.camera = seen_from
-    if clip.is_file():
-        camera.show_clip(seen_from, clip, operator.start_frame - int(first_frame) + 1)
-        if abs(scene_rate / rate - 1) > 1e-3:
-            operator.report(
-                {"WARNING"},
-                f"The scene runs at {scene_rate:g} fps and the clip at {rate:g}: the background will not keep step. "
-                "Import with the clip's frame rate to see it in step.",
-            )
+    camera_object = camera.build(f"{name} camera", solved, timing.frames(solved.frame, solved.time), collection)
+    camera_object.wham_motion.take, camera_object.wham_motion.size = take, solved.size
+    if settings.clip_rate:
+        last_frame = timing.frames(solved.frame, solved.time)[-1]
+        match_clip(context.scene, camera_object, timing.clip_rate, settings.start_frame, last_frame)
+    elif context.scene.camera is None:
+        context.scene.camera = camera_object
+    _show_clip(camera_object, clip or path.parent / clip_name, timing, report)
     if rigs:
-        failed = _onto_rigs(operator, context, armatures, rigs)
-    hooks.call(operator, context, armatures)
+        failed = _bake_onto_rigs(context, armatures, rigs, settings.bake, report)
+    hooks.call(context, armatures, report)
     if failed:
-        operator.report({"ERROR"}, f"{failed} The motion is there as a new character.")
+        report({"ERROR"}, f"{failed} The motion is there as a new character.")
     return failed
 
 
-def _onto_rigs(
-    operator: bpy.types.Operator,
+@dataclass(frozen=True)
+class _Timing:
+    """At which scene frames the frames of a clip are keyed."""
+
+    settings: PlacementSettings
+    clip_rate: float  # frames per second
+    scene_rate: float  # after the import
+    first_frame: int  # of the clip, from 1
+    first_time: float  # seconds
+
+    @classmethod
+    def of(cls, people: Sequence[Motion], scene: bpy.types.Scene, settings: PlacementSettings) -> _Timing:
+        """The timing of everybody in a motion file."""
+        rate = people[0].mocap_framerate
+        return cls(
+            settings,
+            clip_rate=rate,
+            scene_rate=rate if settings.clip_rate else scene.render.fps / scene.render.fps_base,
+            first_frame=min(person.frame[0] for person in people),
+            first_time=min(person.time[0] for person in people),
+        )
+
+    def frames(self, frame: np.ndarray, time: np.ndarray) -> np.ndarray:
+        """Scene frames (F,) of clip frames (F,) and their times (F,) in seconds."""
+        if self.settings.clip_rate:
+            return self.settings.start_frame + (frame - self.first_frame).astype(float)
+        return self.settings.start_frame + np.round((time - self.first_time) * self.scene_rate, 4)
+
+
+def _show_clip(camera_object: bpy.types.Object, clip: Path, timing: _Timing, report: Report) -> None:
+    """Show the clip as the camera's background, if there is one."""
+    if not clip.is_file():
+        return
+    camera.show_clip(camera_object, clip, timing.settings.start_frame - int(timing.first_frame) + 1)
+    if abs(timing.scene_rate / timing.clip_rate - 1) > 1e-3:
+        report(
+            {"WARNING"},
+            f"The scene runs at {timing.scene_rate:g} fps and the clip at {timing.clip_rate:g}: the background will "
+            "be out of sync. Import with the clip's frame rate to see it in sync.",
+        )
+
+
+def _bake_onto_rigs(
     context: bpy.types.Context,
     armatures: list[bpy.types.Object],
     rigs: list[bpy.types.Object],
+    options: Options,
+    report: Report,
 ) -> str:
-    """Bake what was imported onto rigs, and hide what has given its motion; returns why some failed."""
+    """Bake imported characters onto rigs, and hide those that were baked; returns why some failed."""
     context.view_layer.update()
     try:
-        done, failed = bake_all(operator, paired(armatures, rigs))
-    except BakeError as problem:
-        return str(problem)
+        done, failed = bake_all(pair_by_name(armatures, rigs), options, report)
+    except BakeError as error:
+        return str(error)
     for armature in done:
-        for thing in (armature, *armature.children):
-            thing.select_set(False)
-            thing.hide_set(True)
-            thing.hide_render = True
+        for obj in (armature, *armature.children):
+            obj.select_set(False)
+            obj.hide_set(True)
+            obj.hide_render = True
     if not failed:
         for rig in rigs:
             rig.select_set(True)
@@ -108,23 +142,24 @@ def _onto_rigs(
 
 
 def _build_character(
-    operator: bpy.types.Operator, name: str, person: Motion, frames: np.ndarray, collection: bpy.types.Collection
+    name: str, person: Motion, frames: np.ndarray, collection: bpy.types.Collection, report: Report
 ) -> bpy.types.Object:
-    body, lack = body_mesh.for_motion(person, library())
-    if lack:
-        operator.report({"WARNING"}, f"{lack}: only its bones are made.")
+    """An armature with its skinned body mesh, if there is one for this motion, and its action; selected."""
+    body, missing = body_mesh.for_motion(person, library())
+    if missing:
+        report({"WARNING"}, f"{missing}: only its bones are made.")
     armature = smpl_armature.build(name, person, body, collection)
     armature.select_set(True)
     writer = ActionWriter(armature, name, frames)
     write_pose(writer, armature, person)
-    character.write_tracks(
+    character.write_properties(
         writer, armature, planted(person.contacts), person.contacts, person.confidence, person.visible
     )
     return armature
 
 
-def _note(armature: bpy.types.Object, person: Motion, take: str, people: int, rate: float) -> None:
-    """Keep on the armature what the result panel says and the edits need."""
+def _write_metadata(armature: bpy.types.Object, person: Motion, take: str, people: int, rate: float) -> None:
+    """Write what the result panel shows and the edits need to the armature; ``rate`` is the scene's."""
     meta, record = person.meta, armature.wham_motion
     record.take, record.people = take, people
     record.clip, record.clip_rate, record.keyed_rate = str(meta.get("clip") or ""), person.mocap_framerate, rate
@@ -133,4 +168,4 @@ def _note(armature: bpy.types.Object, person: Motion, take: str, people: int, ra
     if isinstance(used, dict):
         names = [f"{Path(str(each.get('name'))).stem} {each.get('version') or ''}".strip() for each in used.values()]
         record.weights = ", ".join(names)
-    character.measure(armature, character.read(armature))
+    character.update_statistics(armature, character.read(armature))

@@ -1,6 +1,6 @@
-"""Functions of other add-ons and scripts that are called with every imported motion, as those in bpy.app.handlers.
+"""Handlers of other add-ons and scripts that are called after every import, like those in bpy.app.handlers.
 
-A studio's add-on bakes onto its own rig here, renames, exports, or tells its production database.
+Use them to bake onto a studio's own rig, to rename, to export, or to update a production database.
 """
 
 from __future__ import annotations
@@ -11,20 +11,25 @@ from collections.abc import Callable
 import bpy
 
 AfterImport = Callable[[bpy.types.Context, list[bpy.types.Object]], None]
-# Called in this order with the context and the new characters' armatures, in the undo step of the import. They stay
-# until they are taken out, or the add-on is disabled.
+# Called in this order with the context and the new characters' armatures, in the undo step of the import. A function
+# stays in the list until it is removed or the add-on is disabled.
 after_import: list[AfterImport] = []
 
 
-def call(operator: bpy.types.Operator, context: bpy.types.Context, armatures: list[bpy.types.Object]) -> None:
-    """Call them all. What one of them does wrong is a warning, with its traceback in the console: the motion stays."""
+def call(
+    context: bpy.types.Context, armatures: list[bpy.types.Object], report: Callable[[set[str], str], None]
+) -> None:
+    """Call all functions in after_import.
+
+    An exception in one of them is reported as a warning, with its traceback in the console; the import stays.
+    """
     for hook in [*after_import]:
         try:
             hook(context, armatures)
         except Exception as error:
             traceback.print_exc()
             name = getattr(hook, "__name__", type(hook).__name__)
-            operator.report(
+            report(
                 {"WARNING"},
                 f"The motion is imported, but {name}, which is called after every import, failed: {error}. The console "
                 "says where.",
@@ -32,5 +37,5 @@ def call(operator: bpy.types.Operator, context: bpy.types.Context, armatures: li
 
 
 def unregister() -> None:
-    """Forget them."""
+    """Remove all handlers."""
     after_import.clear()

@@ -1,6 +1,7 @@
-"""What the user sets for an import, kept in the scene; and what is known of a motion, kept on its armature."""
+"""The options of an import, kept in the scene; the metadata of an imported motion, kept on its armature."""
 
 import math
+from dataclasses import dataclass, field
 
 import bpy
 from bpy.props import (
@@ -14,27 +15,34 @@ from bpy.props import (
     StringProperty,
 )
 
+from .retarget.bake import Options
+
 
 class BakeOptions:
     """How a motion is keyed on another rig; shared by Bake to Rig, both importers and the panel."""
 
     plant_feet: BoolProperty(
         name="Plant Feet",
-        description="Bend the legs so that feet stand still on the floor where the motion's do; else legs only point "
-        "where the motion's do, and feet slide by what the bodies differ in",
+        description="Lock the feet to the floor while they are planted in the motion, by bending the legs. If "
+        "disabled, only the leg rotations are copied, and feet slide where the proportions of the bodies differ",
         default=True,
     )
     root_motion: EnumProperty(
         name="Root Motion",
-        description="Which bone carries the character over the ground",
+        description="Bone that gets the movement over the floor",
         items=[
-            ("HIPS", "Hips", "The hips move, and a root bone stays where it is"),
-            ("ROOT", "Root Bone", "The root bone goes and turns over the floor, and the hips move over it: for games"),
+            ("HIPS", "Hips", "Key the movement on the hips; a root bone stays where it is"),
+            (
+                "ROOT",
+                "Root Bone",
+                "Key location and heading on the root bone and the rest on the hips, as game engines need it",
+            ),
         ],
     )
     arm_spread: FloatProperty(
         name="Spread Arms",
-        description="Turn both arms outwards, for a body that is broader than the actor's; inwards where negative",
+        description="Rotate both arms outwards, for a body that is broader than the actor's. Negative values rotate "
+        "them inwards",
         default=0.0,
         soft_min=math.radians(-30.0),
         soft_max=math.radians(30.0),
@@ -42,24 +50,23 @@ class BakeOptions:
     )
     keying: EnumProperty(
         name="Keys",
-        description="How many keys the rig's controls get",
+        description="How many keyframes the rig's controls get",
         items=[
-            ("ALL", "One a Frame", "As the motion has them"),
-            ("FEW", "Few", "Smooth curves through as few keys as the errors below allow"),
+            ("ALL", "Every Frame", "Keep one keyframe for each frame of the motion"),
+            ("FEW", "Reduced", "Fit smooth curves with as few keyframes as the maximum errors allow"),
         ],
     )
     angle_error: FloatProperty(
-        name="Turned Off",
-        description="How far a control may turn from where it should, where few keys are wanted",
+        name="Rotation Error",
+        description="Maximum rotation error of a control after keyframe reduction",
         default=math.radians(0.5),
         min=math.radians(0.01),
         soft_max=math.radians(5.0),
         subtype="ANGLE",
     )
     distance_error: FloatProperty(
-        name="Moved Off",
-        description="How far a control may be from where it should, where few keys are wanted; about as far a planted "
-        "foot may",
+        name="Location Error",
+        description="Maximum location error of a control, and about that of a planted foot, after keyframe reduction",
         default=0.005,
         min=0.0001,
         soft_max=0.1,
@@ -67,200 +74,267 @@ class BakeOptions:
         precision=4,
     )
     layer: EnumProperty(
-        name="Into",
-        description="What the motion becomes on the rig",
+        name="Bake To",
+        description="Whether the motion becomes the rig's active action or an NLA strip",
         items=[
-            ("ACTION", "Action", "The rig's new action; the one that it has is kept in the file"),
-            ("STRIP", "NLA Strip", "A strip over all that the rig does already, whose action goes into a strip below"),
+            ("ACTION", "Action", "Assign a new action to the rig; the previous action stays in the file"),
+            (
+                "STRIP",
+                "NLA Strip",
+                "Add a strip above all NLA tracks; the active action is pushed down to a strip below it",
+            ),
         ],
     )
 
 
 class PlacementOptions(BakeOptions):
-    """Where in the scene a motion goes; shared by both importers and the panel."""
+    """Where in the scene a motion is imported; shared by both importers and the panel."""
 
     target: EnumProperty(
-        name="Onto",
-        description="Who gets the motion",
+        name="Target",
+        description="Which character gets the motion",
         items=[
-            ("NEW", "New Character", "An armature with a body of its own"),
-            ("BAKE", "Rig", "A character that is there already: the new one, which is hidden, gives it its motion"),
+            ("NEW", "New Character", "Create an armature with a body mesh"),
+            ("BAKE", "Existing Rig", "Bake the motion onto a character of the scene, and hide the imported one"),
         ],
     )
     rig: StringProperty(
         name="Rig",
-        description="Armature of the character that gets the motion; several one a line. Empty for all that are "
-        "selected: several people go onto as many rigs, both in the order of their names",
+        description="Armature that gets the motion; one name a line for several people. If empty, the selected "
+        "armatures are used. People and rigs are paired in the order of their names",
     )
 
-    start_frame: IntProperty(
-        name="Start Frame", description="Scene frame on which the character begins to move", default=1
-    )
+    start_frame: IntProperty(name="Start Frame", description="Scene frame of the first frame of the motion", default=1)
     fps: EnumProperty(
         name="Frame Rate",
-        description="Whether the motion follows the scene's frame rate, or the scene the clip's",
+        description="Whether the motion is fitted to the scene's frame rate or the scene to the clip's",
         items=[
-            ("SCENE", "Scene", "Keep the scene's frame rate and place keys by time, between frames where need be"),
-            ("CLIP", "Clip", "Give the scene the clip's frame rate, range, size and camera; one key a frame"),
+            (
+                "SCENE",
+                "Scene",
+                "Keep the scene's frame rate and place keyframes by time, on subframes if the rates differ",
+            ),
+            (
+                "CLIP",
+                "Clip",
+                "Set the scene's frame rate, range, resolution and camera from the clip; one keyframe a frame",
+            ),
         ],
     )
 
 
-def _people(_self: bpy.types.bpy_struct, _context: bpy.types.Context, typed: str) -> list[tuple[str, str]]:
+def _person_suggestions(_self: bpy.types.bpy_struct, _context: bpy.types.Context, typed: str) -> list[tuple[str, str]]:
     """What the field Person suggests; any other number may be typed."""
-    known = [("MAIN", "the one most in view"), ("ALL", "everybody"), ("1", "the largest"), ("2", "the second largest")]
+    known = [
+        ("MAIN", "the most visible person"),
+        ("ALL", "everybody"),
+        ("1", "the largest"),
+        ("2", "the second largest"),
+    ]
     return [choice for choice in known if typed.upper() in choice[0]] or known
 
 
-# Blender 4.2 crashes when it quits where any property has a search function.
-_SUGGESTED = {"search": _people} if bpy.app.version >= (4, 5, 0) else {}
+# Blender 4.2 crashes when it quits if any property has a search function.
+_SEARCH = {"search": _person_suggestions} if bpy.app.version >= (4, 5, 0) else {}
 
 
 class VideoOptions(PlacementOptions):
-    """What to look for in a clip, and how; shared by the importer and the panel."""
+    """How the worker estimates a motion from a clip; shared by the importer and the panel."""
 
     person: StringProperty(
         name="Person",
-        description="Whom to bring in: MAIN for the one most in view, ALL, or a number from 1, the largest first",
+        description="Which people to import: MAIN for the one who is largest and longest in view, ALL, or a number "
+        "from 1, the largest first",
         default="MAIN",
-        **_SUGGESTED,
+        **_SEARCH,
     )
     gender: EnumProperty(
         name="Body",
-        description="Whose body the character has in full quality; a male or female one needs SMPL's file of it. The "
-        "body that ships inside is one for all",
+        description="Body model of the character in Full quality; Male and Female need SMPL's files. Draft and Fast "
+        "quality have one neutral body",
         items=[
-            ("NEUTRAL", "Neutral", "The body that the networks know"),
-            ("MALE", "Male", "SMPL's male body, in the shape nearest to the one that was seen"),
-            ("FEMALE", "Female", "SMPL's female body, in the shape nearest to the one that was seen"),
+            ("NEUTRAL", "Neutral", "Use SMPL's neutral body, for which the networks were trained"),
+            ("MALE", "Male", "Use SMPL's male body, with the shape closest to the estimated one"),
+            ("FEMALE", "Female", "Use SMPL's female body, with the shape closest to the estimated one"),
         ],
     )
     quality: EnumProperty(
         name="Quality",
-        description="How good the motion gets, and how long it takes",
+        description="Which networks estimate the motion; better ones take longer",
         items=[
-            ("AUTO", "Auto", "The best that this computer has the files and the card for"),
+            ("AUTO", "Auto", "Use the best networks for which this computer has the files and the graphics card"),
             (
                 "FAST",
                 "Fast",
-                "As Draft, but with a smaller network to see people: faster, and rougher",
+                "Use the bundled networks with a smaller landmark network: faster and less accurate than Draft",
             ),
-            ("DRAFT", "Draft", "The small networks that ship inside; runs everywhere"),
-            ("FULL", "Full", "The research networks; needs their files"),
+            ("DRAFT", "Draft", "Use the small bundled networks, which run on every computer"),
+            ("FULL", "Full", "Use the research networks; needs their weight files"),
+        ],
+    )
+    world: EnumProperty(
+        name="World",
+        description="How people and camera are placed in the scene",
+        items=[
+            (
+                "PLACED",
+                "Placed",
+                "World from the picture, WHAM's velocity and planted feet: one floor and one camera for everybody",
+            ),
+            (
+                "WHAM",
+                "WHAM",
+                "The network's own contact-aware trajectory, unchanged: no fit to the picture, no foot locking",
+            ),
         ],
     )
     device: EnumProperty(
         name="Device",
-        description="What computes the motion: the graphics card is many times faster",
+        description="Processor on which the networks run; a graphics card is many times faster",
         items=[
-            ("AUTO", "Auto", "The graphics card where there is a fitting one"),
-            ("CPU", "Processor", "Never use the graphics card"),
-            ("CUDA", "NVIDIA Card", "Fail where there is no NVIDIA card"),
+            ("AUTO", "Auto", "Use the graphics card if a supported one is found"),
+            ("CPU", "CPU", "Never use the graphics card, for example while it renders"),
+            ("CUDA", "NVIDIA GPU", "Use the NVIDIA graphics card, and fail if there is none"),
         ],
     )
     focal_length_mm: FloatProperty(
         name="Focal Length",
-        description="Of the lens that filmed the clip, in millimetres as on 35 mm film; a phone's camera has 24 to "
-        "28. 0 where you do not know: it is guessed",
+        description="Focal length of the camera in millimeters, 35 mm equivalent; 24 to 28 for phones. If 0, it is "
+        "read from the clip's metadata or estimated",
         min=0.0,
     )
     camera: EnumProperty(
         name="Camera",
-        description="How the clip was filmed",
+        description="How the camera moved while the clip was filmed",
         items=[
-            ("AUTO", "Auto", "See from the background whether the camera stands, pans or moves"),
-            ("STATIC", "Standing", "From a tripod, whatever moves in the background"),
-            ("MOVING", "Moving", "Panned or carried, however little: never take it for standing still"),
+            ("AUTO", "Auto", "Detect from the background whether the camera is static, pans or moves"),
+            ("STATIC", "Static", "Treat the camera as static, even if the background moves"),
+            ("MOVING", "Moving", "Never treat the camera as static, even if it moves little"),
         ],
     )
     actor_height: FloatProperty(
         name="Actor Height",
-        description="Height of the first person imported; the whole world is scaled to it. 0 where you do not know: "
-        "it is guessed from the picture",
+        description="Height of the first imported person, to which bodies, paths and camera are scaled. If 0, it is "
+        "estimated from the picture",
         min=0.0,
         max=2.5,
         subtype="DISTANCE",
         precision=2,
     )
     static_anchor: BoolProperty(
-        name="Anchor to the Picture",
-        description="Where the camera stands still, hold people to where the picture shows them, so that long clips "
-        "do not drift. Off, only the network's steps count",
+        name="Anchor to Picture",
+        description="Keep people at their position in the picture if the camera is static, so that long clips do not "
+        "drift. If disabled, only the network's velocity is used",
         default=True,
     )
     refine: BoolProperty(
-        name="Fit to the Picture",
-        description="Bend the body until it lies on the joints that were seen (temporal SMPLify): it lies closer to "
-        "the clip behind the camera and trembles less. Off, the import is a little faster",
+        name="Fit to Keypoints",
+        description="Fit the body to the detected keypoints (temporal SMPLify), which reduces jitter and aligns the "
+        "body with the clip behind the camera. If disabled, the import is a little faster",
         default=True,
     )
     smooth: FloatProperty(
         name="Smooth",
-        description="Take out trembling: how long a movement must last to stay whole, in seconds. 0.1 is little, 0.3 "
-        "softens steps; 0 leaves the motion as it is, and Smooth Motion can still do it after the import",
+        description="Remove jitter: movements that last less than this many seconds are smoothed. 0.1 is little, 0.3 "
+        "softens steps, 0 disables it. Smooth Motion does the same after the import",
         default=0.0,
         min=0.0,
         soft_max=1.0,
         max=5.0,
     )
-    clip_start: IntProperty(name="From", description="Frame of the clip to begin with", default=1, min=1)
-    clip_end: IntProperty(name="To", description="Frame of the clip to end with; 0 goes to its end", min=0)
+    clip_start: IntProperty(name="Clip Start", description="First frame of the clip to import", default=1, min=1)
+    clip_end: IntProperty(
+        name="Clip End", description="Last frame of the clip to import; 0 for the end of the clip", min=0
+    )
 
 
 def option_names(options: type) -> list[str]:
-    """Names of the properties of a class like VideoOptions, those of its bases included."""
+    """Names of the properties of a class like VideoOptions, including those of its bases."""
     return [name for base in options.__mro__ for name in vars(base).get("__annotations__", {})]
 
 
 def copy_options(source: bpy.types.bpy_struct, target: bpy.types.bpy_struct, options: type) -> None:
-    """Give an operator the values that the panel shows; ``options`` is the class that both have as a base."""
+    """Copy options from the panel's settings to an operator; ``options`` is the class that both have as a base."""
     for name in option_names(options):
         setattr(target, name, getattr(source, name))
 
 
-class WHAM_PG_settings(VideoOptions, bpy.types.PropertyGroup):
-    """The panel's fields."""
+@dataclass(frozen=True)
+class PlacementSettings:
+    """Where in the scene a motion is imported: the values of PlacementOptions, without an operator."""
 
-    filepath: StringProperty(
-        name="Clip", description="The video of the person whose motion you want", subtype="FILE_PATH"
+    start_frame: int = 1  # scene frame of the first frame of the motion
+    clip_rate: bool = False  # the scene gets the clip's frame rate, range, resolution and camera; else it keeps its own
+    to_rigs: bool = False  # bake onto rigs of the scene
+    rigs: tuple[str, ...] = ()  # their names; empty for the selected ones
+    bake: Options = field(default_factory=Options)
+
+
+def bake_settings(source: BakeOptions) -> Options:
+    """The settings of a bake from an operator or the scene's settings."""
+    return Options(
+        plant_feet=source.plant_feet,
+        root_motion=source.root_motion == "ROOT",
+        arm_spread=source.arm_spread,
+        thin=source.keying == "FEW",
+        angle=source.angle_error,
+        distance=source.distance_error,
+        strip=source.layer == "STRIP",
     )
+
+
+def placement_settings(source: PlacementOptions) -> PlacementSettings:
+    """The settings of an import from an operator or the scene's settings."""
+    return PlacementSettings(
+        start_frame=source.start_frame,
+        clip_rate=source.fps == "CLIP",
+        to_rigs=source.target == "BAKE",
+        rigs=tuple(source.rig.splitlines()),
+        bake=bake_settings(source),
+    )
+
+
+class WHAM_PG_settings(VideoOptions, bpy.types.PropertyGroup):
+    """The options in the panel, kept in the scene."""
+
+    filepath: StringProperty(name="Clip", description="Video file to import", subtype="FILE_PATH")
     show_contacts: BoolProperty(
         name="Show Contacts",
-        description="Mark each toe and heel that is on the floor in the 3D view: left blue, right orange",
+        description="Mark planted toes and heels with discs in the 3D Viewport: left blue, right orange",
         default=True,
     )
 
 
 class WHAM_PG_motion(bpy.types.PropertyGroup):
-    """What is known of an imported motion: kept on its armature; its camera has the take and the size alone."""
+    """Metadata of an imported motion, on its armature; its camera has only ``take`` and ``size``."""
 
-    take: StringProperty(description="What was imported together has the same; empty on anything else")
+    take: StringProperty(description="Identifier of an import: the same on all its objects, empty on others")
     clip: StringProperty()
-    size: IntVectorProperty(size=2, description="Of the clip's picture in pixels; on the camera only")
+    size: IntVectorProperty(size=2, description="Resolution of the clip in pixels; on the camera only")
     clip_rate: FloatProperty(description="Frames per second of the clip")
-    keyed_rate: FloatProperty(description="Frames per second of the scene that the keys are placed for")
+    keyed_rate: FloatProperty(description="Frames per second of the scene for which the keyframes are placed")
     quality: StringProperty()
     weights: StringProperty(description="Names and versions of the networks used")
-    people: IntProperty(description="How many were imported together")
-    height: FloatProperty(subtype="DISTANCE", description="Of the body at rest")
-    feet: FloatVectorProperty(size=12, description="Toes and heels at rest, in the armature's space")
+    people: IntProperty(description="Number of people imported together")
+    height: FloatProperty(subtype="DISTANCE", description="Height of the body in rest pose")
+    feet: FloatVectorProperty(size=12, description="Toes and heels in rest pose, in armature space")
 
-    frames: IntProperty(description="Number of keys; this and the rest is measured after every edit")
+    frames: IntProperty(description="Number of keyframes; this and the following are measured after every edit")
     first_frame: FloatProperty()
     last_frame: FloatProperty()
-    confidence: FloatProperty(description="Mean confidence of the keypoints where the person was seen, 0 to 1")
-    contacts: IntProperty(description="How often a toe or heel comes down")
-    sliding: FloatProperty(description="Metres a second that planted toes and heels move on the floor; -1 without any")
-    hidden: StringProperty(description="Scene frames in which the person was not seen")
+    confidence: FloatProperty(description="Mean keypoint confidence over the frames with a detection, 0 to 1")
+    contacts: IntProperty(description="Number of foot contacts: how often a toe or heel comes down")
+    sliding: FloatProperty(description="Mean speed of planted toes and heels in meters per second; -1 without contacts")
+    hidden: StringProperty(description="Scene frames in which the person was not detected")
 
 
 def register() -> None:
-    """Hang the settings on scenes and motions on objects."""
+    """Add the settings to scenes and the metadata to objects."""
     bpy.types.Object.wham_motion = PointerProperty(type=WHAM_PG_motion)
     bpy.types.Scene.wham = PointerProperty(type=WHAM_PG_settings)
 
 
 def unregister() -> None:
-    """Take both away."""
+    """Remove both."""
     del bpy.types.Scene.wham
     del bpy.types.Object.wham_motion

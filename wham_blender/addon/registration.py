@@ -1,4 +1,4 @@
-"""Everything that Blender has to know, in one list."""
+"""Registers the add-on's classes, properties and handlers with Blender, and unregisters them."""
 
 import bpy
 
@@ -93,7 +93,7 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Stop what runs and undo register() in reverse."""
+    """Stop running jobs and undo register() in reverse order."""
     job_panel.unregister()
     queue.unregister()
     setup.WHAM_OT_measure_storage.stop()

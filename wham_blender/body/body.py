@@ -1,4 +1,4 @@
-"""A body in the SMPL file format, posed through smplx; only the vertices that somebody asked for are computed.
+"""A body in the SMPL file format, posed through smplx; only requested vertices and landmarks are computed.
 
 Loper et al., *SMPL: A Skinned Multi-Person Linear Model*, SIGGRAPH Asia 2015.
 """
@@ -21,19 +21,19 @@ from ..smpl_file import KEYS, REGRESSORS, read
 from ..weights import WeightsError
 
 _HIPS = [COCO_NAMES.index("left_hip"), COCO_NAMES.index("right_hip")]
-_FARTHEST_SHAPE = 5.0  # standard deviations
+_MAX_SHAPE = 5.0  # standard deviations, norm of the betas: beyond, bodies look deformed; set by hand
 
 
 class _Smpl(SMPLLayer):
-    SHAPE_SPACE_DIM = 10  # all that WHAM knows; smplx prints a warning where a file has fewer than it expects
+    SHAPE_SPACE_DIM = 10  # as many as WHAM predicts; smplx prints a warning if a file has fewer than this
 
 
 class Landmarks(NamedTuple):
-    """Points of N posed bodies in metres, the middle of the hips at the origin."""
+    """Points of N posed bodies in metres, relative to the midpoint of the hips."""
 
     joints: Tensor  # (N, 31, 3): COCO's 17 first
     feet: Tensor  # (N, 4, 3): left toe, left heel, right toe, right heel
-    offset: Tensor  # (N, 3): the middle of the hips where SMPL puts it without a translation
+    offset: Tensor  # (N, 3): the midpoint of the hips in SMPL's output without a translation
 
 
 class Body(nn.Module):
@@ -50,13 +50,14 @@ class Body(nn.Module):
         if missing:
             raise WeightsError(
                 f"This body model lacks {', '.join(missing)}. Choose a body file in SMPL's format with WHAM's "
-                "regressors, or leave the choice to the add-on."
+                "regressors, or leave the choice to the add-on.",
+                code="regressors-missing",
             )
         super().__init__()
         data = {key: np.asarray(arrays[key]) for key in KEYS}
         self.smpl = _Smpl("", data_struct=Struct(**data | {"shapedirs": data["shapedirs"][..., :10]}))
         rows = torch.tensor(np.vstack([arrays[key] for key in REGRESSORS]), dtype=torch.float32)
-        self.register_buffer("_landmark_basis", self._fold(rows), persistent=False)
+        self.register_buffer("_landmark_basis", self._regressor_basis(rows), persistent=False)
         self.register_buffer("_landmark_weights", rows @ self.smpl.lbs_weights, persistent=False)
         rest = torch.einsum("jv,vkb->jkb", self.smpl.J_regressor, self.smpl.shapedirs)
         self.register_buffer("_rest_directions", rest, persistent=False)
@@ -64,7 +65,7 @@ class Body(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> Body:
-        """Read a file in SMPL's format that has WHAM's regressors too; raises WeightsError where it is none."""
+        """The body of a file in SMPL's format with WHAM's regressors. Raises WeightsError if the file is not one."""
         return cls(read(path))
 
     @property
@@ -77,34 +78,34 @@ class Body(nn.Module):
         return self._rest_template + torch.einsum("...b,jkb->...jk", betas, self._rest_directions)
 
     def height(self, betas: np.ndarray) -> float:
-        """Metres from the soles to the crown of a shape (10,) that stands."""
-        return float(self._standing(betas)[0])
+        """Height in metres, soles to crown, of the shape (10,) in the rest pose."""
+        return float(self._height_and_slope(betas)[0])
 
     def of_height(self, betas: np.ndarray, metres: float) -> np.ndarray:
-        """The shape (10,) nearest to ``betas`` that is so tall, as far as shapes go that people have."""
+        """The shape (10,) nearest to ``betas`` with that height, or with the nearest height that _MAX_SHAPE allows."""
         shape = np.asarray(betas, np.float64)
-        for _ in range(8):  # who is lowest and highest changes little with the shape
-            height, slope = self._standing(shape)
+        for _ in range(8):  # the lowest and highest vertex hardly change with the shape
+            height, slope = self._height_and_slope(shape)
             shape = shape + slope * (metres - height) / (slope @ slope)
-            shape *= min(1.0, _FARTHEST_SHAPE / np.linalg.norm(shape))
+            shape *= min(1.0, _MAX_SHAPE / np.linalg.norm(shape))
         return shape.astype(np.float32)
 
     def shape_like(self, other: Body, betas: np.ndarray) -> np.ndarray:
-        """The shape (10,) with which this body is nearest to another one of shape ``betas``, vertex by vertex.
+        """The shape (10,) whose vertices are nearest to those of another body with shape ``betas``, by least squares.
 
-        Raises ValueError where they have not the same vertices.
+        Raises ValueError if the bodies have different numbers of vertices.
         """
-        own, wanted = self.smpl, other.smpl
-        if own.v_template.shape != wanted.v_template.shape:
+        ours, theirs = self.smpl, other.smpl
+        if ours.v_template.shape != theirs.v_template.shape:
             raise ValueError("the bodies have not the same vertices")
-        target = wanted.v_template.cpu().numpy() + wanted.shapedirs.cpu().numpy() @ betas
-        off = target - own.v_template.cpu().numpy()
-        directions = own.shapedirs.cpu().numpy().astype(np.float64)
+        target = theirs.v_template.cpu().numpy() + theirs.shapedirs.cpu().numpy() @ betas
+        off = target - ours.v_template.cpu().numpy()
+        directions = ours.shapedirs.cpu().numpy().astype(np.float64)
         off, directions = off - off.mean(0), directions - directions.mean(0)
         return np.linalg.lstsq(directions.reshape(-1, 10), off.ravel(), rcond=None)[0].astype(np.float32)
 
-    def _standing(self, betas: np.ndarray) -> tuple[float, np.ndarray]:
-        """Height, metres, and its slope (10,) along the shapes."""
+    def _height_and_slope(self, betas: np.ndarray) -> tuple[float, np.ndarray]:
+        """Height in the rest pose, metres, and its derivative (10,) by the betas."""
         directions = self.smpl.shapedirs[:, 1].cpu().numpy().astype(np.float64)
         up = self.smpl.v_template[:, 1].cpu().numpy() + directions @ betas
         low, high = up.argmin(), up.argmax()
@@ -116,38 +117,38 @@ class Body(nn.Module):
         _, transforms = batch_rigid_transform(poses, self.rest_joints(betas), smpl.parents)
         shaped = smpl.v_template[indices] + blend_shapes(betas, smpl.shapedirs[indices])
         directions = smpl.posedirs.unflatten(1, (-1, 3))[:, indices].flatten(1)
-        posed = shaped + (_bend(poses) @ directions).view_as(shaped)
+        posed = shaped + (_pose_feature(poses) @ directions).view_as(shaped)
         skin = torch.einsum("vj,njkl->nvkl", smpl.lbs_weights[indices], transforms[:, :, :3])
         return (skin[..., :3] @ posed[..., None])[..., 0] + skin[..., 3]
 
     def landmarks(self, poses: Tensor, betas: Tensor) -> Landmarks:
-        """Joints and feet by the regressors; see ``_fold`` for why no vertex is computed."""
+        """Joints and feet by the regressors, without computing vertices; see ``_regressor_basis``."""
         _, transforms = batch_rigid_transform(poses, self.rest_joints(betas), self.smpl.parents)
         one = torch.ones_like(betas[:, :1])
-        bones = (torch.cat([one, betas, _bend(poses)], 1) @ self._landmark_basis).view(len(poses), -1, 24, 3)
+        bones = (torch.cat([one, betas, _pose_feature(poses)], 1) @ self._landmark_basis).view(len(poses), -1, 24, 3)
         points = torch.einsum("njkl,nrjl->nrk", transforms[:, :, :3, :3], bones)
         points = points + torch.einsum("njk,rj->nrk", transforms[:, :, :3, 3], self._landmark_weights)
         offset = points[:, _HIPS].mean(1)
         joints, feet = (points - offset[:, None]).split([points.shape[1] - 4, 4], 1)
         return Landmarks(joints, feet, offset)
 
-    def _fold(self, rows: Tensor) -> Tensor:
-        """What regressors (R, V) see of template, shapes and pose corrections through each bone: (218, R * 24 * 3).
+    def _regressor_basis(self, rows: Tensor) -> Tensor:
+        """Regressors (R, V) applied to template, shapes and pose corrections, for each bone: (218, R * 24 * 3).
 
         Blend skinning is linear in the vertices: a regressed point is the sum over bones of the bone's transform
         times the sum over vertices of row weight x skinning weight x unposed vertex, and the inner sum is linear in
-        (1, betas, pose corrections). So however many vertices the rows touch, posing costs the same.
+        (1, betas, pose corrections). So the cost of posing does not depend on the number of vertices in a row.
         """
         smpl = self.smpl
         corrections = smpl.posedirs.T.view(len(smpl.v_template), 3, -1)
         basis = torch.cat([smpl.v_template[..., None], smpl.shapedirs, corrections], 2).flatten(1)
-        folded = []
+        bases = []
         for row in rows:
-            touched = row.nonzero()[:, 0]
-            folded.append((row[touched, None] * smpl.lbs_weights[touched]).T @ basis[touched])
-        return torch.stack(folded).view(len(rows) * 24 * 3, -1).T.contiguous()
+            used = row.nonzero()[:, 0]
+            bases.append((row[used, None] * smpl.lbs_weights[used]).T @ basis[used])
+        return torch.stack(bases).view(len(rows) * 24 * 3, -1).T.contiguous()
 
 
-def _bend(poses: Tensor) -> Tensor:
-    """What SMPL's pose corrections are linear in: (N, 207), the joints' rotations less the identity."""
+def _pose_feature(poses: Tensor) -> Tensor:
+    """SMPL's pose feature, on which pose corrections are linear: (N, 207), the rotations less the identity."""
     return (poses[:, 1:] - torch.eye(3, device=poses.device)).flatten(1)

@@ -1,4 +1,4 @@
-"""A body of a few points instead of a mesh: joints and surface points of many poses and shapes at once, in torch."""
+"""SMPL reduced to its joints and a few surface points, for many poses and shapes at once; torch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..skeleton import PARENTS
 
 
 class PointBody(nn.Module):
-    """SMPL's 24 joints, and R points each of which is a weighted mean of skinned vertices.
+    """SMPL's 24 joints, and R points, each a weighted mean of skinned vertices.
 
-    Such a point is linear in the joints' transforms, so the mesh is folded into a small basis once. Bodies of other
-    sizes load into one made with ``PointBody(R)``.
+    Such a point is linear in the joints' transforms, so the mesh is reduced to a small basis once. The buffers are
+    zeros until a state dict of the same R is loaded.
     """
 
     rest: Tensor  # (24, 3) joints of the mean body, metres
@@ -31,7 +31,7 @@ class PointBody(nn.Module):
         generation = [0]
         for parent in PARENTS[1:]:
             generation.append(generation[parent] + 1)
-        levels = [[j for j, own in enumerate(generation) if own == number] for number in range(max(generation) + 1)]
+        levels = [[j for j, depth in enumerate(generation) if depth == level] for level in range(max(generation) + 1)]
         order = [joint for level in levels for joint in level]
         self._parents = torch.tensor((0, *PARENTS[1:]))
         self._order, self._back = torch.tensor(order), torch.tensor([order.index(j) for j in range(len(order))])
@@ -44,25 +44,25 @@ class PointBody(nn.Module):
         Returns joints (N, 24, 3) and points (N, R, 3), metres, and the joints' global rotations (N, 24, 3, 3).
         """
         rest = self.rest + torch.einsum("nb,bjk->njk", betas, self.rest_shapes)
-        # All joints of a generation at once: many times fewer small products than joint by joint, as smplx has it.
+        # All joints of a generation at once: many times fewer small products than joint by joint, as in smplx.
         sizes = [len(row) for row in self._rows]
         bones = rest - rest.index_select(1, self._parents)
-        first, *turned = rotations.index_select(1, self._order).split(sizes, 1)
-        start, *reaching = bones.index_select(1, self._order).split(sizes, 1)
-        turns, joints = [first], [start + rest[:, :1]]
-        for row, turn, bone in zip(self._rows[1:], turned, reaching, strict=True):
-            above = turns[-1].index_select(1, row)
-            joints.append(joints[-1].index_select(1, row) + (above @ bone[..., None])[..., 0])
-            turns.append(above @ turn)
-        turn, joint = (torch.cat(parts, 1).index_select(1, self._back) for parts in (turns, joints))
-        shift = joint - (turn @ rest[..., None])[..., 0]
+        root_rotation, *local_rotations = rotations.index_select(1, self._order).split(sizes, 1)
+        root_bone, *other_bones = bones.index_select(1, self._order).split(sizes, 1)
+        by_level, joints = [root_rotation], [root_bone + rest[:, :1]]
+        for row, local, bone in zip(self._rows[1:], local_rotations, other_bones, strict=True):
+            parent = by_level[-1].index_select(1, row)
+            joints.append(joints[-1].index_select(1, row) + (parent @ bone[..., None])[..., 0])
+            by_level.append(parent @ local)
+        rotation, joint = (torch.cat(parts, 1).index_select(1, self._back) for parts in (by_level, joints))
+        shift = joint - (rotation @ rest[..., None])[..., 0]
         basis = self.basis + torch.einsum("nb,brjk->nrjk", betas, self.basis_shapes)
-        moves = torch.cat([turn, shift[..., None]], 3).permute(0, 1, 3, 2).flatten(1, 2)  # (N, 24 * 4, 3)
-        return joint, basis.flatten(2) @ moves, turn
+        transforms = torch.cat([rotation, shift[..., None]], 3).permute(0, 1, 3, 2).flatten(1, 2)  # (N, 24 * 4, 3)
+        return joint, basis.flatten(2) @ transforms, rotation
 
-    def moved_by(self) -> Tensor:
-        """(24, R): how far each point goes along with each joint, 0..1."""
-        share = self.basis[..., 3].T.clone()
+    def joint_influence(self) -> Tensor:
+        """(24, R): how far each point moves with each joint, 0..1: skinning weights of the joint and all below it."""
+        influence = self.basis[..., 3].T.clone()
         for joint in range(len(PARENTS) - 1, 0, -1):
-            share[PARENTS[joint]] += share[joint]
-        return share
+            influence[PARENTS[joint]] += influence[joint]
+        return influence

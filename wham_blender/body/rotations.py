@@ -1,6 +1,6 @@
-"""Rotations as the networks speak of them: six numbers, mirrored, averaged. Torch, any leading dimensions.
+"""The networks' 6D rotations, mirrored poses and the nearest rotation; torch, any leading dimensions.
 
-Axis-angle vectors are scipy's business (``Rotation``) outside of gradients, and smplx's (``batch_rodrigues``) inside.
+For axis-angle vectors see SciPy's ``Rotation``, and smplx's ``batch_rodrigues`` where gradients are needed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def matrix_from_r6d(r6d: Tensor) -> Tensor:
 
 
 def matrix_from_columns(r6d: Tensor) -> Tensor:
-    """(..., 6) to (..., 3, 3) where the six numbers are the first two columns, as HMR2.0 has it."""
+    """(..., 6) to (..., 3, 3) if the six numbers are the first two columns, as in HMR2.0."""
     return matrix_from_r6d(r6d).mT
 
 
@@ -37,6 +37,6 @@ def closest_rotation(matrix: Tensor) -> Tensor:
 
 
 def mirror_pose(poses: Tensor) -> Tensor:
-    """Poses (..., 24, 3, 3) of the person in the mirror: left and right swapped, reflected in x."""
+    """Mirrored poses (..., 24, 3, 3): left and right swapped, reflected in x."""
     sign = poses.new_tensor([-1.0, 1.0, 1.0])
     return poses[..., JOINT_MIRROR, :, :] * sign[:, None] * sign

@@ -1,4 +1,4 @@
-"""HMR2.0 with ViT-H: a person's crop to an image feature and an SMPL pose.
+"""The network of HMR2.0 with ViT-H: a person's crop to an image feature and an SMPL pose.
 
 Goel et al., *Humans in 4D: Reconstructing and Tracking Humans with Transformers*, ICCV 2023 (arXiv 2305.20091).
 """
@@ -23,23 +23,23 @@ _REFUSAL = (
     "These are not the weights of HMR2.0: {}. Choose the file that WHAM uses, hmr2a.ckpt, or leave the choice to the "
     "add-on."
 )
-_SIDES = (SIDE - vit.WIDTH) // 2  # columns that the network does not see, left and right
-SEEN = slice(_SIDES, SIDE - _SIDES)  # the columns that it sees
-_SKIPPED = ("smpl.", "discriminator.")  # what else the published file holds: the body, and a critic for training
+_MARGIN = (SIDE - vit.WIDTH) // 2  # columns on the left and right of the square that the network does not use
+CROPPED_COLUMNS = slice(_MARGIN, SIDE - _MARGIN)  # the columns that it uses
+_SKIPPED = ("smpl.", "discriminator.")  # prefixes in the published file: the body, and the discriminator of training
 _SKIPPED_NAMES = ("initialized",)
 
 
 class HMR2Output(NamedTuple):
-    """What HMR2.0 makes of N crops."""
+    """HMR2.0's output for N crops."""
 
     features: Tensor  # (N, 1024): WHAM's image feature
-    pose: Tensor  # (N, 144) of SMPL's 24 joints the matrix's first two columns, the root's in the camera frame
+    pose: Tensor  # (N, 144) r6d of SMPL's 24 joints, the matrix's first two columns; the root's in the camera frame
     betas: Tensor  # (N, 10)
-    cam: Tensor  # (N, 3) weak camera of the crop: scale, tx, ty
+    cam: Tensor  # (N, 3) weak-perspective camera of the crop: scale, tx, ty
 
 
 class PreNorm(nn.Module):
-    """A layer behind a norm."""
+    """A layer after a LayerNorm."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -52,11 +52,11 @@ class PreNorm(nn.Module):
 
 
 class _Attention(nn.Module):
-    """What both kinds of attention share."""
+    """Multi-head attention, the part that self- and cross-attention share."""
 
     def __init__(self) -> None:
         super().__init__()
-        # The published names count a dropout after the layer.
+        # The identity stands for the published network's dropout, so that names agree.
         self.to_out = nn.Sequential(nn.Linear(_HEADS * _HEAD_WIDTH, D_FEAT), nn.Identity())
 
     def _attend(self, *qkv: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class _Attention(nn.Module):
 
 
 class SelfAttention(_Attention):
-    """Among the tokens."""
+    """Self-attention among the tokens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class SelfAttention(_Attention):
 
 
 class CrossAttention(_Attention):
-    """From the tokens to the picture's."""
+    """Cross-attention from the tokens to the picture's."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,11 +90,11 @@ class CrossAttention(_Attention):
 
 
 class FeedForward(nn.Module):
-    """An MLP as wide inside as outside."""
+    """An MLP with hidden layers as wide as its input."""
 
     def __init__(self) -> None:
         super().__init__()
-        # The published names count dropouts between the layers.
+        # The identities stand for the published network's dropouts, so that names agree.
         self.net = nn.Sequential(
             nn.Linear(D_FEAT, D_FEAT), nn.GELU(), nn.Identity(), nn.Linear(D_FEAT, D_FEAT), nn.Identity()
         )
@@ -105,7 +105,7 @@ class FeedForward(nn.Module):
 
 
 class CrossTransformer(nn.Module):
-    """Layers of self-attention, cross-attention and MLP, each beside a residual."""
+    """Layers of self-attention, cross-attention and MLP, each with a residual connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,15 +117,15 @@ class CrossTransformer(nn.Module):
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """(N, tokens, 1024) and the picture's (N, 192, 1280) to (N, tokens, 1024)."""
         for layer in self.layers.children():
-            attend, look, think = layer.children()
-            x = x + attend(x)
-            x = x + look(x, context)
-            x = x + think(x)
+            self_attention, cross_attention, feed_forward = layer.children()
+            x = x + self_attention(x)
+            x = x + cross_attention(x, context)
+            x = x + feed_forward(x)
         return x
 
 
 class TokenDecoder(nn.Module):
-    """One token, the same for every picture, that gathers what the picture shows of the body."""
+    """One query token, the same for every picture, that attends to the picture's tokens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class TokenDecoder(nn.Module):
 
 
 class SmplHead(nn.Module):
-    """The picture's tokens to SMPL, as additions to mean parameters."""
+    """The picture's tokens to SMPL's parameters, as offsets from mean parameters."""
 
     init_body_pose: Tensor
     init_betas: Tensor
@@ -168,7 +168,7 @@ class SmplHead(nn.Module):
 
 
 class HMR2(nn.Module):
-    """The whole network; ``depth`` is the number of the transformer's blocks."""
+    """The network; ``depth``: number of the transformer's blocks."""
 
     def __init__(self, depth: int = vit.DEPTH) -> None:
         super().__init__()
@@ -180,26 +180,26 @@ class HMR2(nn.Module):
         """The network with the published file's tensors, in evaluation mode.
 
         The file's body (``smpl.*``) and discriminator are skipped by name; every other tensor must be the network's.
-        ``depth`` None: ``vit.DEPTH`` blocks. Raises WeightsError with a sentence where a tensor does not fit.
+        ``depth`` None: ``vit.DEPTH`` blocks. Raises WeightsError if a tensor does not fit.
         """
         with torch.device("meta"):
             model = cls(vit.DEPTH if depth is None else depth)
-        own = {
+        network = {
             name: tensor
             for name, tensor in tensors.items()
             if not name.startswith(_SKIPPED) and name not in _SKIPPED_NAMES
         }
-        fill(model, own, _REFUSAL)
+        fill(model, network, _REFUSAL)
         return model.eval().requires_grad_(False)
 
-    def heavy(self) -> list[nn.Module]:
-        """The part that does nearly all of the work, and bears half precision while the rest keeps its own."""
+    def half_precision_parts(self) -> list[nn.Module]:
+        """The modules that may run in half precision; they do nearly all of the work."""
         return [self.backbone]
 
     def forward(self, images: Tensor) -> HMR2Output:
-        """Square crops (N, 3, 256, 256), normalised RGB; the outer 32 columns on both sides are not looked at."""
-        return self.see(images[..., SEEN])
+        """Square crops (N, 3, 256, 256), normalised RGB; the outer 32 columns on both sides are not used."""
+        return self.forward_cropped(images[..., CROPPED_COLUMNS])
 
-    def see(self, columns: Tensor) -> HMR2Output:
-        """The columns of square crops that are looked at, (N, 3, 256, 192)."""
+    def forward_cropped(self, columns: Tensor) -> HMR2Output:
+        """The columns of square crops that are used, (N, 3, 256, 192)."""
         return self.smpl_head(self.backbone(columns).to(self.smpl_head.decpose.weight.dtype))

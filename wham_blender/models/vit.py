@@ -1,7 +1,7 @@
 """The plain vision transformer that ViTPose-H and HMR2.0 share.
 
 Dosovitskiy et al., ICLR 2021 (arXiv 2010.11929), as Xu et al., *ViTPose*, NeurIPS 2022 (arXiv 2204.12484) use it: no
-class token, overlapping borders through the patches' padding, features as a map.
+class token, padded patches, features as a map.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers, four times as wide inside."""
+    """Two layers; the hidden one is four times as wide."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and an MLP, each after a norm and beside a residual."""
+    """Attention and an MLP, each after a norm and with a residual connection."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -64,30 +64,30 @@ class Block(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """The picture's patches as tokens."""
+    """Embeds the picture's patches as tokens."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, channels, PATCH, PATCH, padding=2)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, 256, 192) of any precision to (N, 192, channels) of the weights' own."""
+        """(N, 3, 256, 192) of any precision to (N, 192, channels) in the precision of the weights."""
         return self.proj(images.to(self.proj.weight.dtype)).flatten(2).mT
 
 
 class ViT(nn.Module):
-    """ViT-H by default; ``depth`` is the number of blocks."""
+    """ViT-H by default; ``depth``: number of blocks."""
 
     def __init__(self, depth: int = DEPTH, channels: int = CHANNELS, heads: int = HEADS) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(channels)
-        # The first row is left over from a class token: it is added to every patch's.
+        # The first row was a class token's: the published network adds it to every patch's.
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + ROWS * COLUMNS, channels))
         self.blocks = nn.ModuleList(Block(channels, heads) for _ in range(depth))
         self.last_norm = nn.LayerNorm(channels, eps=1e-6)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures (N, 3, 256, 192), RGB, ImageNet's mean and deviation taken out, to tokens (N, 16 * 12, channels)."""
+        """Pictures (N, 3, 256, 192), RGB normalised as for ImageNet, to tokens (N, 16 * 12, channels)."""
         x = self.patch_embed(images) + self.pos_embed[:, 1:] + self.pos_embed[:, :1]
         for block in self.blocks:
             x = block(x)

@@ -1,4 +1,4 @@
-"""ViTPose-H: a person's upright crop to heatmaps of COCO's 17 keypoints.
+"""The network of ViTPose-H: a person's upright crop to heatmaps of COCO's 17 keypoints.
 
 Xu et al., *ViTPose: Simple Vision Transformer Baselines for Human Pose Estimation*, NeurIPS 2022 (arXiv 2204.12484),
 with the classic decoder.
@@ -24,7 +24,7 @@ _REFUSAL = (
 
 
 class KeypointHead(nn.Module):
-    """Two transposed convolutions, each doubling the map, and one heatmap a keypoint."""
+    """Two transposed convolutions, each of which doubles the resolution, then one heatmap per keypoint."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,12 +36,12 @@ class KeypointHead(nn.Module):
         self.final_layer = nn.Conv2d(_FILTERS, len(COCO_NAMES), 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 1280, 16, 12) to (N, 17, 64, 48)."""
+        """Features (N, 1280, 16, 12) to heatmaps (N, 17, 64, 48)."""
         return self.final_layer(self.deconv_layers(x).to(self.final_layer.weight.dtype))
 
 
 class ViTPose(nn.Module):
-    """The whole network; ``depth`` is the number of the transformer's blocks."""
+    """The network; ``depth``: number of the transformer's blocks."""
 
     def __init__(self, depth: int = vit.DEPTH) -> None:
         super().__init__()
@@ -52,15 +52,15 @@ class ViTPose(nn.Module):
     def from_state_dict(cls, tensors: Mapping[str, Tensor], depth: int | None = None) -> ViTPose:
         """The network with the published file's tensors, all of them and no others, in evaluation mode.
 
-        ``depth`` None: ``vit.DEPTH`` blocks. Raises WeightsError with a sentence where a tensor does not fit.
+        ``depth`` None: ``vit.DEPTH`` blocks. Raises WeightsError if a tensor does not fit.
         """
         with torch.device("meta"):
             model = cls(vit.DEPTH if depth is None else depth)
         fill(model, tensors, _REFUSAL)
         return model.eval().requires_grad_(False)
 
-    def heavy(self) -> list[nn.Module]:
-        """The parts that do nearly all of the work, and bear half precision while the rest keeps its own."""
+    def half_precision_parts(self) -> list[nn.Module]:
+        """The modules that may run in half precision; they do nearly all of the work."""
         return [self.backbone, self.keypoint_head.deconv_layers]
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""WHAM's network: 2D keypoints, image features and the camera's turn to SMPL pose, contacts and world motion.
+"""WHAM's network: 2D keypoints, image features and camera rotation to SMPL pose, contacts and motion in the world.
 
 Shin et al., *WHAM: Reconstructing World-grounded Humans with Accurate 3D Motion*, CVPR 2024 (arXiv 2312.07531).
-Everything is causal: a long clip runs in chunks that hand a ``WhamState`` on. Shapes: B people, F frames at 30 fps.
+All modules are causal: a long clip runs in chunks, each of which starts from the ``WhamState`` of the one before.
+Shapes: B people, F frames at 30 fps.
 """
 
 from __future__ import annotations
@@ -17,27 +18,36 @@ from .loading import fill
 
 N_JOINTS = 24
 N_KEYPOINTS = 17
-N_INPUT = 2 * N_KEYPOINTS + 3  # keypoints in their box, the box's place in the image
+N_INPUT = 2 * N_KEYPOINTS + 3  # keypoints in their bounding box, the box's position and size in the image
 N_KEYPOINTS_3D = 3 * N_KEYPOINTS
 N_POSE = 6 * N_JOINTS
 _REFUSAL = (
     "These are not weights of the WHAM network: {}. Choose the published file (wham_vit_w_3dpw.pth.tar or "
     "wham_vit_bedlam_w_3dpw.pth.tar), or leave the choice to the add-on."
 )
-_FREE_ENDS = (10, 11, 22, 23)  # feet and hands: their first pose says nothing
-_INIT_JOINTS = [joint for joint in range(N_JOINTS) if joint not in _FREE_ENDS]
+_END_JOINTS = (10, 11, 22, 23)  # feet and hands, which the published network leaves out of the first pose
+_INIT_JOINTS = [joint for joint in range(N_JOINTS) if joint not in _END_JOINTS]
 
 
 class LstmState(NamedTuple):
-    """What a recurrent module carries from one frame to the next."""
+    """State of a recurrent module between two frames."""
 
     h: Tensor  # (layers, B, width)
     c: Tensor  # (layers, B, width)
-    last: Tensor  # (B, k) its own output of the frame before
+    last: Tensor  # (B, k) the module's output of the frame before, which is fed back
+
+
+class WhamFrames(NamedTuple):
+    """Inputs of F frames."""
+
+    x: Tensor  # (B, F, 37) keypoints in their box, and the box, see wham_inference.network_input
+    mask: Tensor  # (B, F, 17) bool: keypoints that the mask embedding replaces
+    cam_angvel: Tensor  # (B, F, 6) camera angular velocity, see wham_inference.camera_angular_velocity
+    features: Tensor | None = None  # (B, F, d_feat) image features; None skips the integrator
 
 
 class WhamState(NamedTuple):
-    """Where a clip's last chunk ended."""
+    """State of the network between two chunks of a clip."""
 
     encoder: LstmState
     trajectory: LstmState
@@ -45,7 +55,7 @@ class WhamState(NamedTuple):
 
 
 class Previous(NamedTuple):
-    """The outputs of the frame before each frame, for training in one fused pass."""
+    """The outputs of the frame before each frame, for training in one pass (teacher forcing)."""
 
     keypoints: Tensor  # (B, F, 51)
     root: Tensor  # (B, F, 6)
@@ -57,16 +67,16 @@ class WhamOutput(NamedTuple):
 
     keypoints: Tensor  # (B, F, 51) 17 x 3 camera-frame keypoints, hip-centred, metres
     context: Tensor  # (B, F, width + 51) motion context before the features are integrated
-    velocity: Tensor  # (B, F, 3) of the root in its own axes, metres a frame
+    velocity: Tensor  # (B, F, 3) of the root in the root's axes, metres a frame
     root: Tensor  # (B, F, 6) r6d of the root in the world after each frame
     pose: Tensor  # (B, F, 144) r6d of the 24 joints, the root's in the camera frame
     betas: Tensor  # (B, F, 10)
-    cam: Tensor  # (B, F, 3) weak camera: scale, tx, ty
-    contact: Tensor  # (B, F, 4) left toe, left heel, right toe, right heel; about 0..1, no sigmoid
+    cam: Tensor  # (B, F, 3) weak-perspective camera: scale, tx, ty
+    contact: Tensor  # (B, F, 4) left toe, left heel, right toe, right heel; about 0..1, without a sigmoid
 
 
 class NeuralInit(nn.Module):
-    """Three linear layers that turn a first observation into the (h, c) of every layer of an LSTM."""
+    """Three linear layers from a first observation to the initial (h, c) of every layer of an LSTM."""
 
     def __init__(self, inputs: int, width: int, layers: int) -> None:
         super().__init__()
@@ -83,9 +93,9 @@ class NeuralInit(nn.Module):
 
 
 class Regressor(nn.Module):
-    """An LSTM with linear outputs, one of which is, a frame later, part of its input.
+    """An LSTM with linear output layers, one of which may be fed back as input of the next frame.
 
-    ``inputs`` counts the columns from outside; the output number ``fed`` enters at column ``at`` between them.
+    ``inputs``: number of columns of x; the fed-back output, number ``fed``, is inserted at column ``at``.
     """
 
     def __init__(
@@ -102,7 +112,7 @@ class Regressor(nn.Module):
         return [self.get_submodule(f"declayer{number}")(hidden) for number in range(self.n_outputs)]
 
     def start(self, h_c: tuple[Tensor, Tensor] | None, last: Tensor) -> LstmState:
-        """The state before the first frame; zeros where no (h, c) is given."""
+        """The state before the first frame; zeros if no (h, c) is given."""
         if h_c is None:
             zero = last.new_zeros(self.rnn.num_layers, len(last), self.rnn.hidden_size)
             h_c = zero, zero
@@ -111,10 +121,10 @@ class Regressor(nn.Module):
     def forward(
         self, x: Tensor, state: LstmState, previous: Tensor | None = None
     ) -> tuple[list[Tensor], Tensor, LstmState]:
-        """Run F frames of x (B, F, inputs) and return the outputs, the top layer's (B, F, width) and the new state.
+        """Run F frames of x (B, F, inputs); returns the outputs, the top layer's hidden states and the new state.
 
-        With ``previous`` (B, F, k) the fed-back output is taken from there and all frames run as one fused LSTM;
-        without it the module runs frame by frame on its own last output.
+        With ``previous`` (B, F, k) the fed-back output is taken from there, and all frames run as one fused LSTM;
+        without it the module runs frame by frame on its last output. Hidden states: (B, F, width).
         """
         if self.fed is None or previous is not None:
             if previous is not None:
@@ -127,26 +137,26 @@ class Regressor(nn.Module):
         return outputs, hidden, LstmState(h, c, last)
 
     def _step_through(self, x: Tensor, state: LstmState) -> tuple[Tensor, Tensor, Tensor]:
-        """Frame by frame; what does not depend on the frame before is one product for all frames."""
+        """Run frame by frame; what does not depend on the frame before is one product for all frames."""
         after = self.at + self.n_fed
         w_ih, w_hh, b_ih, b_hh = self.rnn.all_weights[0]
-        outside = torch.cat([w_ih[:, : self.at], w_ih[:, after:]], 1)
-        known = (x @ outside.T + (b_ih + b_hh)).unbind(1)
-        inside, biases = [torch.cat([w_ih[:, self.at : after], w_hh], 1)], [known[0].T]
+        w_x = torch.cat([w_ih[:, : self.at], w_ih[:, after:]], 1)
+        from_x = (x @ w_x.T + (b_ih + b_hh)).unbind(1)
+        recurrent, biases = [torch.cat([w_ih[:, self.at : after], w_hh], 1)], [from_x[0].T]
         for w_ih, w_hh, b_ih, b_hh in self.rnn.all_weights[1:]:
-            inside.append(torch.cat([w_ih, w_hh], 1))
+            recurrent.append(torch.cat([w_ih, w_hh], 1))
             biases.append((b_ih + b_hh)[:, None])
         decode = self.get_submodule(f"declayer{self.fed}")
         h, c, last = list(state.h), [layer.T for layer in state.c], state.last
         top = []
-        for frame in known:
+        for frame in from_x:
             biases[0], below = frame.T, last
-            for layer, (matrix, bias) in enumerate(zip(inside, biases, strict=True)):
+            for layer, (matrix, bias) in enumerate(zip(recurrent, biases, strict=True)):
                 # Weights on the left: with a batch of one or two, several times faster on a CPU than on the right.
                 gates = torch.addmm(bias, matrix, torch.cat([below, h[layer]], 1).T)
-                enter, forget, new, leave = gates.chunk(4)
-                c[layer] = torch.sigmoid(forget) * c[layer] + torch.sigmoid(enter) * torch.tanh(new)
-                below = h[layer] = (torch.sigmoid(leave) * torch.tanh(c[layer])).T
+                input_gate, forget_gate, cell, output_gate = gates.chunk(4)
+                c[layer] = torch.sigmoid(forget_gate) * c[layer] + torch.sigmoid(input_gate) * torch.tanh(cell)
+                below = h[layer] = (torch.sigmoid(output_gate) * torch.tanh(c[layer])).T
             top.append(below)
             last = decode(below)
         return torch.stack(top, 1), torch.stack(h), torch.stack([layer.T for layer in c])
@@ -172,7 +182,7 @@ class MotionEncoder(nn.Module):
 
 
 class TrajectoryDecoder(nn.Module):
-    """Motion context and the camera's turn to the root's velocity and its orientation in the world."""
+    """Motion context and camera angular velocity to the root's velocity and its orientation in the world."""
 
     def __init__(self, context: int, layers: int) -> None:
         super().__init__()
@@ -202,7 +212,7 @@ class Integrator(nn.Module):
 
 
 class MotionDecoder(nn.Module):
-    """Integrated context to SMPL pose, shape, weak camera and contacts."""
+    """Integrated context to SMPL pose, shape, weak-perspective camera and contacts."""
 
     def __init__(self, context: int, layers: int) -> None:
         super().__init__()
@@ -243,9 +253,9 @@ class TrajectoryRefiner(nn.Module):
 
 
 class WHAM(nn.Module):
-    """The whole network; the default sizes are the published ones.
+    """The network; the default sizes are the published ones.
 
-    ``d_feat`` None: without an integrator, as the first stage of training leaves it. Image features are then of no use.
+    ``d_feat`` None: without an integrator, as after the first stage of training. Image features are then ignored.
     """
 
     def __init__(
@@ -270,38 +280,38 @@ class WHAM(nn.Module):
     def from_state_dict(cls, tensors: Mapping[str, Tensor]) -> WHAM:
         """A network of the sizes that the tensors have, holding them; ``smpl.*`` is the body's and is skipped.
 
-        Tensors without any of the integrator's are those of the first stage of training, and so is the network.
-        Raises WeightsError where a tensor is missing, unknown or of a shape that does not fit the others.
+        Without tensors of the integrator, as after the first stage of training, the network has no integrator.
+        Raises WeightsError if a tensor is missing, unknown or of a shape that does not fit the others.
         """
-        own = {name: tensor for name, tensor in tensors.items() if not name.startswith("smpl.")}
+        network = {name: tensor for name, tensor in tensors.items() if not name.startswith("smpl.")}
 
         def layers(prefix: str) -> int:
-            return sum(name.startswith(f"{prefix}.rnn.weight_hh_l") for name in own)
+            return sum(name.startswith(f"{prefix}.rnn.weight_hh_l") for name in network)
 
         try:
-            width = own["motion_encoder.regressor.rnn.weight_hh_l0"].shape[1]
-            refiner_width = own["trajectory_refiner.refiner.rnn.weight_hh_l0"].shape[1]
-            joined: Sequence[int] = (0, width + N_KEYPOINTS_3D)
-            if any(name.startswith("integrator.") for name in own):
-                joined = own["integrator.layer1.weight"].shape
+            width = network["motion_encoder.regressor.rnn.weight_hh_l0"].shape[1]
+            refiner_width = network["trajectory_refiner.refiner.rnn.weight_hh_l0"].shape[1]
+            integrator: Sequence[int] = (0, width + N_KEYPOINTS_3D)  # outputs and inputs of its first layer
+            if any(name.startswith("integrator.") for name in network):
+                integrator = network["integrator.layer1.weight"].shape
         except KeyError as error:
-            raise WeightsError(_REFUSAL.format(f"the tensor {error.args[0]} is missing")) from error
+            raise _refusal(f"the tensor {error.args[0]} is missing") from error
         except IndexError as error:
-            raise WeightsError(_REFUSAL.format("a matrix is flat")) from error
-        d_feat = joined[1] - width - N_KEYPOINTS_3D
-        if d_feat < 1 and joined[0]:
-            raise WeightsError(_REFUSAL.format("integrator.layer1.weight is too narrow for the motion encoder"))
+            raise _refusal("a matrix is flat") from error
+        d_feat = integrator[1] - width - N_KEYPOINTS_3D
+        if d_feat < 1 and integrator[0]:
+            raise _refusal("integrator.layer1.weight is too narrow for the motion encoder")
         with torch.device("meta"):
             model = cls(
-                width, layers("motion_encoder.regressor"), d_feat or None, joined[0], refiner_width,
+                width, layers("motion_encoder.regressor"), d_feat or None, integrator[0], refiner_width,
                 layers("trajectory_refiner.refiner"),
             )  # fmt: skip
-        fill(model, own, _REFUSAL)
+        fill(model, network, _REFUSAL)
         return model
 
     @property
     def d_feat(self) -> int | None:
-        """Width of the image features that the network takes, None where it takes none."""
+        """Width of the image features that the network takes, None if it takes none."""
         if self.integrator is None:
             return None
         return self.integrator.layer1.in_features - self.integrator.layer3.out_features
@@ -309,8 +319,8 @@ class WHAM(nn.Module):
     def start(self, init_kp: Tensor, init_smpl: Tensor, init_root: Tensor) -> WhamState:
         """The state before a track's first frame.
 
-        init_kp (B, 88): 17 x 3 hip-centred keypoints and the first network input; init_smpl (B, 24, 6): r6d of the
-        first pose; init_root (B, 6): r6d of its global orientation.
+        init_kp (B, 88): 17 x 3 hip-centred keypoints and the first frame's network input; init_smpl (B, 24, 6): r6d
+        of the first pose; init_root (B, 6): r6d of its global orientation.
         """
         return WhamState(
             self.motion_encoder.start(init_kp),
@@ -320,31 +330,33 @@ class WHAM(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
-        mask: Tensor,
-        cam_angvel: Tensor,
-        features: Tensor | None,
+        frames: WhamFrames,
         state: WhamState,
         residual: Tensor | None = None,
         previous: Previous | None = None,
     ) -> tuple[WhamOutput, WhamState]:
-        """Run F frames on from ``state``.
+        """Run F frames from ``state``; returns their outputs and the state after them.
 
-        x (B, F, 37): network input; mask (B, F, 17) bool: keypoints that the mask embedding replaces;
-        cam_angvel (B, F, 6); features (B, F, d_feat), or None to skip the integrator; residual (B,) bool: whether
-        the integrator adds the context, which the reference does for clips in which no feature is exactly zero
-        (None: looked up in these frames, right where they are the whole clip); previous: see ``Regressor.forward``.
+        residual (B,) bool: whether the integrator adds the context, which the reference implementation does for clips
+        in which no feature is exactly zero (None: computed from these frames, correct if they are all of the clip's);
+        previous: see ``Regressor.forward``.
         """
-        known = previous or (None, None, None)
-        points = x[..., : 2 * N_KEYPOINTS].unflatten(-1, (N_KEYPOINTS, 2))
-        points = torch.where(mask[..., None], self.mask_embedding, points)
-        x = torch.cat([points.flatten(2), x[..., 2 * N_KEYPOINTS :]], -1)
-        keypoints, context, encoder = self.motion_encoder(x, state.encoder, known[0])
-        velocity, root, trajectory = self.trajectory_decoder(context, cam_angvel, state.trajectory, known[1])
-        joined = context
-        if features is not None and self.integrator is not None:
-            residual = (features != 0).all(-1).all(-1) if residual is None else residual
-            joined = self.integrator(context, features, residual)
-        outputs, decoder = self.motion_decoder(joined, state.decoder, known[2])
+        fed_back = previous or (None, None, None)
+        points = frames.x[..., : 2 * N_KEYPOINTS].unflatten(-1, (N_KEYPOINTS, 2))
+        points = torch.where(frames.mask[..., None], self.mask_embedding, points)
+        x = torch.cat([points.flatten(2), frames.x[..., 2 * N_KEYPOINTS :]], -1)
+        keypoints, context, encoder = self.motion_encoder(x, state.encoder, fed_back[0])
+        velocity, root, trajectory = self.trajectory_decoder(
+            context, frames.cam_angvel, state.trajectory, fed_back[1]
+        )  # fmt: skip
+        integrated = context
+        if frames.features is not None and self.integrator is not None:
+            residual = (frames.features != 0).all(-1).all(-1) if residual is None else residual
+            integrated = self.integrator(context, frames.features, residual)
+        outputs, decoder = self.motion_decoder(integrated, state.decoder, fed_back[2])
         result = WhamOutput(keypoints, context, velocity, root, *outputs)
         return result, WhamState(encoder, trajectory, decoder)
+
+
+def _refusal(reason: str) -> WeightsError:
+    return WeightsError(_REFUSAL.format(reason), code="weights-wrong-network")

@@ -1,27 +1,14 @@
-"""The worker: a clip goes in, a Motion file comes out. Runs outside Blender, in a Python of its own.
+"""The worker: reads a clip and writes a Motion file. Runs outside Blender, in a separate Python environment.
 
-Importing it, before any of the libraries, keeps them quiet: none asks the network, installs anything, talks in between
-or writes beside the jobs' own cache.
+Import it before any of the libraries: it sets the environment variables that keep them from using the network,
+installing packages, printing messages and writing outside the worker's cache.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
-
-def cache_folder() -> Path:
-    """The worker's folder in the user's cache, where job folders lie unless one is named."""
-    home = Path.home()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "wham_blender"
-
+from ..folders import cache_folder
 
 os.environ.update(
     YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false", YOLO_CONFIG_DIR=str(cache_folder()),

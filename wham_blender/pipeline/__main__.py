@@ -1,4 +1,4 @@
-"""``python -m wham_blender.pipeline CLIP -o motion.npz``: a clip goes in, a Motion file comes out."""
+"""The worker's command line, ``python -m wham_blender.pipeline CLIP -o motion.npz``: runs one job."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from typing import NoReturn
 from .. import protocol
 from ..weights.library import BODIES
 
-_FAILED, _CANCELLED = 1, 130  # exit codes, the second as a shell has it for SIGINT
-_MOST_SMOOTH = 5.0  # seconds, as Smooth Motion has it
-_PATIENCE = 0.7  # seconds from a signal to the end of the process
+_FAILED, _CANCELLED = 1, 130  # exit codes; 130 is what shells report for SIGINT
+_MAX_SMOOTH = 5.0  # seconds, as in the operator Smooth Motion
+_CANCEL_TIMEOUT = 0.7  # seconds from a signal to the end of the process
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
 
 
@@ -32,49 +32,51 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the job that the command line asks for; returns the exit code."""
     options = _parser().parse_args(arguments)
     tell = _tell_json if options.json else _Terminal()
-    cancelled = protocol.Failed(f"Cancelled: {options.clip.name} was not imported. What was finished is kept.")
-    _listen_for_cancel(lambda: tell(cancelled))
+    cancelled = protocol.Failed(
+        f"Cancelled: {options.clip.name} was not imported. What was finished is kept.", code="cancelled"
+    )
+    _handle_cancel_signals(lambda: tell(cancelled))
     try:
-        return _work(options, tell)
+        return _run_job(options, tell)
     except KeyboardInterrupt:
         tell(cancelled)
         return _CANCELLED
 
 
-def _listen_for_cancel(last_words: Callable[[], None]) -> None:
-    """From now on SIGINT, SIGTERM and Windows' CTRL_BREAK raise KeyboardInterrupt in this thread.
+def _handle_cancel_signals(before_exit: Callable[[], None]) -> None:
+    """Make SIGINT, SIGTERM and Windows' CTRL_BREAK raise KeyboardInterrupt in this thread from now on.
 
-    Where a library's long call does not let that through in time, a thread of its own ends the process.
+    If a long call into a library blocks that, a second thread calls ``before_exit`` and ends the process.
     """
-    here, there = socket.socketpair()
-    there.setblocking(False)
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
 
-    def watch() -> None:
-        here.recv(1)
-        time.sleep(_PATIENCE)
-        last_words()
-        _leave(_CANCELLED)
+    def exit_after_timeout() -> None:
+        receiver.recv(1)
+        time.sleep(_CANCEL_TIMEOUT)
+        before_exit()
+        _exit_now(_CANCELLED)
 
-    threading.Thread(target=watch, name="cancel", daemon=True).start()
-    signal.set_wakeup_fd(there.detach())
+    threading.Thread(target=exit_after_timeout, name="cancel", daemon=True).start()
+    signal.set_wakeup_fd(sender.detach())
     for name in _SIGNALS:
         signal.signal(name, _cancel)
 
 
 def _cancel(_signal: int, _frame: FrameType | None) -> None:
-    for name in _SIGNALS:  # once is enough: what tidies up is not to be interrupted
+    for name in _SIGNALS:  # a second signal must not interrupt the cleanup
         signal.signal(name, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-def _leave(code: int) -> NoReturn:
-    """End the process without the libraries' own tidying up, which takes a second or two."""
+def _exit_now(code: int) -> NoReturn:
+    """End the process without the libraries' exit handlers, which take a second or two."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def _work(options: argparse.Namespace, tell: Callable[[protocol.Message], None]) -> int:
+def _run_job(options: argparse.Namespace, tell: Callable[[protocol.Message], None]) -> int:
     try:
         from ..motion import MotionFileError
         from ..weights import WeightsError
@@ -83,24 +85,34 @@ def _work(options: argparse.Namespace, tell: Callable[[protocol.Message], None])
         from .stages.run import run
     except (ImportError, OSError) as error:  # a package is missing, or a shared library of one
         traceback.print_exc()
-        tell(protocol.Failed(f"The worker's Python is not whole ({error}). Click Install Worker in the preferences."))
+        tell(
+            protocol.Failed(
+                f"The worker's Python is not whole ({error}). Click Install Worker in the preferences.",
+                code="worker-incomplete",
+            )
+        )
         return _FAILED
     tell(protocol.Environment(_environment()))
     try:
         job = Job(**{name: value for name, value in vars(options).items() if name != "json"})
         tell(protocol.Done(str(run(job, tell))))
     except (PipelineError, WeightsError, MotionFileError) as error:
-        tell(protocol.Failed(str(error)))
+        tell(protocol.Failed(str(error), code=error.code))
         return _FAILED
-    except Exception as error:  # a fault of ours: the sentence for the panel, the traceback for the log
+    except Exception as error:  # a bug: the sentence goes to the panel, the traceback to the log
         traceback.print_exc()
-        tell(protocol.Failed(f"{options.clip.name} could not be imported: {error}. The log says where it happened."))
+        tell(
+            protocol.Failed(
+                f"{options.clip.name} could not be imported: {error}. The log says where it happened.",
+                code="unexpected",
+            )
+        )
         return _FAILED
     return 0
 
 
 def _environment() -> str:
-    """Python, the versions of the packages asked for, and the card."""
+    """Python, the versions of the packages in requirements.txt, and the graphics card, as text."""
     import torch
 
     names = re.findall(r"^([\w.-]+)", Path(__file__).with_name("requirements.txt").read_text("utf-8"), re.MULTILINE)
@@ -123,31 +135,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--start", type=int, default=1, metavar="N", help="first frame of the clip, from 1")
     parser.add_argument("--end", type=int, metavar="N", help="last frame of the clip")
-    parser.add_argument("--resume", type=Path, metavar="DIR", help="keep finished stages here and go on from them")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="store finished stages here and resume from them")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--quality", choices=("auto", "fast", "draft", "mixed", "full"), default="auto")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="the library of full quality's files")
     parser.add_argument("--camera", choices=("auto", "static", "moving"), default="auto")
-    parser.add_argument("--focal-length", type=_millimetres, metavar="MM", help="of the lens, as on 35 mm film")
-    parser.add_argument("--actor-height", type=_metres, metavar="M", help="of the first person; it scales the world")
+    parser.add_argument("--focal-length", type=_millimetres, metavar="MM", help="focal length, 35 mm equivalent")
+    parser.add_argument(
+        "--actor-height", type=_metres, metavar="M", help="height of the first person; it scales the world"
+    )
     parser.add_argument(
         "--no-anchor", dest="anchor", action="store_false",
-        help="with a camera that stands, trust the network's steps alone and not where the picture shows people",
+        help="with a static camera, use the network's velocity alone and not the position of people in the picture",
     )  # fmt: skip
     parser.add_argument("--gender", choices=tuple(BODIES), default="neutral", help="of SMPL's body, in full quality")
     parser.add_argument(
         "--no-refine", dest="refine", action="store_false",
-        help="do not bend the bodies until they project onto the keypoints (SMPLify)",
+        help="do not fit the bodies to the keypoints (SMPLify)",
     )  # fmt: skip
     parser.add_argument(
         "--world", choices=("placed", "wham"), default="placed",
-        help="placed: from the picture, WHAM's velocity and planted feet; wham: the network's own rollout, unchanged",
+        help="placed: from the picture, WHAM's velocity and planted feet; wham: the network's rollout, unchanged",
     )  # fmt: skip
     parser.add_argument(
         "--smooth", type=_seconds, default=0.0, metavar="S",
-        help="take out what trembles: movements that come again within so many seconds",
+        help="smooth out movements that repeat within this time, in seconds",
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="say everything as lines of JSON")
+    parser.add_argument("--json", action="store_true", help="print messages as lines of JSON")
     return parser
 
 
@@ -172,9 +186,9 @@ def _metres(text: str) -> float:
 
 
 def _seconds(text: str) -> float:
-    if 0 <= (value := float(text)) <= _MOST_SMOOTH:
+    if 0 <= (value := float(text)) <= _MAX_SMOOTH:
         return value
-    raise argparse.ArgumentTypeError(f"{text} is no time from 0 to {_MOST_SMOOTH:g} seconds")
+    raise argparse.ArgumentTypeError(f"{text} is no time from 0 to {_MAX_SMOOTH:g} seconds")
 
 
 def _tell_json(message: protocol.Message) -> None:
@@ -182,7 +196,7 @@ def _tell_json(message: protocol.Message) -> None:
 
 
 class _Terminal:
-    """Shows messages to a person: one line of progress, the rest above it."""
+    """Prints messages as text: a progress bar, and the other messages above it."""
 
     def __init__(self) -> None:
         from tqdm import tqdm
@@ -217,4 +231,4 @@ class _Terminal:
 
 
 if __name__ == "__main__":
-    _leave(main())
+    _exit_now(main())

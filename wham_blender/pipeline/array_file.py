@@ -1,6 +1,6 @@
-"""Rows of numbers too many for memory: appended to a file in the job folder, and read back memory-mapped.
+"""Arrays too large for memory: appended row by row to a file in the job folder, and read back memory-mapped.
 
-The file begins with a header of 64 bytes that holds the key of the stage it belongs to.
+The file begins with a header of 64 bytes that holds the key of the stage that wrote it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..files import replaced
-from .errors import unwritten
+from .errors import write_failed
 
 _HEADER = 64  # bytes; a multiple of every number's size, so that rows are aligned
 
@@ -23,16 +23,16 @@ Append = Callable[[np.ndarray], None]  # takes rows (n, *shape)
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """A file of rows that have one shape and type."""
+    """A file of rows of one shape and type."""
 
     path: Path
-    key: str  # of the stage it belongs to
+    key: str  # of the stage that writes it
 
     @contextmanager
     def writing(self, shape: Shape, dtype: type[np.generic]) -> Iterator[Append]:
-        """A function that appends rows of that shape; the file appears when the block ends, whole or not at all.
+        """Yield a function that appends rows of that shape; the file appears when the block ends without an error.
 
-        Raises PipelineError where the folder cannot be written to.
+        Raises PipelineError if the folder cannot be written to.
         """
         try:
             with replaced(self.path) as stream:
@@ -44,10 +44,10 @@ class ArrayFile:
 
                 yield append
         except OSError as error:
-            raise unwritten(self.path.parent, error) from error
+            raise write_failed(self.path.parent, error) from error
 
-    def is_whole(self) -> bool:
-        """Whether the file is there and carries this key."""
+    def is_complete(self) -> bool:
+        """Whether the file exists and carries this key."""
         try:
             with self.path.open("rb") as stream:
                 return stream.read(_HEADER) == self._header()
@@ -56,7 +56,7 @@ class ArrayFile:
 
     def read(self, shape: Shape, dtype: type[np.generic]) -> np.ndarray:
         """The rows (n, *shape), memory-mapped, read only."""
-        if self.path.stat().st_size == _HEADER:  # an empty map is an error
+        if self.path.stat().st_size == _HEADER:  # np.memmap raises an error for an empty array
             return np.empty((0, *shape), dtype)
         return np.memmap(self.path, dtype, "r", offset=_HEADER).reshape(-1, *shape)
 

@@ -1,4 +1,4 @@
-"""How far a job is and how long it will take, by what each stage took on this machine when it last ran."""
+"""Progress and remaining time of a job, estimated from the time that each stage took on this machine before."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from .. import protocol
 from ..files import replace_text
 
-Progress = Callable[[int, int], None]  # called with units done and units in all; 0 in all: not known
+Progress = Callable[[int, int], None]  # called with units done and units in total; a total of 0 means unknown
 
-# Seconds for one frame of one person, as measured on one core of a processor: what counts until this machine's own
-# are known. Only their proportions matter where another machine is faster in all.
-_SECONDS = {
+# Seconds per frame and person, measured on one core of a processor: the initial estimate until this machine has been
+# measured. On a machine that is faster in all stages alike, only the proportions matter.
+_SECONDS_PER_FRAME = {
     "detect": 0.11,
     "tracks": 0.0001,
     "camera": 0.006,
@@ -25,94 +25,95 @@ _SECONDS = {
     "smplify": 0.015,
     "write": 0.0005,
 }
-# And what the large networks add to a stage, measured likewise.
-_LARGE = {"vitpose": ("detect", 8.0), "hmr2": ("features", 8.0)}
-_UNKNOWN = 0.01  # of a stage that the table lacks
-_NEWEST = 0.5  # weight of the newest run in the mean that is kept
-_TRUST = 3.0  # seconds of work that must be seen before its pace outweighs what the rates foretell
-_ENOUGH = 30  # frames from which on a stage's pace is worth remembering
-_EVERY = 0.1  # seconds between two messages
+# Role of a large network: the stage that it runs in, and that stage's seconds per frame with it, measured likewise.
+_LARGE_NETWORKS = {"vitpose": ("detect", 8.0), "hmr2": ("features", 8.0)}
+_UNKNOWN_STAGE = 0.01  # seconds per frame of a stage that the table lacks; set by hand
+_NEWEST_WEIGHT = 0.5  # of the newest run in the exponential mean that is kept; set by hand
+_PRIOR_SECONDS = 3.0  # of work: as much as this must be measured to outweigh the stored rates; set by hand
+_MIN_FRAMES = 30  # a stage with fewer is too short to measure its rate
+_MESSAGE_INTERVAL = 0.1  # seconds
 
 
 class StageRates:
-    """Seconds a frame of each stage, kept in a file for every kind of machine ("cpu draft").
+    """Seconds per frame of each stage, stored in a file by kind of machine ("cpu draft").
 
-    ``roles``: of the weight files that are used, as the large networks make stages slow.
+    ``roles``: of the weight files that are used, because the large networks slow stages down.
     """
 
-    def __init__(self, path: Path, kind: str, roles: Iterable[str] = ()) -> None:
-        self._path, self._kind = path, kind
-        self._shipped = _SECONDS | dict(_LARGE[role] for role in roles if role in _LARGE)
-        self._all: dict[str, dict[str, float]] = {}
+    def __init__(self, path: Path, machine: str, roles: Iterable[str] = ()) -> None:
+        self._path, self._machine = path, machine
+        self._defaults = _SECONDS_PER_FRAME | dict(_LARGE_NETWORKS[role] for role in roles if role in _LARGE_NETWORKS)
+        self._measured: dict[str, dict[str, float]] = {}  # by machine and stage
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-            kept = json.loads(path.read_text("utf-8"))
-            self._all = {name: {s: float(r) for s, r in rates.items() if r > 0} for name, rates in kept.items()}
+            stored = json.loads(path.read_text("utf-8"))
+            self._measured = {name: {s: float(r) for s, r in rates.items() if r > 0} for name, rates in stored.items()}
 
     def __getitem__(self, stage: str) -> float:
-        """The rate measured here, else the one that ships."""
-        return self._all.get(self._kind, {}).get(stage) or self._shipped.get(stage, _UNKNOWN)
+        """The rate measured on this machine, else the default."""
+        return self._measured.get(self._machine, {}).get(stage) or self._defaults.get(stage, _UNKNOWN_STAGE)
 
     def learn(self, stage: str, rate: float) -> None:
-        """Take in what a stage took. A file that cannot be written is no reason to stop."""
-        mine = self._all.setdefault(self._kind, {})
-        mine[stage] = _NEWEST * rate + (1 - _NEWEST) * mine.get(stage, rate)
+        """Update the stored mean with a measured rate. A file that cannot be written is ignored."""
+        rates = self._measured.setdefault(self._machine, {})
+        rates[stage] = _NEWEST_WEIGHT * rate + (1 - _NEWEST_WEIGHT) * rates.get(stage, rate)
         with contextlib.suppress(OSError):
-            replace_text(self._path, json.dumps(self._all, indent=1))
+            replace_text(self._path, json.dumps(self._measured, indent=1))
 
 
 class JobProgress:
-    """Tells how far a job of several stages is, in shares of the seconds that they are expected to take."""
+    """Sends Progress messages: the fraction of the expected time of all stages that has been worked through."""
 
     def __init__(
         self, rates: StageRates, tell: Callable[[protocol.Message], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._rates, self._tell, self._clock = rates, tell, clock
         self._expected: dict[str, float] = {}  # seconds of each stage
-        self._ahead: dict[str, float] = {}  # what of them is not begun
-        self._through = self._kept = 0.0  # what of them is through; and was found done by an earlier run
-        self._spent = 0.0  # seconds that what was not found done really took
-        self._stage, self._now, self._total = "", 0.0, 1  # that runs, its expected seconds, its frames
-        self._begun = self._told = 0.0
+        self._not_begun: dict[str, float] = {}  # seconds of each stage that are not begun
+        self._finished = self._cached = 0.0  # expected seconds of finished stages; and of those found in the cache
+        self._elapsed = 0.0  # seconds that the finished stages took which were not in the cache
+        self._stage, self._stage_expected, self._stage_frames = "", 0.0, 1  # the running stage
+        self._stage_begin = self._last_message = 0.0  # clock times
         self._fraction = 0.0
 
     def expect(self, stages: Iterable[str], frames: float) -> None:
-        """Say how many frames, counted once for each person, stages that are not begun have to do."""
+        """Set the number of frames, summed over people, that stages which are not begun have to process."""
         for stage in stages:
-            self._expected[stage] = self._ahead[stage] = self._rates[stage] * frames
+            self._expected[stage] = self._not_begun[stage] = self._rates[stage] * frames
 
     def begin(self, stage: str, weight: float = 1.0) -> None:
-        """A stage begins; ``weight`` is its part where it is done once for each of several people."""
-        self._stage, self._now, self._total = stage, self._expected.get(stage, 0.0) * weight, 1
-        self._ahead[stage] = self._ahead.get(stage, 0.0) - self._now
-        self._begun = self._clock()
-        self._told = self._begun - _EVERY
+        """Begin a stage; ``weight`` is this call's fraction of it if it runs once for each of several people."""
+        self._stage, self._stage_expected, self._stage_frames = stage, self._expected.get(stage, 0.0) * weight, 1
+        self._not_begun[stage] = self._not_begun.get(stage, 0.0) - self._stage_expected
+        self._stage_begin = self._clock()
+        self._last_message = self._stage_begin - _MESSAGE_INTERVAL
 
-    def at(self, done: int, total: int) -> None:
-        """Of the stage's frames ``done`` of ``total`` (0: nobody knows) are through; tells it now and then."""
+    def update(self, done: int, total: int) -> None:
+        """``done`` of the stage's ``total`` frames (0: unknown) are processed; sends at most ten messages a second."""
         now = self._clock()
-        if now - self._told >= _EVERY:
-            self._told, self._total = now, total
-            through = self._now * min(1.0, done / total) if total else 0.0
-            self._say(done, self._through + through, now - self._begun)
+        if now - self._last_message >= _MESSAGE_INTERVAL:
+            self._last_message, self._stage_frames = now, total
+            stage_done = self._stage_expected * min(1.0, done / total) if total else 0.0
+            self._send(done, self._finished + stage_done, now - self._stage_begin)
 
-    def finish(self, kept: bool = False) -> None:
-        """The stage is through, or was ``kept`` from an earlier run."""
-        took = self._clock() - self._begun
-        frames = self._now / self._rates[self._stage]
-        if kept:
-            self._kept += self._now
+    def finish(self, cached: bool = False) -> None:
+        """The stage is finished, or its result was ``cached`` by an earlier run."""
+        seconds = self._clock() - self._stage_begin
+        frames = self._stage_expected / self._rates[self._stage]
+        if cached:
+            self._cached += self._stage_expected
         else:
-            self._spent += took
-            if frames >= _ENOUGH:
-                self._rates.learn(self._stage, took / frames)
-        self._through += self._now
-        self._now = 0.0
-        self._say(self._total, self._through, 0.0)
+            self._elapsed += seconds
+            if frames >= _MIN_FRAMES:
+                self._rates.learn(self._stage, seconds / frames)
+        self._finished += self._stage_expected
+        self._stage_expected = 0.0
+        self._send(self._stage_frames, self._finished, 0.0)
 
-    def _say(self, done: int, through: float, spent: float) -> None:
-        whole = self._through + self._now + sum(self._ahead.values())
-        self._fraction = max(self._fraction, min(1.0, through / whole) if whole > 0 else 0.0)
-        # As much slower than expected as it was so far, but not by what the first seconds seem to show.
-        slower = (self._spent + spent + _TRUST) / (through - self._kept + _TRUST)
-        left = (whole - through) * slower
-        self._tell(protocol.Progress(self._stage, done, self._total, self._fraction, round(left, 1)))
+    def _send(self, frames_done: int, seconds_done: float, stage_elapsed: float) -> None:
+        total = self._finished + self._stage_expected + sum(self._not_begun.values())
+        self._fraction = max(self._fraction, min(1.0, seconds_done / total) if total > 0 else 0.0)
+        # The rest will be as much slower than expected as the work so far; the prior keeps the first seconds from
+        # dominating the estimate.
+        slowdown = (self._elapsed + stage_elapsed + _PRIOR_SECONDS) / (seconds_done - self._cached + _PRIOR_SECONDS)
+        left = (total - seconds_done) * slowdown
+        self._tell(protocol.Progress(self._stage, frames_done, self._stage_frames, self._fraction, round(left, 1)))

@@ -1,8 +1,8 @@
-"""The doctor: is this Python a whole worker, what does it run on, and does the pipeline work? Two seconds of networks.
+"""The worker's self-test: checks packages and devices, then runs the pipeline on a clip of eight frames.
 
     python -m wham_blender.pipeline.self_test [-o REPORT.json] [--json]
 
-Starts with the standard library alone, so that it can say what is missing.
+Imports only the standard library at first, so that it can report missing packages.
 """
 
 from __future__ import annotations
@@ -22,94 +22,101 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .. import protocol
+from ..errors import CodedError
+from ..files import replace_text
 
 _HERE = Path(__file__).resolve().parent
 _CLIP = _HERE / "self_test.mp4"  # eight frames of tests/clips/balance_cam01.mp4 (BSD-3-Clause, perfanalytics)
-_TALL = (0.6, 1.3)  # metres: between them lies the pelvis of the man in the clip, who stands on one leg
-_AGREE = 1e-2  # a product of matrices on the card differs from the processor's by less
+_PELVIS_HEIGHT = (0.6, 1.3)  # metres: the range for the person in the clip, who stands on one leg
+_TOLERANCE = 1e-2  # of a matrix product on the card against the processor's; set by hand
 _GB = 1e9
 
 Tell = Callable[[protocol.Message], None]
 
 
-class Illness(Exception):
-    """The worker cannot work; the text is a sentence for the animator."""
+class SelfTestError(CodedError):
+    """The worker does not work; ``str()`` is a sentence for the animator."""
 
 
 @dataclass
 class Report:
-    """What was found; written as JSON."""
+    """The result of the self-test; written as JSON."""
 
     python: str = sys.executable
-    whole: bool = False
+    whole: bool = False  # whether the worker works
     sentence: str = ""
+    code: str = ""  # of the error
     details: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, name: str, value: object) -> None:
-        """Note one finding."""
+        """Add one detail."""
         self.details.append((name, str(value)))
 
     def text(self) -> str:
-        """The sentence and the details, to be copied; the user's own folder is left out."""
+        """The sentence and the details, to be copied; ``~`` replaces the user's home folder."""
         lines = [self.sentence, "", *(f"{name}: {value}" for name, value in self.details)]
         return "\n".join(lines).replace(str(Path.home()), "~")
 
 
 def examine(tell: Tell) -> Report:
-    """Look at everything in order; the first thing that makes work impossible is the report's sentence."""
+    """Run all checks in order; the first error ends them and becomes the report's sentence."""
     report = Report()
-    begun = time.monotonic()
+    begin = time.monotonic()
     try:
         tell(protocol.Progress("look at packages", 0, 1, 0.0))
-        _packages(report)
+        _check_packages(report)
         tell(protocol.Progress("load PyTorch", 0, 1, 0.1))
-        works_on = _devices(report)
+        devices = _check_devices(report)
         tell(protocol.Progress("self-test", 0, 1, 0.4))
-        seconds = _self_test(report, tell)
+        seconds = _run_pipeline(report, tell)
         report.whole = True
         report.sentence = (
             f"The worker is whole: Python {platform.python_version()}, PyTorch {importlib.metadata.version('torch')} "
-            f"on {works_on}; the self-test took {seconds:.1f} s."
+            f"on {devices}; the self-test took {seconds:.1f} s."
         )
-    except Illness as illness:
-        report.sentence = str(illness)
-    report.add("Examined in", f"{time.monotonic() - begun:.1f} s")
+    except SelfTestError as error:
+        report.sentence, report.code = str(error), error.code
+    report.add("Examined in", f"{time.monotonic() - begin:.1f} s")
     return report
 
 
-def _packages(report: Report) -> None:
+def _check_packages(report: Report) -> None:
+    """Compare the installed packages with requirements.in; raises SelfTestError if one is missing."""
     report.add("Python", f"{platform.python_version()} at {sys.executable}")
     report.add("System", f"{platform.platform()}, {os.cpu_count()} processor cores")
-    missing, other = [], []
-    for name, wanted in re.findall(
+    missing, other_versions = [], []
+    for name, tested in re.findall(
         r"^([\w.-]+)==([\w.]+)", (_HERE / "requirements.in").read_text("utf-8"), re.MULTILINE
     ):
-        if name == "pip":  # an environment of the user's own may do without
+        if name == "pip":  # not needed to run; an environment made by the user may lack it
             continue
         try:
-            there = importlib.metadata.version(name)
+            installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
             continue
-        if there.split("+")[0] != wanted:
-            other.append(name)
-        report.add(name, there if there.split("+")[0] == wanted else f"{there} (tried with {wanted})")
+        if installed.split("+")[0] != tested:
+            other_versions.append(name)
+        report.add(name, installed if installed.split("+")[0] == tested else f"{installed} (tried with {tested})")
     if missing:
-        raise Illness(
+        raise SelfTestError(
             f"The worker's Python lacks {', '.join(missing)}. Click Repair Worker, or install them where "
-            f"{sys.executable} is from."
+            f"{sys.executable} is from.",
+            code="worker-incomplete",
         )
-    if other:
-        report.add("Other versions than tried", ", ".join(other))
+    if other_versions:
+        report.add("Other versions than tried", ", ".join(other_versions))
 
 
-def _devices(report: Report) -> str:
-    """What the networks run on, in words."""
+def _check_devices(report: Report) -> str:
+    """The devices that the networks run on, as text; raises SelfTestError if PyTorch does not work on a card."""
     try:
         import torch
-    except (ImportError, OSError) as error:  # a shared library of it is missing or does not fit
+    except (ImportError, OSError) as error:  # one of its shared libraries is missing or incompatible
         traceback.print_exc()
-        raise Illness(f"PyTorch does not start ({error}). Click Repair Worker.") from error
+        raise SelfTestError(
+            f"PyTorch does not start ({error}). Click Repair Worker.", code="worker-incomplete"
+        ) from error
     report.add("PyTorch's build", f"CUDA {torch.version.cuda}" if torch.version.cuda else "processor or Metal")
     names = []
     if torch.cuda.is_available():
@@ -117,51 +124,52 @@ def _devices(report: Report) -> str:
             free, total = torch.cuda.mem_get_info(number)
             name = f"{torch.cuda.get_device_name(number)} ({free / _GB:.1f} of {total / _GB:.1f} GB free)"
             report.add(f"Card {number}", f"{name}, compute capability {torch.cuda.get_device_capability(number)}")
-            _calculate(f"cuda:{number}", name)
+            _check_card(f"cuda:{number}", name)
             names.append(name)
     if driver := _driver():
         report.add("NVIDIA's driver", driver)
         if not names:
-            without = (
-                "is without CUDA" if not torch.version.cuda else f"needs a newer one for CUDA {torch.version.cuda}"
-            )
-            report.add("Note", f"An NVIDIA card is there, with driver {driver}, but this PyTorch {without}.")
-            return f"the processor, although there is an NVIDIA card: this PyTorch {without} (driver {driver})"
+            reason = "is without CUDA" if not torch.version.cuda else f"needs a newer one for CUDA {torch.version.cuda}"
+            report.add("Note", f"An NVIDIA card is there, with driver {driver}, but this PyTorch {reason}.")
+            return f"the processor, although there is an NVIDIA card: this PyTorch {reason} (driver {driver})"
     if torch.backends.mps.is_available():
         report.add("Metal", "available")
     return ", ".join(names) or f"the processor ({os.cpu_count()} cores)"
 
 
-def _calculate(device: str, name: str) -> None:
-    """Raise Illness where the card does not calculate what the processor does."""
+def _check_card(device: str, name: str) -> None:
+    """Raise SelfTestError if a matrix product on the card fails or differs from the processor's."""
     import torch
 
     values = torch.linspace(-1, 1, 256 * 256).reshape(256, 256)
     try:
-        found = (values.to(device) @ values.to(device)).cpu()
+        product = (values.to(device) @ values.to(device)).cpu()
     except RuntimeError as error:
         traceback.print_exc()
-        raise Illness(
+        raise SelfTestError(
             f"This PyTorch does not work on {name} ({str(error).splitlines()[0]}). Get NVIDIA's newest driver, or "
-            "install the worker again with PyTorch set to Processor."
+            "install the worker again with PyTorch set to Processor.",
+            code="card-unusable",
         ) from error
-    if not torch.allclose(found, values @ values, atol=_AGREE * 256):
-        raise Illness(f"{name} calculates wrongly. Get NVIDIA's newest driver and restart the computer.")
+    if not torch.allclose(product, values @ values, atol=_TOLERANCE * 256):
+        raise SelfTestError(
+            f"{name} calculates wrongly. Get NVIDIA's newest driver and restart the computer.", code="card-unusable"
+        )
 
 
 def _driver() -> str:
-    """The version of NVIDIA's driver; empty where there is none."""
+    """The version of NVIDIA's driver; empty if there is none."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
         return str(pynvml.nvmlSystemGetDriverVersion())
-    except Exception:  # no library, no driver, no card: each version of NVML has its own error for it
+    except Exception:  # no library, driver or card: NVML's exception classes differ between versions
         return ""
 
 
-def _self_test(report: Report, tell: Tell) -> float:
-    """Take the clip that ships inside through all stages; the seconds that took."""
+def _run_pipeline(report: Report, tell: Tell) -> float:
+    """Run all stages on the bundled clip and check the result; returns the time in seconds."""
     try:
         import numpy as np
 
@@ -173,8 +181,10 @@ def _self_test(report: Report, tell: Tell) -> float:
         from .stages.run import run
     except (ImportError, OSError) as error:
         traceback.print_exc()
-        raise Illness(f"A package of the worker does not start ({error}). Click Repair Worker.") from error
-    begun = time.monotonic()
+        raise SelfTestError(
+            f"A package of the worker does not start ({error}). Click Repair Worker.", code="worker-incomplete"
+        ) from error
+    begin = time.monotonic()
 
     def scaled(message: protocol.Message) -> None:
         if isinstance(message, protocol.Progress):
@@ -183,33 +193,36 @@ def _self_test(report: Report, tell: Tell) -> float:
     with tempfile.TemporaryDirectory() as folder:
         try:
             job = Job(_CLIP, Path(folder, "motion.npz"), resume=Path(folder), quality="draft")
-            (found,) = motion.load(run(job, scaled))
+            (result,) = motion.load(run(job, scaled))
         except (PipelineError, WeightsError, MotionFileError) as error:
-            raise Illness(f"The self-test failed: {error}") from error
-        except Exception as error:  # whatever a damaged library does
+            raise SelfTestError(f"The self-test failed: {error}", code=error.code) from error
+        except Exception as error:  # a damaged library may raise anything
             traceback.print_exc()
-            raise Illness(
-                f"The self-test failed ({type(error).__name__}: {error}). Click Repair Worker; the log says more."
+            raise SelfTestError(
+                f"The self-test failed ({type(error).__name__}: {error}). Click Repair Worker; the log says more.",
+                code="self-test-failed",
             ) from error
-    seconds = time.monotonic() - begun
-    heights = found.trans[:, 2]
-    if not np.isfinite(found.poses).all() or not ((heights > _TALL[0]) & (heights < _TALL[1])).all():
-        raise Illness(
+    seconds = time.monotonic() - begin
+    heights = result.trans[:, 2]
+    lowest, highest = _PELVIS_HEIGHT
+    if not np.isfinite(result.poses).all() or not ((heights > lowest) & (heights < highest)).all():
+        raise SelfTestError(
             f"The self-test's motion is wrong: the pelvis is {heights.min():.2f} to {heights.max():.2f} m high. Click "
-            "Repair Worker."
+            "Repair Worker.",
+            code="self-test-failed",
         )
     report.add(
-        "Self-test", f"{len(found.frame)} frames, mean confidence {found.confidence.mean():.2f}, {seconds:.1f} s"
+        "Self-test", f"{len(result.frame)} frames, mean confidence {result.confidence.mean():.2f}, {seconds:.1f} s"
     )
-    report.add("Stages", ", ".join(f"{name} {took:.2f} s" for name, took in found.meta["timings"].items()))
+    report.add("Stages", ", ".join(f"{name} {took:.2f} s" for name, took in result.meta["timings"].items()))
     return seconds
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Examine and say what was found; 0 where the worker is whole."""
+    """Run the self-test and print its result; returns 0 if the worker works, else 1."""
     parser = argparse.ArgumentParser(prog="python -m wham_blender.pipeline.self_test", description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the findings as JSON")
-    parser.add_argument("--json", action="store_true", help="say everything as lines of JSON")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the report as JSON")
+    parser.add_argument("--json", action="store_true", help="print messages as lines of JSON")
     options = parser.parse_args(arguments)
 
     def tell(message: protocol.Message) -> None:
@@ -219,15 +232,13 @@ def main(arguments: list[str] | None = None) -> int:
     report = examine(tell)
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        aside = options.output.with_name(f"{options.output.name}.part")
-        aside.write_text(json.dumps({**asdict(report), "text": report.text()}, indent=1), "utf-8")
-        aside.replace(options.output)
+        replace_text(options.output, json.dumps({**asdict(report), "text": report.text()}, indent=1))
     if not options.json:
         print(report.text())
     elif report.whole:
         tell(protocol.Done(str(options.output or "")))
     else:
-        tell(protocol.Failed(report.sentence))
+        tell(protocol.Failed(report.sentence, report.code))
     return 0 if report.whole else 1
 
 

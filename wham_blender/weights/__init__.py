@@ -1,7 +1,7 @@
-"""Weight files: what ``bundled_weights/manifest.toml`` lists, finds each file that ships inside and checks it.
+"""Weight files: reads ``bundled_weights/manifest.toml``, finds the files that ship with the add-on and checks them.
 
-Standard library only (and NumPy where a body model is looked into), so that the add-on and the worker both use it.
-``library`` keeps the files that people bring themselves, ``contents`` tells what a file holds, ``download`` fetches.
+Standard library only (and NumPy for body models), so that the add-on and the worker both use it. ``library`` keeps the
+files that users bring, ``contents`` recognises a file by its content, ``download`` downloads one.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..errors import CodedError
 
-class WeightsError(Exception):
-    """A weight file is missing or not what it should be; the text is a sentence for the animator."""
+
+class WeightsError(CodedError):
+    """A weight file is missing, or is not the expected one."""
 
 
 @dataclass(frozen=True)
@@ -28,38 +30,38 @@ class WeightFile:
     licence: str  # SPDX name
     source: str
     version: str
-    figures: dict[str, Any]  # what was measured when it was made
+    figures: dict[str, Any]  # accuracy measured after training
 
 
 @dataclass(frozen=True)
 class Published:
-    """A file of full quality, which people bring themselves: it may not be shipped, or is too large."""
+    """A file of full quality, which users bring themselves: its licence forbids to ship it, or it is too large."""
 
     role: str  # yolo, vitpose, hmr2, wham, smpl, smpl_male, smpl_female
     name: str  # as its authors call it
     title: str
-    does: str  # a few words
+    does: str  # its purpose in a few words
     licence: str
     allows: str  # what the licence allows, a sentence
-    agree: str  # who must agree to what where before it is downloaded, a sentence; empty: nobody to anything
+    agree: str  # to what the user must agree, and where, before the download, a sentence; empty: nothing
     page: str  # where its authors describe it
-    address: str  # of the file itself; empty where only a person can fetch it
-    account: bool = False  # whether the address wants a user's name and password
-    member: str = ""  # the file's name in the archive at the address; empty where the address is the file's
-    size: int = 0  # bytes of what is at the address; 0 where not known
-    sha256: str = ""  # of what is at the address; empty where not known: then its content is looked at alone
+    address: str  # of the file itself; empty if it can only be downloaded in a browser
+    account: bool = False  # whether the address needs a user's name and password
+    member: str = ""  # the file's name in the archive at the address; empty if the address is the file's
+    size: int = 0  # bytes of what is at the address; 0 if not known
+    sha256: str = ""  # of what is at the address; empty if not known: then only its content is checked
 
     @property
     def kind(self) -> str:
-        """What `contents.look` calls the role of such a file: it knows SMPL, and not of which gender."""
+        """The role that `contents.recognise` gives such a file: it does not know the gender of an SMPL body."""
         return self.role.partition("_")[0]
 
 
 def folder() -> Path:
-    """Where the bundled files lie: inside the installed extension, or beside the package in a checkout."""
+    """The folder of the bundled files: in the installed extension, or beside the package in a checkout."""
     package = Path(__file__).resolve().parents[1]
-    inside = package / "bundled_weights"
-    return inside if inside.is_dir() else package.parent / "bundled_weights"
+    installed = package / "bundled_weights"
+    return installed if installed.is_dir() else package.parent / "bundled_weights"
 
 
 def _entries(base: Path, table: str) -> list[dict[str, Any]]:
@@ -67,11 +69,14 @@ def _entries(base: Path, table: str) -> list[dict[str, Any]]:
 
 
 def _unreadable(base: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"The list of weight files in {base} cannot be read ({error}). Install the extension again.")
+    return WeightsError(
+        f"The list of weight files in {base} cannot be read ({error}). Install the extension again.",
+        code="extension-damaged",
+    )
 
 
 def manifest(base: Path | None = None) -> dict[str, WeightFile]:
-    """All bundled files by role. Raises WeightsError where the manifest is missing or damaged."""
+    """All bundled files by role. Raises WeightsError if the manifest is missing or damaged."""
     base = base or folder()
     try:
         return {
@@ -95,9 +100,9 @@ def published(base: Path | None = None) -> list[Published]:
 
 
 def calibrations(base: Path) -> list[dict[str, Any]]:
-    """What a folder's ``calibrations.toml`` lists: how far each set of WHAM weights can be trusted; none without it.
+    """The entries of a folder's ``calibrations.toml``: measured errors of sets of WHAM weights; none without the file.
 
-    Raises WeightsError where the file is damaged.
+    Raises WeightsError if the file is damaged.
     """
     path = base / "calibrations.toml"
     try:
@@ -107,28 +112,36 @@ def calibrations(base: Path) -> list[dict[str, Any]]:
 
 
 def published_for(role: str) -> Published:
-    """The entry of a role; raises WeightsError where there is none."""
+    """The entry of a role; raises WeightsError if there is none."""
     entries = {entry.role: entry for entry in published()}
     if role not in entries:
-        raise WeightsError(f"There is no file of full quality called '{role}': choose one of {', '.join(entries)}.")
+        raise WeightsError(
+            f"There is no file of full quality called '{role}': choose one of {', '.join(entries)}.",
+            code="weights-role-unknown",
+        )
     return entries[role]
 
 
 def find(role: str, base: Path | None = None) -> WeightFile:
-    """The bundled file of a role, checked against its hash once a process.
+    """The bundled file of a role, checked against its hash once per process.
 
-    Raises WeightsError where it is missing or has changed.
+    Raises WeightsError if it is missing or damaged.
     """
     entry = manifest(base).get(role)
     if entry is None:
-        raise WeightsError(f"No weight file for '{role}' ships with this copy. Install the extension again.")
+        raise WeightsError(
+            f"No weight file for '{role}' ships with this copy. Install the extension again.", code="extension-damaged"
+        )
     if not entry.path.is_file():
-        raise WeightsError(f"The weight file {entry.path.name} is missing. Install the extension again.")
+        raise WeightsError(
+            f"The weight file {entry.path.name} is missing. Install the extension again.", code="extension-damaged"
+        )
     stat = entry.path.stat()
     if _sha256(str(entry.path), stat.st_mtime_ns, stat.st_size) != entry.sha256:
         raise WeightsError(
             f"The weight file {entry.path.name} is damaged: its content is not the one that was shipped. "
-            "Install the extension again."
+            "Install the extension again.",
+            code="extension-damaged",
         )
     return entry
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SUFFIXES = (".pt", ".pth", ".tar", ".ckpt", ".pkl", ".npz", ".bin")  # of files worth a look in a folder
+SUFFIXES = (".pt", ".pth", ".tar", ".ckpt", ".pkl", ".npz", ".bin")  # of files worth a recognise in a folder
 _LARGEST_PICKLE = 1 << 30  # bytes; SMPL with all its shapes has 250 million
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # with which PyTorch's files before 1.6 begin
 _SMPL_KEYS = {"v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f"}
@@ -38,7 +38,7 @@ class Contents:
     description: str  # a few words: "HMR2.0 with ViT-H", "a web page"
 
 
-def look(path: Path) -> Contents:
+def recognise(path: Path) -> Contents:
     """What the file at ``path`` holds; a damaged one and one that cannot be opened are described too."""
     try:
         with path.open("rb") as stream:

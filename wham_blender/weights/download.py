@@ -71,7 +71,7 @@ def download(
                         _unpack(other, fetched, folder / f"{other.name}.part").replace(folder / other.name)
             finally:
                 _remove(fetched)
-        found = contents.look(part)
+        found = contents.recognise(part)
         if found.role != entry.kind:
             _remove(part)
             raise WeightsError(

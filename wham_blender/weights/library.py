@@ -1,4 +1,4 @@
-"""The files of full quality that a user has: where each lies, and whether it is still the one that was looked at.
+"""The files of full quality that a user has chosen: where each lies, and whether it has changed since.
 
 Kept in ``library.json`` in a folder of the user's, into which downloads go too; a file chosen elsewhere stays there.
 Standard library only.
@@ -14,24 +14,25 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..files import replace_text
 from ..folders import data_folder
 from . import Published, WeightFile, WeightsError, contents, published, published_for
 
-_MOST_FILES = 20_000  # looked at in a folder that somebody chose
+_MOST_FILES = 20_000  # searched in a folder that a user chose
 NEEDED = ("yolo", "vitpose", "hmr2", "wham")  # for full quality; WHAM's file holds SMPL's body
 BODIES = {"neutral": "smpl", "male": "smpl_male", "female": "smpl_female"}  # roles of SMPL's bodies by gender
 _GENDERS = {"neutral": "neutral", "male": "male", "m": "male", "female": "female", "f": "female"}
 
 
 def default_folder() -> Path:
-    """The library of this user, unless another is named: the variable WHAM_WEIGHTS, else in the data folder."""
+    """The library's folder: that of the environment variable WHAM_WEIGHTS, else in the data folder."""
     if named := os.environ.get("WHAM_WEIGHTS"):
         return Path(named)
     return data_folder() / "weights"
 
 
 def gender_of(path: Path) -> str:
-    """Neutral, male or female, by the name of a body's file: the content does not say it. Empty where no name does."""
+    """Neutral, male or female, from the name of a body's file, whose content does not contain it; empty if unknown."""
     for name in (path.stem, path.parent.name if path.stem == "model" else ""):
         for word in re.split(r"[^a-z]+", name.lower()):
             if word in _GENDERS:
@@ -39,19 +40,18 @@ def gender_of(path: Path) -> str:
     return ""
 
 
-def _role(path: Path, found: contents.Contents) -> str | None:
-    """The role of a file with such contents: of bodies of one kind the name says which it is."""
-    return BODIES[gender_of(path) or "neutral"] if found.role == "smpl" else found.role
+def _role(path: Path, content: contents.Contents) -> str | None:
+    """The role of a file with such contents; the gender of an SMPL body comes from the file's name."""
+    return BODIES[gender_of(path) or "neutral"] if content.role == "smpl" else content.role
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A file as it was when its content was looked at."""
+    """A file as it was when its content was recognised."""
 
-    path: str  # from the library's folder where it lies in there, which may be moved as a whole
+    path: str  # relative to the library's folder if it lies in there, so that the folder can be moved
     size: int
     modified: int  # nanoseconds
-    sha256: str = ""  # empty: not computed yet
 
 
 class Library:
@@ -62,44 +62,49 @@ class Library:
 
     @property
     def body_copy(self) -> Path:
-        """Where the worker keeps a copy of the body in WHAM's file for the add-on, which reads no checkpoints."""
+        """The worker's copy of the body in WHAM's checkpoint, for the add-on, which cannot read checkpoints."""
         return self.folder / "body_in_wham.npz"
 
     def path(self, role: str) -> Path | None:
-        """Where the role's file lies; None where there is none, or another one has come to lie there."""
+        """The role's file; None if there is none, or its size or time shows that it was exchanged."""
         known = self._read().get(role)
         path = self.folder / known.path if known else None
         return path if known and path and _state(path) == (known.size, known.modified) else None
+
+    def paths(self) -> dict[str, Path]:
+        """All chosen files by role, exchanged and missing ones too."""
+        return {role: self.folder / known.path for role, known in self._read().items()}
 
     def missing(self) -> list[Published]:
         """The files that full quality lacks."""
         return [entry for entry in published() if entry.role in NEEDED and self.path(entry.role) is None]
 
     def choose(self, path: Path, role: str | None = None) -> Published:
-        """Take a file for the role that its content has; the entry of that role.
+        """Use a file for the role that its content has; returns the entry of that role.
 
-        Raises WeightsError where it is not what ``role`` asks for, or nothing that the add-on uses.
+        Raises WeightsError if it is not a file for ``role``, or none that the add-on uses.
         """
         wanted = published_for(role) if role else None
-        found = contents.look(path)
-        own = _role(path, found)
-        if role in BODIES.values() and found.role == "smpl" and not gender_of(path):
-            own = role  # whoever named the file knows better
-        if own is None or (wanted and own != role):
-            seems = published_for(own).title if own else found.description
+        content = contents.recognise(path)
+        actual = _role(path, content)
+        if role in BODIES.values() and content.role == "smpl" and not gender_of(path):
+            actual = role  # only the user knows the gender
+        if actual is None or (wanted and actual != role):
+            seems = published_for(actual).title if actual else content.description
             raise WeightsError(
                 f"{path.name} is not {wanted.title if wanted else 'a file of full quality'}: it seems to be "
-                f"{seems}. Choose {wanted.name if wanted else 'another file'}."
+                f"{seems}. Choose {wanted.name if wanted else 'another file'}.",
+                code="weights-wrong-file",
             )
-        self._keep({own: path})
-        return published_for(own)
+        self._keep({actual: path})
+        return published_for(actual)
 
     def search(self, folder: Path) -> list[Published]:
-        """Take from a folder, and the folders in it, a file for each role that has none yet; the roles' entries."""
+        """Find files for all roles without one in a folder and its subfolders; returns the entries of those roles."""
         wanted = {entry.role: entry for entry in published() if self.path(entry.role) is None}
         found: dict[str, Path] = {}
         for path in _files(folder):
-            role = _role(path, contents.look(path))
+            role = _role(path, contents.recognise(path))
             if role in wanted and role not in found:
                 found[role] = path
         if found:
@@ -107,36 +112,39 @@ class Library:
         return [wanted[role] for role in found]
 
     def forget(self, role: str) -> None:
-        """Use the role's file no longer; it stays where it lies."""
+        """Stop using the role's file, without deleting it."""
         known = self._read()
         known.pop(role, None)
         self._write(known)
 
     def file(self, role: str) -> WeightFile:
-        """The role's file with its hash, which takes some seconds the first time.
+        """The role's file with the hash of its content. Takes about a second per GB: for the worker only.
 
-        Raises WeightsError where there is none.
+        Raises WeightsError if there is none.
         """
         path = self.path(role)
         entry = published_for(role)
         if path is None:
             raise WeightsError(
-                f"The file of {entry.title} is missing. Choose {entry.name} in the add-on's preferences."
+                f"The file of {entry.title} is missing. Choose {entry.name} in the add-on's preferences.",
+                code="weights-missing",
             )
-        known = self._read()
-        if not known[role].sha256:
+        # Hashed each time: a file that was exchanged may have the old one's size and time.
+        try:
             with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            known[role] = self._known(path, digest)
-            self._write(known)
-        return WeightFile(role, path, known[role].sha256, entry.licence, entry.page, "", {})
+                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise WeightsError(
+                f"{path} cannot be read: {error.strerror}. Check its disk and its permissions.", code="weights-unreadable"
+            ) from error
+        return WeightFile(role, path, sha256, entry.licence, entry.page, "", {})
 
-    def _known(self, path: Path, sha256: str = "") -> _Known:
+    def _known(self, path: Path) -> _Known:
         state = _state(path)
         if state is None:
-            raise WeightsError(f"There is no file at {path}. Choose another.")
+            raise WeightsError(f"There is no file at {path}. Choose another.", code="weights-file-not-found")
         folder = self.folder.absolute()
-        return _Known(str(path.relative_to(folder) if path.is_relative_to(folder) else path), *state, sha256)
+        return _Known(str(path.relative_to(folder) if path.is_relative_to(folder) else path), *state)
 
     def _keep(self, paths: dict[str, Path]) -> None:
         self._write(self._read() | {role: self._known(path.absolute()) for role, path in paths.items()})
@@ -144,24 +152,24 @@ class Library:
     def _read(self) -> dict[str, _Known]:
         try:
             kept = json.loads((self.folder / "library.json").read_text("utf-8"))
-            return {role: _Known(**known) for role, known in kept.items()}
-        except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged: choosing makes it anew
+            return {role: _Known(each["path"], each["size"], each["modified"]) for role, each in kept.items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none yet, or damaged: choosing rewrites it
             return {}
 
     def _write(self, known: dict[str, _Known]) -> None:
-        aside = self.folder / f".library.json.{os.getpid()}.part"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps({role: asdict(each) for role, each in known.items()}, indent=1), "utf-8")
-            aside.replace(self.folder / "library.json")
+            content = {role: asdict(each) for role, each in known.items()}
+            replace_text(self.folder / "library.json", json.dumps(content, indent=1))
         except OSError as error:
             raise WeightsError(
-                f"Cannot write to {self.folder}: {error.strerror}. Make room there, or allow writing to it."
+                f"Cannot write to {self.folder}: {error.strerror}. Make room there, or allow writing to it.",
+                code="folder-not-writable",
             ) from error
 
 
 def _state(path: Path) -> tuple[int, int] | None:
-    """Size and time of the last change; None where there is no such file."""
+    """Size and modification time; None if there is no such file."""
     try:
         stat = path.stat()
     except OSError:
@@ -170,13 +178,16 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Files worth a look, in the order of their names."""
-    seen = 0
+    """Files with a suffix of weight files, in the order of their names."""
+    count = 0
     for base, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            seen += 1
-            if seen > _MOST_FILES:
-                raise WeightsError(f"{folder} holds too many files to look through. Choose the folder of the weights.")
+            count += 1
+            if count > _MOST_FILES:
+                raise WeightsError(
+                    f"{folder} holds too many files to search. Choose the folder of the weights.",
+                    code="weights-folder-too-large",
+                )
             if name.lower().endswith(contents.SUFFIXES):
                 yield Path(base, name)

@@ -20,7 +20,7 @@ import bpy  # first: it brings addon_utils
 from tests.addon.conftest import CLIP, add_job, enabled, make_worker
 from tests.addon.test_trouble import TROUBLE
 from tests.bench.report import Cell, json_path, report
-from wham_blender.addon.jobs.queue import runner
+from wham_blender.addon.jobs.queue import job_queue
 
 REST = 0.01  # seconds between two ticks
 AT_WORK = "say(protocol.Progress('watch', 1, 2, 0.5))\ntime.sleep(600)\n"
@@ -41,7 +41,7 @@ def longest_tick(until: Callable[[], object]) -> float:
     longest = 0.0
     while not until():
         begun = time.perf_counter()
-        runner._on_timer()
+        job_queue._on_timer()
         longest = max(longest, time.perf_counter() - begun)
         time.sleep(REST)
     return 1000 * longest
@@ -56,15 +56,15 @@ def main() -> None:
         os.environ["XDG_DATA_HOME"] = folder
         for kind, (worker, _) in TROUBLE.items():
             start(Path(folder), worker)
-            rows.append([bpy.app.version_string, kind, longest_tick(lambda: not runner.busy), None])
+            rows.append([bpy.app.version_string, kind, longest_tick(lambda: not job_queue.busy), None])
         for kind, worker in CANCELLED.items():
             start(Path(folder), worker)
-            before = longest_tick(lambda: runner.progress)
+            before = longest_tick(lambda: job_queue.progress)
             begun = time.perf_counter()
             bpy.ops.wham.cancel()
-            after = longest_tick(lambda: not runner.busy)
+            after = longest_tick(lambda: not job_queue.busy)
             rows.append([bpy.app.version_string, kind, max(before, after), time.perf_counter() - begun])
-        runner.stop()
+        job_queue.stop()
     report("Blender beside a worker", ["Blender", "the worker", "longest tick, ms", "gone after, s"], rows, asked)
 
 

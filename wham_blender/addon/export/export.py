@@ -239,10 +239,10 @@ def _copy(
     rigid = True
     for number, name in enumerate(sampled.names):
         armature.pose.bones[name].rotation_mode = "QUATERNION"
-        writer.add(f'pose.bones["{bpy.utils.escape_identifier(name)}"].rotation_quaternion', rotations[number], name)
+        writer.write(f'pose.bones["{bpy.utils.escape_identifier(name)}"].rotation_quaternion', rotations[number], name)
         moving = np.abs(locations[number]).max() > _RIGID * preset.unit
         if sampled.parents[number] < 0 or moving:
-            writer.add(f'pose.bones["{bpy.utils.escape_identifier(name)}"].location', locations[number], name)
+            writer.write(f'pose.bones["{bpy.utils.escape_identifier(name)}"].location', locations[number], name)
             rigid &= sampled.parents[number] < 0
     to_copy = Matrix((preset.unit * axes @ np.eye(3)).tolist()).to_4x4() @ Matrix.Translation(-sampled.origin)
     for skin in skins:

@@ -1,7 +1,7 @@
-"""What a developer needs to know of a job that went wrong, as text to copy that names no people and folders. No bpy.
+"""The error report of a job: versions, options and log as text to copy, without private names. No bpy.
 
-Of every path only its last part stays, or what lies inside the add-on, the worker's Python and the jobs folder; the
-names of the user, the home folder and the computer are replaced wherever they stand.
+Paths are cut to their last part, except inside the add-on, the worker's Python and the jobs folder; the names of the
+user, the home folder and the computer are replaced.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import platform
 import re
 import socket
 import time
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
 from .job_record import JobRecord
+from .results_key import version
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 _LOG_LINES = 60
 _LOG_BYTES = 1 << 16
-# Absolute paths up to their last part: within quotation marks, and bare, where white space ends them.
+# Absolute paths up to their last part: in quotation marks, or unquoted, where white space ends them.
 _START = r"(?:[A-Za-z]:[\\/]|\\\\|/)"
 _PATHS = [
     re.compile(rf"(?<=([\"'])){_START}[^\"'\n]*[\\/](?=[^\"'\n\\/]*\1)"),
@@ -34,14 +34,14 @@ def of_job(record: JobRecord, blender: str, python: Path | None) -> str:
     clip = Path(record.clip)
     options = ", ".join(f"{name}={value}" for name, value in record.options.items())
     lines = [
-        f"Import Video as Motion {_version()}, {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC",
+        f"Import Video as Motion {version()}, {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC",
         blender,
         f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} processors",
-        f"Worker: {record.environment or 'said nothing of itself'}",
-        f"Clip: {clip.name}, {clip.stat().st_size / 1e6:.1f} MB" if clip.is_file() else f"Clip: {clip.name}, gone",
+        f"Worker: {record.environment or 'unknown'}",
+        f"Clip: {clip.name}, {clip.stat().st_size / 1e6:.1f} MB" if clip.is_file() else f"Clip: {clip.name}, missing",
         f"Options: {options}",
         f"Job: {record.status.name.lower()} after {max(0.0, record.ended - record.started):.0f} s",
-        *(f"Error: {record.error}" for _ in range(bool(record.error))),
+        *([f"Error: {record.error} ({record.error_code or 'no code'})"] if record.error else []),
         *(f"Warning: {warning}" for warning in record.warnings),
         f"People: {len(record.people)}",
         "",
@@ -53,7 +53,7 @@ def of_job(record: JobRecord, blender: str, python: Path | None) -> str:
 
 
 def scrub(text: str, folders: Iterable[Path] = ()) -> str:
-    """The text without names of people and with no more than the last part of paths, or what lies in ``folders``."""
+    """The text without private names; of paths only the last part, or the part inside one of ``folders``."""
     home = Path.home()
     known = {str(folder): "<folder>" for folder in folders if len(folder.parts) > 1} | {str(home): "/home"}
     for folder in sorted(known, key=len, reverse=True):
@@ -81,12 +81,3 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
         return ""
-
-
-def _version() -> str:
-    for folder in (_PACKAGE, _PACKAGE.parent):  # as installed, and in a checkout
-        try:
-            return str(tomllib.loads((folder / "blender_manifest.toml").read_text("utf-8"))["version"])
-        except (OSError, ValueError, KeyError):
-            continue
-    return "of unknown version"

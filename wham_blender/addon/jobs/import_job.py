@@ -1,4 +1,4 @@
-"""The jobs that import clips: asked for, found again, handed to the runner, and their motions to the scene."""
+"""Import jobs: creates them, lists them, runs the worker on their clips and brings their motions into the scene."""
 
 from __future__ import annotations
 
@@ -12,82 +12,84 @@ from typing import Any
 import bpy
 
 from ... import protocol
+from ...files import file_state
 from ..properties import PlacementOptions, option_names
 from ..settings import jobs_folder, library, worker_python
 from ..worker.process import Job, JobError, module_command
 from . import job_record
-from .job_record import Hold, JobRecord, Status
-from .queue import Work, runner
+from .job_record import FolderLock, JobRecord, Status
+from .queue import Work, job_queue
+from .results_key import results_key
 
 _MOST_WARNINGS = 20  # kept of one job
-# What may differ without making a motion that is there another one.
-_SAME_MOTION = {"person", *option_names(PlacementOptions)}
+# Options that do not change a motion file: whom it shows, and how it is placed in the scene.
+_NOT_OF_MOTION = {"person", *option_names(PlacementOptions)}
 
 
 class Jobs:
-    """All jobs known, of this Blender and of earlier ones, the newest first."""
+    """All known jobs, of this Blender and of earlier ones, the newest first."""
 
     def __init__(self) -> None:
         self.all: list[JobRecord] = []
         self.sizes: dict[str, int] = {}  # bytes, by the job's name
-        self.elsewhere: set[str] = set()  # names of those that another Blender has in hand
+        self.elsewhere: set[str] = set()  # names of those that another Blender works on
         self._scan: threading.Thread | None = None
 
     def find(self, name: str) -> JobRecord | None:
-        """The job of that name, looked for on disk too."""
+        """The job of that name, in memory or on disk; None if there is none."""
         known = next((record for record in self.all if record.name == name), None)
         return known or (job_record.load(jobs_folder() / name) if Path(name).name == name else None)
 
     def put(self, record: JobRecord) -> None:
-        """Take up a job, in place of what was known of it."""
+        """Add a job, or replace what is known of it."""
         self.all = [record, *(other for other in self.all if other.name != record.name)]
 
     def forget(self, record: JobRecord) -> None:
-        """Let go of a job that was discarded."""
+        """Remove a job that was discarded."""
         self.all = [other for other in self.all if other.name != record.name]
 
     def measure(self, record: JobRecord) -> None:
-        """See anew how large a job's folder is."""
+        """Update the size of a job's folder."""
         self.sizes[record.name] = record.size()
 
     def refresh(self) -> None:
-        """Look through the jobs folder, and clean it, in a thread where a timer can tell of its end."""
+        """Clean and scan the jobs folder; in a thread, unless Blender runs in background mode."""
         if bpy.app.background:
-            self._look(jobs_folder())
+            self._read(jobs_folder())
         elif self._scan is None or not self._scan.is_alive():
-            self._scan = threading.Thread(target=self._look, args=[jobs_folder()], name="jobs", daemon=True)
+            self._scan = threading.Thread(target=self._read, args=[jobs_folder()], name="jobs", daemon=True)
             self._scan.start()
-            runner.closing.append(_Scan(self._scan))
-            runner.wake()
+            job_queue.finishing.append(_Scan(self._scan))
+            job_queue.start_timer()
 
-    def _look(self, folder: Path) -> None:
+    def _read(self, folder: Path) -> None:
         job_record.clean(folder, time.time())
-        found = job_record.scan(folder)
-        sizes = {record.name: record.size() for record in found}
-        held = {record.name for record in found if job_record.is_held(record.folder)}
-        mine = {work.name: work.record for work in works()}
-        self.all = [mine.pop(record.name, record) for record in found]
-        self.all[:0] = mine.values()
-        self.sizes, self.elsewhere = sizes, held - {work.name for work in works()}
+        records = job_record.scan(folder)
+        sizes = {record.name: record.size() for record in records}
+        locked = {record.name for record in records if job_record.is_locked(record.folder)}
+        active = {work.name: work.record for work in works()}
+        self.all = [active.pop(record.name, record) for record in records]
+        self.all[:0] = active.values()
+        self.sizes, self.elsewhere = sizes, locked - {work.name for work in works()}
 
 
 jobs = Jobs()
 
 
 class _Scan(Work):
-    """Has the timer redraw the panels when the jobs folder was looked through."""
+    """Has the timer redraw the panels when the jobs folder has been scanned."""
 
     def __init__(self, thread: threading.Thread) -> None:
         self._thread = thread
 
-    def after(self) -> bool:
+    def finish(self) -> bool:
         return not self._thread.is_alive()
 
 
 def works() -> list[ImportWork]:
     """The imports that run, wait or are about to enter the scene."""
-    known = [runner.running, *runner.waiting, *runner.closing]
-    return [work for work in known if isinstance(work, ImportWork)]
+    queued = [job_queue.running, *job_queue.waiting, *job_queue.finishing]
+    return [work for work in queued if isinstance(work, ImportWork)]
 
 
 def is_active(record: JobRecord) -> bool:
@@ -96,76 +98,107 @@ def is_active(record: JobRecord) -> bool:
 
 
 def is_interrupted(record: JobRecord) -> bool:
-    """Whether a job neither ended nor is in anybody's hand: its Blender was closed or crashed."""
+    """Whether a job has not ended although no Blender works on it: its Blender was closed or crashed."""
     unfinished = record.status in {Status.QUEUED, Status.RUNNING}
     return unfinished and not is_active(record) and record.name not in jobs.elsewhere
 
 
 def prepare(clip: Path, options: dict[str, Any]) -> ImportWork:
-    """A job for a clip, with the options of WHAM_OT_import_video, ready for the runner.
+    """A job for a clip, with the options of WHAM_OT_import_video, to be added to the job queue.
 
-    Raises JobError where it cannot be done, or the job is already in hand; RuntimeProblem where there is no worker.
+    Motion files of an earlier job on the clip are kept if they are still valid (results_key.py). Raises JobError if the
+    clip is missing or a job on it is running, and WorkerError if there is no worker.
     """
     if not clip.name:
-        raise JobError("No clip was named. Choose a video file.")
+        raise JobError("No clip was named. Choose a video file.", code="no-clip-named")
     clip = clip.absolute()
     if not clip.is_file():
-        raise JobError(f"There is no clip at {clip}. Choose a video file.")
+        raise JobError(f"There is no clip at {clip}. Choose a video file.", code="clip-not-found")
     person = options["person"].strip().upper()
     if person not in {"MAIN", "ALL"} and not (person.isdecimal() and int(person) >= 1):
-        raise JobError(f"There is no person {options['person']!r} to choose. Type MAIN, ALL or a number from 1.")
+        raise JobError(
+            f"There is no person {options['person']!r} to choose. Type MAIN, ALL or a number from 1.",
+            code="person-option-invalid",
+        )
     python = worker_python()
     folder = job_record.folder_for(jobs_folder(), clip, options["clip_start"], options["clip_end"])
     if any(work.name == folder.name and work.result is None for work in works()):
-        raise JobError(f"{clip.name} is being imported already. Wait for its end, or cancel it first.")
-    hold = Hold(folder)
-    before = job_record.load(folder)
-    record = JobRecord(folder, str(clip), options, created=time.time())
-    if before:
-        record.people = before.people
-        if _motion_options(before.options) == _motion_options(options):
-            record.results = before.results
+        raise JobError(
+            f"{clip.name} is being imported already. Wait for its end, or cancel it first.", code="job-running"
+        )
+    lock = FolderLock(folder)
+    earlier = job_record.load(folder)
+    record = JobRecord(folder, str(clip), options, created=time.time(), clip_state=file_state(clip))
+    record.results_key = _current_key(record)
+    if earlier and earlier.clip_state == record.clip_state:
+        record.people, record.clip_sha256 = earlier.people, earlier.clip_sha256
+    if earlier and results_are_valid(earlier, record.results_key):
+        record.results = earlier.results
     try:
         record.save()
     except OSError as error:
-        hold.let_go()
+        lock.release()
         raise JobError(
             f"The job cannot be kept in {folder}: {error.strerror}. Make space, or choose another jobs folder in the "
-            "preferences."
+            "preferences.",
+            code="job-folder-not-writable",
         ) from error
     jobs.put(record)
-    return ImportWork(record, hold, python)
+    return ImportWork(record, lock, python)
+
+
+def results_are_valid(record: JobRecord, key: str | None = None) -> bool:
+    """Whether a record's motion files still belong to its clip, options and weights, and to this version of the add-on.
+
+    ``key``: the results_key that they must have; the current one of the record if not given.
+    """
+    return record.results_key == (key if key is not None else _current_key(record))
+
+
+def _current_key(record: JobRecord) -> str:
+    """The results_key of a job that begins now. A clip that was deleted counts as unchanged."""
+    state = file_state(Path(record.clip)) or record.clip_state
+    return results_key(state, _motion_options(record.options), library())
 
 
 def _motion_options(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in _SAME_MOTION}
+    return {name: value for name, value in options.items() if name not in _NOT_OF_MOTION}
 
 
 class ImportWork(Work):
-    """A job in the runner's hands."""
+    """An import job in the job queue."""
 
-    def __init__(self, record: JobRecord, hold: Hold, python: Path) -> None:
+    def __init__(self, record: JobRecord, lock: FolderLock, python: Path) -> None:
         self.record = record
         self.title = Path(record.clip).name
         self.name = record.name
-        self._hold, self._python = hold, python
-        self._files_opened = runner.files_opened
+        self._lock, self._python = lock, python
+        self._files_opened = job_queue.files_opened
         self._scene = bpy.context.scene.name
 
     def start(self) -> Job:
         """Start the worker on the clip."""
         record = self.record
+        state = file_state(Path(record.clip))
+        if state != record.clip_state:  # changed while the job was queued
+            record.clip_state, record.clip_sha256, record.people = state, "", []
+        if (key := _current_key(record)) != record.results_key:
+            record.results_key, record.results = key, {}
         job = Job(module_command(self._python, "wham_blender.pipeline", *worker_arguments(record)), record.log)
         record.status, record.started, record.pid = Status.RUNNING, time.time(), job.pid
         keep(record)
         return job
 
-    def hear(self, messages: Sequence[protocol.Message]) -> None:
-        """Note what the worker warns of and whom it found."""
+    def receive(self, messages: Sequence[protocol.Message]) -> None:
+        """Keep the worker's warnings, the clip's hash, the people found and the worker's environment in the record."""
         for message in messages:
             match message:
                 case protocol.Warn() if len(self.record.warnings) < _MOST_WARNINGS:
                     self.record.warnings.append(message.text)
+                case protocol.Clip():
+                    if self.record.clip_sha256 not in ("", message.sha256):  # a change that file_state did not show
+                        self.record.results = {}
+                    self.record.clip_sha256 = message.sha256
                 case protocol.People():
                     self.record.people = message.people
                 case protocol.Environment():
@@ -173,39 +206,39 @@ class ImportWork(Work):
         keep(self.record)
 
     def end(self) -> None:
-        """Note how it ended."""
+        """Keep status and error in the record, and release its folder."""
         record = self.record
         record.ended = time.time()
         if self.cancelled:
             record.status = Status.CANCELLED
         elif isinstance(self.result, protocol.Failed):
-            record.status, record.error = Status.FAILED, self.result.text
+            record.status, record.error, record.error_code = Status.FAILED, self.result.text, self.result.code
         else:
             record.status = Status.DONE
-            record.results[record.person] = record.result_of(record.person).name
+            record.results[record.person] = record.result_path(record.person).name
         keep(record)
         jobs.measure(record)
-        self._hold.let_go()
+        self._lock.release()
 
-    def drop(self) -> None:
-        """Let others have the job; it calls itself unfinished."""
-        self._hold.let_go()
+    def abandon(self) -> None:
+        """Release the job's folder; its record stays unfinished, so that it can be resumed."""
+        self._lock.release()
 
-    def after(self) -> bool:
-        """Bring the motion into the scene as soon as that is possible, in the file where it was asked for."""
-        if self.record.status is not Status.DONE or self._files_opened != runner.files_opened:
+    def finish(self) -> bool:
+        """Bring the motion into the scene as soon as that is possible, if the file is still open."""
+        if self.record.status is not Status.DONE or self._files_opened != job_queue.files_opened:
             return True
         windows = list(bpy.context.window_manager.windows)
         window = next((each for each in windows if each.scene.name == self._scene), windows[0] if windows else None)
         if window is None or blocked(window):
             return False
-        with bpy.context.temp_override(window=window), contextlib.suppress(RuntimeError):  # its sentence is recorded
+        with bpy.context.temp_override(window=window), contextlib.suppress(RuntimeError):  # the record keeps the error
             bpy.ops.wham.import_job("EXEC_DEFAULT", True, job=self.record.name)
         return True
 
 
 def blocked(window: bpy.types.Window) -> str:
-    """Why nothing can enter the scene just now; empty where it can. A user in another mode is not thrown out of it."""
+    """Why the motion cannot enter the scene now; empty if it can. It waits until the user leaves other modes."""
     with bpy.context.temp_override(window=window):
         if bpy.context.mode != "OBJECT":
             return "ready: go to Object Mode"
@@ -217,7 +250,7 @@ def blocked(window: bpy.types.Window) -> str:
 
 
 def keep(record: JobRecord) -> None:
-    """Write a job's state. Where that fails the job goes on: what it lacks on disk it still has in memory."""
+    """Write a job's record; errors are ignored, as the record is in memory too."""
     with contextlib.suppress(OSError):
         record.save()
 
@@ -226,7 +259,7 @@ def worker_arguments(record: JobRecord) -> list[str]:
     """The pipeline's command line for a job."""
     options = record.options
     arguments = [
-        record.clip, "-o", str(record.result_of(record.person)), "--json", "--resume", str(record.folder),
+        record.clip, "-o", str(record.result_path(record.person)), "--json", "--resume", str(record.folder),
         "--person", options["person"].strip(), "--gender", options["gender"].lower(),
         "--quality", options["quality"].lower(), "--device", options["device"].lower(),
         "--weights", str(library().folder),
@@ -234,7 +267,7 @@ def worker_arguments(record: JobRecord) -> list[str]:
     ]  # fmt: skip
     if options["clip_end"]:
         arguments += ["--end", str(options["clip_end"])]
-    arguments += ["--camera", options["camera"].lower()]
+    arguments += ["--camera", options["camera"].lower(), "--world", options["world"].lower()]
     if options["actor_height"]:
         arguments += ["--actor-height", f"{options['actor_height']:.6g}"]
     if not options["static_anchor"]:

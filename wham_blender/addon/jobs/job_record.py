@@ -1,10 +1,10 @@
-"""What is known of a job, kept in its folder: asked for, queued, run, ended, and what came of it. No bpy.
+"""The record of an import job, kept in its folder: clip, options, status, error and results. No bpy.
 
-A job is one clip, or a range of its frames, and has one folder, in which the worker keeps its stages too: asked for
-again with other options, it goes on from what stands. Everything is in ``job.json``, so that a job outlives Blender.
+A job imports one clip, or a range of its frames. Its folder is also the worker's stage cache: with other options the
+job resumes from the stages that are still valid. The record is in ``job.json``, so that a job outlives Blender.
 
-Whoever has a job in hand holds the lock of its folder, which ends with its process: a job that calls itself queued or
-running while nobody holds it was interrupted, and two Blenders never work in one folder.
+A Blender that works on a job holds the lock of its folder; the operating system releases it when that process ends.
+So a job that is queued or running but not locked was interrupted, and two Blenders never work in one folder.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...files import file_state, replace_text
 from ..worker.process import JobError
 
-KEPT_DAYS = 30  # after which the folder of a job that needs no more attention is deleted
-KEPT_BYTES = 10 << 30  # and from which on the oldest of these go earlier
-_STATE, _LOCK, _LOG = "job.json", "lock", "worker.log"
+KEPT_DAYS = 30  # after which the folder of a job in ENDED is deleted
+KEPT_BYTES = 10 << 30  # of all jobs, above which the oldest of these are deleted earlier
+_RECORD, _LOCK, _LOG = "job.json", "lock", "worker.log"
 _DISCARDED = ".discarded-"
 
 
 class Status(enum.Enum):
-    """Where a job stands."""
+    """The status of a job; the values are shown in the panel."""
 
     QUEUED = "waits"
     RUNNING = "running"
@@ -47,7 +48,7 @@ ENDED = {Status.CANCELLED, Status.FAILED, Status.IMPORTED}  # those whose folder
 
 @dataclass
 class JobRecord:
-    """One job. ``options`` are the operator's, so that it can be run again; people as in protocol.People."""
+    """One job. ``options`` are the import operator's, so that it can run again; ``people`` as in protocol.People."""
 
     folder: Path
     clip: str
@@ -58,10 +59,14 @@ class JobRecord:
     ended: float = 0.0
     pid: int = 0  # of the worker
     error: str = ""
+    error_code: str = ""  # of docs/troubleshooting.md; empty in jobs of older versions
     warnings: list[str] = field(default_factory=list)
     people: list[dict[str, Any]] = field(default_factory=list)
-    results: dict[str, str] = field(default_factory=dict)  # motion files in the folder, of "1", "2", ... and "ALL"
-    environment: str = ""  # what the worker said of its packages and its card
+    results: dict[str, str] = field(default_factory=dict)  # person ("1", "2", ..., "ALL") -> motion file in the folder
+    results_key: str = ""  # for which ``results`` are valid, see results_key.py
+    clip_sha256: str = ""  # of the clip that the worker read
+    clip_state: list[int] = field(default_factory=list)  # files.file_state of the clip when the worker was started
+    environment: str = ""  # versions of the worker's packages, and its graphics card
 
     @property
     def name(self) -> str:
@@ -75,33 +80,33 @@ class JobRecord:
 
     @property
     def person(self) -> str:
-        """Whom the job is for, as a key of ``results``."""
+        """The person that the job is for, as a key of ``results``."""
         person = str(self.options.get("person", "MAIN")).strip().upper()
         return "1" if person == "MAIN" else person
 
     @property
     def result(self) -> Path | None:
-        """The motion of the person that the job is for, if it is there."""
-        path = self.result_of(self.person)
+        """The motion file of the person that the job is for; None if there is none."""
+        path = self.result_path(self.person)
         return path if self.person in self.results and path.is_file() else None
 
-    def result_of(self, person: str) -> Path:
-        """Where a person's motion belongs."""
+    def result_path(self, person: str) -> Path:
+        """Where a person's motion file is written."""
         return self.folder / f"motion-{person.lower()}.npz"
 
+    @property
+    def clip_is_another(self) -> bool:
+        """Whether the file at the clip's path was exchanged or changed since the worker was started."""
+        state = file_state(Path(self.clip))
+        return bool(state and self.clip_state) and state != self.clip_state
+
     def save(self) -> None:
-        """Write the state; raises OSError. Written aside and renamed: there is never half of one."""
+        """Write the record; raises OSError."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name != "folder"}
-        aside = self.folder / f".{_STATE}.{os.getpid()}.part"
-        try:
-            aside.write_text(json.dumps({**values, "status": self.status.name}, indent=1), "utf-8")
-            aside.replace(self.folder / _STATE)
-        finally:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
+        replace_text(self.folder / _RECORD, json.dumps({**values, "status": self.status.name}, indent=1))
 
     def size(self) -> int:
-        """Bytes that the folder takes."""
+        """Bytes of the files in the folder."""
         with contextlib.suppress(OSError):
             return sum(entry.stat().st_size for entry in os.scandir(self.folder) if entry.is_file())
         return 0
@@ -109,26 +114,29 @@ class JobRecord:
 
 def folder_for(jobs: Path, clip: Path, start: int, end: int) -> Path:
     """The folder of a clip's frames ``start`` to ``end`` (0: its last)."""
-    asked = f"{clip}\0{start}\0{end}" if (start, end) != (1, 0) else str(clip)
-    return jobs / f"{clip.stem[:40].strip()}-{hashlib.sha256(asked.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    name = f"{clip}\0{start}\0{end}" if (start, end) != (1, 0) else str(clip)
+    return jobs / f"{clip.stem[:40].strip()}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def load(folder: Path) -> JobRecord | None:
-    """The job of a folder; None where it holds none, or none that can be read."""
+    """The job of a folder; None if there is no valid record in it."""
     try:
-        values = json.loads((folder / _STATE).read_text("utf-8"))
+        values = json.loads((folder / _RECORD).read_text("utf-8"))
         record = JobRecord(folder, **{**values, "status": Status[values["status"]]})
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    kinds = {"clip": str, "options": dict, "error": str, "warnings": list, "people": list, "results": dict}
-    whole = all(isinstance(getattr(record, name), kind) for name, kind in kinds.items())
-    return record if whole and all(isinstance(person, dict) for person in record.people) else None
+    types = {
+        "clip": str, "options": dict, "error": str, "error_code": str, "warnings": list, "people": list,
+        "results": dict, "results_key": str, "clip_sha256": str, "clip_state": list,
+    }  # fmt: skip
+    valid = all(isinstance(getattr(record, name), kind) for name, kind in types.items())
+    return record if valid and all(isinstance(person, dict) for person in record.people) else None
 
 
 def scan(jobs: Path) -> list[JobRecord]:
     """All jobs, the newest first."""
-    found = [record for folder in _folders(jobs) if (record := load(folder))]
-    return sorted(found, key=lambda record: -record.created)
+    records = [record for folder in _folders(jobs) if (record := load(folder))]
+    return sorted(records, key=lambda record: -record.created)
 
 
 def _folders(jobs: Path) -> list[Path]:
@@ -138,17 +146,18 @@ def _folders(jobs: Path) -> list[Path]:
         return []
 
 
-class Hold:
-    """The lock of one job's folder, held until let go or until this process ends."""
+class FolderLock:
+    """The lock of a job's folder, held until it is released or this process ends."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the lock; raises JobError where another process has it or the folder cannot be written."""
+        """Take the lock; raises JobError if another process has it or the folder cannot be written."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = (folder / _LOCK).open("a+b")
         except OSError as error:
             raise JobError(
-                f"The job cannot be kept in {folder}: {error.strerror}. Choose another jobs folder in the preferences."
+                f"The job cannot be kept in {folder}: {error.strerror}. Choose another jobs folder in the preferences.",
+                code="job-folder-not-writable",
             ) from error
         try:
             _lock(self._file.fileno())
@@ -156,21 +165,22 @@ class Hold:
             if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
                 self._file.close()
                 raise JobError(
-                    f"Another Blender has {folder.name} in hand. Wait until it is done there, or cancel it there."
+                    f"Another Blender is working on {folder.name}. Wait until it is done there, or cancel it there.",
+                    code="job-in-other-blender",
                 ) from error
-            # A network drive without locks: go on as if there were no other Blender.
+            # A network drive without locks: another Blender is not noticed there.
 
-    def let_go(self) -> None:
-        """Give the lock back."""
+    def release(self) -> None:
+        """Release the lock."""
         self._file.close()
 
 
-def is_held(folder: Path) -> bool:
-    """Whether somebody, this process not left out, holds the folder."""
+def is_locked(folder: Path) -> bool:
+    """Whether any process, this one included, has locked the folder."""
     if not (folder / _LOCK).exists():
         return False
     try:
-        Hold(folder).let_go()
+        FolderLock(folder).release()
     except JobError:
         return True
     return False
@@ -189,21 +199,21 @@ def _lock(descriptor: int) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Put a job's folder out of sight at once; clean() deletes what is in it. Raises OSError."""
+    """Rename a job's folder, so that scan() skips it and clean() deletes it. Raises OSError."""
     folder.replace(folder.with_name(f"{_DISCARDED}{folder.name}-{time.time_ns()}"))
 
 
 def clean(jobs: Path, now: float) -> None:
-    """Delete folders that were discarded, and those of jobs that ended, of which nothing is waited for.
+    """Delete discarded folders and old ones: those of jobs in ENDED that ended more than KEPT_DAYS ago.
 
-    These go after KEPT_DAYS, the oldest earlier while all jobs together take more than KEPT_BYTES; never one that
-    somebody holds. It may take a while, and fails in silence: the next time will do it.
+    While all jobs together take more than KEPT_BYTES, the oldest in ENDED are deleted earlier; locked ones never. May
+    take a while. Errors are ignored: the next call tries again.
     """
     records = scan(jobs)
     total = sum(record.size() for record in records)
     for record in sorted(records, key=lambda record: record.ended):
         old = now - record.ended > KEPT_DAYS * 86400
-        if record.status in ENDED and (old or total > KEPT_BYTES) and not is_held(record.folder):
+        if record.status in ENDED and (old or total > KEPT_BYTES) and not is_locked(record.folder):
             total -= record.size()
             with contextlib.suppress(OSError):
                 discard(record.folder)

@@ -1,6 +1,6 @@
-"""Runs processes for the add-on, one at a time, the others in a queue; looked at by a timer or by whoever waits.
+"""The job queue: runs the add-on's background processes one after the other, polled by a timer or by a script.
 
-The timer outlives the files that are opened meanwhile, and nothing here hangs on an operator, a scene or a window.
+The timer goes on when another file is opened; nothing here depends on an operator, a scene or a window.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ import bpy
 from ... import protocol
 from ..worker.process import Job, JobError
 
-_TICK = 0.1  # seconds between two looks
+_TICK = 0.1  # seconds between two polls; set by hand
 _SHOWN_IN = {("VIEW_3D", "UI"), ("PREFERENCES", "WINDOW")}  # the views themselves may be slow to draw
 
 
 class Work:
-    """One process and what is done with what it says. Everything is called in Blender's main thread."""
+    """A process and what is done with its messages and result. All methods run in Blender's main thread."""
 
     title = ""
     result: protocol.Done | protocol.Failed | None = None  # once it has ended
     cancelled = False
 
     def start(self) -> Job:
-        """Start the process when its turn has come; may raise JobError."""
+        """Start the process; may raise JobError."""
         raise NotImplementedError
 
-    def hear(self, messages: Sequence[protocol.Message]) -> None:
-        """Take in what was said since the last tick, Progress left out."""
+    def receive(self, messages: Sequence[protocol.Message]) -> None:
+        """Handle the messages since the last tick, without Progress."""
 
     def end(self) -> None:
-        """The process has ended: ``result`` and ``cancelled`` say how."""
+        """The process has ended, with ``result`` and ``cancelled``."""
 
-    def drop(self) -> None:
-        """The work is forgotten, whether it has begun or not; its process has ended."""
+    def abandon(self) -> None:
+        """The queue is stopped, and the process has ended if it had begun."""
 
-    def after(self) -> bool:
-        """Whether nothing is left to do; asked again every tick until then, where a timer runs."""
+    def finish(self) -> bool:
+        """Use the result; called at every tick after the end until it returns True."""
         return True
 
 
-class Runner:
+class JobQueue:
     """The queue. ``running`` is the work whose process runs, ``job`` that process."""
 
     def __init__(self) -> None:
@@ -50,12 +50,13 @@ class Runner:
         self.job: Job | None = None
         self.progress: protocol.Progress | None = None
         self.waiting: list[Work] = []
-        self.closing: list[Work] = []  # ended, with something left to do
+        self.finishing: list[Work] = []  # ended, but ``finish`` has not returned True yet
         self.files_opened = 0  # since the add-on was enabled
-        self.error = ""  # why the last work that keeps no record of its own failed, until the next begins
+        self.error = ""  # why the last operator's process failed, until the next begins; clips have job records
+        self.error_code = ""  # of that error, see errors.CodedError
         self.error_log = ""
-        self._heard = 0  # messages, Progress left out
-        self._shown: tuple[object, ...] = ()  # what the panels showed when they were drawn last
+        self._message_count = 0  # without Progress
+        self._shown: tuple[object, ...] = ()  # state for which the panels were drawn last
 
     @property
     def busy(self) -> bool:
@@ -63,17 +64,17 @@ class Runner:
         return bool(self.running or self.waiting)
 
     def add(self, work: Work) -> None:
-        """Put work at the end of the queue; a timer sees to it."""
+        """Put work at the end of the queue, which the timer runs."""
         self.waiting.append(work)
-        self.wake()
+        self.start_timer()
 
-    def wake(self) -> None:
-        """Have the timer run while there is something to do. Blender's background mode has none."""
+    def start_timer(self) -> None:
+        """Have the timer run while there is something to do. Blender's background mode has no timers."""
         if not bpy.app.background and not bpy.app.timers.is_registered(self._on_timer):
             bpy.app.timers.register(self._on_timer, first_interval=_TICK, persistent=True)
 
     def run_to_end(self, work: Work) -> None:
-        """Wait for work, which goes before all that waits. What interrupts the waiting ends the process."""
+        """Run work before all that waits, and wait for its end. An exception while waiting ends the process."""
         self.waiting.insert(0, work)
         try:
             self._wait(work)
@@ -82,10 +83,10 @@ class Runner:
             self._wait(work)
             raise
         finally:
-            self.closing.remove(work)  # who waited does the rest
+            self.finishing.remove(work)  # the caller uses the result
 
     def _wait(self, work: Work) -> None:
-        """Tick until the work has ended; each stage is a line in the console, so that a script's user sees it live."""
+        """Tick until the work has ended; prints each stage, so that the user of a script sees the progress."""
         stage = ""
         while work.result is None:
             self.tick()
@@ -95,50 +96,50 @@ class Runner:
             time.sleep(_TICK / 2)
 
     def tick(self) -> None:
-        """Look at the process that runs, or start the next. Never waits, and takes a bounded time."""
+        """Poll the process that runs, or start the next. Never waits, and takes a bounded time."""
         if self.running is None and self.waiting:
             self._start(self.waiting.pop(0))
         elif self.running is not None and self.job is not None:
-            self._look(self.running, self.job)
+            self._poll(self.running, self.job)
 
     def cancel(self, work: Work) -> None:
-        """Take work out of the queue, or ask its process to end: it is gone within a second."""
+        """Take work out of the queue, or ask its process to end, which takes a second at most."""
         if work is self.running and self.job is not None:
             work.cancelled = True
             self.job.cancel()
         elif work in self.waiting:
             self.waiting.remove(work)
             work.cancelled = True
-            self._finish(work, protocol.Failed("The import was cancelled."))
+            self._finish(work, protocol.Failed("The import was cancelled.", "cancelled"))
 
     def stop(self) -> None:
-        """End the running process and forget all work; what keeps records of it may offer it again."""
+        """End the running process and empty the queue; imports can be resumed from their job records."""
         if self.job is not None:
             self.job.stop()
         if bpy.app.timers.is_registered(self._on_timer):
             bpy.app.timers.unregister(self._on_timer)
         for work in [*self.waiting, *([self.running] if self.running else [])]:
-            work.drop()
+            work.abandon()
         self.running = self.job = self.progress = None
-        self.waiting, self.closing, self.error = [], [], ""
+        self.waiting, self.finishing, self.error, self.error_code = [], [], "", ""
 
     def _start(self, work: Work) -> None:
-        self.error, self.progress = "", None
+        self.error, self.error_code, self.progress = "", "", None
         try:
             self.job = work.start()
             self.running = work
         except JobError as problem:
-            self._finish(work, protocol.Failed(str(problem)))
+            self._finish(work, protocol.Failed(str(problem), problem.code))
 
-    def _look(self, work: Work, job: Job) -> None:
+    def _poll(self, work: Work, job: Job) -> None:
         messages = job.poll()
         for message in messages:
             if isinstance(message, protocol.Progress):
                 self.progress = message
-        said = [message for message in messages if not isinstance(message, protocol.Progress)]
-        if said:
-            self._heard += len(said)
-            work.hear(said)
+        others = [message for message in messages if not isinstance(message, protocol.Progress)]
+        if others:
+            self._message_count += len(others)
+            work.receive(others)
         if job.result is not None:
             self.running = self.job = self.progress = None
             self._finish(work, job.result)
@@ -146,17 +147,25 @@ class Runner:
     def _finish(self, work: Work, result: protocol.Done | protocol.Failed) -> None:
         work.result = result
         work.end()
-        self.closing.append(work)
+        self.finishing.append(work)
 
     def _on_timer(self) -> float | None:
         self.tick()
-        self.closing = [work for work in self.closing if not work.after()]
+        self.finishing = [work for work in self.finishing if not work.finish()]
         work, line = self.running, self.job.last_line if self.job else ""
-        shown = (work, work and work.cancelled, self.progress, line, self._heard, len(self.waiting), len(self.closing))
+        shown = (
+            work,
+            work and work.cancelled,
+            self.progress,
+            line,
+            self._message_count,
+            len(self.waiting),
+            len(self.finishing),
+        )
         if shown != self._shown:
             self._shown = shown
             _redraw_panels()
-        return _TICK if self.busy or self.closing else None
+        return _TICK if self.busy or self.finishing else None
 
 
 def _redraw_panels() -> None:
@@ -167,20 +176,20 @@ def _redraw_panels() -> None:
                     region.tag_redraw()
 
 
-runner = Runner()
+job_queue = JobQueue()
 
 
 @bpy.app.handlers.persistent
 def _on_load(_path: str) -> None:
-    runner.files_opened += 1
+    job_queue.files_opened += 1
 
 
 def register() -> None:
-    """Notice when another file is opened."""
+    """Count the files that are opened."""
     bpy.app.handlers.load_post.append(_on_load)
 
 
 def unregister() -> None:
-    """End what runs and take the handler away."""
-    runner.stop()
+    """Stop the queue and remove the handler."""
+    job_queue.stop()
     bpy.app.handlers.load_post.remove(_on_load)

@@ -1,1 +1,1 @@
-"""What the user can do, one file a verb."""
+"""Blender operators, one file for each task of the user."""

@@ -1,4 +1,4 @@
-"""Operators that run a process: in the background from a window, blocking from a script."""
+"""Base classes of operators that run a background process; a script that calls one waits for the process to end."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -7,88 +7,88 @@ import bpy
 from bpy.props import StringProperty
 
 from ... import protocol
-from ..jobs.queue import Work, runner
+from ..jobs.queue import Work, job_queue
 from ..worker.process import Job, JobError
-from ..worker.python_environment import RuntimeProblem
+from ..worker.python_environment import WorkerError
 
 
 def from_window(operator: bpy.types.Operator) -> bool:
-    """Whether a user called the operator, so that Blender must stay usable; a script waits for the end."""
+    """Whether the user called the operator in a window, so that it must not block; a script waits for the result."""
     return operator.options.is_invoke and not bpy.app.background
 
 
-def sentence_of(error: RuntimeError) -> str:
-    """What an operator that was called from another reported as its error."""
+def error_message(error: RuntimeError) -> str:
+    """The error that an operator reported which was called from another one."""
     return str(error).removeprefix("Error: ").strip()
 
 
-def copy(operator: bpy.types.Operator, text: str, what: str) -> None:
-    """Put a text on the clipboard; without a window there is none, and it is printed."""
+def copy_to_clipboard(operator: bpy.types.Operator, text: str, what: str) -> None:
+    """Copy a text to the clipboard; in background mode, which has none, print it."""
     if bpy.app.background:
         print(text)
         return
     bpy.context.window_manager.clipboard = text
-    operator.report({"INFO"}, f"{what} on the clipboard: paste it where you ask for help")
+    operator.report({"INFO"}, f"{what} copied to the clipboard: paste it where you ask for help")
 
 
 class WhenIdle:
-    """Base of operators that are refused while a process runs or waits."""
+    """Base of operators that are disabled while a process runs or waits."""
 
-    poll_message_set: ClassVar[Callable[[str], None]]  # Blender's
+    poll_message_set: ClassVar[Callable[[str], None]]  # of bpy.types.Operator
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Refuse while something runs, and say so."""
-        if runner.busy:
-            cls.poll_message_set("A job is running: cancel it or wait for its end")
+        """Require that no job runs or waits."""
+        if job_queue.busy:
+            cls.poll_message_set("A job is running: cancel it or wait until it has ended")
             return False
         return True
 
 
 class JobOperator(WhenIdle):
-    """Base of operators that start a Job and do something with its result.
+    """Base of operators that start a Job and use its result.
 
-    From a window the operator ends at once, and is called again with the result when it is there.
+    In a window the operator returns at once, and is called again with the result when the process has ended.
     """
 
     bl_idname: ClassVar[str]
     bl_label: ClassVar[str]
-    report: Callable[[set[str], str], None]  # Blender's, like the next two
+    report: Callable[[set[str], str], None]  # of bpy.types.Operator, like the next two
     options: bpy.types.OperatorOptions
     as_keywords: Callable[..., dict[str, Any]]
 
     result: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
 
     def start(self, context: bpy.types.Context) -> Job:
-        """Start the process; may raise JobError or RuntimeProblem."""
+        """Start the process; raises JobError or WorkerError if it cannot be started."""
         raise NotImplementedError
 
     def finish(self, context: bpy.types.Context, path: str) -> set[str]:
-        """Use what the job made at a path; returns the operator's status."""
+        """Use the result that the process wrote to a path; returns the operator's status."""
         raise NotImplementedError
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Start the job; wait for it where there is no window or a script called."""
+        """Start the process; without a window or from a script, wait until it has ended."""
         if self.result:
             return self.finish(context, self.result)
         try:
             job = self.start(context)
-        except (JobError, RuntimeProblem) as problem:
+        except (JobError, WorkerError) as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
         work = _OperatorWork(self, job, recall=from_window(self))
         if work.recall:
-            runner.add(work)
+            job_queue.add(work)
             return {"FINISHED"}
-        runner.run_to_end(work)
+        job_queue.run_to_end(work)
         if isinstance(work.result, protocol.Done):
             return self.finish(context, work.result.path)
-        self.report({"ERROR"}, runner.error)
+        self.report({"ERROR"}, job_queue.error)
         return {"CANCELLED"}
 
 
 class _OperatorWork(Work):
-    """A process that an operator started and, where ``recall`` says so, is called again for."""
+    """The process of an operator, which is called again with the result if ``recall`` is true."""
 
     def __init__(self, operator: JobOperator, job: Job, recall: bool) -> None:
         self.title = type(operator).bl_label
@@ -101,39 +101,42 @@ class _OperatorWork(Work):
 
     def end(self) -> None:
         if isinstance(self.result, protocol.Failed):
-            runner.error = "" if self.cancelled and self.recall else self.result.text
-            runner.error_log = str(self._job.log)
+            job_queue.error = "" if self.cancelled and self.recall else self.result.text
+            job_queue.error_code = self.result.code
+            job_queue.error_log = str(self._job.log)
         elif self.recall and self.result:
             verb = getattr(bpy.ops.wham, self._operator.partition(".")[2])
             try:
                 verb("EXEC_DEFAULT", **self._options, result=self.result.path)
-            except RuntimeError as error:  # what the operator reports as an error
-                runner.error = sentence_of(error)
-                runner.error_log = str(self._job.log)
+            except RuntimeError as error:  # Blender raises what the operator reports as an error
+                job_queue.error, job_queue.error_code = error_message(error), ""
+                job_queue.error_log = str(self._job.log)
 
 
 class WHAM_OT_cancel(bpy.types.Operator):
-    """Cancel the running job; what is done already is kept for the next run."""
+    """Cancel the running job. Finished stages are kept for the next run"""
 
     bl_idname = "wham.cancel"
     bl_label = "Cancel"
 
-    job: StringProperty(description="Name of the job's folder; empty for what runs", options={"SKIP_SAVE"})
+    job: StringProperty(
+        name="Job", description="Name of the job's folder; empty for the running job", options={"SKIP_SAVE"}
+    )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Offer it only while a job runs or waits."""
-        if not runner.busy:
+        """Require a job that runs or waits."""
+        if not job_queue.busy:
             cls.poll_message_set("No job runs or waits")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Ask its process to end, or take it out of the queue."""
-        works = [runner.running, *runner.waiting]
+        """Ask its process to end, or remove it from the queue."""
+        works = [job_queue.running, *job_queue.waiting]
         for work in works:
             if work is not None and self.job in ("", getattr(work, "name", None)):
-                runner.cancel(work)
+                job_queue.cancel(work)
                 return {"FINISHED"}
         self.report({"ERROR"}, f"No job {self.job} runs or waits.")
         return {"CANCELLED"}

@@ -1,18 +1,18 @@
-"""Bake to Rig: an imported motion onto the armatures of other characters."""
+"""Operator Bake to Rig: bakes an imported motion onto the armatures of other characters."""
 
 from __future__ import annotations
 
 import bpy
 
-from ..properties import BakeOptions
+from ..properties import BakeOptions, bake_settings
 from ..retarget.bake import BakeError
-from ..retarget.bake_all import bake_all, motion_sources, paired, selected_rigs
+from ..retarget.bake_all import bake_all, motion_sources, pair_by_name, selected_rigs
 from ..scene import character
 from ..ui.options import BAKE, draw_names
 
 
 class WHAM_OT_bake_to_rig(BakeOptions, bpy.types.Operator):
-    """Give the motion of an imported character to the selected rigs, as an action of their own."""
+    """Bake the motion of an imported character onto the selected rigs, as a new action or NLA strip"""
 
     bl_idname = "wham.bake_to_rig"
     bl_label = "Bake to Rig"
@@ -20,14 +20,14 @@ class WHAM_OT_bake_to_rig(BakeOptions, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Refuse without a motion and a rig, and say so."""
+        """Require an imported motion and a selected rig."""
         reason = None
         if context.mode not in ("OBJECT", "POSE"):
             reason = "Go to Object Mode or Pose Mode first"
-        elif not any(character.is_character(thing) for thing in context.scene.objects):
+        elif not any(character.is_character(obj) for obj in context.scene.objects):
             reason = "Import a motion first"
         elif not selected_rigs(context):
-            reason = "Select the armature of the character that shall get the motion"
+            reason = "Select the armature to bake the motion onto"
         if reason:
             cls.poll_message_set(reason)
         return reason is None
@@ -40,11 +40,11 @@ class WHAM_OT_bake_to_rig(BakeOptions, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Bake onto each rig."""
         try:
-            pairs = paired(motion_sources(context), selected_rigs(context))
-        except BakeError as problem:
-            self.report({"ERROR"}, str(problem))
+            pairs = pair_by_name(motion_sources(context), selected_rigs(context))
+        except BakeError as error:
+            self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        done, failed = bake_all(self, pairs)
+        done, failed = bake_all(pairs, bake_settings(self), self.report)
         if failed:
             self.report({"ERROR"}, failed)
         return {"FINISHED"} if done else {"CANCELLED"}

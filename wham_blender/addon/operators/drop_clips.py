@@ -1,4 +1,4 @@
-"""Clips and motion files dropped on the 3D view."""
+"""Import of clips and motion files that are dropped onto the 3D Viewport."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
 
 
 class WHAM_OT_drop_clips(bpy.types.Operator):
-    """Make keyframed characters of the clips that were dropped, one after the other."""
+    """Create keyframed characters from several clips, one after the other"""
 
     bl_idname = "wham.drop_clips"
     bl_label = "Import Video as Motion"
@@ -24,21 +24,21 @@ class WHAM_OT_drop_clips(bpy.types.Operator):
 
     def clips(self) -> list[Path]:
         """The dropped files that are clips."""
-        paths = [Path(bpy.path.abspath(self.directory), each.name) for each in self.files]
+        paths = [Path(bpy.path.abspath(self.directory), file.name) for file in self.files]
         return [path for path in paths if path.suffix.lower() in CLIP_SUFFIXES]
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Show the panel's options for them."""
+        """Show the panel's options in a dialog."""
         return context.window_manager.invoke_props_dialog(self, width=360)
 
     def draw(self, context: bpy.types.Context) -> None:
-        """The clips' names and the options, which are the panel's."""
+        """Draw the clips' names and the panel's options."""
         for path in self.clips():
             self.layout.label(text=path.name, icon="FILE_MOVIE")
         draw_options(self.layout, context.scene.wham)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Import each with the panel's options, from a window in the background."""
+        """Import each clip with the panel's options, in a window as background jobs."""
         clips = self.clips()
         if not clips:
             self.report({"ERROR"}, f"No clip was dropped. Choose files that end in {', '.join(CLIP_SUFFIXES)}.")
@@ -47,22 +47,22 @@ class WHAM_OT_drop_clips(bpy.types.Operator):
         settings.filepath = str(clips[0])
         options = {name: getattr(settings, name) for name in option_names(VideoOptions)}
         for clip in clips:
-            how = "INVOKE_DEFAULT" if self.options.is_invoke else "EXEC_DEFAULT"
-            bpy.ops.wham.import_video(how, filepath=str(clip), **options)
+            execution = "INVOKE_DEFAULT" if self.options.is_invoke else "EXEC_DEFAULT"
+            bpy.ops.wham.import_video(execution, filepath=str(clip), **options)
         return {"FINISHED"}
 
 
-class _Drop:
-    """What both handlers share: they take files over a 3D view."""
+class _ViewportHandler:
+    """Base of file handlers that accept files over a 3D Viewport."""
 
     @classmethod
     def poll_drop(cls, context: bpy.types.Context) -> bool:
-        """Whether the mouse is over a 3D view."""
+        """Whether the mouse is over a 3D Viewport."""
         return context.area is not None and context.area.type == "VIEW_3D"
 
 
-class WHAM_FH_clips(_Drop, bpy.types.FileHandler):
-    """Clips."""
+class WHAM_FH_clips(_ViewportHandler, bpy.types.FileHandler):
+    """Import dropped clips."""
 
     bl_idname = "WHAM_FH_clips"
     bl_label = WHAM_OT_import_video.bl_label
@@ -70,8 +70,8 @@ class WHAM_FH_clips(_Drop, bpy.types.FileHandler):
     bl_file_extensions = ";".join(CLIP_SUFFIXES)
 
 
-class WHAM_FH_motion(_Drop, bpy.types.FileHandler):
-    """Motion files."""
+class WHAM_FH_motion(_ViewportHandler, bpy.types.FileHandler):
+    """Import dropped motion files."""
 
     bl_idname = "WHAM_FH_motion"
     bl_label = WHAM_OT_import_motion.bl_label

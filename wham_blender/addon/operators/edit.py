@@ -1,4 +1,4 @@
-"""What all edits of an imported character share: on which object, when they are refused, what they say."""
+"""Base class of the operators that edit an imported character: conditions, undo, reports."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -10,15 +10,15 @@ from ..scene.character import CharacterError
 
 
 class CharacterEdit:
-    """Base of operators that change the active imported character, with a redo panel; they need no worker."""
+    """Base of operators that edit the active imported character, with a redo panel. They need no worker."""
 
     bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
-    poll_message_set: ClassVar[Callable[[str], None]]  # Blender's, like the next
+    poll_message_set: ClassVar[Callable[[str], None]]  # of bpy.types.Operator, like the next
     report: Callable[[set[str], str], None]
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Refuse without a character whose keys can be changed, and say so."""
+        """Require an active imported character whose keyframes can be edited."""
         armature = character.active(context)
         reason = None
         if armature is None:
@@ -34,15 +34,15 @@ class CharacterEdit:
         return reason is None
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
-        """Change the character and say what was done; raises CharacterError before anything is changed."""
+        """Edit the character and return the report; raises CharacterError before anything is changed."""
         raise NotImplementedError
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Edit the active character."""
         try:
-            done = self.edit(context, character.active(context))
-        except CharacterError as problem:
-            self.report({"ERROR"}, str(problem))
+            result = self.edit(context, character.active(context))
+        except CharacterError as error:
+            self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        self.report({"INFO"}, done)
+        self.report({"INFO"}, result)
         return {"FINISHED"}

@@ -1,4 +1,4 @@
-"""Explain: what the documents say of a message, beside it."""
+"""Operator What Now?: shows what docs/troubleshooting.md says about an error message."""
 
 import textwrap
 
@@ -7,36 +7,43 @@ from bpy.props import StringProperty
 
 from ..ui.explanations import explain
 
-_LETTERS = 64  # in a line of the popup
-_WIDTH = 420  # of the popup, in Blender's units
+_LINE_LENGTH = 64  # characters in a line of the popup
+_WIDTH = 420  # of the popup, in Blender's UI units
 
 
 class WHAM_OT_explain(bpy.types.Operator):
-    """Say more about this message: where it comes from, and what to do."""
+    """Show the cause of this message and what to do"""
 
     bl_idname = "wham.explain"
     bl_label = "What Now?"
 
-    sentence: StringProperty(name="Message", description="The message that is to be explained", options={"SKIP_SAVE"})
+    sentence: StringProperty(name="Message", description="Error message to explain", options={"SKIP_SAVE"})
+    code: StringProperty(
+        name="Code",
+        description="Code of the error, by which the explanation is found; without one, it is found by the message",
+        options={"HIDDEN", "SKIP_SAVE"},
+    )
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Show it at the mouse."""
+        """Show the explanation in a popup at the mouse."""
         return context.window_manager.invoke_popup(self, width=_WIDTH)
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw the message and what is known of it."""
+        """Draw the message and its explanation."""
         column = self.layout.column(align=True)
-        for number, line in enumerate(textwrap.wrap(self.sentence, _LETTERS)):
+        for number, line in enumerate(textwrap.wrap(self.sentence, _LINE_LENGTH)):
             column.label(text=line, icon="BLANK1" if number else "ERROR")
         column.separator()
-        for line in textwrap.wrap(_told(self.sentence), _LETTERS):
+        for line in textwrap.wrap(_explanation(self.code, self.sentence), _LINE_LENGTH):
             column.label(text=line, icon="BLANK1")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Say it in the status bar, or in the console of a script."""
-        self.report({"INFO"}, _told(self.sentence))
+        """Report the explanation in the status bar, or in a script's console."""
+        self.report({"INFO"}, _explanation(self.code, self.sentence))
         return {"FINISHED"}
 
 
-def _told(sentence: str) -> str:
-    return explain(sentence) or "No more is known of this message: the log may tell, and Copy Report asks for help"
+def _explanation(code: str, sentence: str) -> str:
+    return explain(code, sentence) or (
+        "There is no entry for this message. See the log, or use Copy Report to ask for help"
+    )

@@ -1,4 +1,4 @@
-"""Export Motion: a character with its motion for game engines and other programs."""
+"""Operator Export Motion: writes a character with its motion for game engines and other programs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..retarget.maps import MapError
 
 
 class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
-    """Write the active character's motion, skeleton and meshes as another program wants them."""
+    """Write the active character's motion, skeleton and meshes to a file for a game engine or another program"""
 
     bl_idname = "wham.export_motion"
     bl_label = "Export Motion"
@@ -22,32 +22,32 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
 
     filter_glob: StringProperty(default="*.fbx;*.glb;*.bvh;*.usdc", options={"HIDDEN"})
     target: EnumProperty(
-        name="For",
-        description="Who reads the file: what its format, units and axes are",
+        name="Target",
+        description="Program that reads the file, which sets its format, units and axes",
         items=[(key, one.label, one.description) for key, one in PRESETS.items()],
     )
     root_motion: EnumProperty(
         name="Root Motion",
-        description="Which bone carries the character over the ground in the file",
+        description="Bone that gets the movement over the floor in the file",
         items=[
-            ("HIPS", "Hips", "The hips move; a root bone stays at the origin"),
-            ("ROOT", "Root Bone", "A bone on the floor goes and turns with the character; it is made where none is"),
+            ("HIPS", "Hips", "Write the movement on the hips; a root bone stays at the origin"),
+            ("ROOT", "Root Bone", "Write location and heading on a root bone, which is added if there is none"),
         ],
     )
-    meshes: BoolProperty(name="Meshes", description="Write the meshes that the skeleton deforms too", default=True)
+    meshes: BoolProperty(name="Meshes", description="Include the meshes that the armature deforms", default=True)
 
     @property
     def filename_ext(self) -> str:
-        """The target's ending, which the file browser keeps."""
+        """The target's file extension, which the file browser keeps."""
         return PRESETS[self.target].suffix
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Refuse without an armature that moves, and say so."""
+        """Require an active armature with animation."""
         rig = _rig(context)
         reason = None
         if rig is None:
-            reason = "Select the armature of the character whose motion you want"
+            reason = "Select the armature of the character to export"
         elif context.mode not in ("OBJECT", "POSE"):
             reason = "Go to Object Mode or Pose Mode first"
         elif rig.animation_data is None:
@@ -65,20 +65,20 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Write the file."""
         preset, rig = PRESETS[self.target], _rig(context)
-        if rig is None:  # poll() has it
+        if rig is None:  # for mypy: poll() requires one
             return {"CANCELLED"}
         path = Path(bpy.path.ensure_ext(bpy.path.abspath(self.filepath), preset.suffix))
         try:
             done = export.export(context, rig, path, preset, self.root_motion == "ROOT", self.meshes)
-        except (ExportError, MapError) as problem:
-            self.report({"ERROR"}, str(problem))
+        except (ExportError, MapError) as error:
+            self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         scale = rig.matrix_world.to_scale()
         if max(scale) > 1.001 * min(scale):
             self.report(
                 {"WARNING"},
-                f"{rig.name} is scaled unevenly, so that its bones change their lengths as they turn, which "
-                "not every program takes. Apply its scale, bake and export again.",
+                f"{rig.name} is scaled unevenly, so that its bones change their lengths as they rotate, which "
+                "not every program supports. Apply its scale, bake and export again.",
             )
         self.report(
             {"INFO"},
@@ -90,7 +90,7 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
 
 def _rig(context: bpy.types.Context) -> bpy.types.Object | None:
     """The active armature, or the one that deforms the active mesh."""
-    thing = context.active_object
-    if thing is not None and thing.type == "MESH":
-        thing = thing.find_armature()
-    return thing if thing is not None and thing.type == "ARMATURE" else None
+    active = context.active_object
+    if active is not None and active.type == "MESH":
+        active = active.find_armature()
+    return active if active is not None and active.type == "ARMATURE" else None

@@ -1,4 +1,4 @@
-"""Import a motion file: characters with their actions, the camera and its clip, in one new collection."""
+"""Operator Import Motion: reads a motion file and builds its characters, actions, camera and clip in the scene."""
 
 from pathlib import Path
 
@@ -7,15 +7,15 @@ from bpy.props import StringProperty
 
 from ...motion import MotionFileError
 from ..build_scene import import_file
-from ..properties import PlacementOptions
+from ..properties import PlacementOptions, placement_settings
 from ..retarget.bake import BakeError
-from ..retarget.bake_all import asked_rigs
+from ..retarget.bake_all import target_rigs
 from ..retarget.maps import MapError
 from ..ui.options import SECTIONS, draw_names
 
 
 class WHAM_OT_import_motion(PlacementOptions, bpy.types.Operator):
-    """Make keyframed characters of a motion file (.npz)."""
+    """Create keyframed characters from a motion file (.npz)"""
 
     bl_idname = "wham.import_motion"
     bl_label = "Import Motion"
@@ -24,14 +24,14 @@ class WHAM_OT_import_motion(PlacementOptions, bpy.types.Operator):
     filepath: StringProperty(name="Motion", subtype="FILE_PATH", options={"SKIP_SAVE"})
     clip: StringProperty(
         name="Clip",
-        description="The video behind the camera; empty for the one of that name beside the motion file",
+        description="Video to show behind the camera. If empty, the one in the motion file's folder is used",
         subtype="FILE_PATH",
         options={"SKIP_SAVE"},
     )
     filter_glob: StringProperty(default="*.npz", options={"HIDDEN"})
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Ask for the file where none was dropped."""
+        """Ask for the file, unless one was dropped."""
         if self.filepath:
             return self.execute(context)
         context.window_manager.fileselect_add(self)
@@ -43,9 +43,11 @@ class WHAM_OT_import_motion(PlacementOptions, bpy.types.Operator):
             self.report({"ERROR"}, "No motion file was named. Choose an .npz written by Import Video as Motion.")
             return {"CANCELLED"}
         clip = Path(bpy.path.abspath(self.clip)) if self.clip else None
+        settings = placement_settings(self)
         try:
-            asked_rigs(self, context)
-            import_file(self, context, Path(bpy.path.abspath(self.filepath)), clip)
+            if settings.to_rigs:
+                target_rigs(context, settings.rigs)
+            import_file(context, Path(bpy.path.abspath(self.filepath)), clip, settings, self.report)
         except (BakeError, MapError, MotionFileError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

@@ -1,4 +1,4 @@
-"""Import Video as Motion: a clip through the worker, and its motion into the scene."""
+"""Operator Import Video as Motion: queues a job in which the worker estimates a clip's motion, and imports it."""
 
 from pathlib import Path
 
@@ -7,19 +7,19 @@ from bpy.props import StringProperty
 
 from ..jobs.import_job import prepare
 from ..jobs.job_record import Status
-from ..jobs.queue import runner
-from ..properties import VideoOptions, copy_options, option_names
+from ..jobs.queue import job_queue
+from ..properties import VideoOptions, copy_options, option_names, placement_settings
 from ..retarget.bake import BakeError
-from ..retarget.bake_all import asked_rigs
+from ..retarget.bake_all import target_rigs
 from ..retarget.maps import MapError
 from ..ui.options import draw_options
 from ..worker.process import JobError
-from ..worker.python_environment import RuntimeProblem
-from .background import from_window, sentence_of
+from ..worker.python_environment import WorkerError
+from .background import error_message, from_window
 
 
 class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
-    """Make a keyframed character that moves like the person in a video."""
+    """Create a keyframed character that moves like the person in a video"""
 
     bl_idname = "wham.import_video"
     bl_label = "Import Video as Motion"
@@ -30,30 +30,32 @@ class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
     filter_glob: StringProperty(default="*.mp4;*.mov;*.m4v;*.avi;*.mkv;*.webm", options={"HIDDEN"})
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Ask for the clip where none is named yet."""
+        """Ask for the clip, unless one is named already."""
         if self.filepath:
             return self.execute(context)
-        copy_options(context.scene.wham, self, VideoOptions)  # not what was asked of another clip last
+        copy_options(context.scene.wham, self, VideoOptions)  # the panel's, not those of the last call
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Show the options beside the file browser as the panel shows them."""
+        """Draw the panel's options beside the file browser."""
         draw_options(self.layout, self)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Queue the job; where there is no window or a script called, wait until the character is there."""
+        """Queue the job; without a window or from a script, wait until the character is imported."""
         options = {name: getattr(self, name) for name in option_names(VideoOptions)}
         try:
-            options["rig"] = "\n".join(rig.name for rig in asked_rigs(self, context))
+            settings = placement_settings(self)
+            rigs = target_rigs(context, settings.rigs) if settings.to_rigs else []
+            options["rig"] = "\n".join(rig.name for rig in rigs)
             work = prepare(Path(bpy.path.abspath(self.filepath)), options)
-        except (BakeError, JobError, MapError, RuntimeProblem) as problem:
+        except (BakeError, JobError, MapError, WorkerError) as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
         if from_window(self):
-            runner.add(work)
+            job_queue.add(work)
             return {"FINISHED"}
-        runner.run_to_end(work)
+        job_queue.run_to_end(work)
         for warning in work.record.warnings:
             self.report({"WARNING"}, warning)
         sentence = work.record.error
@@ -61,6 +63,6 @@ class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
             try:
                 return bpy.ops.wham.import_job("EXEC_DEFAULT", True, job=work.name)
             except RuntimeError as error:
-                sentence = sentence_of(error)
+                sentence = error_message(error)
         self.report({"ERROR"}, sentence)
         return {"CANCELLED"}

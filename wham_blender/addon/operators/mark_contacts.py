@@ -1,4 +1,4 @@
-"""Mark Contacts: decide anew, from what the network said, when a foot is planted."""
+"""Operator Mark Contacts: thresholds the network's contact probabilities again, with other settings."""
 
 import bpy
 import numpy as np
@@ -12,40 +12,41 @@ from .edit import CharacterEdit
 
 
 class WHAM_OT_mark_contacts(CharacterEdit, bpy.types.Operator):
-    """Mark again when toes and heels are planted: the contact properties and the markers in the action."""
+    """Set from the contact probabilities when toes and heels are planted: custom properties and pose markers"""
 
     bl_idname = "wham.mark_contacts"
     bl_label = "Mark Contacts"
 
     threshold: FloatProperty(
         name="Threshold",
-        description="How sure the network must be that a foot is down; lower finds more contacts",
+        description="Contact probability above which a toe or heel is planted; lower values find more contacts",
         default=PLANTED_ABOVE,
         min=0.0,
         max=1.0,
     )
     hysteresis: FloatProperty(
         name="Hysteresis",
-        description="How far it may fall below the threshold before the foot counts as lifted; more stops flicker",
+        description="How far the probability may fall below the threshold before the contact ends; higher values "
+        "avoid flicker",
         default=round(PLANTED_ABOVE - LIFTED_BELOW, 3),
         min=0.0,
         max=1.0,
     )
     shortest: IntProperty(
-        name="Shortest",
-        description="Scene frames that a contact must last; shorter ones are dropped",
+        name="Minimum Length",
+        description="Minimum length of a contact in scene frames; shorter ones are removed",
         default=1,
         min=1,
     )
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
-        """Mark the contacts; the motion itself stays."""
-        found = character.read(armature)
-        rows = self.shortest * character.key_rate(armature, found) / armature.wham_motion.keyed_rate
-        below = max(self.threshold - self.hysteresis, 0.0)
-        contacts = planted(found.probabilities, self.threshold, below, int(np.ceil(rows - 1e-3)))
+        """Mark the contacts; the motion itself is not changed."""
+        motion = character.read(armature)
+        shortest = self.shortest * character.key_rate(armature, motion) / armature.wham_motion.keyed_rate  # in keys
+        lifted_below = max(self.threshold - self.hysteresis, 0.0)
+        contacts = planted(motion.probabilities, self.threshold, lifted_below, int(np.ceil(shortest - 1e-3)))
         keys = ActionKeys(armature)
-        keys.frames = found.frames
+        keys.frames = motion.frames
         write_contacts(keys, armature, contacts)
-        character.measure(armature, character.replace(found, contacts=contacts))
+        character.update_statistics(armature, character.replace(motion, contacts=contacts))
         return f"{armature.wham_motion.contacts} contacts marked"

@@ -1,4 +1,4 @@
-"""Turn, move, scale and level a whole motion: everybody of the clip and the camera together, so that they still fit."""
+"""Operators that rotate, move and scale everybody of a clip together with its camera, so that they stay aligned."""
 
 import bpy
 import numpy as np
@@ -9,70 +9,74 @@ from ..scene import character
 from ..scene.character import CharacterError
 from .edit import CharacterEdit
 
-_STILL = np.array([1.0, 0.0, 0.0, 0.0])
+_IDENTITY = np.array([1.0, 0.0, 0.0, 0.0])  # as a quaternion
 
 
 def _start(armature: bpy.types.Object) -> np.ndarray:
-    """The point (3,) of the ground z = 0 under the character's first key."""
+    """The point (3,) on the ground, z = 0, under the character's first keyframe."""
     return character.read(armature).root[0] * [1.0, 1.0, 0.0]
 
 
 class WHAM_OT_turn_motion(CharacterEdit, bpy.types.Operator):
-    """Turn the motion, everybody else of the clip and the camera about the place where the character starts."""
+    """Rotate everybody of the clip and the camera about the point where the active character starts"""
 
     bl_idname = "wham.turn_motion"
-    bl_label = "Turn Motion"
+    bl_label = "Rotate Motion"
 
     angle: FloatProperty(
-        name="Angle", description="To the left, seen from above", subtype="ANGLE", default=float(np.radians(90))
+        name="Angle",
+        description="Rotation about the vertical axis, counterclockwise seen from above",
+        subtype="ANGLE",
+        default=float(np.radians(90)),
     )
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
-        """Turn all that was imported together."""
-        turn = quaternions.about(np.array([0.0, 0.0, 1.0]), np.array(self.angle))
+        """Rotate everything that was imported together."""
+        rotation = quaternions.about(np.array([0.0, 0.0, 1.0]), np.array(self.angle))
         start = _start(armature)
-        character.move(character.together(armature, context.scene), turn, start - quaternions.rotate(turn, start))
-        return f"Turned by {np.degrees(self.angle):.4g} degrees"
+        offset = start - quaternions.rotate(rotation, start)
+        character.transform(character.imported_with(armature, context.scene), rotation, offset)
+        return f"Rotated by {np.degrees(self.angle):.4g} degrees"
 
 
 class WHAM_OT_move_motion(CharacterEdit, bpy.types.Operator):
-    """Move the motion, everybody else of the clip and the camera."""
+    """Move everybody of the clip and the camera"""
 
     bl_idname = "wham.move_motion"
     bl_label = "Move Motion"
 
     start: EnumProperty(
         name="Start",
-        description="Where the character starts",
+        description="Where the active character starts, before the offset is added",
         items=[
-            ("KEEP", "Where It Is", "Move from where it is"),
-            ("ORIGIN", "At the World's Origin", "Start over the middle of the grid"),
-            ("CURSOR", "At the 3D Cursor", "Start on the 3D cursor, which stands for the floor"),
+            ("KEEP", "Current Position", "Keep the position where the character starts"),
+            ("ORIGIN", "World Origin", "Start at the world origin"),
+            ("CURSOR", "3D Cursor", "Start at the 3D cursor, with the floor at its height"),
         ],
     )
     offset: FloatVectorProperty(
-        name="Move", description="How far, along the world's axes", subtype="TRANSLATION", size=3
+        name="Offset", description="Distance to move along the world axes", subtype="TRANSLATION", size=3
     )
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
-        """Move all that was imported together."""
+        """Move everything that was imported together."""
         offset = np.array(self.offset, float)
         if self.start != "KEEP":
-            goal = np.array(context.scene.cursor.location) if self.start == "CURSOR" else np.zeros(3)
-            offset += goal - _start(armature)
-        character.move(character.together(armature, context.scene), _STILL, offset)
+            target = np.array(context.scene.cursor.location) if self.start == "CURSOR" else np.zeros(3)
+            offset += target - _start(armature)
+        character.transform(character.imported_with(armature, context.scene), _IDENTITY, offset)
         return "Moved by {:.4g}, {:.4g}, {:.4g} m".format(*offset)
 
 
 class WHAM_OT_set_actor_height(CharacterEdit, bpy.types.Operator):
-    """Make the character as tall as the actor was: body, way and camera grow together and still fit the clip."""
+    """Scale the active character to the actor's height, together with its path, everybody else and the camera"""
 
     bl_idname = "wham.set_actor_height"
     bl_label = "Set Actor Height"
 
     height: FloatProperty(
         name="Height",
-        description="Of the actor, from sole to crown",
+        description="Height of the actor, from the soles to the top of the head",
         subtype="DISTANCE",
         default=1.75,
         min=0.1,
@@ -80,43 +84,44 @@ class WHAM_OT_set_actor_height(CharacterEdit, bpy.types.Operator):
     )
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Begin with the height that the character has."""
+        """Show a dialog that starts with the character's current height."""
         self.height = character.height(character.active(context))
         return context.window_manager.invoke_props_dialog(self)
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
-        """Scale all that was imported together about the place where the character starts."""
+        """Scale everything that was imported together about the point where the character starts."""
         scale = self.height / character.height(armature)
         offset = (1 - scale) * _start(armature)
-        character.move(character.together(armature, context.scene), _STILL, offset, scale)
+        character.transform(character.imported_with(armature, context.scene), _IDENTITY, offset, scale)
         return f"Scaled by {scale:.4g}"
 
 
 class WHAM_OT_set_floor(CharacterEdit, bpy.types.Operator):
-    """Raise or lower the motion, everybody else of the clip and the camera."""
+    """Raise or lower everybody of the clip and the camera, so that planted feet are on the ground"""
 
     bl_idname = "wham.set_floor"
     bl_label = "Set Floor Level"
 
     from_contacts: BoolProperty(
-        name="Contacts on the Floor",
-        description="Put the feet that are planted on the ground, z = 0: half of the contacts lie higher, half lower",
+        name="Contacts on Floor",
+        description="Put the median height of planted toes and heels on the ground, z = 0",
         default=True,
     )
     raise_by: FloatProperty(
-        name="Raise", description="Then raise by this much; lower where it is negative", subtype="DISTANCE"
+        name="Raise", description="Distance to raise afterwards; negative values lower", subtype="DISTANCE"
     )
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
-        """Level all that was imported together."""
+        """Raise or lower everything that was imported together."""
         height = self.raise_by
         if self.from_contacts:
             floor = animation.floor_height(character.read(armature))
             if floor is None:
                 raise CharacterError(
                     f"{armature.name} has no contacts to find the floor with. Mark contacts with a lower threshold, "
-                    "or raise it by an amount."
+                    "or raise it by an amount.",
+                    code="no-contacts",
                 )
             height -= floor
-        character.move(character.together(armature, context.scene), _STILL, np.array([0.0, 0.0, height]))
+        character.transform(character.imported_with(armature, context.scene), _IDENTITY, np.array([0.0, 0.0, height]))
         return f"Raised by {100 * height:.3g} cm"

@@ -1,4 +1,4 @@
-"""Rig maps in the panel: guess the active character's, correct it, save it, and give it to others as a file."""
+"""Operators on rig maps: guess the map of the active armature, save it, export and import it as a file."""
 
 import re
 from pathlib import Path
@@ -12,21 +12,21 @@ from ..retarget.maps import MapError
 
 
 class WHAM_OT_guess_rig_map(bpy.types.Operator):
-    """Find out which bones of the active armature are hips, knees and so on, and list them to be looked through."""
+    """Guess from names and proportions which bones of the active armature are which joints, and list them for review"""
 
     bl_idname = "wham.guess_rig_map"
     bl_label = "Guess Rig Map"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Refuse without an armature."""
+        """Require an active armature."""
         if context.object is None or context.object.type != "ARMATURE":
-            cls.poll_message_set("Select the armature of the character that shall get the motion")
+            cls.poll_message_set("Select the armature to bake the motion onto")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Fill the list."""
+        """Fill the list with the known or guessed map."""
         for sentence in rig_map_state.user_maps()[1]:
             self.report({"WARNING"}, sentence)
         try:
@@ -36,29 +36,29 @@ class WHAM_OT_guess_rig_map(bpy.types.Operator):
             return {"CANCELLED"}
         record = rig_map_state.state()
         if record.source != rig_map_state.GUESSED:
-            self.report({"INFO"}, f"{context.object.name} is a rig that is known: {record.source}")
+            self.report({"INFO"}, f"{context.object.name} has a known rig map: {record.source}")
         else:
-            unsure = sum(rig_map_state.sureness(row) < 0.5 for row in record.bones if row.bone)
-            said = f"{unsure} of them unsure: look at those first" if unsure else "look through them"
-            named = sum(bool(row.bone) for row in record.bones)
-            self.report({"INFO"}, f"{context.object.name}: {named} bones guessed, {said}")
+            uncertain = sum(rig_map_state.sureness(row) < 0.5 for row in record.bones if row.bone)
+            review = f"{uncertain} with low confidence: check those first" if uncertain else "check them in the list"
+            guessed = sum(bool(row.bone) for row in record.bones)
+            self.report({"INFO"}, f"{context.object.name}: {guessed} bones guessed, {review}")
         return {"FINISHED"}
 
 
-class _WithMap:
+class _MapOperator:
     """Base of operators that need a map in the list."""
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Refuse without a map."""
+        """Require a map in the list."""
         if not rig_map_state.state().bones or rig_map_state.state().armature is None:
             cls.poll_message_set("Guess the rig map of a character first")  # type: ignore[attr-defined]
             return False
         return True
 
 
-class WHAM_OT_add_rig_map_bone(_WithMap, bpy.types.Operator):
-    """Add a row for one more bone of the spine or the neck."""
+class WHAM_OT_add_rig_map_bone(_MapOperator, bpy.types.Operator):
+    """Add a row for another bone of the spine or the neck"""
 
     bl_idname = "wham.add_rig_map_bone"
     bl_label = "Add Bone"
@@ -66,8 +66,11 @@ class WHAM_OT_add_rig_map_bone(_WithMap, bpy.types.Operator):
 
     chain: EnumProperty(
         name="Chain",
-        description="Where the bone belongs",
-        items=[("spine", "Spine", "After the last one"), ("neck", "Neck", "After the last one")],
+        description="Chain to which the bone is added",
+        items=[
+            ("spine", "Spine", "Add after the last bone of the spine"),
+            ("neck", "Neck", "Add after the last bone of the neck"),
+        ],
     )
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -76,19 +79,19 @@ class WHAM_OT_add_rig_map_bone(_WithMap, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class WHAM_OT_save_rig_map(_WithMap, bpy.types.Operator):
-    """Keep the map, so that every character with these bones is known from now on."""
+class WHAM_OT_save_rig_map(_MapOperator, bpy.types.Operator):
+    """Save the map for all characters with the same bone names"""
 
     bl_idname = "wham.save_rig_map"
     bl_label = "Save Map"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Write it to the user's folder."""
+        """Write it to the user's folder of maps."""
         return _write(self, rig_map_state.user_folder() / _file_name(rig_map_state.state().name))
 
 
-class WHAM_OT_export_rig_map(_WithMap, ExportHelper, bpy.types.Operator):
-    """Write the map to a file, to give it to somebody else."""
+class WHAM_OT_export_rig_map(_MapOperator, ExportHelper, bpy.types.Operator):
+    """Write the map to a file, to use it on another computer"""
 
     bl_idname = "wham.export_rig_map"
     bl_label = "Export Map"
@@ -108,7 +111,7 @@ class WHAM_OT_export_rig_map(_WithMap, ExportHelper, bpy.types.Operator):
 
 
 class WHAM_OT_import_rig_map(ImportHelper, bpy.types.Operator):
-    """Add a map that somebody else has made to the known ones."""
+    """Add a rig map from a file, for all characters with the same bone names"""
 
     bl_idname = "wham.import_rig_map"
     bl_label = "Import Map"
@@ -117,14 +120,14 @@ class WHAM_OT_import_rig_map(ImportHelper, bpy.types.Operator):
     filter_glob: StringProperty(default="*.toml", options={"HIDDEN"})
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Check the file, keep it and show it where it fits the active armature."""
+        """Check the file, copy it to the user's folder, and show it if it fits the active armature."""
         if not self.filepath:
             self.report({"ERROR"}, "No rig map was named. Choose a map's .toml file.")
             return {"CANCELLED"}
         try:
             rig_map = maps.read(Path(bpy.path.abspath(self.filepath)))
             maps.write(rig_map, rig_map_state.user_folder() / _file_name(rig_map.name))
-            self.report({"INFO"}, f"The map {rig_map.name} is known now")
+            self.report({"INFO"}, f"The map {rig_map.name} was imported")
             if context.object is not None and context.object.type == "ARMATURE":
                 fitted = maps.fit(rig_map, context.object.data.bones.keys())
                 rig_map_state.show(context.object, fitted, fitted.name, {})
@@ -150,11 +153,11 @@ def _write(operator: bpy.types.Operator, path: Path) -> set[str]:
     except MapError as error:
         operator.report({"ERROR"}, str(error))
         return {"CANCELLED"}
-    operator.report({"INFO"}, f"The map {rig_map.name} is in {path}")
+    operator.report({"INFO"}, f"The map {rig_map.name} was saved to {path}")
     return {"FINISHED"}
 
 
 def _file_name(name: str) -> str:
-    """A map's name as a file's: letters and digits of any script, nothing that leaves the folder."""
+    """A file name from a map's name: letters and digits of any script, without path separators."""
     plain = re.sub(r"[^\w-]+", "_", name).strip("_").lower()
     return f"{plain or 'rig_map'}.toml"

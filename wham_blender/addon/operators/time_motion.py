@@ -1,4 +1,4 @@
-"""Trim a motion, make a loop of it, and give the scene the clip's frame rate."""
+"""Operators on a motion's time: trim, loop, match the scene's frame rate to the clip's, update the statistics."""
 
 import bpy
 import numpy as np
@@ -7,18 +7,22 @@ from bpy.props import BoolProperty, IntProperty
 from ... import animation
 from ..scene import character
 from ..scene.character import CharacterError
-from ..scene.scene_settings import take_over_clip
+from ..scene.scene_settings import match_clip
 from .edit import CharacterEdit
 
 
 class RangeEdit(CharacterEdit):
-    """Base of edits of a range of scene frames, which begins with the whole motion."""
+    """Base of edits of a range of scene frames."""
 
-    first: IntProperty(name="First", description="Scene frame where it begins", default=0)
-    last: IntProperty(name="Last", description="Scene frame where it ends; both 0 is the whole motion", default=0)
+    first: IntProperty(name="First", description="First scene frame of the range", default=0)
+    last: IntProperty(
+        name="Last",
+        description="Last scene frame of the range; if both are 0, the range is the entire motion",
+        default=0,
+    )
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Begin with the preview range where there is one, else with the whole motion, and ask."""
+        """Show a dialog that starts with the preview range if there is one, else with the range of the motion."""
         record, scene = character.active(context).wham_motion, context.scene
         ends = (int(np.ceil(record.first_frame)), int(record.last_frame))
         if scene.use_preview_range:
@@ -26,90 +30,92 @@ class RangeEdit(CharacterEdit):
         self.first, self.last = ends
         return context.window_manager.invoke_props_dialog(self)
 
-    def chosen(self, armature: bpy.types.Object, shortest: int) -> tuple[float, float]:
-        """First and last frame; raises CharacterError where they hold fewer than ``shortest`` keys."""
-        found = character.read(armature)
-        first, last = (self.first, self.last) if self.first or self.last else (found.frames[0], found.frames[-1])
-        inside = np.count_nonzero((found.frames >= first) & (found.frames <= last))
+    def frame_range(self, armature: bpy.types.Object, shortest: int) -> tuple[float, float]:
+        """First and last scene frame; raises CharacterError if the range has fewer than ``shortest`` keyframes."""
+        frames = character.read(armature).frames
+        first, last = (self.first, self.last) if self.first or self.last else (frames[0], frames[-1])
+        inside = np.count_nonzero((frames >= first) & (frames <= last))
         if inside < shortest:
             raise CharacterError(
                 f"{armature.name} has {inside} keys between frames {first:.0f} and {last:.0f}; at least {shortest} are "
-                f"needed. Its motion goes from {found.frames[0]:.0f} to {found.frames[-1]:.0f}."
+                f"needed. Its motion goes from {frames[0]:.0f} to {frames[-1]:.0f}.",
+                code="too-few-keys",
             )
         return first, last
 
 
 class WHAM_OT_trim_motion(RangeEdit, bpy.types.Operator):
-    """Throw away the character's keys before and after a range. The camera and others keep theirs."""
+    """Delete the character's keyframes outside a range. Other people and the camera are not changed"""
 
     bl_idname = "wham.trim_motion"
     bl_label = "Trim Motion"
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Trim the character."""
-        first, last = self.chosen(armature, 1)
+        first, last = self.frame_range(armature, 1)
         character.trim(armature, first, last)
-        return f"{armature.wham_motion.frames} keys are left"
+        return f"{armature.wham_motion.frames} keyframes are left"
 
 
 class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
-    """Make a cycle of a range: its end fades into its start. Best where both show the same moment of a step."""
+    """Make a cycle of a range by blending its end into its start. Both should show the same phase of a step"""
 
     bl_idname = "wham.loop_motion"
     bl_label = "Loop Motion"
 
     blend: IntProperty(
         name="Blend",
-        description="Keys over which the end fades into the start; the cycle is this much shorter than the range",
+        description="Number of keyframes over which the end is blended into the start. The cycle is shorter than the "
+        "range by this number",
         default=8,
         min=1,
     )
     in_place: BoolProperty(
         name="In Place",
-        description="Take the way over the floor out, as for a game's engine; otherwise each round goes on from where "
-        "the last one ended",
+        description="Remove the movement over the floor, as game engines need it. If disabled, each repetition "
+        "continues where the last one ended",
     )
     repeat: BoolProperty(
         name="Repeat",
-        description="Let the cycle go on for ever, before and after its keys (Cycles modifiers on the curves)",
+        description="Repeat the cycle before and after its keyframes, with Cycles modifiers on the F-curves",
         default=True,
     )
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Make the cycle."""
-        first, last = self.chosen(armature, 2 * self.blend + 2)
+        first, last = self.frame_range(armature, 2 * self.blend + 2)
         character.trim(armature, first, last)
         cycle = animation.looped(character.read(armature), self.blend, self.in_place)
         character.trim(armature, cycle.frames[0], cycle.frames[-1])
         character.write(armature, cycle)
         if self.repeat:
-            character.repeat(armature)
+            character.add_cycles(armature)
         return f"A cycle of {cycle.frames[-1] - cycle.frames[0]:g} frames"
 
 
 class WHAM_OT_match_scene(CharacterEdit, bpy.types.Operator):
-    """Give the scene the clip's frame rate, range, size and camera, and place the keys for that: one a frame."""
+    """Set the scene's frame rate, range, resolution and camera from the clip, and move the keyframes to whole frames"""
 
     bl_idname = "wham.match_scene"
     bl_label = "Match Scene to Clip"
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
-        """Place all that was imported together for the clip's frame rate, and set up the scene."""
-        things = character.together(armature, context.scene)
+        """Move the keyframes of everything that was imported together, and set up the scene."""
+        imported = character.imported_with(armature, context.scene)
         rate = armature.wham_motion.clip_rate
-        first, last = character.retime(things, rate)
-        camera = next((thing for thing in things if thing.type == "CAMERA"), None)
-        take_over_clip(context.scene, camera, rate, first, last)
+        first, last = character.retime(imported, rate)
+        camera = next((obj for obj in imported if obj.type == "CAMERA"), None)
+        match_clip(context.scene, camera, rate, first, last)
         return f"The scene runs at {rate:.5g} frames a second, from {first:.0f} to {last:.0f}"
 
 
 class WHAM_OT_measure_motion(CharacterEdit, bpy.types.Operator):
-    """Measure the character again after you changed keys yourself: sliding, contacts, frames."""
+    """Update the statistics in the panel after keyframes were edited by hand: foot sliding, contacts, frames"""
 
     bl_idname = "wham.measure_motion"
     bl_label = "Measure Again"
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
-        """Bring the panel's figures up to date."""
-        character.measure(armature, character.read(armature))
+        """Measure the character again."""
+        character.update_statistics(armature, character.read(armature))
         return "Measured"

@@ -1,4 +1,4 @@
-"""The files of full quality: download, choose, look for and forget them, and open the pages that give them out."""
+"""Operators on the weight files of Full quality: download, choose, search a folder, remove from the list."""
 
 from pathlib import Path
 
@@ -9,39 +9,44 @@ from ... import weights
 from ..settings import library
 from ..worker import fetch
 from ..worker.process import Job
-from .background import JobOperator, WhenIdle, from_window, sentence_of
+from .background import JobOperator, WhenIdle, error_message, from_window
 
 
-class _OneFile:
-    """What every verb on one file has."""
+class _FileOperator:
+    """Base of operators on one weight file."""
 
     role: StringProperty(
         name="File",
-        description="yolo, vitpose, hmr2, wham, smpl, smpl_male or smpl_female",
+        description="Which weight file: yolo, vitpose, hmr2, wham, smpl, smpl_male or smpl_female",
         options={"SKIP_SAVE"},
     )
 
 
-def _report(operator: bpy.types.Operator, taken: list[weights.Published], nothing: str) -> set[str]:
-    if not taken:
-        operator.report({"ERROR"}, nothing)
+def _report(operator: bpy.types.Operator, added: list[weights.Published], error: str) -> set[str]:
+    """Report the files that were added to the library, or ``error`` if there are none."""
+    if not added:
+        operator.report({"ERROR"}, error)
         return {"CANCELLED"}
-    operator.report({"INFO"}, f"{', '.join(entry.title for entry in taken)}: ready to use")
+    operator.report({"INFO"}, f"{', '.join(entry.title for entry in added)}: ready to use")
     return {"FINISHED"}
 
 
-class WHAM_OT_download_weights(_OneFile, JobOperator, bpy.types.Operator):
-    """Download a file of full quality from its authors; goes on where an earlier download broke off."""
+class WHAM_OT_download_weights(_FileOperator, JobOperator, bpy.types.Operator):
+    """Download a weight file of Full quality from its authors. Continues an interrupted download"""
 
     bl_idname = "wham.download_weights"
     bl_label = "Download Weights"
 
-    user: StringProperty(name="E-Mail", description="Of your account there", options={"SKIP_SAVE", "HIDDEN"})
+    user: StringProperty(
+        name="E-Mail",
+        description="E-mail address of your account on the authors' page",
+        options={"SKIP_SAVE", "HIDDEN"},
+    )
     password: StringProperty(subtype="PASSWORD", options={"SKIP_SAVE", "HIDDEN"})
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Refuse without the user's consent to go online."""
+        """Require online access."""
         if not bpy.app.online_access:
             cls.poll_message_set("Allow Online Access in Preferences > System first")
             return False
@@ -54,24 +59,29 @@ class WHAM_OT_download_weights(_OneFile, JobOperator, bpy.types.Operator):
             return Job(fetch.command(self.role, library().folder), library().folder / "download.log")
 
     def finish(self, context: bpy.types.Context, path: str) -> set[str]:
-        """Say that it is there."""
+        """Report that the file can be used."""
         return _report(self, [weights.published_for(self.role)], "")
 
 
-class WHAM_OT_sign_in_to_download(_OneFile, WhenIdle, bpy.types.Operator):
-    """Download with your account at the authors' page; name and password are sent there and kept nowhere."""
+class WHAM_OT_sign_in_to_download(_FileOperator, WhenIdle, bpy.types.Operator):
+    """Download a weight file with your account on the authors' page. E-mail and password are not stored"""
 
     bl_idname = "wham.sign_in_to_download"
     bl_label = "Sign In and Download"
 
-    user: StringProperty(name="E-Mail", description="Of your account there", options={"SKIP_SAVE"})
+    user: StringProperty(
+        name="E-Mail", description="E-mail address of your account on the authors' page", options={"SKIP_SAVE"}
+    )
     password: StringProperty(
-        name="Password", description="Of your account there", subtype="PASSWORD", options={"SKIP_SAVE"}
+        name="Password",
+        description="Password of your account on the authors' page",
+        subtype="PASSWORD",
+        options={"SKIP_SAVE"},
     )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Refuse as the download does."""
+        """Require online access, as the download does."""
         return WHAM_OT_download_weights.poll(context)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -79,10 +89,10 @@ class WHAM_OT_sign_in_to_download(_OneFile, WhenIdle, bpy.types.Operator):
         return context.window_manager.invoke_props_dialog(self, width=420)
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw what the user agrees to above the two fields."""
+        """Draw the terms that the user agrees to and the two fields."""
         column = self.layout.column()
         column.label(text=weights.published_for(self.role).agree)
-        column.label(text="Name and password are sent there and kept nowhere.")
+        column.label(text="E-mail and password are sent to that page only, and not stored")
         column.prop(self, "user")
         column.prop(self, "password")
 
@@ -90,15 +100,15 @@ class WHAM_OT_sign_in_to_download(_OneFile, WhenIdle, bpy.types.Operator):
         """Start the download; a script waits for its end."""
         user, password = self.user, self.password
         self.user = self.password = ""
-        call = "INVOKE_DEFAULT" if from_window(self) else "EXEC_DEFAULT"
+        execution = "INVOKE_DEFAULT" if from_window(self) else "EXEC_DEFAULT"
         try:
-            return bpy.ops.wham.download_weights(call, role=self.role, user=user, password=password)
+            return bpy.ops.wham.download_weights(execution, role=self.role, user=user, password=password)
         except RuntimeError as error:
-            return _report(self, [], sentence_of(error))
+            return _report(self, [], error_message(error))
 
 
-class WHAM_OT_choose_weights(_OneFile, bpy.types.Operator):
-    """Use a file that is on this computer; it stays where it is, and its content is checked."""
+class WHAM_OT_choose_weights(_FileOperator, bpy.types.Operator):
+    """Use a weight file from this computer. Its content is checked, and it is not copied"""
 
     bl_idname = "wham.choose_weights"
     bl_label = "Choose File"
@@ -111,18 +121,18 @@ class WHAM_OT_choose_weights(_OneFile, bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Look into it and take it, or say what it is instead."""
+        """Check the file and add it to the library, or report what it is instead."""
         if not self.filepath:
             return _report(self, [], "No file was named. Choose a file of full quality.")
         try:
-            taken = library().choose(Path(bpy.path.abspath(self.filepath)), self.role)
+            entry = library().choose(Path(bpy.path.abspath(self.filepath)), self.role)
         except weights.WeightsError as error:
             return _report(self, [], str(error))
-        return _report(self, [taken], "")
+        return _report(self, [entry], "")
 
 
 class WHAM_OT_find_weights(bpy.types.Operator):
-    """Look through a folder for files of full quality; they are known by content, whatever their names."""
+    """Search a folder for weight files of Full quality. They are recognized by their content, not their names"""
 
     bl_idname = "wham.find_weights"
     bl_label = "Choose Folder"
@@ -136,25 +146,25 @@ class WHAM_OT_find_weights(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Take what is in there."""
+        """Add the files found in the folder to the library."""
         if not self.directory:
             return _report(self, [], "No folder was named. Choose the one that holds files of full quality.")
         folder = Path(bpy.path.abspath(self.directory))
         try:
-            taken = library().search(folder)
+            found = library().search(folder)
         except weights.WeightsError as error:
             return _report(self, [], str(error))
-        return _report(self, taken, f"No file that is still missing lies in {folder}. Choose another folder.")
+        return _report(self, found, f"No file that is still missing lies in {folder}. Choose another folder.")
 
 
-class WHAM_OT_forget_weights(_OneFile, bpy.types.Operator):
-    """Use this file no longer; it is not deleted."""
+class WHAM_OT_forget_weights(_FileOperator, bpy.types.Operator):
+    """Remove this weight file from the list. The file is not deleted"""
 
     bl_idname = "wham.forget_weights"
-    bl_label = "Forget File"
+    bl_label = "Remove File"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Take it out of the list."""
+        """Remove it from the library."""
         try:
             library().forget(self.role)
         except weights.WeightsError as error:

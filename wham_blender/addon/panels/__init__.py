@@ -1,1 +1,1 @@
-"""The sidebar panels and the preferences."""
+"""Panels in the sidebar of the 3D Viewport, and the add-on's preferences."""

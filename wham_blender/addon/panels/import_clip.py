@@ -1,4 +1,4 @@
-"""The N-panel's tab WHAM and the entries in File > Import."""
+"""Sidebar panel Import Video as Motion, and the menu entries in File > Import and File > Export."""
 
 import bpy
 
@@ -10,22 +10,20 @@ from ..ui.options import draw_options
 from ..ui.presets import WHAM_PT_import_presets
 from ..ui.ui_text import draw_progress, draw_sentence
 from ..worker import python_environment
+from .sidebar import SidebarPanel
 
 
-class WHAM_PT_import(bpy.types.Panel):
-    """From a clip to a character."""
+class WHAM_PT_import(SidebarPanel, bpy.types.Panel):
+    """Import a clip as a keyframed character."""
 
     bl_label = "Import Video as Motion"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "WHAM"
 
     def draw_header_preset(self, context: bpy.types.Context) -> None:
-        """Draw the presets' menu."""
+        """Draw the menu of presets."""
         WHAM_PT_import_presets.draw_panel_header(self.layout)
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw the clip, its options, the button and what runs."""
+        """Draw the clip, its options, the import button and the progress."""
         settings = context.scene.wham
         layout = self.layout
         worker = python_environment.state(worker_path())
@@ -40,7 +38,7 @@ class WHAM_PT_import(bpy.types.Panel):
 
 
 def _draw_no_worker(layout: bpy.types.UILayout, sentence: str) -> None:
-    """What to do before the first import."""
+    """Draw why the worker cannot be used, and the button to the preferences."""
     box = layout.box()
     draw_sentence(box, sentence)
     box.operator("preferences.addon_show", text="Open Preferences", icon="PREFERENCES").module = ADDON
@@ -62,6 +60,6 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Take the menu entries away."""
+    """Remove the menu entries."""
     bpy.types.TOPBAR_MT_file_export.remove(_draw_export_menu)
     bpy.types.TOPBAR_MT_file_import.remove(_draw_import_menu)

@@ -1,4 +1,4 @@
-"""The add-on's preferences: the worker's Python and how it stands, and where the large files lie."""
+"""The add-on's preferences: the worker's Python environment, the weight files of Full quality, and the data folder."""
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
@@ -10,54 +10,56 @@ from ..worker import location, python_environment
 
 
 class WHAM_AP_preferences(bpy.types.AddonPreferences):
-    """Shown in Blender's preferences under the add-on."""
+    """The add-on's section in Blender's preferences."""
 
     bl_idname = ADDON
 
     worker_python: StringProperty(
         name="Existing Python",
-        description="A Python of your own that has the worker's packages; empty for the one that is installed here",
+        description="Python executable that has the worker's packages already. If empty, the installed environment is "
+        "used",
         subtype="FILE_PATH",
     )
     base_python: StringProperty(
-        name="Made From",
-        description="The Python, 3.11 to 3.13, that the worker's is made from; empty for Blender's own",
+        name="Base Python",
+        description="Python executable, 3.11 to 3.13, from which the worker's environment is created. If empty, "
+        "Blender's Python is used",
         subtype="FILE_PATH",
     )
     torch_build: EnumProperty(
         name="PyTorch",
-        description="Which PyTorch the worker gets",
+        description="Which build of PyTorch is installed for the worker",
         items=[
-            ("AUTO", "Automatic", "With CUDA where there is an NVIDIA card with a driver that is new enough"),
-            ("CUDA", "NVIDIA Card", "With CUDA, or not at all"),
-            ("CPU", "Processor", "Without CUDA: a tenth of the size on Linux; a graphics card is not used"),
+            ("AUTO", "Automatic", "Install PyTorch with CUDA if an NVIDIA graphics card with a recent driver is found"),
+            ("CUDA", "NVIDIA GPU", "Install PyTorch with CUDA, and fail if that is not possible"),
+            ("CPU", "CPU", "Install PyTorch without CUDA, a tenth of the size on Linux. The graphics card is not used"),
         ],
     )
     wheels_folder: StringProperty(
-        name="Packages",
-        description="A folder that holds all packages, to install without a network; empty to download them",
+        name="Packages Folder",
+        description="Folder that contains all packages, to install without a network. If empty, they are downloaded",
         subtype="DIR_PATH",
     )
     jobs_folder: StringProperty(
-        name="Jobs",
-        description="Where unfinished and finished jobs lie; empty for a folder beside the worker",
+        name="Jobs Folder",
+        description="Folder in which jobs keep their files. If empty, a folder beside the worker is used",
         subtype="DIR_PATH",
     )
     storage_state: StringProperty(options={"SKIP_SAVE"})
-    show_options: BoolProperty(name="Options", description="Show what can be chosen before the worker is installed")
+    show_options: BoolProperty(name="Options", description="Show options for the installation of the worker")
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw a box for each subject."""
+        """Draw the boxes of the worker, the weight files and the data folder."""
         _draw_worker(self.layout.box(), self)
         draw_weights(self.layout)
         _draw_storage(self.layout.box(), self)
 
 
-def _draw_worker(layout: bpy.types.UILayout, chosen: bpy.types.AddonPreferences) -> None:
-    """How the worker stands and what can be done about it."""
+def _draw_worker(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences) -> None:
+    """Draw the state of the worker, its operators and its options."""
     state = python_environment.state(worker_path())
     draw_sentence(layout, state.sentence, icon="CHECKMARK" if state.usable else "ERROR" if state.details else "INFO")
-    installed = python_environment.own_folder().exists()
+    installed = python_environment.worker_folder().exists()
     if not installed and (text := python_environment.download_text()):
         draw_sentence(layout, text, icon="BLANK1", dim=True)
     if not bpy.app.online_access:
@@ -66,31 +68,32 @@ def _draw_worker(layout: bpy.types.UILayout, chosen: bpy.types.AddonPreferences)
         row.operator("extensions.userpref_allow_online", text="Allow Online Access")
     draw_progress(layout)
     row = layout.row()
-    there = state.usable or bool(state.details)
-    for verb in ("check" if there else "install", *(("repair", "remove") if installed else ())):
-        row.operator(f"wham.{verb}_worker")
+    checkable = state.usable or bool(state.details)
+    for action in ("check" if checkable else "install", *(("repair", "remove") if installed else ())):
+        row.operator(f"wham.{action}_worker")
     if state.details:
         row.operator("wham.copy_worker_report", icon="COPYDOWN")
     head = layout.row()
     head.alignment = "LEFT"
-    head.prop(chosen, "show_options", icon="DOWNARROW_HLT" if chosen.show_options else "RIGHTARROW", emboss=False)
-    if chosen.show_options:
+    icon = "DOWNARROW_HLT" if preferences.show_options else "RIGHTARROW"
+    head.prop(preferences, "show_options", icon=icon, emboss=False)
+    if preferences.show_options:
         column = layout.column()
         column.use_property_split = True
         for name in ("torch_build", "base_python", "wheels_folder", "worker_python"):
-            column.prop(chosen, name)
+            column.prop(preferences, name)
 
 
-def _draw_storage(layout: bpy.types.UILayout, chosen: bpy.types.AddonPreferences) -> None:
-    """Where the large files lie and how large they are."""
+def _draw_storage(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences) -> None:
+    """Draw the data folder, the disk space that it uses, and the operators that measure and move it."""
     row = layout.row()
     row.label(text=f"Worker, weights and jobs: {python_environment.data_folder()}", icon="FILE_FOLDER")
     row.operator("wham.measure_storage", text="", icon="FILE_REFRESH")
-    if chosen.storage_state:
-        draw_sentence(layout, chosen.storage_state, icon="BLANK1", dim=True)
+    if preferences.storage_state:
+        draw_sentence(layout, preferences.storage_state, icon="BLANK1", dim=True)
     if target := location.unfinished_move():
         draw_sentence(layout, f"Moving to {target} was not finished.", icon="ERROR")
-        layout.operator("wham.move_worker", text="Go On Moving").directory = str(target)
+        layout.operator("wham.move_worker", text="Resume Moving").directory = str(target)
     else:
         layout.operator("wham.move_worker", text="Move to Another Folder")
-    layout.prop(chosen, "jobs_folder")
+    layout.prop(preferences, "jobs_folder")

@@ -1,48 +1,45 @@
-"""The N-panel's parts for an imported character: what was found, and the edits."""
+"""Sidebar panels of an imported character: Result, with statistics of the import, and Edit Motion."""
 
 import bpy
 
 from ..scene import character
-from ..ui.ui_text import draw_sentence, lines_of
+from ..ui.ui_text import draw_sentence, wrap_to_region
+from .sidebar import SidebarPanel
 
-_NAMES = 4.0  # units of the panel's width that the names of figures take
+_NAME_WIDTH = 4.0  # UI units of the panel's width for the names of statistics
 
 
-class _CharacterPanel:
-    """Base of panels about the active imported character."""
-
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "WHAM"
+class _CharacterPanel(SidebarPanel):
+    """Base of panels of the active imported character."""
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Show them with a character only."""
+        """Show the panel only if an imported character is active."""
         return character.active(context) is not None
 
 
 class WHAM_PT_result(_CharacterPanel, bpy.types.Panel):
-    """What was found in the clip."""
+    """Statistics of the import."""
 
     bl_label = "Result"
     bl_order = 2
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw the figures that are kept on the armature."""
+        """Draw the statistics that are stored on the armature."""
         armature = character.active(context)
         record = armature.wham_motion
         box = self.layout.column(align=True)
-        for name, value in figures(armature):
-            lines = lines_of(value, _NAMES)
+        for name, value in statistics(armature):
+            lines = wrap_to_region(value, _NAME_WIDTH)
             row = box.split(factor=0.36)
             row.label(text=name)
-            if len(lines) > 2:  # too long for beside it
+            if len(lines) > 2:  # too long to stand beside the name
                 for part in value.split(", "):
                     draw_sentence(box, part, icon="NONE", dim=True)
                 continue
-            words = row.column(align=True)
+            column = row.column(align=True)
             for line in lines:
-                words.label(text=line)
+                column.label(text=line)
         self.layout.operator("wham.measure_motion", icon="FILE_REFRESH")
         self.layout.prop(context.scene.wham, "show_contacts")
         render = context.scene.render
@@ -52,8 +49,8 @@ class WHAM_PT_result(_CharacterPanel, bpy.types.Panel):
         self.layout.operator("wham.match_scene", icon="SCENE_DATA")
 
 
-def figures(armature: bpy.types.Object) -> list[tuple[str, str]]:
-    """Names and values of what the panel says of a character."""
+def statistics(armature: bpy.types.Object) -> list[tuple[str, str]]:
+    """Names and values of the statistics of a character, as the panel shows them."""
     record = armature.wham_motion
     seconds = (record.last_frame - record.first_frame) / record.keyed_rate
     sliding = "no contacts" if record.sliding < 0 else f"{100 * record.sliding:.1f} cm/s in contact"
@@ -62,7 +59,7 @@ def figures(armature: bpy.types.Object) -> list[tuple[str, str]]:
         ("People", str(record.people)),
         ("Frames", f"{record.frames} ({record.first_frame:.0f} to {record.last_frame:.0f}), {seconds:.2f} s"),
         ("Confidence", f"{record.confidence:.0%} on average"),
-        ("Not Seen", f"frames {record.hidden}: interpolated" if record.hidden else "never"),
+        ("Not Detected", f"frames {record.hidden}: interpolated" if record.hidden else "none"),
         ("Contacts", str(record.contacts)),
         ("Foot Sliding", sliding),
         ("Height", f"{character.height(armature):.2f} m"),
@@ -72,19 +69,19 @@ def figures(armature: bpy.types.Object) -> list[tuple[str, str]]:
 
 
 class WHAM_PT_edit(_CharacterPanel, bpy.types.Panel):
-    """Edits after the import."""
+    """Operators that edit an imported character."""
 
     bl_label = "Edit Motion"
     bl_order = 3
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw a button for each; their settings are in the redo panel."""
-        for verbs in (
+        """Draw a button for each operator; their options are in the redo panel."""
+        for operators in (
             (("mark_contacts", "SNAP_ON"), ("smooth_motion", "SMOOTHCURVE")),
             (("turn_motion", "DRIVER_ROTATIONAL_DIFFERENCE"), ("move_motion", "EMPTY_ARROWS"),
              ("set_actor_height", "ARROW_LEFTRIGHT"), ("set_floor", "VIEW_PERSPECTIVE")),
             (("trim_motion", "PREVIEW_RANGE"), ("loop_motion", "FILE_REFRESH")),
         ):  # fmt: skip
             column = self.layout.column(align=True)
-            for verb, icon in verbs:
-                column.operator(f"wham.{verb}", icon=icon)
+            for operator, icon in operators:
+                column.operator(f"wham.{operator}", icon=icon)

@@ -1,14 +1,15 @@
-"""The N-panel's box for rig maps: which bone plays which joint, and how sure that is."""
+"""Sidebar panel Rig Map: the list of an armature's joints and bones, to review and correct a guessed map."""
 
 import bpy
 
 from ..retarget import rig_map_state
+from .sidebar import SidebarPanel
 
-_SURE, _UNSURE = 0.75, 0.5  # from here on a guess is shown as sure, and below as doubtful
+_HIGH_CONFIDENCE, _LOW_CONFIDENCE = 0.75, 0.5  # guesses get a check mark above, and are red below; set by hand
 
 
 class WHAM_UL_rig_bones(bpy.types.UIList):
-    """A joint, its bone and the confidence a row."""
+    """A list with the joint, its bone and the confidence in each row."""
 
     def draw_item(
         self,
@@ -23,26 +24,23 @@ class WHAM_UL_rig_bones(bpy.types.UIList):
         """Draw one row."""
         row = layout.split(factor=0.34)
         row.label(text=rig_map_state.label(item.joint))
-        sure = rig_map_state.sureness(item)
+        confidence = rig_map_state.sureness(item)
         fields = row.row(align=True)
-        fields.alert = bool(item.bone) and sure < _UNSURE
+        fields.alert = bool(item.bone) and confidence < _LOW_CONFIDENCE
         fields.prop_search(item, "bone", data.armature.data, "bones", text="")
-        mark = "BLANK1" if not item.bone else "CHECKMARK" if sure >= _SURE else "QUESTION"
-        fields.label(text=f"{sure:.0%}" if item.bone else "", icon=mark)
+        icon = "BLANK1" if not item.bone else "CHECKMARK" if confidence >= _HIGH_CONFIDENCE else "QUESTION"
+        fields.label(text=f"{confidence:.0%}" if item.bone else "", icon=icon)
 
 
-class WHAM_PT_rig_map(bpy.types.Panel):
-    """Which bones of the character that shall get the motion play which joints."""
+class WHAM_PT_rig_map(SidebarPanel, bpy.types.Panel):
+    """Which bones of the target armature are which joints."""
 
     bl_label = "Rig Map"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "WHAM"
     bl_order = 5
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw the button, and the map of the last armature that it was pressed for."""
+        """Draw the buttons, and the map of the armature for which one was guessed last."""
         layout = self.layout
         row = layout.row(align=True)
         row.operator("wham.guess_rig_map", icon="VIEWZOOM")

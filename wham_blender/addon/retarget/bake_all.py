@@ -1,9 +1,9 @@
-"""Bakes imported motions onto one or more rigs: which motion each rig gets, and what is reported of it."""
+"""Bakes imported motions onto one or more rigs: pairs motions with rigs, bakes each pair, reports the results."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import bpy
 
@@ -14,30 +14,23 @@ from .bake import BakeError, Options
 from .maps import MapError
 from .rig_action import Written
 
+Report = Callable[[set[str], str], None]  # as bpy.types.Operator.report: {"INFO"}, {"WARNING"} or {"ERROR"}, text
+
 
 def bake_all(
-    operator: bpy.types.Operator, pairs: Sequence[tuple[bpy.types.Object, bpy.types.Object]]
+    pairs: Sequence[tuple[bpy.types.Object, bpy.types.Object]], options: Options, report: Report
 ) -> tuple[list[bpy.types.Object], str]:
-    """Bake each source onto its rig as the operator's BakeOptions say, and report what was done.
+    """Bake each motion (first of a pair) onto its rig (second), and report the number of keys and errors of each.
 
-    What fails leaves its rig as it was and the others alone. Returns the sources of those that were done, and why
-    others failed; empty where none did.
+    A bake that fails changes neither its rig nor the other rigs. Returns the motions that were baked, and the
+    messages of the failures in one text; empty if none failed.
     """
-    options = Options(
-        plant_feet=operator.plant_feet,
-        root_motion=operator.root_motion == "ROOT",
-        arm_spread=operator.arm_spread,
-        thin=operator.keying == "FEW",
-        angle=operator.angle_error,
-        distance=operator.distance_error,
-        strip=operator.layer == "STRIP",
-    )
     done: list[bpy.types.Object] = []
     failed: list[str] = []
     for source, rig in pairs:
         try:
             written = bake.bake(source, rig, rig_map_state.map_of(rig), options)
-            operator.report({"INFO"}, _sentence(rig, written, options))
+            report({"INFO"}, _summary(rig, written, options))
             done.append(source)
         except (BakeError, CharacterError, MapError) as problem:
             failed.append(str(problem))
@@ -46,44 +39,53 @@ def bake_all(
     return done, " ".join(failed)
 
 
-def paired(
+def pair_by_name(
     sources: Sequence[bpy.types.Object], rigs: Sequence[bpy.types.Object]
 ) -> list[tuple[bpy.types.Object, bpy.types.Object]]:
-    """Whose motion each rig gets: the only one there is, or as many in the order of names. Raises BakeError."""
+    """Pairs (motion, rig): one motion for all rigs, or as many motions as rigs, both in the order of their names.
+
+    Raises BakeError if the numbers do not fit.
+    """
     if len(sources) == 1:
         return [(sources[0], rig) for rig in rigs]
     if len(sources) != len(rigs):
-        names = ", ".join(thing.name for thing in sources)
+        names = ", ".join(source.name for source in sources)
+        selected = f"{len(rigs)} is" if len(rigs) == 1 else f"{len(rigs)} are"
         raise BakeError(
-            f"There are {len(sources)} motions for {len(rigs)} rigs: {names}. Select one motion together with the "
-            "rigs, or as many motions as rigs, which get them in the order of their names."
+            f"{len(sources)} motions need {len(sources)} rigs, but {selected} selected. The motions are {names}. "
+            "Select one motion together with the rigs, or as many motions as rigs, which get them in the order of "
+            "their names.",
+            code="motions-rigs-mismatch",
         )
-    by_name = [sorted(things, key=lambda thing: thing.name) for things in (sources, rigs)]
+    by_name = [sorted(objects, key=lambda obj: obj.name) for objects in (sources, rigs)]
     return list(zip(*by_name, strict=True))
 
 
 def selected_rigs(context: bpy.types.Context) -> list[bpy.types.Object]:
-    """The selected armatures that are no imported motions."""
-    chosen = dict.fromkeys([context.active_object, *context.selected_objects])
-    armatures = [thing for thing in chosen if thing is not None and thing.type == "ARMATURE"]
-    return [thing for thing in armatures if not character.is_character(thing)]
+    """The active and the selected armatures, without imported characters."""
+    selected = dict.fromkeys([context.active_object, *context.selected_objects])
+    armatures = [obj for obj in selected if obj is not None and obj.type == "ARMATURE"]
+    return [obj for obj in armatures if not character.is_character(obj)]
 
 
-def asked_rigs(operator: bpy.types.Operator, context: bpy.types.Context) -> list[bpy.types.Object]:
-    """The rigs that an import's options name, or those that are selected; none where a new character is wanted.
+def target_rigs(context: bpy.types.Context, names: Sequence[str]) -> list[bpy.types.Object]:
+    """The rigs of these names in the scene, or the selected ones if there are no names.
 
-    Raises BakeError or MapError where one of them cannot get a motion, so that nobody waits for an import in vain.
+    Raises BakeError or MapError if one of them cannot be baked onto, so that an import fails before the worker runs.
     """
-    if operator.target != "BAKE":
-        return []
     rigs = []
-    for name in operator.rig.splitlines():
+    for name in names:
         if name not in context.scene.objects:
-            raise BakeError(f"There is no rig {name} in the scene. Choose the armature that shall get the motion.")
+            raise BakeError(
+                f"There is no rig {name} in the scene. Choose the armature to bake the motion onto.",
+                code="rig-not-found",
+            )
         rigs.append(context.scene.objects[name])
     rigs = rigs or selected_rigs(context)
     if not rigs:
-        raise BakeError("No rig is named or selected. Choose the armature of the character that shall get the motion.")
+        raise BakeError(
+            "No rig is named or selected. Choose the armature to bake the motion onto.", code="no-rig-selected"
+        )
     for rig in rigs:
         bake.refuse(rig)
         rig_map_state.map_of(rig)
@@ -91,15 +93,15 @@ def asked_rigs(operator: bpy.types.Operator, context: bpy.types.Context) -> list
 
 
 def motion_sources(context: bpy.types.Context) -> list[bpy.types.Object]:
-    """The imported motions that are selected, or all of the scene where none is."""
-    selected = [thing for thing in context.selected_objects if character.is_character(thing)]
-    return selected or [thing for thing in context.scene.objects if character.is_character(thing)]
+    """The selected imported characters, or all of the scene if none is selected."""
+    selected = [obj for obj in context.selected_objects if character.is_character(obj)]
+    return selected or [obj for obj in context.scene.objects if character.is_character(obj)]
 
 
-def _sentence(rig: bpy.types.Object, written: Written, options: Options) -> str:
-    """What was done to a rig."""
-    said = f"{rig.name}: {written.keys} keys in {written.action.name}"
+def _summary(rig: bpy.types.Object, written: Written, options: Options) -> str:
+    """The report of one bake: number of keys, largest errors, notes."""
+    keys = f"{rig.name}: {written.keys} keys in {written.action.name}"
     if options.thin:
-        off = f"{math.degrees(written.angle):.2f} degrees and {1000 * written.distance:.1f} mm"
-        said += f" instead of {written.most}, at most {off} off"
-    return "; ".join([said, *written.notes])
+        errors = f"{math.degrees(written.angle):.2f} degrees and {1000 * written.distance:.1f} mm"
+        keys += f" instead of {written.most}, errors at most {errors}"
+    return "; ".join([keys, *written.notes])

@@ -1,4 +1,4 @@
-"""What bones' names say of part and side, in many languages and conventions. Standard library only."""
+"""Parses bone names: body part and side, in many languages and naming conventions. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
-# Words for each part; a word that several parts claim ("shoulder" is Mixamo's collar and SMPL's upper arm) is a hint
+# Words for each body part. A word listed for several parts ("shoulder" is Mixamo's collar and SMPL's upper arm) counts
 # for all of them. English, German, French, Spanish, Italian, Portuguese, Russian, Chinese, Japanese (MMD).
-_PARTS = {
+_PART_WORDS = {
     "pelvis": "pelvis hips hip root becken hüfte bassin hanches hanche pelvi cadera caderas bacino quadril таз 骨盆 臀 "
     "腰 下半身 センター",
     "spine": "spine chest torso abdomen ribcage ribs back waist lowerback upperchest wirbelsäule rücken brust bauch "
@@ -34,75 +34,76 @@ _PARTS = {
     "avambraccio gomito antebraço cotovelo предплечье локоть 前臂 小臂 肘 ひじ",
     "wrist": "wrist hand palm handgelenk main poignet mano muñeca polso mão pulso кисть запястье 手腕 手 手首",
 }  # fmt: skip
-# Bones that deform a part without carrying it, or that carry nothing.
-_HELPERS = (
+# Words of helper bones: they are not part of the chain that maps to SMPL's joints.
+_HELPER_WORDS = (
     "twist roll ik pole target ctrl control helper end nub tip jiggle physics corrective correctiveroot adj sec skirt "
     "hair breast bust pectoral eye jaw ear tongue teeth brow lid lip nose cheek finger thumb index middle mid ring "
     "pinky little metacarpal carpal metatarsal metatarsals weapon prop gun dummy parent offset socket cloth tail wing "
     "daumen zeigefinger mittelfinger ringfinger pouce doigt pulgar палец 捩 親指 人指 中指 薬指 小指 指 目 髪 "
     "スカート 先"
 )
-_SIDES = {
+_SIDE_WORDS = {
     "left": "l left links linke linker gauche izq izquierda izquierdo sinistra sinistro sx esquerda esquerdo esq "
     "лев левая левый левое л 左",
     "right": "r right rechts rechte rechter droite droit der derecha derecho destra destro dx direita direito "
     "прав правая правый правое п 右",
 }
-_GLUED = 4  # letters from which on a word counts inside another one: "leftforearm"
+_MIN_SUBSTRING = 4  # shorter words count only when they stand alone, longer ones also in "leftforearm"
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a name says."""
+class ParsedName:
+    """The body parts and the side that a bone name contains."""
 
-    parts: frozenset[str]  # the parts that it may mean, keys of _PARTS; none where it says nothing
+    parts: frozenset[str]  # candidates, keys of _PART_WORDS; empty if no word is known
     side: str  # "left", "right" or ""
-    helper: bool  # it names a twist, IK or other bone beside the body's chain
+    helper: bool  # the name of a twist, IK or other helper bone
 
 
 @cache
-def read(name: str) -> Reading:
-    """Read a bone's name."""
+def parse(name: str) -> ParsedName:
+    """Parse a bone's name."""
     spaced = re.sub(r"(?<=[a-zа-я])(?=[A-ZА-Я])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)|(?<=\d)(?=\D)", " ", name)
-    # Chinese and Japanese names have no spaces: the side is the first character.
+    # Chinese and Japanese names have no spaces: the side is one character.
     spaced = re.sub(r"([左右])", r" \1 ", spaced)
-    words = [word for word in re.split(r"[\W_\d]+", _simple(spaced)) if word]
-    side = next((side for word in words for side, known in _sides().items() if word in known), "")
-    if not side and words and words[0][:1] in "lr" and words[0][1:] in _vocabulary():
+    words = [word for word in re.split(r"[\W_\d]+", _normalized(spaced)) if word]
+    side = next((side for word in words for side, known in _side_words().items() if word in known), "")
+    if not side and words and words[0][:1] in "lr" and words[0][1:] in _part_words():
         side, words[0] = {"l": "left", "r": "right"}[words[0][0]], words[0][1:]
-    words = [word for word in words if not any(word in known for known in _sides().values())]
+    words = [word for word in words if not any(word in known for known in _side_words().values())]
     if not words:
-        return Reading(frozenset(), side, False)
-    parts, best = frozenset[str](), 0
-    # The longest word that is there: "forearm" and not the "arm" in it.
+        return ParsedName(frozenset(), side, False)
+    parts, longest = frozenset[str](), 0
+    # The longest known word wins: "forearm" and not the "arm" in it.
     runs = {"".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1)}
-    for word, meant in _vocabulary().items():
-        glued = len(word) >= _GLUED or not word.isascii()
-        if len(word) > best and (word in runs or (glued and any(word in run for run in runs))):
-            parts, best = meant, len(word)
-    return Reading(parts, side, any(word in _helpers() or word.rstrip("s") in _helpers() for word in words))
+    for word, word_parts in _part_words().items():
+        may_be_substring = len(word) >= _MIN_SUBSTRING or not word.isascii()
+        if len(word) > longest and (word in runs or (may_be_substring and any(word in run for run in runs))):
+            parts, longest = word_parts, len(word)
+    helpers = _helper_words()
+    return ParsedName(parts, side, any(word in helpers or word.rstrip("s") in helpers for word in words))
 
 
-def _simple(text: str) -> str:
-    """Without case, width and accents."""
-    apart = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text).casefold())
-    return "".join(character for character in apart if unicodedata.category(character) != "Mn")
-
-
-@cache
-def _vocabulary() -> dict[str, frozenset[str]]:
-    claimed: dict[str, set[str]] = {}
-    for part, words in _PARTS.items():
-        for word in _simple(words).split():
-            claimed.setdefault(word, set()).add(part)
-    return {word: frozenset(parts) for word, parts in claimed.items()}
+def _normalized(text: str) -> str:
+    """Lower case, without accents and full-width forms (Unicode NFKC, then NFD)."""
+    decomposed = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(character for character in decomposed if unicodedata.category(character) != "Mn")
 
 
 @cache
-def _helpers() -> frozenset[str]:
-    return frozenset(_simple(_HELPERS).split())
+def _part_words() -> dict[str, frozenset[str]]:
+    parts_of: dict[str, set[str]] = {}
+    for part, words in _PART_WORDS.items():
+        for word in _normalized(words).split():
+            parts_of.setdefault(word, set()).add(part)
+    return {word: frozenset(parts) for word, parts in parts_of.items()}
 
 
 @cache
-def _sides() -> dict[str, frozenset[str]]:
-    return {side: frozenset(_simple(words).split()) for side, words in _SIDES.items()}
+def _helper_words() -> frozenset[str]:
+    return frozenset(_normalized(_HELPER_WORDS).split())
+
+
+@cache
+def _side_words() -> dict[str, frozenset[str]]:
+    return {side: frozenset(_normalized(words).split()) for side, words in _SIDE_WORDS.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ... import quaternions
-from ...animation import eased
+from ...planted_feet import eased
 from .foot_pins import Pins
 from .transfer import Target
 
@@ -154,10 +154,10 @@ class Stand:
         toes = quaternions.multiply(quaternions.multiply(foot, quaternions.inverse(self.foot)), self.toes)
         level = quaternions.multiply(quaternions.between(quaternions.rotate(foot, leg.up), self.up), foot)
         toes = going_over(toes, level, toe, self.ease, toes_shape)
-        ball = self.pins.places[:, 0] + quaternions.rotate(toes, leg.ball - leg.toe)
-        heel = self.pins.places[:, 1] + quaternions.rotate(foot, leg.ankle - leg.heel)
+        ball = self.pins.positions[:, 0] + quaternions.rotate(toes, leg.ball - leg.toe)
+        heel = self.pins.positions[:, 1] + quaternions.rotate(foot, leg.ankle - leg.heel)
         ankle = np.where(toe[:, None], ball + quaternions.rotate(foot, leg.ankle - leg.ball), heel)
-        return Step(self.planted, foot, toes, ankle, self.pins.levels)
+        return Step(self.planted, foot, toes, ankle, self.pins.ground)
 
     def rolled(self, hip: np.ndarray, reach: np.ndarray, rate: float) -> Stand:
         """The heel raised further where only toes are planted and the leg would stretch beyond ``reach`` (F,).
@@ -189,7 +189,7 @@ def _flattened(leg: Leg, pins: Pins, foot: np.ndarray, up: np.ndarray, ease: flo
     """How a foot turns (F, 4) where it is planted: flat on both pins, else as it did, the other end above the floor."""
     toe, heel = pins.planted.T
     base = quaternions.between(leg.up, up)
-    drawn, wanted = quaternions.rotate(base, leg.toe - leg.heel), pins.places[:, 0] - pins.places[:, 1]
+    drawn, wanted = quaternions.rotate(base, leg.toe - leg.heel), pins.positions[:, 0] - pins.positions[:, 1]
     yaw = np.arctan2(np.cross(drawn, wanted) @ up, wanted @ drawn)
     flat = quaternions.multiply(quaternions.about(np.broadcast_to(up, wanted.shape), yaw), base)
     turned = going_over(foot, flat, toe & heel, ease, leg.shapes()[0])

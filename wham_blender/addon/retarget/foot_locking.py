@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ... import leg_ik, quaternions
-from ...animation import Animation, eased, low_pass
-from ...motion import spells
+from ... import quaternions
+from ...animation import Animation, low_pass
+from ...motion import true_intervals
+from ...planted_feet import HINGED, eased, two_bone_ik
 from ...skeleton import JOINT_NAMES
 from .foot_geometry import Leg, Stand
-from .foot_pins import Floor, followed, pin
+from .foot_pins import Floor, pin, pin_drift
 from .transfer import Pose, Target, ground
 
 _EASE = 0.4  # seconds over which a correction fades around a contact
@@ -140,7 +141,7 @@ class _Body:
             far = np.maximum(drawn[:, number], _FURTHEST * leg.length)
             share = far / np.maximum(np.linalg.norm(goal, axis=-1), 1e-9)
             goal *= np.where(step.planted, 1.0, np.minimum(share, 1.0))[:, None]
-            first, second, bends[f"{leg.side}_leg"] = leg_ik.solve(*halves[number], goal, self.across[:, number])
+            first, second, bends[f"{leg.side}_leg"] = two_bone_ik(*halves[number], goal, self.across[:, number], HINGED)
             for role, turn in ((f"{leg.side}_hip", first), (f"{leg.side}_knee", second)):
                 for bone in (self.target.rig_map.bones[role], *self.target.rig_map.twists.get(role, ())):
                     found[bone] = quaternions.multiply(turn, found[bone])
@@ -180,9 +181,9 @@ def _held(
     """
     held = contacts.copy()
     for number, column in enumerate(held.T):
-        for start, stop in spells(column):
-            own = floor.above(points[start:stop, number])
-            behind = np.linalg.norm(own - own.mean(0) - followed(own, floor), axis=1)
+        for start, stop in true_intervals(column):
+            own = floor.project(points[start:stop, number])
+            behind = np.linalg.norm(own - own.mean(0) - pin_drift(own, floor), axis=1)
             if behind.max() > _BEHIND * floor.slip:
                 rows = np.arange(stop - start)
                 first, last = np.maximum(rows - around, 0), np.minimum(rows + around, len(rows) - 1)
@@ -195,7 +196,7 @@ def _lasting(contacts: np.ndarray, shortest: float) -> np.ndarray:
     """Contacts (F, 4) without those that last less than ``shortest`` rows."""
     lasting = contacts.copy()
     for column in lasting.T:
-        for start, stop in spells(column):
+        for start, stop in true_intervals(column):
             column[start:stop] = stop - start >= shortest
     return lasting
 

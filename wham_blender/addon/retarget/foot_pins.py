@@ -1,4 +1,7 @@
-"""Where a foot's toes and heel stay while they are planted: on the floor, one foot's length apart. NumPy only."""
+"""The positions that a foot's toe and heel keep while they are planted: on the floor, one foot length apart. NumPy only.
+
+A pin is the position of one foot point during one contact.
+"""
 
 from __future__ import annotations
 
@@ -8,184 +11,171 @@ from dataclasses import dataclass
 import numpy as np
 
 from ... import quaternions
-from ...motion import spells
+from ...motion import true_intervals
+from ...planted_feet import Contact, contacts_of, nearest_rows, simultaneous
 
-_ROUNDS = 200
+_MOST_ITERATIONS = 200  # of _separate; a few are enough unless a foot steps many times while its other end stays
 
 
 @dataclass(frozen=True)
 class Floor:
-    """The floor as a plane, and what of a motion is taken for standing on it."""
+    """The floor as a plane, and the thresholds for standing on it; lengths in the body's space."""
 
     up: np.ndarray  # (3,) of length one
     height: float  # of the plane along ``up``
-    step: float  # a contact that is further from the floor stands on something else: stairs, a box
-    slip: float  # a planted point that strays further than this drifts, and its pin follows
-    creep: float  # how far at most, from row to row
-    gap: int  # rows without contact that are no step where the point hardly moves
+    step: float  # a contact farther from the floor is on something else: stairs, a box
+    slip: float  # a planted point that strays farther than this drifts, and its pin follows it
+    creep: float  # the most that a pin moves from row to row when it follows
+    gap: int  # rows without contact that are bridged if the point hardly moves meanwhile
 
-    def above(self, points: np.ndarray) -> np.ndarray:
+    def project(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) moved along ``up`` to height zero."""
         return points - (points @ self.up)[..., None] * self.up
 
 
 @dataclass(frozen=True)
 class Pins:
-    """A foot's planted points over F frames."""
+    """The pins of one foot over F frames."""
 
-    planted: np.ndarray  # (F, 2) bool: toes, heel
-    places: np.ndarray  # (F, 2, 3) where they are; means nothing where they are not planted
-    levels: np.ndarray  # (F,) height of the ground under the foot, also where nothing is planted
+    planted: np.ndarray  # (F, 2) bool: toe, heel
+    positions: np.ndarray  # (F, 2, 3) only valid where they are planted
+    ground: np.ndarray  # (F,) height of the ground under the foot, also where nothing is planted
 
 
 def pin(points: np.ndarray, source: np.ndarray, planted: np.ndarray, length: float, floor: Floor) -> Pins:
-    """Pins for a foot whose toes and heel are at points (F, 2, 3) and stand flat ``length`` apart.
+    """The pins of a foot whose toe and heel are at points (F, 2, 3), and stand ``length`` apart when the foot is flat.
 
-    A planted (F, 2) point gets one place a contact, the mean of where it is, so that corrections are small. Toes and
-    heel that are planted at once are brought to the foot's length. ``source`` (F, 2, 3) are the source's points on the
-    target's scale: contacts on stairs keep their height, and pins follow slowly what drifts far.
+    In each contact a point (planted (F, 2)) gets one position, the mean of where it is, so that corrections are small.
+    Toe and heel that are planted together are moved to the foot's length. ``source`` (F, 2, 3) are the source's points
+    on the target's scale: contacts on stairs keep its height, and pins follow slowly what drifts far.
     """
-    planted = bridged(planted, source, floor)
-    places, levels = points.copy(), np.full(len(points), floor.height)
-    for chain in _chains(planted):
-        centres = {contact: floor.above(points[contact.rows, contact.column]).mean(0) for contact in chain}
-        _at_length(chain, centres, length, points, floor)
-        level = _level(chain, source @ floor.up, floor)
+    planted = bridge_gaps(planted, source, floor)
+    positions, ground = points.copy(), np.full(len(points), floor.height)
+    for group in _overlapping(planted):
+        centres = {contact: floor.project(points[contact.rows, contact.point]).mean(0) for contact in group}
+        _separate(group, centres, length, points, floor)
+        height = _ground_height(group, source @ floor.up, floor)
         for contact, centre in centres.items():
-            slid = followed(floor.above(source[contact.rows, contact.column]), floor)
-            places[contact.rows, contact.column] = centre + slid + level * floor.up
-            levels[contact.rows] = level
-        _keep_length(chain, places, planted, length)
-    rows = np.flatnonzero(planted.any(1))
-    if len(rows):
-        following = rows[np.minimum(np.searchsorted(rows, np.arange(len(points))), len(rows) - 1)]
-        last = rows[np.maximum(np.searchsorted(rows, np.arange(len(points)), side="right") - 1, 0)]
-        levels = np.minimum(levels[last], levels[following])
-    # A foot that goes down by two steps and more has left the roof or the box that it stood on, or the floor itself.
+            drift = pin_drift(floor.project(source[contact.rows, contact.point]), floor)
+            positions[contact.rows, contact.point] = centre + drift + height * floor.up
+            ground[contact.rows] = height
+        _restore_length(group, positions, planted, length)
+    held = planted.any(1)
+    if held.any():
+        before, after = nearest_rows(held)
+        ground = np.minimum(ground[before], ground[after])
+    # A foot that goes down by two steps or more has left the roof or box that it stood on, or even the floor.
     lowest = (source @ floor.up).min(1)
-    for start, stop in spells(np.asarray(~planted.any(1))):
-        ground, low = levels[start:stop], lowest[start:stop]
-        for lower in (np.minimum(ground, floor.height), low):
-            if (ground - low).max() > 2 * floor.step:
-                ground = lower
-        levels[start:stop] = np.minimum(ground, low + floor.step)
-    return Pins(planted, places, levels)
+    for start, stop in true_intervals(np.asarray(~held)):
+        heights, low = ground[start:stop], lowest[start:stop]
+        for lower in (np.minimum(heights, floor.height), low):
+            if (heights - low).max() > 2 * floor.step:
+                heights = lower
+        ground[start:stop] = np.minimum(heights, low + floor.step)
+    return Pins(planted, positions, ground)
 
 
-def bridged(planted: np.ndarray, source: np.ndarray, floor: Floor) -> np.ndarray:
-    """Contacts (F, 2) without gaps that are no step; toes and heel that follow each other meet with the foot flat.
+def bridge_gaps(planted: np.ndarray, source: np.ndarray, floor: Floor) -> np.ndarray:
+    """Contacts (F, 2) without short gaps in which the point does not step.
 
-    ``source`` (F, 2, 3) is where the points are: one that moves further than half of ``floor.slip`` in a gap steps.
+    Where toe follows heel or heel toe, both are planted for a moment, so that the foot is flat in between. A point of
+    ``source`` (F, 2, 3) steps if it moves farther than half of ``floor.slip`` in the gap.
     """
     planted = planted.copy()
 
-    def stays(column: int, start: int, stop: int) -> bool:
-        way = source[start : stop + 1, column] - source[start - 1, column]
-        return bool(np.linalg.norm(way, axis=1).max() < floor.slip / 2)
+    def stays(point: int, start: int, stop: int) -> bool:
+        path = source[start : stop + 1, point] - source[start - 1, point]
+        return bool(np.linalg.norm(path, axis=1).max() < floor.slip / 2)
 
-    for column in (0, 1):
-        for start, stop in spells(~planted[:, column]):
+    for point in (0, 1):
+        for start, stop in true_intervals(~planted[:, point]):
             if start > 0 and stop < len(planted) and stop - start <= floor.gap:
-                planted[start:stop, column] = stays(column, start, stop)
-    for first, then in ((0, 1), (1, 0)):
-        begins = spells(planted[:, then])[:, 0]
-        for _, stop in spells(planted[:, first]):
-            for begin in begins[(begins >= stop) & (begins <= stop + 2)]:
-                planted[stop - 1 : begin + 1] |= stays(then, stop, begin)
+                planted[start:stop, point] = stays(point, start, stop)
+    for first, second in ((0, 1), (1, 0)):
+        starts = true_intervals(planted[:, second])[:, 0]
+        for _, stop in true_intervals(planted[:, first]):
+            for start in starts[(starts >= stop) & (starts <= stop + 2)]:
+                planted[stop - 1 : start + 1] |= stays(second, stop, start)
     return planted
 
 
-def followed(points: np.ndarray, floor: Floor) -> np.ndarray:
-    """How a pin goes after points (F, 3) on the floor, from their mean: it stays there while they stay near.
+def pin_drift(points: np.ndarray, floor: Floor) -> np.ndarray:
+    """How a pin moves (F, 3) with points (F, 3) on the floor, from their mean; not at all while they stay near it.
 
-    It is as far ahead of them as it is behind, being led by a lead of length ``floor.slip`` forwards and backwards.
+    The mean of following them forwards and backwards in time, so that it is as far ahead of them as behind.
     """
     strayed = points - points.mean(0)
     if np.linalg.norm(strayed, axis=1).max() <= floor.slip:
         return np.zeros_like(points)
-    return (_led(strayed, floor.slip, floor.creep) + _led(strayed[::-1], floor.slip, floor.creep)[::-1]) / 2
+    return (_follow(strayed, floor) + _follow(strayed[::-1], floor)[::-1]) / 2
 
 
-def _led(points: np.ndarray, lead: float, creep: float) -> np.ndarray:
-    """Who is led by points (F, 3) on a lead of that length, and makes no longer steps than ``creep``."""
-    found = np.empty_like(points)
-    place, most = np.zeros(3), np.inf
+def _follow(points: np.ndarray, floor: Floor) -> np.ndarray:
+    """Positions (F, 3) that stay within ``floor.slip`` of points (F, 3), as far as steps of ``floor.creep`` allow."""
+    result = np.empty_like(points)
+    position, longest = np.zeros(3), np.inf
     for row, point in enumerate(points):
-        way = point - place
-        far = max(float(np.linalg.norm(way)), 1e-12)
-        place = place + way / far * np.clip(far - lead, 0.0, most)
-        found[row], most = place, creep
-    return found
+        offset = point - position
+        distance = max(float(np.linalg.norm(offset)), 1e-12)
+        position = position + offset / distance * np.clip(distance - floor.slip, 0.0, longest)
+        result[row], longest = position, floor.creep
+    return result
 
 
-@dataclass(frozen=True)
-class _Contact:
-    """A time through which toes or heel are planted."""
-
-    column: int  # 0 toes, 1 heel
-    start: int
-    stop: int
-
-    @property
-    def rows(self) -> slice:
-        """Its rows."""
-        return slice(self.start, self.stop)
-
-
-def _chains(planted: np.ndarray) -> list[list[_Contact]]:
-    """The contacts (F, 2) of a foot, those together that hang on each other because both its ends are planted."""
-    contacts = [_Contact(column, start, stop) for column in (0, 1) for start, stop in spells(planted[:, column])]
-    chains: list[list[_Contact]] = []
+def _overlapping(planted: np.ndarray) -> list[list[Contact]]:
+    """The contacts (F, 2) of a foot in groups that overlap in time, whose positions depend on each other."""
+    groups: list[list[Contact]] = []
     end = 0
-    for contact in sorted(contacts, key=lambda one: one.start):
-        if not chains or contact.start >= end:
-            chains.append([])
-        chains[-1].append(contact)
+    for contact in sorted(contacts_of(planted), key=lambda contact: contact.start):
+        if not groups or contact.start >= end:
+            groups.append([])
+        groups[-1].append(contact)
         end = max(end, contact.stop)
-    return chains
+    return groups
 
 
-def _at_length(
-    chain: Sequence[_Contact], centres: dict[_Contact, np.ndarray], length: float, points: np.ndarray, floor: Floor
+def _separate(
+    group: Sequence[Contact], centres: dict[Contact, np.ndarray], length: float, points: np.ndarray, floor: Floor
 ) -> None:
-    """Move the places (3,) of toes and heels that are planted at once to the foot's length, both as far.
+    """Move the centres (3,) of toes and heels that are planted together to the foot's length, both by the same amount.
 
-    Moving pair after pair comes to an end (Mueller et al. 2007, Position Based Dynamics).
+    Pair after pair until all fit (Müller et al. 2007, Position Based Dynamics).
     """
-    toes, heels = ([contact for contact in chain if contact.column == column] for column in (0, 1))
-    pairs = [(toe, heel) for toe in toes for heel in heels if toe.start < heel.stop and heel.start < toe.stop]
-    for _ in range(_ROUNDS):
+    pairs = simultaneous(group)
+    for _ in range(_MOST_ITERATIONS):
         worst = 0.0
-        for toe, heel in pairs:
-            along = centres[toe] - centres[heel]
-            distance = float(np.linalg.norm(along))
-            if distance < 0.1 * length:  # hardly a direction: take the foot's own
-                rows = slice(max(toe.start, heel.start), min(toe.stop, heel.stop))
-                along, distance = floor.above(points[rows, 0] - points[rows, 1]).mean(0), 0.0
-            off = (length - distance) * quaternions.normalized(along)
-            centres[toe] = centres[toe] + off / 2
-            centres[heel] = centres[heel] - off / 2
+        for toe, heel, rows in pairs:
+            foot = centres[toe] - centres[heel]
+            distance = float(np.linalg.norm(foot))
+            if distance < 0.1 * length:  # too short for a direction: take that of the pose
+                foot, distance = floor.project(points[rows, 0] - points[rows, 1]).mean(0), 0.0
+            correction = (length - distance) * quaternions.normalized(foot)
+            centres[toe] = centres[toe] + correction / 2
+            centres[heel] = centres[heel] - correction / 2
             worst = max(worst, abs(length - distance))
         if worst < 1e-7 * length:
             break
 
 
-def _level(chain: Sequence[_Contact], heights: np.ndarray, floor: Floor) -> float:
-    """The height of the ground under a chain: the floor's, or where its points (F, 2) are if that is a step away."""
-    height = float(np.median(np.concatenate([heights[contact.rows, contact.column] for contact in chain])))
+def _ground_height(group: Sequence[Contact], heights: np.ndarray, floor: Floor) -> float:
+    """The height of the ground under a group: the floor's, or that of its points (F, 2) if it is a step away."""
+    height = float(np.median(np.concatenate([heights[contact.rows, contact.point] for contact in group])))
     return height if abs(height - floor.height) > floor.step else floor.height
 
 
-def _keep_length(chain: Sequence[_Contact], places: np.ndarray, planted: np.ndarray, length: float) -> None:
-    """Bring toes and heel that slide back to the foot's length where both are planted; what is moved stays moved."""
-    rows = np.arange(min(contact.start for contact in chain), max(contact.stop for contact in chain))
+def _restore_length(group: Sequence[Contact], positions: np.ndarray, planted: np.ndarray, length: float) -> None:
+    """Move toe and heel whose pins drift back to the foot's length where both are planted.
+
+    The correction goes on to the other rows of their contacts, so that no pin jumps where the other end lands or leaves.
+    """
+    rows = np.arange(min(contact.start for contact in group), max(contact.stop for contact in group))
     both = rows[planted[rows].all(1)]
-    along = places[both, 0] - places[both, 1]
-    off = quaternions.normalized(along) * (length - np.linalg.norm(along, axis=1, keepdims=True)) / 2
-    if not len(both) or np.abs(off).max() < 1e-6 * length:
+    foot = positions[both, 0] - positions[both, 1]
+    correction = quaternions.normalized(foot) * (length - np.linalg.norm(foot, axis=1, keepdims=True)) / 2
+    if not len(both) or np.abs(correction).max() < 1e-6 * length:
         return
-    for contact in chain:
+    for contact in group:
         inside = (both >= contact.start) & (both < contact.stop)
         for axis in range(3) if inside.any() else ():
-            moved = np.interp(np.arange(contact.start, contact.stop), both[inside], off[inside, axis])
-            places[contact.rows, contact.column, axis] += moved if contact.column == 0 else -moved
+            shift = np.interp(np.arange(contact.start, contact.stop), both[inside], correction[inside, axis])
+            positions[contact.rows, contact.point, axis] += shift if contact.point == 0 else -shift

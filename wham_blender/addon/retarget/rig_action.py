@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import quaternions
 from ..scene.action import CONSTANT, ActionWriter
-from ..scene.keyframe_reduction import Track, reduced
+from ..scene.keyframe_reduction import Channel, reduce_keyframes
 from .controls import Keys
 from .maps import IK_STRETCH, RigMap
 
@@ -73,11 +73,11 @@ def write(
     for channel in _channels(rig, keys, {} if thinning is None else thinning.metres):
         written.most += len(frames)
         if thinning is None:
-            writer.add(channel.path, channel.values, channel.control)
+            writer.write(channel.path, channel.values, channel.control)
             written.keys += len(frames)
             continue
-        curves = reduced(_track(channel, thinning), frames)
-        writer.add_curves(channel.path, curves, channel.control)
+        curves = reduce_keyframes(_track(channel, thinning), frames)
+        writer.write_curves(channel.path, curves, channel.control)
         written.keys += len(curves.rows)
         if channel.turns:
             written.angle = max(written.angle, curves.error)
@@ -135,7 +135,7 @@ def _between_eulers(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.abs(one - other).sum(1)
 
 
-def _track(channel: _Channel, thinning: Thinning) -> Track:
+def _track(channel: _Channel, thinning: Thinning) -> Channel:
     """Where a foot is planted, what carries it keeps nearer to the motion, and its keys where that begins and ends."""
     count = len(channel.values)
     planted = thinning.planted.get(channel.control, np.zeros(count, bool))
@@ -145,7 +145,7 @@ def _track(channel: _Channel, thinning: Thinning) -> Track:
     kept = np.zeros(count, bool)
     edges = np.flatnonzero(np.diff(planted))
     kept[edges] = kept[edges + 1] = True
-    return Track(channel.values, np.where(planted, held, most), channel.error, kept)
+    return Channel(channel.values, np.where(planted, held, most), channel.error, kept)
 
 
 def _write_settings(writer: ActionWriter, rig: bpy.types.Object, rig_map: RigMap, on_ik: Collection[str]) -> None:
@@ -157,10 +157,10 @@ def _write_settings(writer: ActionWriter, rig: bpy.types.Object, rig_map: RigMap
     writer.frames = writer.frames[:1]
     for (bone, name), value in values.items():
         if name == IK_STRETCH:
-            writer.add(_path(bone, name), np.array([[value]]), bone, CONSTANT)
+            writer.write(_path(bone, name), np.array([[value]]), bone, CONSTANT)
         elif name in rig.pose.bones[bone]:
             path = f'{_path(bone, "")[:-1]}["{bpy.utils.escape_identifier(name)}"]'
-            writer.add(path, np.array([[value]]), bone, CONSTANT)
+            writer.write(path, np.array([[value]]), bone, CONSTANT)
 
 
 def _to_strip(

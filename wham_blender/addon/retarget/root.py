@@ -33,7 +33,7 @@ def way(source: Animation, target: Target, pose: Pose, rate: float) -> tuple[np.
     """
     space = target.space
     hips = (pose.hips - space.origin) @ space.stretch.T + space.origin
-    floor, yaw = over_ground(hips, source.turns[:, 0], rate)
+    floor, yaw = over_ground(hips, source.rotations[:, 0], rate)
     floor[:, 2] = transfer.ground(source, target).floor
     turns = quaternions.multiply(yaw, quaternions.inverse(target.standing()))
 

@@ -1,1 +1,1 @@
-"""What an imported motion is in a scene: armature, body mesh, action, contacts and camera."""
+"""An imported motion in a Blender scene: armature, body mesh, action, contact properties and camera."""

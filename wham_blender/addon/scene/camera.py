@@ -1,4 +1,4 @@
-"""The solved camera in Blender, with the clip as its background."""
+"""The solved camera as a Blender camera, with the clip as its background image."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ...motion import Motion
 from .action import ActionWriter
 
 _SENSOR = 36.0  # millimetres
-_STILL = 1e-5  # camera rows that differ less are one camera
+_STATIC_TOLERANCE = 1e-5  # metres and matrix elements: a camera that varies less is static and gets no keyframes
 # OpenCV looks along z with y down, Blender's camera along -z with y up.
 _OPENCV_TO_BLENDER = np.diag([1.0, -1.0, -1.0])
 
 
 @dataclass(frozen=True)
 class SolvedCamera:
-    """The clip's camera over all C frames in which somebody was followed."""
+    """The clip's camera over all C frames in which a person was tracked."""
 
     size: tuple[int, int]  # width and height of the clip in pixels
     K: np.ndarray  # (3, 3) pixels
@@ -31,7 +31,7 @@ class SolvedCamera:
 
 
 def of_people(people: list[Motion]) -> SolvedCamera:
-    """The camera that the people of one clip share; its picture is round its centre where the file has no size."""
+    """The camera of one clip's people; without a clip size in the file the principal point is the picture's centre."""
     frame, rows = np.unique(np.concatenate([person.frame for person in people]), return_index=True)
     R, t, time = (np.concatenate([getattr(p, key) for p in people])[rows] for key in ("camera_R", "camera_t", "time"))
     K = people[0].camera_K
@@ -40,9 +40,9 @@ def of_people(people: list[Motion]) -> SolvedCamera:
 
 
 def build(name: str, solved: SolvedCamera, frames: np.ndarray, collection: bpy.types.Collection) -> bpy.types.Object:
-    """A camera that sees the world as the clip did; keyed at the scene frames (C,) only where it moves.
+    """A camera object with the clip's intrinsics and motion; keyed at scene frames (C,) unless it is static.
 
-    Pixels are taken as square: the horizontal focal length serves for both directions.
+    Pixels are assumed square: the horizontal focal length is used for both directions.
     """
     width, height = solved.size
     data = bpy.data.cameras.new(name)
@@ -58,15 +58,15 @@ def build(name: str, solved: SolvedCamera, frames: np.ndarray, collection: bpy.t
     locations = -np.einsum("fij,fj->fi", to_world, solved.t)
     rotations = quaternions.without_jumps(quaternions.of_matrices(to_world @ _OPENCV_TO_BLENDER))
     camera.location, camera.rotation_quaternion = locations[0], rotations[0]
-    if np.ptp(locations, axis=0).max() > _STILL or np.ptp(to_world, axis=0).max() > _STILL:
+    if np.ptp(locations, axis=0).max() > _STATIC_TOLERANCE or np.ptp(to_world, axis=0).max() > _STATIC_TOLERANCE:
         writer = ActionWriter(camera, name, frames)
-        writer.add("location", locations, "Camera")
-        writer.add("rotation_quaternion", rotations, "Camera")
+        writer.write("location", locations, "Camera")
+        writer.write("rotation_quaternion", rotations, "Camera")
     return camera
 
 
 def show_clip(camera: bpy.types.Object, clip: Path, first_scene_frame: int) -> None:
-    """Put the clip behind the camera's view; ``first_scene_frame`` is where its first frame is seen."""
+    """Show the clip as the camera's background image; its first frame appears at ``first_scene_frame``."""
     movie = bpy.data.movieclips.load(str(clip))
     movie.frame_start = first_scene_frame
     background = camera.data.background_images.new()

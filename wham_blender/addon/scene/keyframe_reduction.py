@@ -1,8 +1,8 @@
-"""Leaves out keys where smooth curves through the others come near enough. NumPy only.
+"""Keyframe reduction: removes keyframes while cubic curves through the others stay within a tolerance. NumPy only.
 
-Blender's own decimation wants a Graph Editor, treats every curve alone, so that a rotation's components lose their keys
-at different frames, and counts its error in a curve's units instead of degrees. Here all components of a control share
-their keys, and the error is what an animator sees: how far a control turns or stands from where it should.
+Blender's own decimation needs a Graph Editor, treats every F-curve separately, so that the components of a rotation
+keep keyframes at different frames, and measures its error in the units of a curve instead of degrees. Here all
+components of a channel have keyframes at the same frames, and the error is the rotation error or distance of a control.
 """
 
 from __future__ import annotations
@@ -15,49 +15,50 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Track:
-    """All that is keyed together on a control."""
+class Channel:
+    """The components of one property, keyed at every frame, and the error that reduction may make."""
 
     values: np.ndarray  # (F, n) one row a frame
-    tolerance: np.ndarray  # (F,) the largest error that may be, in the unit of ``error``
-    error: Callable[[np.ndarray, np.ndarray], np.ndarray]  # how far rows (F, n) are from others: (F,)
-    kept: np.ndarray  # (F,) bool: rows whose keys stay and where the curve may have a corner
+    tolerance: np.ndarray  # (F,) largest allowed error, in the unit of ``error``
+    error: Callable[[np.ndarray, np.ndarray], np.ndarray]  # distance (F,) between two sets of values (F, n)
+    required: np.ndarray  # (F,) bool: rows that keep their keyframe and where the slope may be discontinuous
 
 
 @dataclass(frozen=True)
-class Curves:
-    """Cubic curves through K keys, with a slope before and one after each key, in units a frame."""
+class ReducedCurves:
+    """Cubic Hermite curves through K keyframes, with the slopes on both sides of each, in units a frame."""
 
-    rows: np.ndarray  # (K,) rising; the first and the last frame are among them
+    rows: np.ndarray  # (K,) rising; includes the first and the last row
     values: np.ndarray  # (K, n)
-    before: np.ndarray  # (K, n)
-    after: np.ndarray  # (K, n)
-    error: float  # the largest that is left
+    slopes_before: np.ndarray  # (K, n)
+    slopes_after: np.ndarray  # (K, n)
+    error: float  # the largest remaining error, in the channel's unit
 
 
-def reduced(track: Track, frames: np.ndarray) -> Curves:
-    """The keys of a track at frames (F,) that it cannot do without.
+def reduce_keyframes(channel: Channel, frames: np.ndarray) -> ReducedCurves:
+    """The keyframes that a channel at scene frames (F,) needs to stay within its tolerance.
 
-    Keys are added where the error is largest, between all keys at once, until it is within the tolerance everywhere
-    (Ramer 1972, Douglas and Peucker 1973, with cubic Hermite curves instead of lines). Slopes are the motion's own.
+    Starts with the required keyframes and adds one at the largest error between each pair of neighbours, until the
+    error is within the tolerance everywhere (Ramer 1972, Douglas and Peucker 1973, with cubic Hermite curves instead of
+    lines). Slopes are those of the full motion.
     """
-    values = track.values
-    before, after = _slopes(values, frames, track.kept)
-    keyed = track.kept.copy()
+    values = channel.values
+    before, after = _slopes(values, frames, channel.required)
+    keyed = channel.required.copy()
     keyed[[0, -1]] = True
     while True:
         rows = np.flatnonzero(keyed)
-        error = track.error(_evaluated(values, before, after, frames, rows), values)
-        excess = np.where(keyed, 0.0, error / track.tolerance)
+        error = channel.error(_evaluated(values, before, after, frames, rows), values)
+        excess = np.where(keyed, 0.0, error / channel.tolerance)
         if excess.max() <= 1.0:
-            return Curves(rows, values[rows], before[rows], after[rows], float(error.max()))
+            return ReducedCurves(rows, values[rows], before[rows], after[rows], float(error.max()))
         for start, stop in pairwise(rows):
             worst = start + int(np.argmax(excess[start:stop]))
             keyed[worst] |= excess[worst] > 1.0
 
 
 def _slopes(values: np.ndarray, frames: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Slopes (F, n) on both sides of each row; they differ at corners alone."""
+    """Slopes (F, n) before and after each row; they differ only at corners (F,) bool."""
     if len(frames) < 2:
         return np.zeros_like(values), np.zeros_like(values)
     steps = np.diff(values, axis=0) / np.diff(frames)[:, None]
@@ -69,7 +70,7 @@ def _slopes(values: np.ndarray, frames: np.ndarray, corners: np.ndarray) -> tupl
 def _evaluated(
     values: np.ndarray, before: np.ndarray, after: np.ndarray, frames: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
-    """The curves (F, n) through some rows, at all frames: in Hermite's form, which Bezier handles can say too."""
+    """The cubic Hermite curves through some rows, at all frames (F, n); Bezier handles can represent them exactly."""
     if len(rows) < 2:
         return values
     span = np.clip(np.searchsorted(rows, np.arange(len(frames)), side="right") - 1, 0, len(rows) - 2)

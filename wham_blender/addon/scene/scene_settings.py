@@ -1,4 +1,4 @@
-"""The scene of an import: its frame rate, range, size and camera made the clip's."""
+"""Scene settings taken from an imported clip: frame rate, frame range, resolution and active camera."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import math
 import bpy
 
 
-def take_over_clip(
-    scene: bpy.types.Scene, camera: bpy.types.Object | None, rate: float, first: float, last: float
-) -> None:
-    """Give a scene a clip's frame rate and range, and the size and view of the clip's camera, where it is there."""
+def match_clip(scene: bpy.types.Scene, camera: bpy.types.Object | None, rate: float, first: float, last: float) -> None:
+    """Set a scene's frame rate and frame range to the clip's; with a camera also its active camera and resolution.
+
+    ``first`` and ``last`` are scene frames, ``rate`` frames a second.
+    """
     scene.render.fps = max(1, round(rate))
     scene.render.fps_base = scene.render.fps / rate
     scene.frame_start, scene.frame_end = math.floor(first), math.ceil(last)

@@ -1,4 +1,4 @@
-"""The character in Blender: an armature with SMPL's 24 joints as bones, and the body's mesh skinned to it."""
+"""Builds a character: an armature with SMPL's 24 joints as bones, and the body mesh skinned to it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from .body_mesh import Body
 # SMPL's rest pose (y up, facing z) to Blender's (z up, facing -y).
 BODY_TO_BLENDER = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
-# A bone ends where the chain goes on (the first child; up the spine from the pelvis) ...
-_NEXT = {parent: child for child, parent in reversed(list(enumerate(PARENTS)))} | {0: JOINT_NAMES.index("spine1")}
-# ... and the last ones of a chain at this offset: metres, SMPL's axes.
-_LAST = {
+# The joint at a bone's tail: the first child, but spine1 for the pelvis ...
+_TAIL_JOINT = {parent: child for child, parent in reversed(list(enumerate(PARENTS)))} | {0: JOINT_NAMES.index("spine1")}
+# ... and for the last bone of a chain the offset of its tail: metres, SMPL's axes, set by hand.
+_TAIL_OFFSET = {
     "head": (0.0, 0.18, 0.02), "left_foot": (0.0, 0.0, 0.07), "right_foot": (0.0, 0.0, 0.07),
     "left_hand": (0.08, 0.0, 0.0), "right_hand": (-0.08, 0.0, 0.0),
 }  # fmt: skip
-# Where a foot's points are from its joints where no body says it, in the order of FOOT_POINTS.
-_SOLE = tuple(
+# Default offsets of the foot points from their joints, in the order of FOOT_POINTS: metres, SMPL's axes, set by hand.
+_DEFAULT_FOOT_POINTS = tuple(
     (f"{side}_{joint}", offset)
     for side in ("left", "right")
     for joint, offset in (("foot", (0.0, -0.03, 0.07)), ("ankle", (0.0, -0.08, -0.05)))
 )
-_SHORTEST_BONE = 0.01  # metres; Blender removes bones of no length
-_LEAST_WEIGHT = 1e-4
-_FARTHEST_SHAPE = 5.0  # of a shape key's slider; Blender itself stops at 10
+_MIN_BONE_LENGTH = 0.01  # metres; Blender removes bones of zero length
+_MIN_SKIN_WEIGHT = 1e-4  # smaller skinning weights are dropped
+_SLIDER_LIMIT = 5.0  # of a shape key's value; Blender's limit is 10
 
 
 def build(name: str, motion: Motion, body: Body | None, collection: bpy.types.Collection) -> bpy.types.Object:
-    """An armature object in its rest pose, pelvis over the origin and standing on the floor, with its skinned mesh.
+    """An armature object in its rest pose, pelvis above the origin and lowest point at z = 0, with its skinned mesh.
 
     Pose correctives (SMPL's ``posedirs``) are left out: Blender's armature modifier is plain linear blend skinning.
     """
@@ -40,7 +40,7 @@ def build(name: str, motion: Motion, body: Body | None, collection: bpy.types.Co
     lowest = (rest if body is None else body.vertices)[:, 1].min()
     origin = np.array([rest[0, 0], lowest, rest[0, 2]])
     armature = _build_armature(name, rest - origin, collection)
-    feet = _feet(rest) if body is None or body.feet is None else body.feet
+    feet = _default_foot_points(rest) if body is None or body.feet is None else body.feet
     armature.wham_motion.feet = ((feet - origin) @ BODY_TO_BLENDER.T).ravel()
     if body is not None:
         _build_mesh(f"{name} body", body, origin, armature, collection)
@@ -48,9 +48,9 @@ def build(name: str, motion: Motion, body: Body | None, collection: bpy.types.Co
     return armature
 
 
-def _feet(rest: np.ndarray) -> np.ndarray:
-    """About where toes and heels (4, 3) are under joints (24, 3) at rest: at a sole's height, of a foot's length."""
-    return np.array([rest[JOINT_NAMES.index(joint)] + offset for joint, offset in _SOLE])
+def _default_foot_points(rest: np.ndarray) -> np.ndarray:
+    """Approximate toes and heels (4, 3) on the sole for joints (24, 3) at rest."""
+    return np.array([rest[JOINT_NAMES.index(joint)] + offset for joint, offset in _DEFAULT_FOOT_POINTS])
 
 
 def _build_armature(name: str, rest: np.ndarray, collection: bpy.types.Collection) -> bpy.types.Object:
@@ -64,13 +64,13 @@ def _build_armature(name: str, rest: np.ndarray, collection: bpy.types.Collectio
     for joint, joint_name in enumerate(JOINT_NAMES):
         bone = bones.new(joint_name)
         bone.head = BODY_TO_BLENDER @ rest[joint]
-        along = rest[_NEXT[joint]] - rest[joint] if joint in _NEXT else np.array(_LAST[joint_name])
-        if np.linalg.norm(along) < _SHORTEST_BONE:
-            along = np.array([0.0, _SHORTEST_BONE, 0.0])
+        along = rest[_TAIL_JOINT[joint]] - rest[joint] if joint in _TAIL_JOINT else np.array(_TAIL_OFFSET[joint_name])
+        if np.linalg.norm(along) < _MIN_BONE_LENGTH:
+            along = np.array([0.0, _MIN_BONE_LENGTH, 0.0])
         bone.tail = bone.head + Vector(BODY_TO_BLENDER @ along)
-        # Upright bones turn their z axis to the front, level ones upwards: alike on both sides of the body.
-        upright = abs(along[1]) > 0.7 * np.linalg.norm(along)
-        bone.align_roll((0.0, -1.0, 0.0) if upright else (0.0, 0.0, 1.0))
+        # Roll: the z axis of vertical bones points to the front, of horizontal ones up, on both sides of the body.
+        vertical = abs(along[1]) > 0.7 * np.linalg.norm(along)
+        bone.align_roll((0.0, -1.0, 0.0) if vertical else (0.0, 0.0, 1.0))
         if joint:
             bone.parent = bones[JOINT_NAMES[PARENTS[joint]]]
     bpy.ops.object.mode_set(mode="OBJECT")
@@ -86,7 +86,7 @@ def _build_mesh(
     mesh = bpy.data.meshes.new(name)
     vertices = (body.vertices - origin) @ BODY_TO_BLENDER.T
     shapes = None if body.shapes is None else np.einsum("ab,vbk->kva", BODY_TO_BLENDER, body.shapes)
-    if shapes is not None:  # the mesh is the mean body, and its shape keys make it the person's
+    if shapes is not None:  # the mesh is the mean body; its shape keys add the person's shape
         vertices = vertices - np.einsum("k,kva->va", body.betas[: len(shapes)], shapes)
     mesh.from_pydata(vertices.tolist(), [], body.faces.tolist())
     mesh.shade_smooth()
@@ -96,17 +96,17 @@ def _build_mesh(
     skin.modifiers.new("Armature", "ARMATURE").object = armature
     for joint, joint_name in enumerate(JOINT_NAMES):
         group = skin.vertex_groups.new(name=joint_name)
-        for vertex in np.flatnonzero(body.weights[:, joint] > _LEAST_WEIGHT).tolist():
+        for vertex in np.flatnonzero(body.weights[:, joint] > _MIN_SKIN_WEIGHT).tolist():
             group.add([vertex], body.weights[vertex, joint], "REPLACE")
     if shapes is not None:
         _add_shape_keys(skin, vertices, shapes, body.betas)
 
 
 def _add_shape_keys(skin: bpy.types.Object, vertices: np.ndarray, shapes: np.ndarray, betas: np.ndarray) -> None:
-    """SMPL's shapes (K, V, 3) as keys, their values the person's; the bones stay where this person has them."""
+    """Add SMPL's shape directions (K, V, 3) as shape keys with the betas as values; they do not move the bones."""
     skin.shape_key_add(name="Basis", from_mix=False)
     for number, (shape, beta) in enumerate(zip(shapes, betas, strict=False)):
         key = skin.shape_key_add(name=f"Shape{number:03}", from_mix=False)
         key.data.foreach_set("co", (vertices + shape).astype(np.float32).ravel())
-        key.slider_min, key.slider_max = min(-_FARTHEST_SHAPE, beta), max(_FARTHEST_SHAPE, beta)
+        key.slider_min, key.slider_max = min(-_SLIDER_LIMIT, beta), max(_SLIDER_LIMIT, beta)
         key.value = beta

@@ -1,1 +1,1 @@
-"""What panels and operators share for drawing: wrapped text, options, presets, explanations."""
+"""Drawing code shared by panels and operators: wrapped text, options, presets, explanations of errors."""

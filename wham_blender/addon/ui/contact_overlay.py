@@ -13,30 +13,30 @@ from mathutils import Vector
 from ...animation import FOOT_JOINTS
 from ...skeleton import FOOT_POINTS, JOINT_NAMES
 from ..scene.character import is_character
-from ..scene.contacts import PROPERTIES
+from ..scene.contacts import CONTACT_PROPERTIES
 
-_COLOURS = {"left": (0.15, 0.55, 1.0, 0.75), "right": (1.0, 0.55, 0.1, 0.75)}
+_COLORS = {"left": (0.15, 0.55, 1.0, 0.75), "right": (1.0, 0.55, 0.1, 0.75)}
 _RADIUS = 0.035  # metres, of a character 1.7 m tall
-_CORNERS = 20
+_CORNERS = 20  # of the polygon that is drawn for a disc
 _handle: Any = None
 
 
-def marks(context: bpy.types.Context) -> dict[str, list[tuple[Vector, float]]]:
-    """Where discs belong at this frame, by side: centres in the world and radii, in metres."""
-    found: dict[str, list[tuple[Vector, float]]] = {side: [] for side in _COLOURS}
+def discs(context: bpy.types.Context) -> dict[str, list[tuple[Vector, float]]]:
+    """The discs at the current frame by side ("left", "right"): centers in world space and radii, in meters."""
+    found: dict[str, list[tuple[Vector, float]]] = {side: [] for side in _COLORS}
     depsgraph = context.evaluated_depsgraph_get()
     for armature in context.visible_objects:
         if not is_character(armature):
             continue
-        posed = armature.evaluated_get(depsgraph)
+        evaluated = armature.evaluated_get(depsgraph)
         record = armature.wham_motion
-        radius = _RADIUS * record.height / 1.7 * posed.matrix_world.median_scale
-        for column, (name, joint) in enumerate(zip(PROPERTIES, FOOT_JOINTS, strict=True)):
-            bone = posed.pose.bones.get(JOINT_NAMES[joint])
-            if bone is None or posed.get(name, 0.0) <= 0.5:
+        radius = _RADIUS * record.height / 1.7 * evaluated.matrix_world.median_scale
+        for column, (name, joint) in enumerate(zip(CONTACT_PROPERTIES, FOOT_JOINTS, strict=True)):
+            bone = evaluated.pose.bones.get(JOINT_NAMES[joint])
+            if bone is None or evaluated.get(name, 0.0) <= 0.5:
                 continue
             rest = Vector(record.feet[3 * column : 3 * column + 3])
-            point = posed.matrix_world @ bone.matrix @ bone.bone.matrix_local.inverted() @ rest
+            point = evaluated.matrix_world @ bone.matrix @ bone.bone.matrix_local.inverted() @ rest
             found[FOOT_POINTS[column].split("_")[0]].append((point, radius))
     return found
 
@@ -50,27 +50,27 @@ def _draw() -> None:
     rim = np.stack([np.cos(angles), np.sin(angles), np.zeros_like(angles)], 1)
     shader = gpu.shader.from_builtin("UNIFORM_COLOR")
     gpu.state.blend_set("ALPHA")
-    for side, discs in marks(context).items():
+    for side, side_discs in discs(context).items():
         corners: list[tuple[float, ...]] = []
-        for centre, radius in discs:
-            edge = np.array(centre) + radius * rim
-            fan = np.stack([np.broadcast_to(centre, edge[1:].shape), edge[:-1], edge[1:]], 1)
+        for center, radius in side_discs:
+            edge = np.array(center) + radius * rim
+            fan = np.stack([np.broadcast_to(center, edge[1:].shape), edge[:-1], edge[1:]], 1)
             corners.extend(map(tuple, fan.reshape(-1, 3).tolist()))
         if corners:
             batch = batch_for_shader(shader, "TRIS", {"pos": corners})
-            shader.uniform_float("color", _COLOURS[side])
+            shader.uniform_float("color", _COLORS[side])
             batch.draw(shader)
     gpu.state.blend_set("NONE")
 
 
 def register() -> None:
-    """Begin to draw; it goes on over file loads."""
+    """Add the draw handler; it stays when another file is opened."""
     global _handle
     _handle = bpy.types.SpaceView3D.draw_handler_add(_draw, (), "WINDOW", "POST_VIEW")
 
 
 def unregister() -> None:
-    """Draw no longer."""
+    """Remove the draw handler."""
     global _handle
     bpy.types.SpaceView3D.draw_handler_remove(_handle, "WINDOW")
     _handle = None

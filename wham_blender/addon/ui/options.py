@@ -1,4 +1,4 @@
-"""The options of an import as they are shown: in the panel, beside the file browser, and for dropped clips."""
+"""Draws the options of an import: in the panel, beside the file browser, and for dropped clips."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import bpy
 
 from .weights_box import draw_gender, draw_quality
 
-# Names of BakeOptions, as they are drawn.
+# Names of BakeOptions in the order in which they are drawn
 BAKE = ("layer", "plant_feet", "root_motion", "arm_spread", "keying", "angle_error", "distance_error")
 SECTIONS = {
     "Character": ("target", "rig", *BAKE),
     "Frames": ("clip_start", "clip_end"),
     "Person": ("person", "gender"),
-    "Quality": ("quality", "device", "refine", "smooth"),
+    "Quality": ("quality", "world", "device", "refine", "smooth"),
     "Camera": ("camera", "focal_length_mm", "actor_height", "static_anchor"),
     "Scene": ("start_frame", "fps"),
 }
-_OPEN = ("Character", "Person", "Scene")  # at first
+_OPEN = ("Character", "Person", "Scene")  # by default
 
 
 def draw_options(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> None:
-    """Draw the options of settings or an operator, each section to be opened and closed by itself."""
+    """Draw the options of settings or an operator in collapsible sections."""
     for title, names in SECTIONS.items():
         head, body = layout.panel(f"WHAM_{title.lower()}", default_closed=title not in _OPEN)
         head.label(text=title)
@@ -34,7 +34,7 @@ def draw_options(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> No
 
 
 def draw_names(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, names: Iterable[str]) -> None:
-    """Draw options by name, without those that say nothing as others are set."""
+    """Draw options by name, without those that have no effect with the current values of others."""
     for name in names:
         if name.endswith("_error") and source.keying == "ALL":
             continue

@@ -1,4 +1,4 @@
-"""What several panels show: the process that runs, and sentences longer than a panel is wide."""
+"""Drawing shared by several panels: the progress of the running process, and text wrapped to the panel's width."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ import blf
 import bpy
 
 from ... import protocol
-from ..jobs.queue import runner
+from ..jobs.queue import job_queue
 
-# What the worker is at, in an animator's words. Other stages show their own names.
+# Labels of the worker's stages. Stages that are not listed are shown by their names.
 _STAGES = {
     "detect": "Detecting people",
     "tracks": "Cleaning up tracks",
-    "camera": "Following the camera",
-    "features": "Looking at poses",
-    "wham": "Estimating the pose",
+    "camera": "Estimating camera motion",
+    "features": "Computing pose features",
+    "wham": "Estimating poses",
     "placement": "Placing people in the world",
     "smplify": "Fitting to the keypoints",
     "write": "Writing the motion",
 }
-_UNIT = 20  # pixels of a button's height at scale 1, Blender's own unit
-_BESIDE = 5.0  # units of a region's width that a line of words cannot have: tabs, margins, a box, an icon
-_NO_ICON = -1.5  # of them, where no icon stands before the line
-_UNKNOWN_WIDTH = 280  # pixels, where nothing is drawn in a window
+_UNIT = 20  # pixels of Blender's UI unit, the height of a button at scale 1
+_MARGIN = 5.0  # units of a region's width that text cannot use: tabs, margins, a box, an icon; set by hand
+_NO_ICON = -1.5  # added to the margin of a line without an icon
+_DEFAULT_WIDTH = 280  # pixels, in background mode
 
 
 def draw_progress(layout: bpy.types.UILayout) -> None:
-    """What runs, with its cancel button and what it says; or why the last that is no import failed."""
-    work, progress = runner.running, runner.progress
+    """Draw the progress, output and cancel button of the running process, or the error of the last one.
+
+    Errors of imports are drawn with their jobs instead.
+    """
+    work, progress = job_queue.running, job_queue.progress
     if work is not None:
         column = layout.column(align=True)
         row = column.row(align=True)
@@ -37,14 +40,15 @@ def draw_progress(layout: bpy.types.UILayout) -> None:
         row.operator("wham.cancel", text="", icon="CANCEL").job = getattr(work, "name", "")
         if progress:
             column.label(text=_stage_text(progress))
-        if runner.job and runner.job.last_line:
-            draw_sentence(column, runner.job.last_line, icon="NONE", dim=True, most=2)
-    elif runner.error:
-        draw_sentence(layout, runner.error, icon="ERROR")
+        if job_queue.job and job_queue.job.last_line:
+            draw_sentence(column, job_queue.job.last_line, icon="NONE", dim=True, most=2)
+    elif job_queue.error:
+        draw_sentence(layout, job_queue.error, icon="ERROR")
         row = layout.row(align=True)
-        row.operator("wham.explain", icon="QUESTION").sentence = runner.error
-        if runner.error_log:
-            row.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = runner.error_log
+        explain = row.operator("wham.explain", icon="QUESTION")
+        explain.sentence, explain.code = job_queue.error, job_queue.error_code
+        if job_queue.error_log:
+            row.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = job_queue.error_log
 
 
 def _bar_text(cancelled: bool, progress: protocol.Progress | None) -> str:
@@ -66,29 +70,30 @@ def _stage_text(progress: protocol.Progress) -> str:
 def draw_sentence(
     layout: bpy.types.UILayout, sentence: str, icon: str = "INFO", dim: bool = False, most: int = 20
 ) -> None:
-    """A sentence in as many lines as it needs where it is drawn, ``most`` at most; with the icon ERROR in red."""
+    """Draw text wrapped to the region's width, in ``most`` lines at most; in red if the icon is ERROR."""
     column = layout.column(align=True)
     column.alert, column.active = icon == "ERROR", not dim
-    lines = lines_of(sentence, _NO_ICON if icon == "NONE" else 0.0)
+    lines = wrap_to_region(sentence, _NO_ICON if icon == "NONE" else 0.0)
     if len(lines) > most:
         lines[most - 1 :] = [f"{lines[most - 1]} ..."]
     for number, line in enumerate(lines):
         column.label(text=line, icon="BLANK1" if number and icon != "NONE" else icon)
 
 
-def lines_of(sentence: str, beside: float = 0.0) -> list[str]:
-    """A sentence in lines that fit the region that is drawn, less ``beside`` units of its width."""
+def wrap_to_region(text: str, margin: float = 0.0) -> list[str]:
+    """Text in lines that fit the region that is being drawn, less ``margin`` UI units of its width."""
     region, preferences = bpy.context.region, bpy.context.preferences
     scale = preferences.system.ui_scale or 1.0  # 0 in background mode
-    width = (region.width if region else _UNKNOWN_WIDTH * scale) - (_BESIDE + beside) * _UNIT * scale
-    return list(_wrapped(sentence, max(width, 6 * _UNIT * scale), preferences.ui_styles[0].widget.points * scale))
+    width = (region.width if region else _DEFAULT_WIDTH * scale) - (_MARGIN + margin) * _UNIT * scale
+    return list(_wrapped(text, max(width, 6 * _UNIT * scale), preferences.ui_styles[0].widget.points * scale))
 
 
 @lru_cache(maxsize=500)
-def _wrapped(sentence: str, width: float, points: float) -> tuple[str, ...]:
+def _wrapped(text: str, width: float, points: float) -> tuple[str, ...]:
+    """Lines of at most ``width`` pixels in a font of ``points`` points. Cached, as panels are redrawn often."""
     blf.size(0, points)
     lines = [""]
-    for word in sentence.split():
+    for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and blf.dimensions(0, longer)[0] > width:
             lines.append(word)

@@ -1,4 +1,4 @@
-"""The files of full quality in the preferences, and in the panel what is missing of them."""
+"""Draws the weight files of Full quality in the preferences, and in the panel which of them are missing."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ from .ui_text import draw_sentence
 
 
 def draw_weights(layout: bpy.types.UILayout) -> None:
-    """A box with each file: whether it is there, what it may be used for, and how to get it."""
+    """Draw a box with each weight file: whether it is there, its license, and the buttons to get it."""
     box = layout.box()
     try:
         entries, missing = weights.published(), library().missing()
     except weights.WeightsError as error:
         box.label(text=str(error), icon="ERROR")
         return
-    box.label(text="Full quality: " + (f"{len(missing)} files are missing" if missing else "all files are there"))
-    draw_sentence(box, "Draft quality needs none of these files.", icon="NONE", dim=True)
-    box.operator("wham.find_weights", text="Look Through a Folder for Them", icon="FILE_FOLDER")
+    box.label(text="Full Quality: " + (f"{len(missing)} files are missing" if missing else "all files are there"))
+    draw_sentence(box, "Draft and Fast quality need none of these files.", icon="NONE", dim=True)
+    box.operator("wham.find_weights", text="Search Folder for Files", icon="FILE_FOLDER")
     for entry in entries:
         box.separator(type="LINE")
         _draw_file(box.column(align=True), entry, library().path(entry.role))
@@ -44,25 +44,25 @@ def _draw_file(column: bpy.types.UILayout, entry: weights.Published, path: Path 
 
 
 def draw_quality(layout: bpy.types.UILayout, quality: str) -> None:
-    """In the panel, under the setting: which files of full quality are here, and which it lacks."""
+    """Draw below the option Quality which files of Full quality are there, and which are missing."""
     if quality in ("FAST", "DRAFT"):
         return
     try:
         missing = library().missing()
-        here = [entry.title for entry in weights.published() if entry.role in NEEDED and entry not in missing]
+        available = [entry.title for entry in weights.published() if entry.role in NEEDED and entry not in missing]
     except weights.WeightsError as error:
         layout.label(text=str(error), icon="ERROR")
         return
     if missing:
-        if here:
-            draw_sentence(layout, f"Of full quality are here: {', '.join(here)}", icon="CHECKMARK")
-        draw_sentence(layout, f"For full quality are missing: {', '.join(entry.title for entry in missing)}")
+        if available:
+            draw_sentence(layout, f"Files of Full quality: {', '.join(available)}", icon="CHECKMARK")
+        draw_sentence(layout, f"Missing for Full quality: {', '.join(entry.title for entry in missing)}")
     elif quality == "AUTO":
-        draw_sentence(layout, "Full quality, where there is an NVIDIA card")
+        draw_sentence(layout, "Full quality if an NVIDIA graphics card is found")
 
 
 def draw_gender(layout: bpy.types.UILayout, gender: str, quality: str) -> None:
-    """In the panel, under the setting: that SMPL's file of the gender is missing."""
+    """Draw below the option Body that SMPL's file of the gender is missing."""
     role = BODIES[gender.lower()]
     if gender == "NEUTRAL" or quality in ("FAST", "DRAFT") or library().path(role):
         return

@@ -1,4 +1,4 @@
-"""Where the worker, weights and jobs lie, how large they are, and moving them to another folder. No bpy.
+"""The data folder, which holds the worker, weights and jobs: its size, and moving it to another disk. No bpy.
 
 The folder is the same for all versions of Blender. A small file in the platform's data folder names it where the user
 has moved it; that file is the last thing that a move changes, so an interrupted move loses nothing and can go on.
@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ...errors import CodedError
+from ...files import replace_text
 from ...folders import NAME, RECORD, data_folder, default_folder, record
 
 _LOCK = "setup.lock"
@@ -22,19 +24,19 @@ _STAYS = {RECORD, _LOCK, MOVE_LOG}  # in the platform's folder, wherever the res
 _SPARE = 200e6  # bytes that a move leaves free on the new disk
 _CLOCK_STEP = 2.0  # seconds, the coarsest that file systems keep of a file's time (FAT)
 
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
+Progress = Callable[[int, int], None]  # bytes done, bytes in total
 
 
-class LocationProblem(Exception):
-    """The files cannot lie or go there; the text is a sentence for the animator."""
+class LocationError(CodedError):
+    """The data folder cannot be written or moved there."""
 
 
 def unfinished_move() -> Path | None:
     """The folder that an interrupted move was going to, or whose old files it could not delete yet."""
-    noted = record()
-    if noted.get("left_behind"):
+    kept = record()
+    if kept.get("left_behind"):
         return data_folder()
-    return Path(noted["moving_to"]) if noted.get("moving_to") else None
+    return Path(kept["moving_to"]) if kept.get("moving_to") else None
 
 
 def usage(folder: Path) -> dict[str, int]:
@@ -54,13 +56,13 @@ def free_space(folder: Path) -> int:
 
 
 def target_in(chosen: Path) -> Path:
-    """The folder that a move to the chosen one makes: one of its own in there, so that nothing else is mixed in."""
+    """The folder that a move to the chosen one makes: a new one in it, so that no other files are mixed in."""
     return chosen if chosen.name == NAME else chosen / NAME
 
 
 @contextmanager
 def exclusive() -> Iterator[None]:
-    """Only one process at a time installs, moves or removes; raises LocationProblem where another one does.
+    """Only one process at a time installs, moves or removes; raises LocationError if another one does.
 
     SQLite's file lock is the standard library's only one that works on every platform and ends with its process.
     """
@@ -69,13 +71,16 @@ def exclusive() -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(folder / _LOCK, timeout=0, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
-        raise LocationProblem(f"The folder {folder} cannot be written ({error}). Check its permissions.") from error
+        raise LocationError(
+            f"The folder {folder} cannot be written ({error}). Check its permissions.", code="folder-not-writable"
+        ) from error
     try:
         connection.execute("BEGIN EXCLUSIVE")
         yield
     except sqlite3.OperationalError as error:
-        raise LocationProblem(
-            "Another Blender is installing, moving or removing the worker. Wait for its end, then try again."
+        raise LocationError(
+            "Another Blender is installing, moving or removing the worker. Wait for its end, then try again.",
+            code="setup-in-progress",
         ) from error
     finally:
         connection.close()
@@ -84,28 +89,31 @@ def exclusive() -> Iterator[None]:
 def move(chosen: Path, progress: Progress) -> list[str]:
     """Move everything into a folder inside the chosen one; returns what could not be deleted at the old place.
 
-    On one disk it is renamed; to another disk it is copied, checked, and deleted here only when all of it is there.
-    The same call goes on with a move that was interrupted. Raises LocationProblem; then all is where it was.
+    On one disk it is renamed; to another disk it is copied, checked, and deleted here only when everything is copied.
+    The same call continues an interrupted move. Raises LocationError; then everything is still at the old place.
     """
     source, target = data_folder().resolve(), target_in(chosen).absolute().resolve()
-    noted = record()
+    kept = record()
     if target != source:
-        _check(source, target, resumed=noted.get("moving_to") == str(target))
+        _check(source, target, resumed=kept.get("moving_to") == str(target))
         try:
             target.mkdir(parents=True, exist_ok=True)
             _write({"folder": str(source), "moving_to": str(target)})
-            _bring(_children(source), target, progress)
+            _transfer(_children(source), target, progress)
             _write({"folder": str(target), "left_behind": str(source)})
         except OSError as error:
-            raise LocationProblem(
+            raise LocationError(
                 f"Moving to {target} stopped ({error.strerror or error}). Nothing is lost: all is still in {source}, "
-                "and moving there again goes on from here."
+                "and moving there again goes on from here.",
+                code="move-stopped",
             ) from error
         old = source
-    elif noted.get("left_behind"):
-        old = Path(noted["left_behind"])
+    elif kept.get("left_behind"):
+        old = Path(kept["left_behind"])
     else:
-        raise LocationProblem(f"Everything lies in {source} already. Choose another folder.")
+        raise LocationError(
+            f"Everything lies in {source} already. Choose another folder.", code="move-target-unsuitable"
+        )
     left = _delete(old)
     if not left:
         _write({"folder": str(target)})
@@ -114,21 +122,25 @@ def move(chosen: Path, progress: Progress) -> list[str]:
 
 def _check(source: Path, target: Path, resumed: bool) -> None:
     if target.is_relative_to(source) or source.is_relative_to(target):
-        raise LocationProblem(f"{target} and {source} lie inside one another. Choose a folder elsewhere.")
+        raise LocationError(
+            f"{target} and {source} lie inside one another. Choose a folder elsewhere.", code="move-target-unsuitable"
+        )
     ours = {child.name for child in _children(source)}
     there = {child.name for child in _children(target)}
     if not resumed and ours & there:
-        raise LocationProblem(
-            f"{target} has a {' and a '.join(sorted(ours & there))} already. Choose another folder, or delete them."
+        raise LocationError(
+            f"{target} has a {' and a '.join(sorted(ours & there))} already. Choose another folder, or delete them.",
+            code="move-target-unsuitable",
         )
     if source.exists() and not _same_disk(source, target):
         needed = sum(size for child in _children(source) for _, size in _files(child))
         needed -= sum(size for child in _children(target) for _, size in _files(child))
         free = free_space(target)
         if free < needed + _SPARE:
-            raise LocationProblem(
+            raise LocationError(
                 f"There is not enough space in {target.parent}: {needed / 1e9:.1f} GB are to be moved and "
-                f"{free / 1e9:.1f} GB are free. Make room or choose another disk."
+                f"{free / 1e9:.1f} GB are free. Make room or choose another disk.",
+                code="move-disk-full",
             )
 
 
@@ -138,9 +150,9 @@ def _same_disk(source: Path, target: Path) -> bool:
     return source.stat().st_dev == target.stat().st_dev
 
 
-def _bring(children: list[Path], target: Path, progress: Progress) -> None:
-    """Rename each child into the target, or copy it where it lies on another disk or is there in part."""
-    apart = []
+def _transfer(children: list[Path], target: Path, progress: Progress) -> None:
+    """Rename each child into the target, or copy it if it lies on another disk or a part of it is in the target."""
+    copied = []
     for child in children:
         there = target / child.name
         try:
@@ -148,8 +160,8 @@ def _bring(children: list[Path], target: Path, progress: Progress) -> None:
                 raise OSError
             child.rename(there)
         except OSError:
-            apart.append(child)
-    files = [(path, target / path.relative_to(child.parent), size) for child in apart for path, size in _files(child)]
+            copied.append(child)
+    files = [(path, target / path.relative_to(child.parent), size) for child in copied for path, size in _files(child)]
     total = sum(size for *_, size in files)
     done = 0
     progress(done, total)
@@ -159,26 +171,28 @@ def _bring(children: list[Path], target: Path, progress: Progress) -> None:
             _copy(path, copy)
         done += size
         progress(done, total)
-    for child in apart:
-        for folder, names, _ in os.walk(child):  # empty folders count too
+    for child in copied:
+        for folder, names, _ in os.walk(child):  # a folder without files would be lost
             for name in names:
                 (target / Path(folder, name).relative_to(child.parent)).mkdir(parents=True, exist_ok=True)
 
 
 def _copy(path: Path, copy: Path) -> None:
-    aside = copy.with_name(f"{copy.name}.part")
-    aside.unlink(missing_ok=True)
+    temporary = copy.with_name(
+        f"{copy.name}.part"
+    )  # one name for all attempts: a large copy that broke off is replaced
+    temporary.unlink(missing_ok=True)
     try:
-        shutil.copy2(path, aside, follow_symlinks=False)
+        shutil.copy2(path, temporary, follow_symlinks=False)
     except OSError:
         if not path.is_symlink():
             raise
-        if path.is_dir():  # a disk without links: what is behind is copied by itself
+        if path.is_dir():  # a disk without links: the linked folder's files are copied by themselves
             return
-        shutil.copy2(path, aside)
-    if not path.is_symlink() and aside.stat().st_size != path.stat().st_size:
+        shutil.copy2(path, temporary)
+    if not path.is_symlink() and temporary.stat().st_size != path.stat().st_size:
         raise OSError(0, f"{copy} is not as large as {path}")
-    aside.replace(copy)
+    temporary.replace(copy)
 
 
 def _is_copy(path: Path, copy: Path) -> bool:
@@ -191,7 +205,7 @@ def _is_copy(path: Path, copy: Path) -> bool:
 
 
 def _delete(folder: Path) -> list[str]:
-    """Delete what was moved from a folder; the names of what stays."""
+    """Delete what was moved from a folder; the names of those that cannot be deleted."""
     left = []
     for child in _children(folder):
         try:
@@ -222,9 +236,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, int]]:
                 continue
 
 
-def _write(noted: dict[str, str]) -> None:
+def _write(kept: dict[str, str]) -> None:
     folder = default_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f"{RECORD}.part"
-    aside.write_text(json.dumps(noted), "utf-8")
-    aside.replace(folder / RECORD)
+    replace_text(folder / RECORD, json.dumps(kept))

@@ -1,7 +1,7 @@
-"""One worker process in the background: start it, poll what it says, cancel it. No bpy.
+"""A worker process in the background: starts it, polls its messages, cancels it. No bpy.
 
-The process speaks protocol.py on its standard output; whatever else it or its libraries say goes to the log. It leads
-its own process group, so that a cancel reaches everything it started, and ends with Blender (launch.py).
+The process writes messages of protocol.py to its standard output; all other output goes to the log. It leads a process
+group, so that a cancel reaches everything it started, and ends with Blender (launch.py).
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ... import launch, protocol
+from ...errors import CodedError
 
 _PACKAGE = Path(launch.__file__).resolve().parent
 _CHUNK = 65536  # bytes of a pipe read at once
-_REST = 0.002  # seconds between two reads: a process that talks without end must not take Blender's interpreter
-_LONGEST = 1 << 20  # bytes of a line; what is longer is cut
-_WAITING = 1000  # messages kept for poll(); beyond, the process has to wait with its own
-_OF_LIBRARIES = re.compile(rb"(INFO|WARNING): |[IW]\d{4} ")  # how lines begin that only their makers understand
-_LINGER = 2.0  # seconds that a process may take to end after its last message, or hold its pipe open after its end
+_READ_PAUSE = 0.002  # seconds between two reads: endless output must not block Blender's interpreter
+_LONGEST = 1 << 20  # bytes of a line; longer lines are cut
+_QUEUE_SIZE = 1000  # messages kept for poll(); then the process blocks until they are read
+_OF_LIBRARIES = re.compile(rb"(INFO|WARNING): |[IW]\d{4} ")  # how log lines of the worker's libraries begin
+_LINGER = 2.0  # seconds that a process may take to end after its result, or keep its pipe open after its end
 
 
-class JobError(Exception):
-    """A job cannot be started; the text is a sentence for the animator."""
+class JobError(CodedError):
+    """A job cannot be started."""
 
 
 def module_command(python: Path, module: str, *arguments: str) -> list[str]:
-    """The command that runs a module of this package, named as ``wham_blender. ...``, by another Python.
+    """The command that runs a module of this package, named ``wham_blender. ...``, in another Python.
 
     Isolated (-I): the user's packages, PYTHON* variables and the current folder stay out.
     """
@@ -42,19 +43,19 @@ def module_command(python: Path, module: str, *arguments: str) -> list[str]:
 
 
 class Job:
-    """A running process, from its start. ``result`` is None until it ended."""
+    """A background process. ``result`` is None until it has ended."""
 
     def __init__(self, command: list[str], log: Path) -> None:
-        """Start the process; raises JobError where it cannot be started or its log cannot be written."""
+        """Start the process; raises JobError if it cannot be started or its log cannot be written."""
         self.log = log
         self._log = BoundedLog(log)
         self.result: protocol.Done | protocol.Failed | None = None
-        self.last_line = ""  # of what it said beside its messages
-        self._said: protocol.Done | protocol.Failed | None = None  # the result, as soon as it is told
-        self._messages: queue.Queue[protocol.Message] = queue.Queue(_WAITING)
+        self.last_line = ""  # of its log output
+        self._received: protocol.Done | protocol.Failed | None = None  # its own result message
+        self._messages: queue.Queue[protocol.Message] = queue.Queue(_QUEUE_SIZE)
         self._progress: protocol.Progress | None = None
-        self._deaf = False  # nobody polls any more
-        self._ended_at: float | None = None  # when the process ended, or told its result
+        self._discard_messages = False  # nobody polls any more
+        self._ended_at: float | None = None  # when the process ended or sent its result
         self._kill_at: float | None = None
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         try:
@@ -70,57 +71,58 @@ class Job:
         except OSError as error:
             raise JobError(
                 f"The import cannot be started: {error.filename or command[0]}: {error.strerror}. "
-                "Check the worker's Python and the jobs folder in the preferences."
+                "Check the worker's Python and the jobs folder in the preferences.",
+                code="job-not-started",
             ) from error
         self._reader = threading.Thread(target=self._read, name="job output", daemon=True)
         self._reader.start()
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process ID."""
         return self._process.pid
 
     def poll(self, seconds: float = 0.01) -> list[protocol.Message]:
-        """What was said since the last call, taken in for no longer than ``seconds`` and without waiting.
+        """The messages since the last call. Never waits, and returns after ``seconds`` at most.
 
-        Of several Progress in a row only the newest. Sets ``result`` when the process has ended and all is told.
+        Of several Progress messages only the newest. Sets ``result`` when the process has ended and all is read.
         """
         now = time.monotonic()
         ended = self._process.poll() is not None
         messages: list[protocol.Message] = []
-        reading = self._reader.is_alive()  # asked before the queue is emptied: what is put later is for the next call
+        reading = self._reader.is_alive()  # read before the queue is emptied: later messages are for the next call
         while not self._messages.empty() and time.monotonic() < now + seconds:
             messages.append(self._messages.get())
             if isinstance(messages[-1], (protocol.Done, protocol.Failed)):
-                self._said = self._said or messages[-1]
+                self._received = self._received or messages[-1]
         if self._progress is not None:
             messages.append(self._progress)
             self._progress = None
-        if self._ended_at is None and (ended or self._said):
+        if self._ended_at is None and (ended or self._received):
             self._ended_at = now
         late = self._ended_at is not None and now > self._ended_at + _LINGER
         if self.result is None and (late or (ended and not reading and self._messages.empty())):
-            self.result = self._said or protocol.Failed(self._epitaph())
-            self._sweep()
+            self.result = self._received or self._failure()
+            self._kill_group()
         elif self._kill_at is not None and now > self._kill_at and not ended:
             launch.end_tree(self.pid, force=True)
         return messages
 
     def cancel(self) -> None:
-        """Ask the process to end; poll() kills it if it has not within the grace. Does not wait."""
+        """Ask the process to end; poll() kills it after launch.GRACE seconds. Does not wait."""
         if self._kill_at is None and self._process.poll() is None:
             self._kill_at = time.monotonic() + launch.GRACE
             launch.end_tree(self.pid, force=False)
             assert self._process.stdin is not None
-            self._process.stdin.close()  # where no signal reaches it, this does
+            self._process.stdin.close()  # ends it even if it does not receive the signal
 
     def stop(self) -> None:
-        """Cancel and wait until the process is gone: about a second at most."""
+        """Cancel and wait until the process has ended: about a second at most."""
         self.cancel()
-        self._deaf = True
+        self._discard_messages = True
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(launch.GRACE)
-        self._sweep()
+        self._kill_group()
         self._process.wait()
         self._reader.join(_LINGER)
 
@@ -129,64 +131,73 @@ class Job:
         """Whether cancel() came before the end."""
         return self._kill_at is not None
 
-    def _sweep(self) -> None:
-        """End what is left of the process and of what it started."""
-        # Windows has no groups that outlive their leader, and may have given its number to another process.
+    def _kill_group(self) -> None:
+        """Kill the process and its children, if any are left."""
+        # On Windows no group outlives its leader, whose process ID may belong to another process by now.
         if sys.platform != "win32" or self._process.poll() is None:
             launch.end_tree(self.pid, force=True)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        half = b""
+        partial = b""
         with self._process.stdout as pipe:
             while chunk := os.read(pipe.fileno(), _CHUNK):
-                *lines, half = (half + chunk).split(b"\n")
-                self._take(lines)
-                half = half[-_LONGEST:]
-                time.sleep(_REST)
-            self._take([half] if half else [])
+                *lines, partial = (partial + chunk).split(b"\n")
+                self._sort(lines)
+                partial = partial[-_LONGEST:]
+                time.sleep(_READ_PAUSE)
+            self._sort([partial] if partial else [])
 
-    def _take(self, lines: list[bytes]) -> None:
-        noise = []
+    def _sort(self, lines: list[bytes]) -> None:
+        """Put messages into the queue and all other lines into the log."""
+        output = []
         for line in lines:
             message = protocol.decode(line.decode("utf-8", "replace")) if line.startswith(b"{") else None
             if isinstance(message, protocol.Progress):
                 self._progress = message
             elif message is None:
-                noise.append(line.rstrip(b"\r"))
+                output.append(line.rstrip(b"\r"))
             elif isinstance(message, protocol.Log):
-                noise.append(message.text.encode())
+                output.append(message.text.encode())
             else:
                 self._put(message)
-        if noise:
-            told = [line for line in noise if line.strip() and not _OF_LIBRARIES.match(line)]
-            self.last_line = told[-1].decode("utf-8", "replace").strip() if told else self.last_line
-            self._log.write(b"\n".join(noise) + b"\n")
+        if output:
+            shown = [line for line in output if line.strip() and not _OF_LIBRARIES.match(line)]
+            self.last_line = shown[-1].decode("utf-8", "replace").strip() if shown else self.last_line
+            self._log.write(b"\n".join(output) + b"\n")
 
     def _put(self, message: protocol.Message) -> None:
-        while not self._deaf:
+        while not self._discard_messages:
             with contextlib.suppress(queue.Full):
                 self._messages.put(message, timeout=0.1)
                 return
 
-    def _epitaph(self) -> str:
-        code = self._process.poll()
+    def _failure(self) -> protocol.Failed:
+        """The result of a process that ended without sending one."""
+        exit_code = self._process.poll()
         if self.cancelled:
-            return "The import was cancelled."
+            return protocol.Failed("The import was cancelled.", code="cancelled")
         if not self.log.parent.is_dir():
-            return f"The folder of the job, {self.log.parent.name}, was deleted while it ran. Import the clip again."
-        if code is not None and code < 0:
-            return (
-                f"The worker was ended by {signal.Signals(-code).name}, perhaps for want of memory. Import the clip "
-                "again; the log says more."
+            return protocol.Failed(
+                f"The folder of the job, {self.log.parent.name}, was deleted while it ran. Import the clip again.",
+                code="job-folder-deleted",
             )
-        return f"The worker ended without a result (exit code {code}). Import the clip again; the log says more."
+        if exit_code is not None and exit_code < 0:
+            return protocol.Failed(
+                f"The worker was ended by {signal.Signals(-exit_code).name}, perhaps because memory ran out. Import "
+                "the clip again; the log says more.",
+                code="worker-killed",
+            )
+        return protocol.Failed(
+            f"The worker ended without a result (exit code {exit_code}). Import the clip again; the log says more.",
+            code="worker-crashed",
+        )
 
 
 class BoundedLog:
-    """A log file that keeps its beginning and its end: the middle of one that grows beyond SIZE is left out.
+    """A log file of bounded size: when it grows beyond SIZE, its middle is cut out.
 
-    A disk that is full, or a folder that is gone, loses lines but stops nothing.
+    Errors are ignored: a full disk or a deleted folder loses lines but does not stop the job.
     """
 
     SIZE = 4 << 20  # bytes
@@ -199,14 +210,14 @@ class BoundedLog:
 
     def write(self, lines: bytes) -> None:
         """Append whole lines."""
-        # Opened anew each time: Windows lets nobody delete a folder with an open file in it.
+        # Opened for each write: on Windows a folder with an open file in it cannot be deleted.
         with self._lock, contextlib.suppress(OSError), self._path.open("a+b") as file:
             if file.seek(0, os.SEEK_END) + len(lines) > self.SIZE:
                 lines = self._shorten(file) + lines[-self.TAIL :]
             file.write(lines)
 
     def _shorten(self, file: BinaryIO) -> bytes:
-        """Cut the file after its head; the tail that goes on from there."""
+        """Cut the file after its first HEAD bytes; returns its last TAIL bytes."""
         file.seek(-self.TAIL, os.SEEK_END)
         tail = file.read().partition(b"\n")[2]
         file.seek(self.HEAD)

@@ -1,7 +1,7 @@
-"""The worker's own Python, apart from Blender's: where it is, whether it is whole, and what works on it. No bpy.
+"""The worker's Python environment: where it is, whether it is complete, and the commands that change it. No bpy.
 
 It lies in the data folder (location.py), never in the add-on's, and is made only when the user asks for it.
-installer.py makes, repairs and removes it as a process of its own.
+installer.py makes, repairs and removes it in a separate process.
 """
 
 from __future__ import annotations
@@ -16,153 +16,167 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ...errors import CodedError
 from ...folders import data_folder, default_folder
 from . import pytorch
 from .process import module_command
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipeline"
-MARKER = "complete.json"  # written last, so that a half-made folder is known as such
-STARTED = "started.json"  # what is being made
-PYTHONS = ((3, 11), (3, 13))  # the oldest and the newest that the worker's packages were tried with
+MARKER = "complete.json"  # written last: a folder without it is incomplete
+STARTED = "started.json"  # build, Python and packages of the installation that was begun
+PYTHONS = ((3, 11), (3, 13))  # the oldest and the newest that the worker's packages were tested with
 _PROBE_SECONDS = 60.0
 _PROBE = """
 import importlib.util as u, json, sys
-able = all(map(u.find_spec, ("venv", "ensurepip")))
-print(json.dumps([sys.version_info[:3], sys.maxsize > 2**32, able]))
+makes_environments = all(map(u.find_spec, ("venv", "ensurepip")))
+print(json.dumps([sys.version_info[:3], sys.maxsize > 2**32, makes_environments]))
 """
 
 
-class RuntimeProblem(Exception):
-    """There is no Python for the worker, or not a whole one; the text is a sentence for the animator."""
+class WorkerError(CodedError):
+    """The worker's Python is missing or incomplete, or cannot be installed or removed."""
 
 
 @dataclass(frozen=True)
 class Interpreter:
-    """What a Python says of itself."""
+    """Version and abilities of a Python interpreter."""
 
     version: tuple[int, int, int]
-    wide: bool  # 64-bit
+    is_64_bit: bool
     makes_environments: bool  # has venv and ensurepip
 
     def __str__(self) -> str:
         return ".".join(map(str, self.version))
 
 
-def own_folder() -> Path:
+def worker_folder() -> Path:
     """The folder of the Python that this add-on makes for the worker."""
     return data_folder() / "worker"
 
 
 def downloads_folder() -> Path:
-    """Where packages lie while an installation is unfinished, so that the next attempt goes on with them."""
+    """Where downloaded packages lie while an installation is unfinished; the next attempt uses them."""
     return data_folder() / "downloads"
 
 
-def doctor_report() -> Path:
-    """The file of the last check's findings."""
-    return data_folder() / "doctor.json"
+def self_test_report() -> Path:
+    """The file of the last self-test's report."""
+    return data_folder() / "self_test.json"
 
 
 def check_folder() -> None:
-    """Raises RuntimeProblem where the folder that everything was moved to is gone, as with a disk not connected."""
+    """Raises WorkerError if the folder that everything was moved to is missing, as on a disk that is not connected."""
     folder = data_folder()
     if folder != default_folder() and not folder.exists():
-        raise RuntimeProblem(
+        raise WorkerError(
             f"The worker lies in {folder}, which is not there. Connect that disk, or choose another folder in the "
-            "preferences."
+            "preferences.",
+            code="data-folder-missing",
         )
 
 
 def find(preferred: str = "") -> Path:
-    """The worker's Python: WHAM_WORKER_PYTHON, else the preferred path, else our own. Quick enough for drawing.
+    """The worker's Python: WHAM_WORKER_PYTHON, else the preferred path, else the installed one.
 
-    Raises RuntimeProblem where the one named, or any, is missing, or our own was made from another list of packages.
+    Quick enough to be called when a panel is drawn. Raises WorkerError if it is missing or incomplete, or was installed from another list of packages.
     """
     named = os.environ.get("WHAM_WORKER_PYTHON") or preferred
     if named:
         if not Path(named).is_file():
-            raise RuntimeProblem(f"There is no Python at {named}. Correct the worker's Python in the preferences.")
-        return Path(named)
-    folder = own_folder()
-    check_folder()
-    made = read_marker(folder, MARKER)
-    if not made:
-        if read_marker(folder, STARTED):
-            raise RuntimeProblem(
-                "The worker's installation was interrupted. In the add-on's preferences click Install Worker to go on."
+            raise WorkerError(
+                f"There is no Python at {named}. Correct the worker's Python in the preferences.",
+                code="python-not-found",
             )
-        raise RuntimeProblem(
-            "The worker's Python is not installed yet. In the add-on's preferences click Install Worker."
+        return Path(named)
+    folder = worker_folder()
+    check_folder()
+    installed = read_marker(folder, MARKER)
+    if not installed:
+        if read_marker(folder, STARTED):
+            raise WorkerError(
+                "The worker's installation was interrupted. In the add-on's preferences click Install Worker to go on.",
+                code="worker-not-installed",
+            )
+        raise WorkerError(
+            "The worker's Python is not installed yet. In the add-on's preferences click Install Worker.",
+            code="worker-not-installed",
         )
-    if made.get("packages") != fingerprint():
-        raise RuntimeProblem("The worker is of another version. In the add-on's preferences click Install Worker.")
+    if installed.get("packages") != fingerprint():
+        raise WorkerError(
+            "The worker is of another version. In the add-on's preferences click Install Worker.",
+            code="worker-not-installed",
+        )
     python = python_of(folder)
-    if not python.is_file() or not Path(made.get("home", "")).is_dir():
-        raise RuntimeProblem(
+    if not python.is_file() or not Path(installed.get("home", "")).is_dir():
+        raise WorkerError(
             "The Python that the worker was made from is gone, as after an update of Blender. In the add-on's "
-            "preferences click Repair Worker."
+            "preferences click Repair Worker.",
+            code="worker-base-python-missing",
         )
     return python
 
 
 @dataclass(frozen=True)
 class State:
-    """How the worker stands, for people."""
+    """Whether the worker can be used, as the preferences show it."""
 
     usable: bool
     sentence: str
-    details: str = ""  # what the doctor found, to be copied; empty where it did not look at this worker
+    details: str = ""  # the self-test's report, to be copied; empty if this worker was not tested
 
 
 def state(preferred: str = "") -> State:
-    """How the worker stands, by what is noted on the disk. Quick enough for drawing."""
+    """Whether the worker can be used, read from the files of its installation. Quick enough for drawing."""
     try:
         python = find(preferred)
-    except RuntimeProblem as problem:
+    except WorkerError as problem:
         return State(False, str(problem))
-    report = _read(doctor_report())
+    report = _read(self_test_report())
     if report.get("python") != str(python):
         return State(True, "The worker is installed; Check Worker tells whether it works.")
     return State(bool(report.get("whole")), str(report.get("sentence")), str(report.get("text")))
 
 
 def probe(python: Path) -> Interpreter:
-    """What a Python says of itself; raises RuntimeProblem where it does not run."""
+    """Version and abilities of an interpreter; raises WorkerError if it does not run."""
     try:
         answer = subprocess.run(
             [str(python), "-I", "-c", _PROBE],
             capture_output=True, check=True, timeout=_PROBE_SECONDS, encoding="utf-8",
         ).stdout  # fmt: skip
-        version, wide, able = json.loads(answer)
-        return Interpreter(tuple(version), wide, able)
+        version, is_64_bit, makes_environments = json.loads(answer)
+        return Interpreter(tuple(version), is_64_bit, makes_environments)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__  # not the text: it quotes the command
-        raise RuntimeProblem(
-            f"{python} does not run ({reason}). Choose another Python or install the worker."
+        raise WorkerError(
+            f"{python} does not run ({reason}). Choose another Python or install the worker.", code="python-unsuitable"
         ) from error
 
 
 def base_python(chosen: str = "") -> Path:
     """The Python to make the worker's from: the chosen one, else Blender's own."""
     if chosen and not Path(chosen).is_file():
-        raise RuntimeProblem(f"There is no Python at {chosen}. Choose one of version {_versions()}, or none.")
+        raise WorkerError(
+            f"There is no Python at {chosen}. Choose one of version {_versions()}, or none.", code="python-not-found"
+        )
     return Path(chosen or sys.executable)
 
 
 def check_base(python: Path) -> Interpreter:
-    """Raises RuntimeProblem where the worker's Python cannot be made from this one."""
-    found = probe(python)
-    if not found.wide or not PYTHONS[0] <= found.version[:2] <= PYTHONS[1]:
-        bits = "" if found.wide else " (32-bit)"
-        raise RuntimeProblem(
-            f"The worker needs Python {_versions()}, 64-bit, and {python} is {found}{bits}. Choose another one in the "
-            "preferences under Made From."
+    """Raises WorkerError if the worker's environment cannot be made from this interpreter."""
+    base = probe(python)
+    if not base.is_64_bit or not PYTHONS[0] <= base.version[:2] <= PYTHONS[1]:
+        bits = "" if base.is_64_bit else " (32-bit)"
+        raise WorkerError(
+            f"The worker needs Python {_versions()}, 64-bit, and {python} is {base}{bits}. Choose another one in the "
+            "preferences under Made From.",
+            code="python-unsuitable",
         )
-    return found
+    return base
 
 
 def install_command(base: Path, build: str, wheels: str = "", repair: bool = False) -> list[str]:
-    """The command that makes the worker's Python whole, run by Blender's interpreter but outside of it.
+    """The command that installs, updates or repairs the worker's environment; Blender's interpreter runs it.
 
     ``build`` is one of pytorch.WISHES; ``wheels`` a folder that has all packages, for computers without a network.
     """
@@ -175,7 +189,7 @@ def install_command(base: Path, build: str, wheels: str = "", repair: bool = Fal
 
 
 def remove_command() -> list[str]:
-    """The command that deletes the Python that this add-on made; any other is left alone."""
+    """The command that deletes the environment that this add-on made; any other Python is left alone."""
     return _command("remove")
 
 
@@ -184,13 +198,13 @@ def move_command(folder: Path) -> list[str]:
     return _command("move", str(folder))
 
 
-def doctor_command(python: Path) -> list[str]:
-    """The command that checks a worker's Python and writes doctor_report()."""
-    return module_command(python, "wham_blender.pipeline.self_test", "--json", "-o", str(doctor_report()))
+def self_test_command(python: Path) -> list[str]:
+    """The command that tests a worker's Python and writes self_test_report()."""
+    return module_command(python, "wham_blender.pipeline.self_test", "--json", "-o", str(self_test_report()))
 
 
 def download_text() -> str:
-    """What an installation downloads here, for people; empty where there is nothing for this computer."""
+    """The download size on this computer, as a sentence; empty if there are no packages for it."""
     sizes = download_sizes()
     if not sizes:
         return ""
@@ -201,7 +215,7 @@ def download_text() -> str:
 
 
 def download_size(build: pytorch.Build | None) -> int | None:
-    """Megabytes that an installation downloads here; None where PyTorch's own index would have to be asked."""
+    """Megabytes that an installation downloads here; None if only PyTorch's index knows."""
     sizes = download_sizes()
     if not sizes or build is None:
         return None
@@ -210,21 +224,21 @@ def download_size(build: pytorch.Build | None) -> int | None:
 
 @cache
 def download_sizes() -> dict[str, int]:
-    """Megabytes of the packages for this system: ``torch`` and what only it needs, and the ``others``."""
+    """Megabytes of the packages for this system: ``torch`` with what only it needs, and the ``others``."""
     system, machine = pytorch.here()
     return _read(PIPELINE / "download_sizes.json").get(f"{system}-{machine}", {})
 
 
 @cache
 def fingerprint() -> str:
-    """What tells one list of packages from another."""
+    """Hash of the lists of packages."""
     return hashlib.sha256(
         b"".join(path.read_bytes() for path in sorted(PIPELINE.glob("requirements*.txt")))
     ).hexdigest()
 
 
 def read_marker(folder: Path, name: str) -> dict[str, Any]:
-    """What was noted in a worker's folder under MARKER or STARTED; empty where nothing was."""
+    """What an installation wrote into a worker's folder as MARKER or STARTED; empty if it wrote nothing."""
     return _read(folder / name)
 
 
@@ -235,10 +249,10 @@ def python_of(folder: Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        noted = json.loads(path.read_text("utf-8"))
+        values = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return noted if isinstance(noted, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 def _versions() -> str:

@@ -1,6 +1,6 @@
-"""Which build of PyTorch fits this computer: by its system, its NVIDIA card and that card's driver. No bpy.
+"""Chooses the build of PyTorch for this computer: by its system, its NVIDIA card and that card's driver. No bpy.
 
-PyPI has the build with CUDA 13.0 for Linux, the one for the processor for Windows, and the one with Metal for macOS.
+PyPI has the build with CUDA 13.0 for Linux, the CPU build for Windows, and the one with Metal for macOS.
 The others come from PyTorch's own index. What each build needs is in PyTorch's release notes (RELEASE.md, 2.14):
 CUDA 13.0 runs on cards from Turing (7.5) to Blackwell (12.0), CUDA 12.6 on those from Maxwell (5.0) to Hopper (9.0).
 NVIDIA's drivers run every CUDA of their own major version: 13 from 580 on, 12 from 525 (Linux) and 528 (Windows) on.
@@ -15,6 +15,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...errors import CodedError
+
 INDEX = "https://download.pytorch.org/whl/"
 WISHES = ("AUTO", "CUDA", "CPU")
 _CUDA_13_DRIVER = 580
@@ -24,13 +26,13 @@ _SMI_SECONDS = 20.0
 _QUERY = "--query-gpu=name,driver_version,compute_cap"
 
 
-class NoBuild(Exception):
-    """There is no PyTorch for this computer or wish; the text is a sentence for the animator."""
+class BuildError(CodedError):
+    """There is no PyTorch build for this computer, or none of the kind that was asked for."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """An NVIDIA card as its driver tells of it."""
+    """An NVIDIA card as its driver reports it."""
 
     name: str
     driver: int  # major version
@@ -64,53 +66,58 @@ def cards() -> list[Card]:
     if not program:
         return []
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             [program, _QUERY, "--format=csv,noheader"],
             capture_output=True, timeout=_SMI_SECONDS, check=True, encoding="utf-8", errors="replace",
         ).stdout  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return []
-    return read_cards(said)
+    return read_cards(output)
 
 
-def read_cards(said: str) -> list[Card]:
-    """The cards in nvidia-smi's lines ``name, driver, capability``; a line that is none is left out."""
-    found = []
-    for line in said.splitlines():
+def read_cards(output: str) -> list[Card]:
+    """The cards in nvidia-smi's lines ``name, driver, capability``; other lines are skipped."""
+    cards_read = []
+    for line in output.splitlines():
         try:
             name, driver, capability = (part.strip() for part in line.rsplit(",", 2))
             major, minor = capability.split(".")
-            found.append(Card(name, int(driver.split(".")[0]), (int(major), int(minor))))
+            cards_read.append(Card(name, int(driver.split(".")[0]), (int(major), int(minor))))
         except ValueError:
             continue
-    return found
+    return cards_read
 
 
-def choose(wish: str, system: str, machine: str, found: list[Card]) -> Build:
+def choose(wish: str, system: str, machine: str, nvidia_cards: list[Card]) -> Build:
     """The build for one of WISHES on a system and machine, as here() names them, with these cards.
 
-    Raises NoBuild where PyTorch has none, or none with CUDA though it was asked for.
+    Raises BuildError if PyTorch has none, or none with CUDA although it was asked for.
     """
     if (system, machine) not in {
         ("linux", "x86_64"), ("linux", "arm64"), ("win32", "x86_64"), ("darwin", "arm64"),
     }:  # fmt: skip
-        raise NoBuild(
+        raise BuildError(
             "There are no worker packages for this computer. They exist for Linux, for Windows on 64-bit Intel or AMD, "
-            "and for macOS 14 or later on Apple silicon."
+            "and for macOS 14 or later on Apple silicon.",
+            code="no-packages-for-computer",
         )
     if system == "darwin":
         if wish == "CUDA":
-            raise NoBuild("There is no CUDA on a Mac. Choose Automatic: PyTorch then uses Apple's Metal.")
+            raise BuildError(
+                "There is no CUDA on a Mac. Choose Automatic: PyTorch then uses Apple's Metal.", code="cuda-not-usable"
+            )
         return Build("pypi", "PyTorch with Apple's Metal.")
-    card = max(found, key=lambda one: one.capability, default=None)
-    cuda, why = ("", "no NVIDIA card was found") if card is None else _cuda(card, system)
+    card = max(nvidia_cards, key=lambda one: one.capability, default=None)
+    cuda, reason = ("", "no NVIDIA card was found") if card is None else _cuda(card, system)
     if wish == "CUDA" and not cuda:
-        raise NoBuild(f"PyTorch with CUDA cannot be used: {why}. Choose Automatic or Processor.")
+        raise BuildError(
+            f"PyTorch with CUDA cannot be used: {reason}. Choose Automatic or Processor.", code="cuda-not-usable"
+        )
     if wish != "CPU" and cuda:
-        return Build("pypi" if (system, cuda) == ("linux", "cu130") else cuda, f"PyTorch with CUDA: {why}.")
+        return Build("pypi" if (system, cuda) == ("linux", "cu130") else cuda, f"PyTorch with CUDA: {reason}.")
     return Build(
         "pypi" if system == "win32" else "cpu",
-        f"PyTorch for the processor: {why if wish == 'AUTO' else 'as asked for'}.",
+        f"PyTorch for the processor: {reason if wish == 'AUTO' else 'as asked for'}.",
     )
 
 

@@ -21,7 +21,7 @@ _ALIKE = 0.7  # correlation of two looks' thumbnails from which they rather show
 
 
 @dataclass
-class Corners:
+class BackgroundTracks:
     """Corners of the background over L looks: P points of K key frames, seen M times."""
 
     shot: np.ndarray  # (L,) int64 the uninterrupted take that a look belongs to, from 0
@@ -33,7 +33,7 @@ class Corners:
     seen: np.ndarray  # (M, 2) float32 pixels
 
 
-class Background:
+class BackgroundTracker:
     """Follows the background's corners while a clip is decoded; holds two small pictures at any time."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Background:
         self._points: list[np.ndarray] = []
         self._seen: list[tuple[int, np.ndarray, np.ndarray]] = []  # look, point numbers, pixels
 
-    def follow(self, image: np.ndarray) -> bool:
+    def track_frame(self, image: np.ndarray) -> bool:
         """Find the corners in the next look, (H, W, 3) uint8 RGB; True where it begins another scene: after a cut."""
         scale = LONG_SIDE / max(image.shape[:2])
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
@@ -62,7 +62,7 @@ class Background:
             self._key = None
         return cut
 
-    def keep(self, boxes: np.ndarray) -> None:
+    def finish_frame(self, boxes: np.ndarray) -> None:
         """Keep what was found outside the people's boxes (n, 4) x1, y1, x2, y2 in that look."""
         number, clear = len(self._shots), _clear(self._grey.shape, boxes * self._scale)
         if self._key and self._found is not None:
@@ -76,10 +76,10 @@ class Background:
         self._before, self._before_clear = self._grey, clear
         self._shots.append(self._shot)
 
-    def corners(self) -> Corners:
+    def result(self) -> BackgroundTracks:
         """Everything seen so far."""
         looks = [np.full(len(points), look) for look, points, _ in self._seen]
-        return Corners(
+        return BackgroundTracks(
             shot=np.array(self._shots, np.int64),
             key=np.array(self._keys, np.int64),
             point_key=np.repeat(np.arange(len(self._keys)), [len(points) for points in self._points]).astype(np.int64),

@@ -1,6 +1,6 @@
 """How the camera turned during a clip, told by the background: found while the clip is decoded, solved afterwards.
 
-`Background` follows corners outside the people from key frames through the clip and notices cuts. `solve` makes
+`BackgroundTracker` follows corners outside the people from key frames through the clip and notices cuts. `solve` makes
 rotations of what it saw: every key frame and the looks that share its corners are one small bundle adjustment, once
 for a camera that only turns and once for one that also moves, and the evidence chooses. Between looks that are far
 apart a bundle from nearly equal views finds depth and movement without a start of its own (Yu and Gallup, *3D
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
-from .background_tracks import LONG_SIDE, Corners
+from .background_tracks import LONG_SIDE, BackgroundTracks
 
 _NOISE = 0.35  # pixels by which a corner is off
 _OUTLIER = 1.5  # pixels from which it is hardly believed
@@ -27,7 +27,7 @@ _PARALLAX = 1.5  # pixels by which near and far corners must part (the tenth tha
 _CALIBRATED = 4  # key frames that tell the focal length
 _TURNS = 4.0  # cost a number up to which turns explain what corners do, whatever the focal length
 _TELLS = 1.05  # times the least cost from which on a guessed focal length is refuted
-ZOOM = 0.04  # change of the focal length from which a zoom is called one
+ZOOM_THRESHOLD = 0.04  # change of the focal length from which a zoom is called one
 
 
 @dataclass
@@ -35,19 +35,19 @@ class CameraMotion:
     """The camera over L looks of a clip."""
 
     rotations: np.ndarray  # (L, 3, 3) float64, world to camera; a shot's first is the identity
-    kind: np.ndarray  # (L,) int64: STATIC, TURNING or MOVING, the same for a whole shot
-    known: np.ndarray  # (L,) bool: the background told; elsewhere the last good motion goes on
+    kind: np.ndarray  # (L,) int64: STATIC, ROTATING or MOVING, the same for a whole shot
+    is_estimated: np.ndarray  # (L,) bool: the background told; elsewhere the last good motion goes on
     zoom: np.ndarray  # (L,) focal length over that of the shot's first look
     focal: np.ndarray  # () pixels, as given or as the camera's way told it
 
-    def at(self, times: np.ndarray, looks: np.ndarray) -> np.ndarray:
+    def rotations_at(self, times: np.ndarray, looks: np.ndarray) -> np.ndarray:
         """Rotations (F, 3, 3) at times (F,), seconds, where the looks were at rising times (L,)."""
         if len(looks) < 2 or not (self.rotations != self.rotations[0]).any():
             return np.repeat(self.rotations[:1], len(times), 0)
         return Slerp(looks, Rotation.from_matrix(self.rotations))(np.clip(times, looks[0], looks[-1])).as_matrix()
 
 
-STATIC, TURNING, MOVING = 0, 1, 2
+STATIC, ROTATING, MOVING = 0, 1, 2
 
 
 @dataclass
@@ -72,7 +72,9 @@ class _Fit:
     numbers: int  # that were fitted
 
 
-def solve(corners: Corners, camera_K: np.ndarray, size: tuple[int, int], camera: str, guessed: bool) -> CameraMotion:
+def solve_camera_motion(
+    corners: BackgroundTracks, camera_K: np.ndarray, size: tuple[int, int], camera: str, guessed: bool
+) -> CameraMotion:
     """The camera's turns over all looks.
 
     camera_K (3, 3): in pixels; camera: auto, static or moving (then nothing is taken for standing still); guessed: the
@@ -86,7 +88,7 @@ def solve(corners: Corners, camera_K: np.ndarray, size: tuple[int, int], camera:
         np.tile(np.eye(3), (count, 1, 1)), np.zeros(count, np.int64), np.ones(count, bool), np.ones(count),
         np.array(camera_K[0, 0]),
     )  # fmt: skip
-    motion.known[:] = np.isin(np.arange(count), np.concatenate([corners.key, corners.seen_look]))
+    motion.is_estimated[:] = np.isin(np.arange(count), np.concatenate([corners.key, corners.seen_look]))
     if camera == "static":
         return motion
     stars = [_star(corners, key, camera_K[:2, 2], scale) for key in range(len(corners.key))]
@@ -101,7 +103,7 @@ def solve(corners: Corners, camera_K: np.ndarray, size: tuple[int, int], camera:
     return motion
 
 
-def _star(corners: Corners, key: int, centre: np.ndarray, scale: float) -> _Star:
+def _star(corners: BackgroundTracks, key: int, centre: np.ndarray, scale: float) -> _Star:
     points = np.flatnonzero(corners.point_key == key)
     first = points[0]
     rows = np.flatnonzero((corners.seen_point >= first) & (corners.seen_point <= points[-1]))
@@ -113,7 +115,7 @@ def _star(corners: Corners, key: int, centre: np.ndarray, scale: float) -> _Star
     return _Star(looks, (corners.point[points].astype(np.float64) - centre) * scale, seen, known)
 
 
-def _stands(stars: list[_Star], corners: Corners, shot: int) -> bool:
+def _stands(stars: list[_Star], corners: BackgroundTracks, shot: int) -> bool:
     """Whether the background of a shot stays where it is."""
     way = [
         np.median(np.linalg.norm(star.seen[row] - star.rays, axis=1)[star.known[row]])
@@ -124,7 +126,7 @@ def _stands(stars: list[_Star], corners: Corners, shot: int) -> bool:
     return not way or float(np.quantile(way, 0.95)) < _STILL * LONG_SIDE
 
 
-def _solve_shot(motion: CameraMotion, corners: Corners, stars: list[_Star], shot: int, focal: float) -> None:
+def _solve_shot(motion: CameraMotion, corners: BackgroundTracks, stars: list[_Star], shot: int, focal: float) -> None:
     """Chain the key frames of one shot."""
     kinds = []
     looks = np.flatnonzero(corners.shot == shot)
@@ -142,7 +144,7 @@ def _solve_shot(motion: CameraMotion, corners: Corners, stars: list[_Star], shot
         motion.zoom[star.looks] = fit.zoom * motion.zoom[key]
         done[star.looks] = True
     _go_on(motion, done, looks, int(looks[-1]))
-    motion.kind[looks] = MOVING if np.mean(np.equal(kinds, MOVING)) > 0.2 else TURNING
+    motion.kind[looks] = MOVING if np.mean(np.equal(kinds, MOVING)) > 0.2 else ROTATING
 
 
 def _go_on(motion: CameraMotion, done: np.ndarray, looks: np.ndarray, until: int) -> None:
@@ -162,10 +164,10 @@ def _choose(star: _Star, focal: float) -> tuple[int, _Fit]:
     part = np.unique(np.linspace(0, len(star.looks) - 1, _IN_BUNDLE).round().astype(int))
     sample = _Star(star.looks[part], star.rays, star.seen[part], star.known[part])
     turn = _fit(sample, focal)
-    fits = [(TURNING, turn)]
+    fits = [(ROTATING, turn)]
     zoomed = _fit(sample, focal, start=turn, zooms=True)
-    if np.abs(np.log(zoomed.zoom)).max() > ZOOM:
-        fits.append((TURNING, zoomed))
+    if np.abs(np.log(zoomed.zoom)).max() > ZOOM_THRESHOLD:
+        fits.append((ROTATING, zoomed))
     moved = _moved(sample, focal, turn)
     # Depth can explain away the corners' own errors: it has to show.
     way = moved.shift[:, None, :2] - sample.rays / focal * moved.shift[:, None, 2:]

@@ -1,4 +1,4 @@
-"""The focal length that a phone wrote into a clip, as Apple's *QuickTime File Format Specification* lays it down."""
+"""Reads the focal length that phones write into QuickTime and MP4 files (Apple, *QuickTime File Format*)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _KEY = b"com.apple.quicktime.camera.focal_length.35mm_equivalent"
-_LARGEST = 64 << 20  # bytes: a longer header is no phone's
-_NUMBERS = {21: ">i", 22: ">I", 23: ">f", 24: ">d"}  # well-known types of values; 1 is text
+_MAX_HEADER = 64 << 20  # bytes; phones write shorter ones
+_NUMBER_FORMATS = {21: ">i", 22: ">I", 23: ">f", 24: ">d"}  # by well-known type; type 1 is text
 
 
 def focal_length(clip: Path) -> float | None:
-    """Millimetres as on 35 mm film, or None where the clip does not say, or is no MP4 or QuickTime file."""
+    """The 35 mm equivalent focal length, millimetres; None if it is missing, or the clip is no MP4 or QuickTime file."""
     try:
         movie = _header(clip)
         for holder in (movie, *(content for name, content in _atoms(movie) if name == b"trak")):
@@ -20,12 +20,12 @@ def focal_length(clip: Path) -> float | None:
                 if name == b"meta" and (value := _value(content)) is not None:
                     return value
     except (OSError, struct.error, UnicodeDecodeError, ValueError):
-        pass  # a damaged header tells nothing
+        pass  # a damaged header
     return None
 
 
 def _header(clip: Path) -> bytes:
-    """What is inside the file's ``moov`` atom."""
+    """The content of the file's ``moov`` atom."""
     with clip.open("rb") as stream:
         while len(start := stream.read(8)) == 8:
             size, name = struct.unpack(">I4s", start)
@@ -33,35 +33,37 @@ def _header(clip: Path) -> bytes:
             if size < 0:
                 break
             if name == b"moov":
-                return stream.read(size) if size <= _LARGEST else b""
+                return stream.read(size) if size <= _MAX_HEADER else b""
             stream.seek(size, 1)
     return b""
 
 
 def _atoms(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and content of the atoms in a row."""
-    at = 0
-    while at + 8 <= len(content):
-        size, name = struct.unpack_from(">I4s", content, at)
+    """Name and content of consecutive atoms."""
+    offset = 0
+    while offset + 8 <= len(content):
+        size, name = struct.unpack_from(">I4s", content, offset)
         if size < 8:
             return
-        yield name, content[at + 8 : at + size]
-        at += size
+        yield name, content[offset + 8 : offset + size]
+        offset += size
 
 
 def _value(meta: bytes) -> float | None:
-    """The focal length in a ``meta`` atom: ``keys`` holds names, ``ilst`` their values by number."""
-    parts = dict(_atoms(meta)) or {}
-    if b"keys" not in parts:
-        parts = dict(_atoms(meta[4:]))  # with a version in front, as ISO has it
-    names = [content for _, content in _atoms(parts.get(b"keys", b"")[8:])]
-    for number, item in _atoms(parts.get(b"ilst", b"")):
+    """The focal length in a ``meta`` atom: ``keys`` lists names, ``ilst`` their values by index."""
+    children = dict(_atoms(meta))
+    if b"keys" not in children:
+        children = dict(_atoms(meta[4:]))  # ISO files have a version first
+    names = [content for _, content in _atoms(children.get(b"keys", b"")[8:])]
+    for number, item in _atoms(children.get(b"ilst", b"")):
         index = struct.unpack(">I", number)[0] - 1
         if index < len(names) and names[index] == _KEY:
             data = dict(_atoms(item)).get(b"data", b"")
             kind = struct.unpack_from(">I", data)[0]
             value = (
-                float(data[8:].decode()) if kind == 1 else float(struct.unpack(_NUMBERS.get(kind, ">f"), data[8:])[0])
+                float(data[8:].decode())
+                if kind == 1
+                else float(struct.unpack(_NUMBER_FORMATS.get(kind, ">f"), data[8:])[0])
             )
             return value if 5 <= value <= 1000 else None
     return None

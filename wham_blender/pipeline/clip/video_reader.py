@@ -1,4 +1,4 @@
-"""Decodes a clip once, in order, with presentation times and upright pictures, ahead of whoever looks at it."""
+"""Decodes a clip once, in order, in a thread that runs ahead; frames have presentation times and upright pictures."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ import numpy as np
 
 from ..errors import PipelineError
 
-LOOKS_PER_SECOND = 30.0
-_EVERY_FRAME_BELOW = 31.0  # frames a second; no frame of these is left out, however their times jitter
-_AHEAD = 8  # frames kept decoded
+NETWORK_FPS = 30.0  # of the frames that the networks process
+_ALL_FRAMES_BELOW = 31.0  # fps; below, all frames are network frames, because jittering times would drop some
+_QUEUE_SIZE = 8  # decoded frames
 
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """What the file's header says."""
+    """The clip's properties according to the file's header."""
 
     path: Path
     width: int  # pixels, upright
     height: int
     fps: float
-    frames: int  # 0 where the header does not say
+    frames: int  # 0 if the header does not say
 
-    def last(self, end: int | None) -> int | None:
-        """Number of the last frame, where a range ends at ``end`` or with the clip; None where nobody knows."""
+    def last_frame(self, end: int | None) -> int | None:
+        """Number of the last frame of a range that ends at ``end`` or with the clip; None if unknown."""
         return min(end or self.frames, self.frames) if self.frames else end
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame of the clip. Damaged ones, and those that the networks need not see, carry no picture."""
+    """One frame of the clip; damaged frames and those that are no network frames have no picture."""
 
     number: int  # in the clip, from 1
     time: float  # seconds since the clip's first frame
@@ -47,7 +47,7 @@ class Frame:
 def probe(path: Path) -> ClipInfo:
     """Open a clip and read its header.
 
-    Raises PipelineError where there is no such file, it is empty, or it holds no video that can be decoded.
+    Raises PipelineError if the file does not exist, is empty, or is no video that can be decoded.
     """
     capture = _open(path)
     try:
@@ -56,29 +56,29 @@ def probe(path: Path) -> ClipInfo:
         capture.release()
 
 
-def picture(path: Path, number: int) -> np.ndarray:
-    """One frame, (H, W, 3) uint8 RGB, upright: that of a clip number, from 1, or close by where the file has no index.
+def read_frame(path: Path, number: int) -> np.ndarray:
+    """Frame ``number``, from 1, (H, W, 3) uint8 RGB, upright; or one close to it, if the file has no index.
 
-    Raises PipelineError as `probe` does, and where it cannot be decoded.
+    Raises PipelineError as `probe` does, and if the frame cannot be decoded.
     """
     capture = _open(path)
     try:
         capture.set(cv2.CAP_PROP_POS_FRAMES, number - 1)
         decoded, image = capture.read()
         if not decoded:
-            raise PipelineError(f"Frame {number} of {path.name} cannot be decoded. {_CONVERT}")
+            raise PipelineError(f"Frame {number} of {path.name} cannot be decoded. {_CONVERT}", code="clip-unreadable")
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     finally:
         capture.release()
 
 
-def frames(path: Path, start: int = 1, end: int | None = None) -> Iterator[Frame]:
-    """Frames ``start`` to ``end`` (clip numbers from 1, both included), decoded in a thread of their own.
+def read_frames(path: Path, start: int = 1, end: int | None = None) -> Iterator[Frame]:
+    """Frames ``start`` to ``end`` (clip numbers from 1, both included), decoded in a separate thread.
 
-    Pictures come with the frames nearest to a 30 fps clock and with the last frame, as far as they can be decoded.
-    Raises PipelineError as `probe` does, and where there is no frame at all.
+    The frames nearest to a 30 fps clock and the last frame have pictures, if they can be decoded. Raises PipelineError
+    as `probe` does, and if the clip has no frame.
     """
-    ready: queue.Queue[Frame | BaseException | None] = queue.Queue(_AHEAD)
+    ready: queue.Queue[Frame | BaseException | None] = queue.Queue(_QUEUE_SIZE)
     stopped = threading.Event()
 
     def put(item: Frame | BaseException | None) -> None:
@@ -94,7 +94,7 @@ def frames(path: Path, start: int = 1, end: int | None = None) -> Iterator[Frame
                 if stopped.is_set():
                     return
             put(None)
-        except BaseException as error:  # handed to the thread that reads
+        except BaseException as error:  # raised again in the reading thread
             put(error)
 
     threading.Thread(target=decode, name="decode", daemon=True).start()
@@ -111,29 +111,29 @@ def _decode(path: Path, start: int, end: int | None) -> Iterator[Frame]:
     capture = _open(path)
     try:
         info = _info(path, capture)
-        last = info.last(end)
-        every = info.fps < _EVERY_FRAME_BELOW
-        number, time, origin, slot = 0, 0.0, 0.0, -1
+        last = info.last_frame(end)
+        all_frames = info.fps < _ALL_FRAMES_BELOW
+        number, time, origin, last_tick = 0, 0.0, 0.0, -1
         while not (end and number >= end) and capture.grab():
             number += 1
             stamp = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if number == 1:
                 origin = stamp if math.isfinite(stamp) else 0.0
             else:
-                # Some files carry no times, or times that stand still: go on by the frame rate.
+                # Some files have no times, or constant ones: continue by the frame rate.
                 time = stamp - origin if stamp - origin > time else time + 1 / info.fps
             if number < start:
                 continue
-            due = math.floor(time * LOOKS_PER_SECOND + 0.25)
+            tick = math.floor(time * NETWORK_FPS + 0.25)
             image = None
-            if every or due > slot or number == last:
+            if all_frames or tick > last_tick or number == last:
                 decoded, picture = capture.retrieve()
-                if decoded:  # in place of a damaged frame the next one is looked at
-                    slot = due
+                if decoded:  # else the next frame takes the damaged one's place
+                    last_tick = tick
                     image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
             yield Frame(number, time, image)
         if number == 0:
-            raise PipelineError(f"No frame of {path.name} can be decoded. {_CONVERT}")
+            raise PipelineError(f"No frame of {path.name} can be decoded. {_CONVERT}", code="clip-unreadable")
     finally:
         capture.release()
 
@@ -143,12 +143,14 @@ _CONVERT = "Convert the clip to MP4 (H.264), for example by rendering it from Bl
 
 def _open(path: Path) -> cv2.VideoCapture:
     if not path.is_file():
-        raise PipelineError(f"There is no clip {path.name} in {path.parent}. Check the path.")
+        raise PipelineError(f"There is no clip {path.name} in {path.parent}. Check the path.", code="clip-not-found")
     if path.stat().st_size == 0:
-        raise PipelineError(f"{path.name} is an empty file. Copy the clip again.")
+        raise PipelineError(f"{path.name} is an empty file. Copy the clip again.", code="clip-empty")
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
-        raise PipelineError(f"{path.name} is not a video, or it was cut off while it was copied. {_CONVERT}")
+        raise PipelineError(
+            f"{path.name} is not a video, or it was cut off while it was copied. {_CONVERT}", code="clip-unreadable"
+        )
     return capture
 
 

@@ -18,10 +18,10 @@ from ...models.vitpose import ViTPose
 from ..errors import PipelineError
 from . import person_crops
 
-Note = Callable[[str], None]
+Log = Callable[[str], None]
 CROP = (vit.HEIGHT, vit.WIDTH, 3)  # shape of what the networks look at, uint8 RGB
 
-MOST_CROPS = 32  # in a batch, and as many mirrored: more make no card faster, but hold more frames in memory
+MAX_BATCH = 32  # in a batch, and as many mirrored: more make no card faster, but hold more frames in memory
 _CPU_CROPS = 4  # the processor gains nothing from more
 _SHARE = 0.7  # of the card's free memory that a batch may take
 
@@ -47,11 +47,12 @@ class BatchedNetwork:
         infer: Callable[[Tensor], tuple[Tensor, ...]],
         name: str,
         device: torch.device,
-        note: Note,
+        note: Log,
     ) -> None:
         self._infer, self._name, self._device, self._note = infer, name, device, note
         try:
-            for part in model.heavy():  # made half before it comes to the card, which may not hold the whole
+            # Converted before it is moved to the card, whose memory may be too small for the model in single precision.
+            for part in model.half_precision_parts():
                 part.to(half_precision(device)).to(memory_format=torch.channels_last)
             model.to(device)
             self.batch = self._fitting()
@@ -109,7 +110,7 @@ class BatchedNetwork:
         each = torch.cuda.max_memory_allocated(self._device) - before
         torch.cuda.empty_cache()
         free = torch.cuda.mem_get_info(self._device)[0]
-        return int(np.clip(_SHARE * free / max(each, 1), 1, MOST_CROPS))
+        return int(np.clip(_SHARE * free / max(each, 1), 1, MAX_BATCH))
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

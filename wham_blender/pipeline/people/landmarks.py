@@ -11,7 +11,7 @@ from scipy.special import expit
 from ...skeleton import COCO_NAMES
 from ...weights import WeightFile
 from .litert import LiteRTNetwork
-from .types import counted
+from .types import is_confident
 
 LANDMARKS = 33
 # Left and right swapped; the net's points come in pairs from the ears on.
@@ -22,7 +22,7 @@ PERSON_SCORE = 0.5  # from here on the net sees a person in its crop
 _INPUT = 256  # pixels, side of the net's square input
 _REACH = 2.5  # side of the crop over the farthest keypoint's distance from the hips; measured best of 2.2 to 3.1
 _MARGIN = 1.25  # side of the first crop over a box's longer side
-_WINDOW = np.arange(-3, 4)  # cells of a heatmap round a point by which it is sharpened, as MediaPipe does
+_WINDOW = np.arange(-3, 4)  # cells of a heatmap round a point by which it is refine_from_heatmaps, as MediaPipe does
 _SURE = 0.5  # what the largest of them must reach
 _BODY_BEYOND = 0.05  # how far a body reaches beyond its landmarks, over their longer extent
 _HIPS = [COCO_NAMES.index("left_hip"), COCO_NAMES.index("right_hip")]
@@ -35,11 +35,11 @@ class Crop:
 
     center: np.ndarray  # (2,) pixels
     side: float  # pixels
-    turn: np.ndarray  # (2, 2) rotation from the crop's axes to the picture's
+    rotation: np.ndarray  # (2, 2) rotation from the crop's axes to the picture's
 
 
 @dataclass(frozen=True)
-class Look:
+class Observation:
     """What the net saw in one crop."""
 
     landmarks: np.ndarray  # (33, 3) x, y in pixels of the picture, visibility 0..1
@@ -54,30 +54,30 @@ class Look:
     @property
     def box(self) -> np.ndarray:
         """(4,) x1, y1, x2, y2 in pixels, round the whole person: the landmarks do not reach the crown and the soles."""
-        sure = counted(self.landmarks)
+        sure = is_confident(self.landmarks)
         points = self.landmarks[sure if sure.any() else slice(None), :2]
         low, high = points.min(0), points.max(0)
         grow = _BODY_BEYOND * (high - low).max()
         return np.concatenate([low - grow, high + grow]).astype(np.float32)
 
 
-def crop_around(keypoints: np.ndarray) -> Crop:
+def crop_around_keypoints(keypoints: np.ndarray) -> Crop:
     """The crop round COCO keypoints (17, 3) in pixels: centred on the hips, out beyond the farthest counted one."""
     points = np.asarray(keypoints[:, :2], np.float64)
     hips, shoulders = points[_HIPS].mean(0), points[_SHOULDERS].mean(0)
-    reach = np.linalg.norm(np.concatenate([points[counted(keypoints)], [shoulders]]) - hips, axis=1).max()
+    reach = np.linalg.norm(np.concatenate([points[is_confident(keypoints)], [shoulders]]) - hips, axis=1).max()
     spine = float(np.linalg.norm(shoulders - hips))
     x, y = (shoulders - hips) / spine if spine > 0 else (0.0, -1.0)
     return Crop(hips, _REACH * max(float(reach), 1.0), np.array([[-y, -x], [x, -y]]))
 
 
-def crop_in(box: np.ndarray) -> Crop:
+def crop_around_box(box: np.ndarray) -> Crop:
     """The upright crop round a box (4,) x1, y1, x2, y2 of which no keypoints are known."""
     corners = np.asarray(box, np.float64).reshape(2, 2)
     return Crop(corners.mean(0), _MARGIN * max(float(np.ptp(corners, axis=0).max()), 1.0), np.eye(2))
 
 
-def mean_of_views(values: np.ndarray, looks: np.ndarray) -> np.ndarray:
+def average_mirrored(values: np.ndarray, looks: np.ndarray) -> np.ndarray:
     """The mean of both views of one person, seen plainly and mirrored in turn, (n, ...): each look with its neighbours.
 
     looks (n,): their numbers; across a missing one nothing is mixed.
@@ -94,7 +94,7 @@ def mean_of_views(values: np.ndarray, looks: np.ndarray) -> np.ndarray:
     return np.concatenate(pieces)
 
 
-def sharpened(points: np.ndarray, heatmaps: np.ndarray) -> np.ndarray:
+def refine_from_heatmaps(points: np.ndarray, heatmaps: np.ndarray) -> np.ndarray:
     """Points (K, 2) in pixels of the net's input, moved to the middle of what heatmaps (S, S, K) show there.
 
     The heatmaps are before the sigmoid; a cell counts as its upper left corner. MediaPipe's graph does so
@@ -119,12 +119,12 @@ class Landmarker:
     def __init__(self, file: WeightFile) -> None:
         self._network = LiteRTNetwork(file)
 
-    def __call__(self, image: np.ndarray, crop: Crop, mirrored: bool | None = None) -> Look:
+    def __call__(self, image: np.ndarray, crop: Crop, mirrored: bool | None = None) -> Observation:
         """Look at one crop of a frame, (H, W, 3) uint8 RGB, or at its mirror image; None: at both, for the mean.
 
         Left and right come out right either way. In a film the two in turn, smoothed, are as good as both every time.
         """
-        linear = crop.turn * (crop.side / _INPUT)
+        linear = crop.rotation * (crop.side / _INPUT)
         # The net counts coordinates from the input's edge, OpenCV from the first pixel's middle.
         origin = crop.center - linear @ np.full(2, (_INPUT - 1) / 2)
         pixels = cv2.warpAffine(
@@ -132,16 +132,16 @@ class Landmarker:
         )
         looks = [self._infer(pixels, turned) for turned in ((False, True) if mirrored is None else (mirrored,))]
         points, metres, score = (np.mean(values, axis=0) for values in zip(*looks, strict=True))
-        metres[:, :2] = metres[:, :2] @ crop.turn.T
+        metres[:, :2] = metres[:, :2] @ crop.rotation.T
         points[:, :2] = (points[:, :2] - _INPUT / 2) @ linear.T + crop.center
-        return Look(points, metres, float(score))
+        return Observation(points, metres, float(score))
 
     def _infer(self, pixels: np.ndarray, mirrored: bool) -> tuple[np.ndarray, np.ndarray, float]:
         """Points (33, 3) in pixels of the input with visibility, metres (33, 3) in the crop's axes, and the score."""
         seen = pixels[:, ::-1] if mirrored else pixels
         points, score, _mask, heatmaps, metres = self._network(seen[None].astype(np.float32) / 255)
         rows = points.reshape(-1, 5)[:LANDMARKS]  # x, y, z, then visibility and presence before the sigmoid
-        sharp = sharpened(rows[:, :2], heatmaps[0, :, :, :LANDMARKS])
+        sharp = refine_from_heatmaps(rows[:, :2], heatmaps[0, :, :, :LANDMARKS])
         points, metres = np.concatenate([sharp, expit(rows[:, 3:4])], 1), metres.reshape(-1, 3)[:LANDMARKS]
         if mirrored:
             points = points[LANDMARK_MIRROR] * (-1, 1, 1) + (_INPUT, 0, 0)

@@ -1,4 +1,4 @@
-"""Runs one TFLite network on the CPU. The only file that knows LiteRT."""
+"""Runs a TFLite network on the CPU with LiteRT."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _THREADS = min(os.cpu_count() or 1, 4)
 
 
 class LiteRTNetwork:
-    """A network of one input, kept loaded; use it from one thread."""
+    """A TFLite network with one input. Not thread-safe."""
 
     def __init__(self, file: WeightFile) -> None:
-        # From bytes: the library cannot open a path with letters beyond ASCII on Windows.
+        # From bytes, because the library cannot open a path with non-ASCII characters on Windows.
         self._interpreter = Interpreter(model_content=file.path.read_bytes(), num_threads=_THREADS)
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = self._interpreter.get_output_details()
         self._shape: tuple[int, ...] = ()
 
     def __call__(self, values: np.ndarray) -> list[np.ndarray]:
-        """The network's outputs, in the file's order, for one input of any shape that the network takes."""
+        """The network's outputs, in the file's order; the input may have any shape that the network accepts."""
         if values.shape != self._shape:
             self._interpreter.resize_tensor_input(self._input, values.shape)
             self._interpreter.allocate_tensors()

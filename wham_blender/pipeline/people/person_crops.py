@@ -80,7 +80,7 @@ def _cut(image: np.ndarray, low: Corner, high: Corner) -> np.ndarray:
     return cut
 
 
-def mean_of_views(heatmaps: Tensor, mirrored: Tensor) -> Tensor:
+def average_flipped(heatmaps: Tensor, mirrored: Tensor) -> Tensor:
     """The mean of the heatmaps (N, 17, 64, 48) of crops and of the same crops mirrored."""
     return (heatmaps + mirrored.flip(-1)[:, COCO_MIRROR]) / 2
 

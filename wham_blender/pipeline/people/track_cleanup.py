@@ -8,9 +8,9 @@ from scipy.ndimage import median_filter
 from scipy.signal import savgol_filter
 
 from ..clip import video_reader
-from .landmarks import COCO_LANDMARKS, mean_of_views
-from .left_right import unswapped
-from .types import Person, Sightings, counted
+from .landmarks import COCO_LANDMARKS, average_mirrored
+from .left_right import fix_left_right
+from .types import Detections, Person, is_confident
 
 _LEAST_SECONDS = 1.0  # WHAM drops a shorter track
 _BRIDGED_SECONDS = 2.0  # the longest gap between two pieces of one person's track
@@ -22,29 +22,29 @@ MEDIAN = 15  # frames; WHAM's median filter of the box at 30 fps
 # Frames and degree of the Savitzky-Golay filter that takes the landmark net's jitter away and leaves fast moves: on
 # the balance clips it halves the error of the second differences (7.2 to 3.7 and 5.5 to 2.2 pixels). Keypoints of
 # another network are not filtered: the published WHAM weights take ViTPose's as they are.
-_SMOOTHING = (7, 2)
+LANDMARK_SMOOTHING = (7, 2)
 
 
-def people(sightings: Sightings, shot: np.ndarray) -> list[Person]:
+def build_people(detections: Detections, shot: np.ndarray) -> list[Person]:
     """Whole, clean people at 30 fps, the largest and longest first. Pieces of one person are joined, gaps bridged.
 
     shot (L,): the take that each look belongs to; nobody goes on beyond a cut. A track of under a second
     is dropped (in a clip shorter than two: one of under half the clip).
     """
-    if len(sightings.looked) < 2:
+    if len(detections.network_frames) < 2:
         return []
-    pieces = [np.flatnonzero(sightings.track == track) for track in np.unique(sightings.track)]
-    seconds = sightings.times[sightings.looked]
+    pieces = [np.flatnonzero(detections.track == track) for track in np.unique(detections.track)]
+    seconds = detections.frame_times[detections.network_frames]
     per_look = np.ptp(seconds) / (len(seconds) - 1)
     least = max(2, min(round(_LEAST_SECONDS / per_look), len(seconds) / 2))
-    found = [_person(sightings, rows) for rows in _join(sightings, pieces, shot) if len(rows) >= least]
+    found = [_person(detections, rows) for rows in _join(detections, pieces, shot) if len(rows) >= least]
     return sorted(found, key=lambda person: -float(person.boxes[person.visible, 2].sum()))
 
 
-def _join(sightings: Sightings, pieces: list[np.ndarray], shot: np.ndarray) -> list[np.ndarray]:
+def _join(detections: Detections, pieces: list[np.ndarray], shot: np.ndarray) -> list[np.ndarray]:
     """Put pieces together where one begins soon after another ended, close by and of like size."""
-    seconds = sightings.times[sightings.looked][sightings.look]
-    boxes = boxes_around(sightings.keypoints)
+    seconds = detections.frame_times[detections.network_frames][detections.row_frame]
+    boxes = wham_boxes(detections.keypoints)
     whole: list[np.ndarray] = []
     for piece in sorted(pieces, key=lambda rows: seconds[rows[0]]):
         best, nearest = None, 1.0
@@ -52,7 +52,7 @@ def _join(sightings: Sightings, pieces: list[np.ndarray], shot: np.ndarray) -> l
             gap = seconds[piece[0]] - seconds[rows[-1]]
             smaller, larger = sorted(float(np.median(boxes[part, 2])) for part in (rows, piece))
             apart = float(np.linalg.norm(boxes[rows[-1], :2] - boxes[piece[0], :2])) / (200 * larger)
-            same = shot[sightings.look[rows[-1]]] == shot[sightings.look[piece[0]]]
+            same = shot[detections.row_frame[rows[-1]]] == shot[detections.row_frame[piece[0]]]
             apart /= _APART + _SPEED * max(gap, 0)
             if same and 0 < gap <= _BRIDGED_SECONDS and larger < _ALIKE * smaller and apart < nearest:
                 best, nearest = index, apart
@@ -63,44 +63,44 @@ def _join(sightings: Sightings, pieces: list[np.ndarray], shot: np.ndarray) -> l
     return whole
 
 
-def boxes_around(keypoints: np.ndarray, *, whole: bool = False) -> np.ndarray:
+def wham_boxes(keypoints: np.ndarray, *, include_hidden: bool = False) -> np.ndarray:
     """WHAM's boxes (n, 3) cx, cy (pixels), s (200 pixels) round the counted ones of keypoints (n, 17, 3).
 
     ``whole``: round all of them. The landmark net says where hidden ones are about, and a person whose legs are out of
     the picture is as large as any other: so the open networks learned it.
     """
-    points = np.where((counted(keypoints) | whole)[..., None], keypoints[..., :2], np.nan)
+    points = np.where((is_confident(keypoints) | include_hidden)[..., None], keypoints[..., :2], np.nan)
     low, high = np.nanmin(points, 1), np.nanmax(points, 1)
     return np.concatenate([(low + high) / 2, (high - low).max(-1, keepdims=True) * _BOX_MARGIN / 200], 1)
 
 
-def _person(sightings: Sightings, rows: np.ndarray) -> Person:
+def _person(detections: Detections, rows: np.ndarray) -> Person:
     """One person's rows, in order of time, on the clip's 30 fps clock from the first sighting to the last.
 
     The clock is everybody's, so that people and camera come into one world frame by frame.
     """
-    seconds = sightings.times[sightings.looked]
-    looks = sightings.look[rows]
+    seconds = detections.frame_times[detections.network_frames]
+    looks = detections.row_frame[rows]
     begin, end = seconds[looks[0]], seconds[looks[-1]]
     first, last = (
-        np.floor(begin * video_reader.LOOKS_PER_SECOND + 1e-3),
-        np.ceil(end * video_reader.LOOKS_PER_SECOND - 1e-3),
+        np.floor(begin * video_reader.NETWORK_FPS + 1e-3),
+        np.ceil(end * video_reader.NETWORK_FPS - 1e-3),
     )
-    time = np.arange(first, max(last, first + 1) + 1) / video_reader.LOOKS_PER_SECOND
-    everything = sightings.keypoints, sightings.landmarks, sightings.landmarks_3d
+    time = np.arange(first, max(last, first + 1) + 1) / video_reader.NETWORK_FPS
+    everything = detections.keypoints, detections.landmarks, detections.landmarks_3d
     keypoints, landmarks, landmarks_3d = (values[rows] for values in everything)
     theirs = landmarks.size and np.array_equal(keypoints, landmarks[:, COCO_LANDMARKS])
     if landmarks.size:
-        landmarks, landmarks_3d = unswapped(landmarks, landmarks_3d)
-    landmarks, landmarks_3d = (mean_of_views(values, looks) for values in (landmarks, landmarks_3d))
+        landmarks, landmarks_3d = fix_left_right(landmarks, landmarks_3d)
+    landmarks, landmarks_3d = (average_mirrored(values, looks) for values in (landmarks, landmarks_3d))
     if theirs:
         keypoints = landmarks[:, COCO_LANDMARKS]
     points = _resample(time, seconds[looks], np.concatenate([keypoints, landmarks], 1))
     landmarks_3d = _resample(time, seconds[looks], landmarks_3d)
-    if landmarks_3d.size and len(time) >= _SMOOTHING[0]:
+    if landmarks_3d.size and len(time) >= LANDMARK_SMOOTHING[0]:
         jittery = slice(0 if theirs else len(COCO_LANDMARKS), None)
-        points[:, jittery, :2] = savgol_filter(points[:, jittery, :2], *_SMOOTHING, axis=0)
-        landmarks_3d = savgol_filter(landmarks_3d, *_SMOOTHING, axis=0)
+        points[:, jittery, :2] = savgol_filter(points[:, jittery, :2], *LANDMARK_SMOOTHING, axis=0)
+        landmarks_3d = savgol_filter(landmarks_3d, *LANDMARK_SMOOTHING, axis=0)
     if not theirs:  # where ViTPose is unsure a point may be anywhere: it is as sure as the less sure of those around
         row = np.round(np.interp(time, seconds[looks], np.arange(len(rows))), 6)
         around = keypoints[np.floor(row).astype(int), :, 2], keypoints[np.ceil(row).astype(int), :, 2]
@@ -111,11 +111,11 @@ def _person(sightings: Sightings, rows: np.ndarray) -> Person:
     place = np.round(np.interp(time, seconds, np.arange(len(seconds))), 6)
     visible = seen[np.floor(place).astype(int)] & seen[np.ceil(place).astype(int)]
     points[..., 2] = np.where(visible[:, None], np.clip(points[..., 2], 0, 1), 0)
-    boxes = _resample(time, seconds[looks], boxes_around(sightings.keypoints[rows], whole=bool(theirs)))
+    boxes = _resample(time, seconds[looks], wham_boxes(detections.keypoints[rows], include_hidden=bool(theirs)))
     boxes = median_filter(boxes, size=(MEDIAN, 1), mode="nearest")
     if landmarks.size:  # nobody sees what is out of the picture, however sure the net is
         edge = _EDGE * 200 * boxes[:, None, 2:]
-        inside = ((points[..., :2] > edge) & (points[..., :2] < sightings.size - edge)).all(-1)
+        inside = ((points[..., :2] > edge) & (points[..., :2] < detections.size - edge)).all(-1)
         inside[:, : 0 if theirs else len(COCO_LANDMARKS)] = True
         points[..., 2] *= inside
     keypoints, landmarks = np.split(points, [len(COCO_LANDMARKS)], 1)
@@ -127,7 +127,7 @@ def _person(sightings: Sightings, rows: np.ndarray) -> Person:
         boxes=boxes,
         time=time,
         visible=visible,
-        rows=rows[nearest],
+        detection_rows=rows[nearest],
     )
 
 

@@ -15,14 +15,14 @@ from ultralytics.utils.metrics import bbox_ioa
 
 from ...skeleton import COCO_NAMES
 from ..clip import video_reader
-from .landmarks import PERSON_SCORE, Crop, Landmarker, Look, crop_around, crop_in
-from .types import counted
+from .landmarks import PERSON_SCORE, Crop, Landmarker, Observation, crop_around_box, crop_around_keypoints
+from .types import is_confident
 
 DETECT_EVERY = 10  # looks; in between, people are followed by their own landmarks
 _SEARCH_EVERY, _SEARCH = 3, 30  # looks: how often, and how long, the detector is asked after someone was lost
-LEAST_KEYPOINTS = 6  # a look with fewer that count is dropped (WHAM)
-TRACKS_A_SCENE = 1 << 32  # so that no track number comes again in another scene
-NEW_SCORE = 0.25  # MoveNet's score from which a newcomer is tracked (MoveNet's own advice is 0.2 to 0.3)
+MIN_KEYPOINTS = 6  # a look with fewer that count is dropped (WHAM)
+TRACK_IDS_PER_SHOT = 1 << 32  # so that no track number comes again in another scene
+NEW_TRACK_SCORE = 0.25  # MoveNet's score from which a newcomer is tracked (MoveNet's own advice is 0.2 to 0.3)
 _LOST_SCORE = 0.1  # and from which a lost person is found again
 _SAME = 0.3  # overlap (intersection over union) from which two boxes are of one person
 
@@ -30,14 +30,14 @@ _NO_KEYPOINTS, _NO_LANDMARKS = np.zeros((len(COCO_NAMES), 3), np.float32), np.ze
 
 # People in one frame, (H, W, 3) uint8 RGB: boxes (n, 4) x1, y1, x2, y2 in pixels, scores (n,) 0..1, and keypoints
 # (n, 17, 3) in pixels with their confidence, or (n, 0, 3) from a network that knows none.
-Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Row:
+class DetectionRow:
     """One person in one look."""
 
-    look: int  # counted from 0
+    frame: int  # counted from 0
     track: int
     box: np.ndarray  # (4,) x1, y1, x2, y2 in pixels, round the whole person
     keypoints: np.ndarray  # (17, 3) COCO x, y (pixels), confidence; all 0 where no network was asked yet
@@ -45,16 +45,16 @@ class Row:
     landmarks_3d: np.ndarray  # (33, 3) metres, as in Person; or (0, 3)
 
 
-class Spotter(Protocol):
+class PeopleSource(Protocol):
     """Sees the people in one picture after the other; what it makes of them may come some looks later."""
 
-    def see(self, image: np.ndarray) -> np.ndarray:
+    def process_frame(self, image: np.ndarray) -> np.ndarray:
         """Take in the next picture, (H, W, 3) uint8 RGB; the boxes (n, 4) x1, y1, x2, y2 where people are in it."""
 
-    def cut(self) -> None:
+    def start_new_shot(self) -> None:
         """The next picture is of another scene: nobody goes on into it."""
 
-    def ready(self) -> Iterable[Row]:
+    def finished_rows(self) -> Iterable[DetectionRow]:
         """Rows finished since the last call, in order of their looks."""
 
     def finish(self) -> None:
@@ -64,11 +64,11 @@ class Spotter(Protocol):
 class Tracker:
     """Ultralytics' ByteTrack on bare boxes; ``new``: the score from which a newcomer is tracked."""
 
-    def __init__(self, new: float = NEW_SCORE) -> None:
+    def __init__(self, new: float = NEW_TRACK_SCORE) -> None:
         self._tracker = BYTETracker(
             SimpleNamespace(
                 track_high_thresh=new, track_low_thresh=_LOST_SCORE, new_track_thresh=new,
-                track_buffer=int(video_reader.LOOKS_PER_SECOND), match_thresh=0.8, fuse_score=True,
+                track_buffer=int(video_reader.NETWORK_FPS), match_thresh=0.8, fuse_score=True,
             )
         )  # fmt: skip
 
@@ -78,21 +78,21 @@ class Tracker:
         return {int(row[-1]): int(row[4]) for row in self._tracker.update(Boxes(rows, size))}
 
 
-class Follower:
+class LandmarkTracker:
     """Follows people by their own landmarks and asks the detector for newcomers; rows are ready at once."""
 
-    def __init__(self, detect: Detect, landmarker: Landmarker) -> None:
+    def __init__(self, detect: Detector, landmarker: Landmarker) -> None:
         self._detect, self._landmarker = detect, landmarker
         self._tracker = Tracker()
         self._first_track = 0  # of this scene
-        self._followed: dict[int, Look] = {}
+        self._followed: dict[int, Observation] = {}
         self._waiting = True  # someone may be there whom nobody follows
         self._looks, self._lost_at = 0, -_SEARCH
-        self._rows: list[Row] = []
+        self._rows: list[DetectionRow] = []
 
-    def see(self, image: np.ndarray) -> np.ndarray:
-        """See `Spotter`."""
-        followed, lost = _follow(image, self._followed, partial(self._landmarker, mirrored=self._looks % 2 == 1))
+    def process_frame(self, image: np.ndarray) -> np.ndarray:
+        """See `PeopleSource`."""
+        followed, lost = _track_people(image, self._followed, partial(self._landmarker, mirrored=self._looks % 2 == 1))
         looks = list(followed.values())
         boxes, scores = _boxes(looks), np.array([look.score for look in looks])
         newcomers: list[Crop] = []
@@ -103,89 +103,93 @@ class Follower:
             found, found_scores, found_keypoints = self._detect(image)
             new = (found_scores > _LOST_SCORE) & (bbox_ioa(found, boxes, iou=True) < _SAME).all(1)
             newcomers = [
-                crop_around(keypoints) if len(keypoints) else crop_in(box)
+                crop_around_keypoints(keypoints) if len(keypoints) else crop_around_box(box)
                 for box, keypoints in zip(found[new], found_keypoints[new], strict=True)
             ]
             boxes = np.concatenate([boxes, found[new]])
             scores = np.concatenate([scores, found_scores[new]])
-        self._waiting = bool((scores[len(looks) :] > NEW_SCORE).any())
+        self._waiting = bool((scores[len(looks) :] > NEW_TRACK_SCORE).any())
         self._followed = {}
         for index, track in self._tracker.update(boxes, scores, image.shape[:2]).items():
             if index < len(looks):
                 self._followed[track] = looks[index]
             else:
                 first = self._landmarker(image, newcomers[index - len(looks)])
-                look = self._landmarker(image, crop_around(first.keypoints))
+                look = self._landmarker(image, crop_around_keypoints(first.keypoints))
                 if _is_person(look):
                     self._followed[track] = look
         self._rows += [
-            Row(self._looks, self._first_track + track, look.box, look.keypoints, look.landmarks, look.landmarks_3d)
+            DetectionRow(
+                self._looks, self._first_track + track, look.box, look.keypoints, look.landmarks, look.landmarks_3d
+            )
             for track, look in self._followed.items()
         ]
         self._looks += 1
         return _boxes(self._followed.values())
 
-    def cut(self) -> None:
-        """See `Spotter`."""
+    def start_new_shot(self) -> None:
+        """See `PeopleSource`."""
         self._tracker, self._followed, self._waiting = Tracker(), {}, True
-        self._first_track += TRACKS_A_SCENE
+        self._first_track += TRACK_IDS_PER_SHOT
 
-    def ready(self) -> list[Row]:
-        """See `Spotter`."""
+    def finished_rows(self) -> list[DetectionRow]:
+        """See `PeopleSource`."""
         rows, self._rows = self._rows, []
         return rows
 
     def finish(self) -> None:
-        """See `Spotter`."""
+        """See `PeopleSource`."""
 
 
-class Finder:
+class DetectionTracker:
     """Finds people in every look with a detector and tracks their boxes; nobody's keypoints are looked at yet.
 
     ``new``: the detector's score from which a newcomer is tracked.
     """
 
-    def __init__(self, detect: Detect, new: float) -> None:
+    def __init__(self, detect: Detector, new: float) -> None:
         self._detect, self._new = detect, new
         self._tracker = Tracker(new)
         self._first_track = 0  # of this scene
         self._looks = 0
-        self._rows: list[Row] = []
+        self._rows: list[DetectionRow] = []
 
-    def see(self, image: np.ndarray) -> np.ndarray:
-        """See `Spotter`."""
+    def process_frame(self, image: np.ndarray) -> np.ndarray:
+        """See `PeopleSource`."""
         boxes, scores, _ = self._detect(image)
         sure = scores > _LOST_SCORE
         boxes, scores = boxes[sure], scores[sure]
         tracks = self._tracker.update(boxes, scores, image.shape[:2])
         self._rows += [
-            Row(self._looks, self._first_track + track, boxes[index], _NO_KEYPOINTS, _NO_LANDMARKS, _NO_LANDMARKS)
+            DetectionRow(
+                self._looks, self._first_track + track, boxes[index], _NO_KEYPOINTS, _NO_LANDMARKS, _NO_LANDMARKS
+            )
             for index, track in tracks.items()
         ]
         self._looks += 1
         return boxes[list(tracks)]
 
-    def cut(self) -> None:
-        """See `Spotter`."""
+    def start_new_shot(self) -> None:
+        """See `PeopleSource`."""
         self._tracker = Tracker(self._new)
-        self._first_track += TRACKS_A_SCENE
+        self._first_track += TRACK_IDS_PER_SHOT
 
-    def ready(self) -> list[Row]:
-        """See `Spotter`."""
+    def finished_rows(self) -> list[DetectionRow]:
+        """See `PeopleSource`."""
         rows, self._rows = self._rows, []
         return rows
 
     def finish(self) -> None:
-        """See `Spotter`."""
+        """See `PeopleSource`."""
 
 
-def _follow(
-    image: np.ndarray, people: dict[int, Look], landmarker: Callable[[np.ndarray, Crop], Look]
-) -> tuple[dict[int, Look], bool]:
+def _track_people(
+    image: np.ndarray, people: dict[int, Observation], landmarker: Callable[[np.ndarray, Crop], Observation]
+) -> tuple[dict[int, Observation], bool]:
     """Look where each person was a frame ago. Returns those still seen, and whether someone was lost."""
-    seen: dict[int, Look] = {}
+    seen: dict[int, Observation] = {}
     for track, before in people.items():
-        look = landmarker(image, crop_around(before.keypoints))
+        look = landmarker(image, crop_around_keypoints(before.keypoints))
         if _is_person(look):
             seen[track] = look
     # Where one has slipped onto another's body, the one that jumped farther has to go.
@@ -196,17 +200,17 @@ def _follow(
     return seen, len(seen) < len(people)
 
 
-def _is_person(look: Look) -> bool:
-    return look.score > PERSON_SCORE and counted(look.keypoints).sum() >= LEAST_KEYPOINTS
+def _is_person(look: Observation) -> bool:
+    return look.score > PERSON_SCORE and is_confident(look.keypoints).sum() >= MIN_KEYPOINTS
 
 
-def _shift(first: Look, second: Look) -> float:
+def _shift(first: Observation, second: Observation) -> float:
     """Mean distance between the keypoints of two looks, in body sizes (the second's box, its longer side)."""
     size = np.ptp(second.keypoints[:, :2], axis=0).max()
     return float(np.linalg.norm(first.keypoints[:, :2] - second.keypoints[:, :2], axis=1).mean() / max(size, 1.0))
 
 
-def _boxes(looks: Iterable[Look]) -> np.ndarray:
+def _boxes(looks: Iterable[Observation]) -> np.ndarray:
     """Tight boxes (n, 4) x1, y1, x2, y2 round the counted keypoints."""
-    points = [look.keypoints[counted(look.keypoints), :2] for look in looks]
+    points = [look.keypoints[is_confident(look.keypoints), :2] for look in looks]
     return np.array([[*p.min(0), *p.max(0)] for p in points]).reshape(-1, 4)

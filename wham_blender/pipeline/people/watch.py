@@ -10,56 +10,56 @@ from ..camera import background_tracks
 from ..clip import video_reader
 from ..progress import Progress
 from .landmarks import COCO_LANDMARKS
-from .tracking import Row, Spotter
-from .types import Sightings
+from .tracking import DetectionRow, PeopleSource
+from .types import Detections
 
 
-def watch(
+def process_clip(
     clip: Path,
-    spotter: Spotter,
+    people_source: PeopleSource,
     start: int = 1,
     end: int | None = None,
     progress: Progress = lambda done, total: None,
-) -> tuple[Sightings, background_tracks.Corners]:
-    """One pass over frames start..end of a clip: its people, and its background for `camera_motion.solve`.
+) -> tuple[Detections, background_tracks.BackgroundTracks]:
+    """The people in frames start..end of a clip, and its background tracks for `camera_motion.solve_camera_motion`.
 
-    ``progress`` is told frames done and frames in all.
+    ``progress`` is called with frames done and frames in total.
 
-    Raises PipelineError as `video.frames` does.
+    Raises PipelineError as `video_reader.read_frames` does.
     """
     info = video_reader.probe(clip)
-    total = (info.last(end) or 0) - start + 1
-    numbers: list[int] = []
-    times: list[float] = []
-    looked: list[int] = []
-    rows: list[Row] = []
-    background = background_tracks.Background()
-    for frame in video_reader.frames(clip, start, end):
-        numbers.append(frame.number)
-        times.append(frame.time)
+    total = (info.last_frame(end) or 0) - start + 1
+    frame_numbers: list[int] = []
+    frame_times: list[float] = []
+    network_frames: list[int] = []
+    rows: list[DetectionRow] = []
+    background = background_tracks.BackgroundTracker()
+    for frame in video_reader.read_frames(clip, start, end):
+        frame_numbers.append(frame.number)
+        frame_times.append(frame.time)
         if frame.image is None:
             continue
-        if background.follow(frame.image):
-            spotter.cut()
-        background.keep(spotter.see(frame.image))
-        rows += spotter.ready()
-        looked.append(len(times) - 1)
-        progress(len(times), max(total, len(times)))
-    spotter.finish()
-    rows += spotter.ready()
+        if background.track_frame(frame.image):
+            people_source.start_new_shot()
+        background.finish_frame(people_source.process_frame(frame.image))
+        rows += people_source.finished_rows()
+        network_frames.append(len(frame_times) - 1)
+        progress(len(frame_times), max(total, len(frame_times)))
+    people_source.finish()
+    rows += people_source.finished_rows()
 
     def column(values: list[np.ndarray], *shape: int) -> np.ndarray:
         return np.array(values, np.float32).reshape(len(rows), *shape)
 
-    sightings = Sightings(
+    detections = Detections(
         size=np.array([info.width, info.height]),
-        numbers=np.array(numbers, np.int64),
-        times=np.array(times, np.float64),
-        looked=np.array(looked, np.int64),
-        look=np.array([row.look for row in rows], np.int64),
+        frame_numbers=np.array(frame_numbers, np.int64),
+        frame_times=np.array(frame_times, np.float64),
+        network_frames=np.array(network_frames, np.int64),
+        row_frame=np.array([row.frame for row in rows], np.int64),
         track=np.array([row.track for row in rows], np.int64),
         keypoints=column([row.keypoints for row in rows], len(COCO_LANDMARKS), 3),
         landmarks=column([row.landmarks for row in rows], -1 if rows else 0, 3),
         landmarks_3d=column([row.landmarks_3d for row in rows], -1 if rows else 0, 3),
     )
-    return sightings, background.corners()
+    return detections, background.result()

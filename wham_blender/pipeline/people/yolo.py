@@ -22,10 +22,10 @@ from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import scale_boxes
 
 from ...weights import WeightsError, published_for
-from ...weights.contents import look
+from ...weights.contents import recognise
 from ..checkpoints import read_objects
 
-NEW_SCORE = 0.5  # from which WHAM takes a person for one
+NEW_TRACK_SCORE = 0.5  # from which WHAM takes a person for one
 _SIDE = 640  # pixels, the longer of the network's input
 _LEAST_SCORE = 0.1  # for who was found before and is half hidden now
 _OVERLAP = 0.7  # intersection over union from which two boxes are one, ultralytics' own for prediction
@@ -75,7 +75,7 @@ class Yolo:
 
 def load(path: Path) -> tuple[DetectionModel, dict[int, str]]:
     """The network in a YOLO file, float32, on the CPU, for prediction; and what its classes are called."""
-    found = look(path)
+    found = recognise(path)
     if found.role not in ("yolo", None):
         raise WeightsError(f"{path.name} is {found.description}, not YOLO. Choose {published_for('yolo').name}.")
     content = read_objects(path, _stand_in)

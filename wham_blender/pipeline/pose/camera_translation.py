@@ -1,6 +1,7 @@
-"""Where a person stands before the camera, told by the picture: where a pose projects onto its keypoints.
+"""Solves each frame's translation from camera to body so that the pose projects onto the 2D keypoints.
 
-WHAM's weak camera says it too, but from the box's size; the keypoints say it to a few pixels.
+WHAM's weak-perspective camera gives a translation, too, but from the size of the bounding box. This one is accurate to
+a few pixels.
 """
 
 from __future__ import annotations
@@ -9,52 +10,53 @@ import numpy as np
 import torch
 
 from ...body.body import Body
-from ..people.types import counted
+from ..people.types import is_confident
 from .types import WhamTrack
 from .wham_inference import CHUNK
 
-_ROUNDS = 4  # of reweighting
-_OUTLIER = 0.03  # of the distance, across the line of sight: from here on a keypoint is believed less
-_LEAST_KEYPOINTS = 6
+# Set by hand.
+_REWEIGHTINGS = 4
+_OUTLIER = 0.03  # across the line of sight, as a fraction of the distance: beyond it a keypoint loses weight
+_MIN_KEYPOINTS = 6
 
 
-def stand(lift: WhamTrack, body: Body, keypoints: np.ndarray, camera_K: np.ndarray) -> np.ndarray:
-    """Translations (F, 3) of the middle of the hips in the camera's axes, metres.
+def solve_translation(track: WhamTrack, body: Body, keypoints: np.ndarray, camera_K: np.ndarray) -> np.ndarray:
+    """Translations (F, 3) of the midpoint of the hips in camera axes, metres.
 
-    keypoints (F, 17, 3): COCO x, y in pixels and confidence; camera_K (3, 3). Frames with too few counted keypoints
-    keep the weak camera's translation.
+    keypoints (F, 17, 3): COCO x, y in pixels and confidence; camera_K (3, 3). Frames with too few confident keypoints
+    keep the translation of the weak-perspective camera.
     """
-    found = lift.trans_cam.astype(np.float64)
-    trusted = counted(keypoints)
-    usable = trusted.sum(1) >= _LEAST_KEYPOINTS
-    points = _points(lift, body).astype(np.float64)
+    result = track.trans_cam.astype(np.float64)
+    confident = is_confident(keypoints)
+    usable = confident.sum(1) >= _MIN_KEYPOINTS
+    points = _points(track, body).astype(np.float64)
     rays = (keypoints[..., :2] - camera_K[:2, 2]) / camera_K[[0, 1], [0, 1]]
-    # A point p + t lies on its ray (x, y, 1) where t_x - x t_z = x p_z - p_x, and likewise for y: linear in t.
-    sides = np.zeros((*rays.shape, 3))
-    sides[..., 0, 0] = sides[..., 1, 1] = 1.0
-    sides[..., 2] = -rays
-    wanted = rays * points[..., 2:] - points[..., :2]
-    weight = (keypoints[..., 2] * trusted)[usable]
-    sides, wanted = sides[usable], wanted[usable]
-    trust = weight
-    for _ in range(_ROUNDS):
-        weighted = sides * trust[..., None, None]
-        normal = np.einsum("fkai,fkaj->fij", weighted, sides)
-        place = np.linalg.solve(normal, np.einsum("fkai,fka->fi", weighted, wanted)[..., None])[..., 0]
-        off = np.linalg.norm(np.einsum("fkai,fi->fka", sides, place) - wanted, axis=-1) / np.abs(place[:, None, 2])
-        trust = weight / np.maximum(1.0, off / _OUTLIER)
-    in_front = place[:, 2] > 0.1
-    found[np.flatnonzero(usable)[in_front]] = place[in_front]
-    return found.astype(np.float32)
+    # A point p + t lies on its ray (x, y, 1) if t_x - x t_z = x p_z - p_x, and likewise for y: linear in t.
+    rows = np.zeros((*rays.shape, 3))
+    rows[..., 0, 0] = rows[..., 1, 1] = 1.0
+    rows[..., 2] = -rays
+    target = rays * points[..., 2:] - points[..., :2]
+    confidence = (keypoints[..., 2] * confident)[usable]
+    rows, target = rows[usable], target[usable]
+    weight = confidence
+    for _ in range(_REWEIGHTINGS):
+        weighted = rows * weight[..., None, None]
+        normal = np.einsum("fkai,fkaj->fij", weighted, rows)
+        solution = np.linalg.solve(normal, np.einsum("fkai,fka->fi", weighted, target)[..., None])[..., 0]
+        residual = np.linalg.norm(np.einsum("fkai,fi->fka", rows, solution) - target, axis=-1)
+        weight = confidence / np.maximum(1.0, residual / np.abs(solution[:, None, 2]) / _OUTLIER)
+    in_front = solution[:, 2] > 0.1
+    result[np.flatnonzero(usable)[in_front]] = solution[in_front]
+    return result.astype(np.float32)
 
 
 @torch.inference_mode()
-def _points(lift: WhamTrack, body: Body) -> np.ndarray:
-    """COCO's 17 points (F, 17, 3) round the hips in the camera's axes, of the clip's one shape."""
+def _points(track: WhamTrack, body: Body) -> np.ndarray:
+    """COCO's 17 points (F, 17, 3) relative to the hips in camera axes, with the track's median betas."""
     device = body.smpl.v_template.device
-    betas = torch.from_numpy(np.median(lift.betas, 0)).to(device)
+    betas = torch.from_numpy(np.median(track.betas, 0)).to(device)
     parts = []
-    for begin in range(0, len(lift.poses), CHUNK):
-        poses = torch.from_numpy(lift.poses[begin : begin + CHUNK]).to(device)
+    for begin in range(0, len(track.poses), CHUNK):
+        poses = torch.from_numpy(track.poses[begin : begin + CHUNK]).to(device)
         parts.append(body.landmarks(poses, betas.expand(len(poses), -1)).joints[:, :17].cpu().numpy())
     return np.concatenate(parts)

@@ -1,4 +1,4 @@
-"""What HMR2.0 sees in a person's crops: WHAM's image features, and the pose that a track begins with."""
+"""WHAM's image features and first pose of a track, from HMR2.0 on the person's crops."""
 
 from __future__ import annotations
 
@@ -12,70 +12,74 @@ from ...body.rotations import matrix_from_columns
 from ...models.hmr2 import D_FEAT, HMR2
 from ..array_file import ArrayFile
 from ..checkpoints import load_network
-from ..people.batched_network import CROP, BatchedNetwork, Note
+from ..people.batched_network import CROP, BatchedNetwork, Log
 from ..progress import Progress
 from .types import View
 
-VIEWS = 2  # as filmed, and in the mirror
-# The smallest number that half precision knows. WHAM takes a feature of exactly zero for one that is missing, and for
-# the whole clip: none may become so by rounding.
-_LEAST = np.float16(2.0**-24)
+VIEWS = 2  # as filmed, and mirrored
+# The smallest positive number in half precision. WHAM takes a feature of exactly zero as missing, and then changes its
+# output for the whole clip, so no feature may be rounded to zero.
+_SMALLEST = np.float16(2.0**-24)
 
 
 def load_hmr2(path: str | Path) -> HMR2:
-    """HMR2.0, float32, on the CPU; raises WeightsError with a sentence where the file is another."""
+    """HMR2.0, float32, on the CPU. Raises WeightsError if the file does not hold its weights."""
     return load_network(path, "hmr2", HMR2.from_state_dict)
 
 
-def hmr2(model: HMR2, device: torch.device, note: Note) -> BatchedNetwork:
-    """HMR2.0, as `describe` takes it: crops to features (n, 2, 1024), pose (n, 2, 144) and betas (n, 2, 10)."""
+def hmr2_network(model: HMR2, device: torch.device, log: Log) -> BatchedNetwork:
+    """HMR2.0 for `extract_features`: crops to features (n, 2, 1024), pose (n, 2, 144) and betas (n, 2, 10)."""
 
     def infer(pictures: Tensor) -> tuple[Tensor, ...]:
-        output = model.see(pictures)
-        return tuple(torch.stack(each.chunk(VIEWS), 1) for each in (output.features, output.pose, output.betas))
+        output = model.forward_cropped(pictures)
+        return tuple(torch.stack(values.chunk(VIEWS), 1) for values in (output.features, output.pose, output.betas))
 
-    return BatchedNetwork(model, infer, "HMR2.0", device, note)
+    return BatchedNetwork(model, infer, "HMR2.0", device, log)
 
 
-def describe(
+def extract_features(
     network: BatchedNetwork, crops: ArrayFile, rows: np.ndarray, target: ArrayFile | None, progress: Progress
 ) -> dict[str, np.ndarray]:
-    """Look at a person's crops, and write the features of F frames to ``target`` in half precision, (F, 2, 1024).
+    """Run HMR2.0 on a person's crops, and write the features of F frames to ``target`` in half precision, (F, 2, 1024).
 
-    crops: the file of crops (N, 256, 192, 3) uint8 RGB; rows (F,) int64, never falling: which of them belongs to
-    each frame. ``target`` None: WHAM takes no features, so only the first crop is looked at. Returns the first frame's
-    pose (2, 24, 3, 3) and betas (2, 10), as filmed and in the mirror.
+    crops: the file of crops (N, 256, 192, 3) uint8 RGB; rows (F,) int64, non-decreasing: the crop of each frame.
+    ``target`` None: WHAM takes no features, so only the first crop is run. Returns the first frame's pose
+    (2, 24, 3, 3) and betas (2, 10), as filmed and mirrored.
     """
 
-    def look(own: np.ndarray) -> list[np.ndarray]:
-        return network(crops.read(CROP, np.uint8)[own])  # mapped anew, so that what was seen leaves memory
+    def infer(batch: np.ndarray) -> list[np.ndarray]:
+        return network(crops.read(CROP, np.uint8)[batch])  # mapped again each time, so that old pages leave memory
 
-    _, pose, betas = look(rows[:1])
+    _, pose, betas = infer(rows[:1])
     poses = matrix_from_columns(torch.from_numpy(pose[0]).unflatten(-1, (24, 6))).numpy()
-    begin = {"init_pose": poses, "init_betas": betas[0]}
+    first_pose = {"init_pose": poses, "init_betas": betas[0]}
     if target is None:
-        return begin
+        return first_pose
     distinct, step = np.unique(rows), network.batch
     with target.writing((VIEWS, D_FEAT), np.float16) as append:
         for at in range(0, len(distinct), step):
-            own = distinct[at : at + step]
-            features = half(look(own)[0])
-            frames = rows[np.searchsorted(rows, own[0]) : np.searchsorted(rows, own[-1], "right")]
-            append(features[np.searchsorted(own, frames)])
-            progress(min(at + len(own), len(distinct)), len(distinct))
-    return begin
+            batch = distinct[at : at + step]
+            features = to_half_precision(infer(batch)[0])
+            frames = rows[np.searchsorted(rows, batch[0]) : np.searchsorted(rows, batch[-1], "right")]
+            append(features[np.searchsorted(batch, frames)])
+            progress(min(at + len(batch), len(distinct)), len(distinct))
+    return first_pose
 
 
-def half(features: np.ndarray) -> np.ndarray:
-    """Numbers in half precision, none of which is zero."""
-    small = features.astype(np.float16)
-    return np.where(small == 0, np.copysign(_LEAST, small), small)
+def to_half_precision(features: np.ndarray) -> np.ndarray:
+    """Features as float16, none of which is zero."""
+    rounded = features.astype(np.float16)
+    return np.where(rounded == 0, np.copysign(_SMALLEST, rounded), rounded)
 
 
-def views(begin: dict[str, np.ndarray], file: ArrayFile | None) -> list[View]:
-    """What `describe` wrote and returned, as the lift takes it: as filmed, and in the mirror."""
+def views_of(first_pose: dict[str, np.ndarray], file: ArrayFile | None) -> list[View]:
+    """The views of WhamInput, as filmed and mirrored, from the return value and the file of `extract_features`."""
     features = None if file is None else file.read((VIEWS, D_FEAT), np.float16)
     return [
-        View(begin["init_pose"][view], begin["init_betas"][view], None if features is None else features[:, view])
+        View(
+            first_pose["init_pose"][view],
+            first_pose["init_betas"][view],
+            None if features is None else features[:, view],
+        )
         for view in range(VIEWS)
     ]

@@ -1,8 +1,8 @@
-"""What the open per-frame lifter makes of a person's landmarks: WHAM's image features, and poses of its own.
+"""WHAM's image features and first pose of a track, and a pose of each frame, from the open lifter on landmarks.
 
-It stands where the full pipeline has HMR2.0's features. Its poses, smoothed, are nearer to held-out motion than those
-that the open WHAM weights make of its features, so draft quality takes the body's pose from here and contacts,
-world orientation and path from WHAM.
+In draft quality it replaces HMR2.0. Its smoothed poses are nearer to held-out motion than those that the open WHAM
+weights regress from its features, so draft quality takes the body's pose from the lifter, and contacts, world
+orientation and path from WHAM.
 """
 
 from __future__ import annotations
@@ -18,35 +18,36 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from ...body.rotations import closest_rotation, mirror_pose
-from ...models.lifter import Lifter, Look, feature_of, look_straight
+from ...models.lifter import Lifter, LifterInput, centre_on_person, pose_feature
 from ...skeleton import JOINT_NAMES
 from ...weights import WeightsError
 from ..people.landmarks import COCO_LANDMARKS, LANDMARK_MIRROR
-from ..people.types import COUNTED_CONFIDENCE, Person
+from ..people.types import CONFIDENCE_THRESHOLD, Person
 from .types import View
 
-# The lifter's points among the landmarks: COCO's, then heels, toes, index and little fingers, left first.
-OBSERVED = np.array([*COCO_LANDMARKS, 29, 30, 31, 32, 19, 20, 17, 18])
-_ENDS = [JOINT_NAMES.index(f"{side}_{part}") for side in ("left", "right") for part in ("foot", "hand")]  # never taught
+# The landmarks that the lifter takes: COCO's, then heels, toes, index and little fingers, left first.
+LIFTER_LANDMARKS = np.array([*COCO_LANDMARKS, 29, 30, 31, 32, 19, 20, 17, 18])
+_ENDS = [JOINT_NAMES.index(f"{side}_{part}") for side in ("left", "right") for part in ("foot", "hand")]  # not trained
 _BATCH = 4096  # frames
 _SMOOTHING = 1.5  # frames at 30 fps, standard deviation; chosen on held-out motion capture
-# How many of 25 points may be hidden, and from how many on a person is seen in part: what nobody sees the landmark net
-# makes up in 3D, and folds legs that are behind a table. The mean of what the lifter says with that 3D and without is
-# nearer than either, on drawn pictures cut by the edge or hidden from the hips down, and with filmed errors no worse.
+# The depth of unobserved points is hallucinated: the landmark net folds legs that are behind a table. With up to the
+# first number of the 25 points hidden, the lifter uses the net's 3D; with the second number or more, the mean of its
+# poses with and without is taken. On rendered pictures cut by the edge, or hidden from the hips down, the mean is
+# nearer to the truth than either, and no worse with errors measured on rendered films.
 _HIDDEN = (2, 7)
-_CHANGING = 5.0  # frames, standard deviation, over which the one gives way to the other
+_TRANSITION = 5.0  # frames, standard deviation, of the change from one to the other; set by hand
 
 
 @dataclass
-class FramePoses:
-    """The lifter's poses of F frames, the mean of both views, smooth."""
+class LifterPoses:
+    """The lifter's poses of F frames: mean of the views as filmed and mirrored, smoothed."""
 
     poses: np.ndarray  # (F, 24, 3, 3) rotation matrices, the root's in the camera frame
     betas: np.ndarray  # (F, 10)
 
 
-def load(path: str | Path) -> Lifter:
-    """The lifter in an ``.npz`` of its tensors; raises WeightsError where the file holds none."""
+def load_lifter(path: str | Path) -> Lifter:
+    """The lifter from an ``.npz`` of its tensors. Raises WeightsError if the file does not hold them."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Lifter.from_state_dict(
@@ -54,69 +55,79 @@ def load(path: str | Path) -> Lifter:
             ).eval()
     except (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(
-            f"The weight file {Path(path).name} is not a lifter ({error}). Install the extension again."
+            f"The weight file {Path(path).name} is not a lifter ({error}). Install the extension again.",
+            code="weights-damaged",
         ) from error
 
 
-def describe(
+def extract_features(
     lifter: Lifter, person: Person, size: tuple[int, int], camera_K: np.ndarray
-) -> tuple[View, View, FramePoses]:
-    """Features and first poses of a person's F frames, as filmed and in the mirror, and the poses of all frames.
+) -> tuple[View, View, LifterPoses]:
+    """Features and first poses of a person's F frames, as filmed and mirrored, and the poses of all frames.
 
-    size: the picture's width and height; camera_K (3, 3).
+    size: the picture's width and height, pixels; camera_K (3, 3).
     """
-    plain, poses, betas = _view(lifter, *look_at(person, camera_K))
-    from_right = camera_K.copy()
-    from_right[0, 2] = size[0] - camera_K[0, 2]
-    mirrored, *turned = _view(lifter, *look_at(_mirrored(person, size[0]), from_right))
-    mean = gaussian_filter1d((poses + mirror_pose(turned[0])).numpy(), _SMOOTHING, axis=0, mode="nearest")
-    own = FramePoses(closest_rotation(torch.from_numpy(mean)).numpy(), ((betas + turned[1]) / 2).numpy())
-    return plain, mirrored, own
+    filmed, poses, betas = _view(lifter, *lifter_input(person, camera_K))
+    mirrored_K = camera_K.copy()
+    mirrored_K[0, 2] = size[0] - camera_K[0, 2]
+    mirrored, mirrored_poses, mirrored_betas = _view(
+        lifter, *lifter_input(_mirrored_person(person, size[0]), mirrored_K)
+    )
+    mean = gaussian_filter1d((poses + mirror_pose(mirrored_poses)).numpy(), _SMOOTHING, axis=0, mode="nearest")
+    mean_betas = (betas + mirrored_betas) / 2
+    return filmed, mirrored, LifterPoses(closest_rotation(torch.from_numpy(mean)).numpy(), mean_betas.numpy())
 
 
-def look_at(person: Person, camera_K: np.ndarray) -> tuple[Look, Tensor]:
-    """What the lifter is told of a person's F frames, and the turns (F, 3, 3) from the camera's axes to the look's.
+def lifter_input(person: Person, camera_K: np.ndarray) -> tuple[LifterInput, Tensor]:
+    """The lifter's input for a person's F frames, and the rotations (F, 3, 3) from the camera's axes to its axes.
 
-    The points are the landmark net's, whoever saw the keypoints: with its errors the lifter learned.
+    The points are always the landmark net's, also if ViTPose detected the keypoints: the lifter was trained with the
+    landmark net's errors.
     """
-    points, depths = person.landmarks[:, OBSERVED], person.landmarks_3d[:, OBSERVED]
+    points, depths = person.landmarks[:, LIFTER_LANDMARKS], person.landmarks_3d[:, LIFTER_LANDMARKS]
     depths = depths - depths[:, 11:13].mean(1, keepdims=True)
 
     def tensor(values: ArrayLike) -> Tensor:
         return torch.from_numpy(np.asarray(values, np.float32))
 
     count = len(points)
-    return look_straight(
-        tensor(points[..., :2]), torch.from_numpy(points[..., 2] >= COUNTED_CONFIDENCE),
+    return centre_on_person(
+        tensor(points[..., :2]), torch.from_numpy(points[..., 2] >= CONFIDENCE_THRESHOLD),
         tensor(200 * person.boxes[:, 2]), tensor(depths), torch.full((count,), float(camera_K[0, 0])),
         tensor(camera_K[:2, 2]).expand(count, 2),
     )  # fmt: skip
 
 
-def _mirrored(person: Person, width: int) -> Person:
-    """The landmarks as they would be seen in the mirrored clip."""
+def _mirrored_person(person: Person, width: int) -> Person:
+    """The person with the landmarks of the mirrored clip."""
     landmarks = person.landmarks[:, LANDMARK_MIRROR] * (-1, 1, 1) + (width, 0, 0)
     return replace(person, landmarks=landmarks, landmarks_3d=person.landmarks_3d[:, LANDMARK_MIRROR] * (-1, 1, 1))
 
 
 @torch.inference_mode()
-def _view(lifter: Lifter, look: Look, turn: Tensor) -> tuple[View, Tensor, Tensor]:
-    """The lifter's view of F looks, their turns (F, 3, 3) being given; all poses (F, 24, 3, 3) and betas (F, 10)."""
-    poses, betas = _posed(lifter, look)
-    hidden = np.interp((~look.mask).sum(1).numpy(), _HIDDEN, (0, 1))
-    share = torch.from_numpy(gaussian_filter1d(hidden, _CHANGING, mode="nearest")).float() / 2
-    if share.any():
-        others = _posed(lifter, look._replace(seen3d=torch.zeros_like(look.seen3d)))
-        poses = closest_rotation(torch.lerp(poses, others[0], share[:, None, None, None]))
-        betas = torch.lerp(betas, others[1], share[:, None])
-    poses[:, 0] = turn.mT @ poses[:, 0]
-    features = feature_of(poses, betas)
+def _view(lifter: Lifter, observed: LifterInput, rotation: Tensor) -> tuple[View, Tensor, Tensor]:
+    """The View of F frames, all poses (F, 24, 3, 3), the root's in the camera frame, and betas (F, 10).
+
+    rotation (F, 3, 3): from the camera's axes to those of ``observed``.
+    """
+    poses, betas = _run(lifter, observed)
+    hidden = np.interp((~observed.mask).sum(1).numpy(), _HIDDEN, (0, 1))
+    weight = torch.from_numpy(gaussian_filter1d(hidden, _TRANSITION, mode="nearest")).float() / 2
+    if weight.any():
+        poses_2d, betas_2d = _run(lifter, observed._replace(has_landmarks=torch.zeros_like(observed.has_landmarks)))
+        poses = closest_rotation(torch.lerp(poses, poses_2d, weight[:, None, None, None]))
+        betas = torch.lerp(betas, betas_2d, weight[:, None])
+    poses[:, 0] = rotation.mT @ poses[:, 0]
+    features = pose_feature(poses, betas)
     poses[:, _ENDS] = torch.eye(3)
     return View(poses[0].numpy(), betas[0].numpy(), features.numpy()), poses, betas
 
 
-def _posed(lifter: Lifter, look: Look) -> tuple[Tensor, Tensor]:
-    """The lifter's poses and betas of all frames, a batch at a time."""
-    parts = [lifter(Look(*(column[at : at + _BATCH] for column in look))) for at in range(0, len(look.mask), _BATCH)]
+def _run(lifter: Lifter, observed: LifterInput) -> tuple[Tensor, Tensor]:
+    """The lifter's poses (F, 24, 3, 3) and betas (F, 10) of all frames, in batches."""
+    parts = [
+        lifter(LifterInput(*(values[at : at + _BATCH] for values in observed)))
+        for at in range(0, len(observed.mask), _BATCH)
+    ]
     poses, betas = (torch.cat(values) for values in zip(*parts, strict=True))
     return poses, betas

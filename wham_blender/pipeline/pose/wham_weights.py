@@ -1,4 +1,4 @@
-"""Loads WHAM's network and the SMPL body from their published files."""
+"""Loads WHAM's network and the SMPL body from their files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...models.wham import WHAM
 from ...weights import WeightsError
 from ..checkpoints import Tensors, load_network, read
 
-# The body in a WHAM checkpoint: smplx's names, and SMPL's.
+# SMPL's keys, and the names of smplx's buffers in a WHAM checkpoint.
 _BODY_BUFFERS = {
     "v_template": "v_template", "shapedirs": "shapedirs", "J_regressor": "J_regressor", "weights": "lbs_weights",
     "f": "faces_tensor", **{name: name for name in smpl_file.REGRESSORS},
@@ -23,8 +23,8 @@ _BODY_BUFFERS = {
 def load_wham(path: str | Path) -> WHAM:
     """WHAM's network, published, of the first training stage or ours, float32, on the CPU, in evaluation mode.
 
-    An integrator that was never trained, as first-stage files may carry it, is left out: image features are then not
-    used. Raises WeightsError with a sentence where the file is another.
+    An untrained integrator, which first-stage files may contain, is left out: image features are then not used. Raises
+    WeightsError if the file does not hold the network.
     """
 
     def build(tensors: Tensors) -> WHAM:
@@ -36,18 +36,19 @@ def load_wham(path: str | Path) -> WHAM:
 
 
 def _untrained(tensors: Tensors) -> bool:
-    """Whether the integrator is as PyTorch draws one: no number beyond 1 / sqrt(inputs), weights and biases alike.
+    """Whether the integrator is as PyTorch initialises it: no weight or bias beyond 1 / sqrt(inputs).
 
-    Training moves millions of numbers out of that range; the first stage of WHAM's has no features to train it with.
+    Training moves many of its millions of weights out of that range; the first stage of WHAM's training has no image
+    features to train it with.
     """
     layers = sorted({name.rsplit(".", 1)[0] for name in tensors if name.startswith("integrator.")})
-    drawn = [
+    in_range = [
         (tensors[f"{layer}.{part}"].abs().max() <= tensors[f"{layer}.weight"].shape[-1] ** -0.5)
         for layer in layers
         for part in ("weight", "bias")
         if f"{layer}.{part}" in tensors and f"{layer}.weight" in tensors
     ]
-    return bool(drawn) and all(drawn)
+    return bool(in_range) and all(in_range)
 
 
 def load_body(
@@ -60,31 +61,33 @@ def load_body(
 def body_arrays(
     smpl: str | Path | None = None, wham: str | Path | None = None, regressors: Sequence[str | Path] = ()
 ) -> dict[str, np.ndarray]:
-    """SMPL out of its own file, or out of a WHAM checkpoint's buffers where none is given.
+    """SMPL from its own file, or from a WHAM checkpoint's buffers if ``smpl`` is None.
 
     WHAM's joint regressors come from the same file, from the checkpoint, or from ``regressors``, the files
-    J_regressor_wham.npy and J_regressor_feet.npy. Raises WeightsError with a sentence where something is missing.
+    J_regressor_wham.npy and J_regressor_feet.npy. Raises WeightsError if something is missing.
     """
-    inside = _body_buffers(wham) if wham else {}
+    buffers = _body_buffers(wham) if wham else {}
     name = Path(smpl or wham or "").name
-    arrays = smpl_file.read(smpl) if smpl else smpl_file.check(inside, f"The body in {name}")
+    arrays = smpl_file.read(smpl) if smpl else smpl_file.check(buffers, f"The body in {name}")
     for path in map(Path, regressors):
         for key, rows in smpl_file.REGRESSORS.items():
             if path.stem == key:
-                inside[key] = _regressor(path, rows, len(arrays["v_template"]))
+                buffers[key] = _regressor(path, rows, len(arrays["v_template"]))
     for key in smpl_file.REGRESSORS:
-        if key not in arrays and key in inside:
-            arrays[key] = inside[key]
+        if key not in arrays and key in buffers:
+            arrays[key] = buffers[key]
     missing = [key for key in smpl_file.REGRESSORS if key not in arrays]
     if missing:
         raise WeightsError(
             f"{name} lacks WHAM's joint regressors ({', '.join(missing)}). Choose a WHAM checkpoint, which carries "
-            f"them, or the files {' and '.join(f'{key}.npy' for key in missing)} that come with WHAM's demo data."
+            f"them, or the files {' and '.join(f'{key}.npy' for key in missing)} that come with WHAM's demo data.",
+            code="regressors-missing",
         )
     if any(arrays[key].shape[1] != len(arrays["v_template"]) for key in smpl_file.REGRESSORS):
         raise WeightsError(
             f"The body in {name} and WHAM's joint regressors do not fit: they differ in the number of vertices. Choose "
-            "files that were made for each other."
+            "files that were made for each other.",
+            code="regressors-mismatch",
         )
     return arrays
 
@@ -93,19 +96,23 @@ def _regressor(path: Path, rows: int, vertices: int) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise WeightsError(f"The joint regressor {path.name} cannot be read ({error}). Choose another file.") from error
+        raise WeightsError(
+            f"The joint regressor {path.name} cannot be read ({error}). Choose another file.",
+            code="regressors-unreadable",
+        ) from error
     if array.shape != (rows, vertices):
         raise WeightsError(
-            f"The joint regressor {path.name} is {array.shape}, not {rows} x {vertices}. Choose WHAM's own file."
+            f"The joint regressor {path.name} is {array.shape}, not {rows} x {vertices}. Choose WHAM's own file.",
+            code="regressors-mismatch",
         )
     return array
 
 
 def _body_buffers(path: str | Path) -> dict[str, np.ndarray]:
-    """The body that a WHAM checkpoint carries, in SMPL's own names and shapes; what it lacks is left out."""
+    """The body in a WHAM checkpoint, with SMPL's keys and shapes; arrays that it lacks are left out."""
     tensors = {name.removeprefix("smpl."): value for name, value in read(path).items() if name.startswith("smpl.")}
     arrays = {name: tensors[buffer].numpy() for name, buffer in _BODY_BUFFERS.items() if buffer in tensors}
-    if "posedirs" in tensors:  # smplx keeps them flat, the other way round
+    if "posedirs" in tensors:  # smplx keeps them flat and transposed
         arrays["posedirs"] = tensors["posedirs"].mT.unflatten(0, (-1, 3)).numpy()
     if "parents" in tensors:
         arrays["kintree_table"] = np.stack([tensors["parents"].numpy(), np.arange(len(tensors["parents"]))])

@@ -1,4 +1,4 @@
-"""Which networks and weight files serve a quality setting."""
+"""Backends: which networks and weight files each quality setting uses."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ QUALITIES = ("auto", "fast", "draft", "mixed", "full")
 
 @dataclass(frozen=True)
 class Backend:
-    """The weight files of one quality setting by role, each checked, or known by its hash.
+    """The weight files of one quality setting by role, each with its hash.
 
-    Roles of `weights.manifest` and of `weights.published`: whose file WHAM's is, ``published`` says.
+    Roles are those of `weights.manifest` and of `weights.published`.
     """
 
     quality: str  # fast, draft, mixed or full
-    reason: str  # why this one, a sentence
+    reason: str  # why it was chosen, a sentence for the log
     files: dict[str, weights.WeightFile]
     published: bool = False  # whether WHAM's weights are the published ones
 
     @property
     def detection_hashes(self) -> list[str]:
-        """The hashes of the files that decide whom the first stage detects, and with which keypoints."""
+        """Hashes of the files on which the first stage's detections and keypoints depend."""
         roles = ("detector", "yolo", "landmarks", "vitpose")
         return [self.files[role].sha256 for role in roles if role in self.files]
 
     @property
     def keeps_crops(self) -> bool:
-        """Whether the first stage keeps each person's crops for HMR2.0."""
+        """Whether the first stage saves each person's crops for HMR2.0."""
         return "hmr2" in self.files
 
 
 def choose(quality: str, device: torch.device, folder: Path | None = None) -> Backend:
     """The backend for one of QUALITIES on a device, with the files of the library in ``folder`` (None: the user's).
 
-    auto: full where its files and a CUDA card are there; with a card and some of the files, what these can do; else
-    draft. Raises PipelineError where full is asked for and files are missing, WeightsError where one is damaged.
+    auto: full if its files and a CUDA card are available; mixed with a card and some of the files; else draft. Raises
+    PipelineError if full is requested and files are missing, WeightsError if one is damaged.
     """
     library = Library(folder)
     missing = [entry.title for entry in library.missing()]
@@ -56,7 +56,8 @@ def choose(quality: str, device: torch.device, folder: Path | None = None) -> Ba
         if missing:
             raise PipelineError(
                 f"Full quality needs files that are missing: {_list(missing)}. Get them in the add-on's preferences, "
-                "or choose auto or draft."
+                "or choose auto or draft.",
+                code="full-quality-files-missing",
             )
         slow = "" if card else " Without a CUDA card it takes many seconds for every frame."
         return _published(library, set(NEEDED), "Full quality, as asked for." + slow)
@@ -74,12 +75,12 @@ def choose(quality: str, device: torch.device, folder: Path | None = None) -> Ba
     return _published(library, useful, f"{_list(titles)} of full quality, the rest as in draft quality.{lacks}")
 
 
-def _useful(there: set[str]) -> set[str]:
-    """What of the published files can work without the others.
+def _useful(available: set[str]) -> set[str]:
+    """The published files that can be used without the missing ones.
 
-    HMR2.0's features are of use to the published WHAM alone: ours learned on the open lifter's.
+    HMR2.0's features fit the published WHAM only: the open WHAM was trained on the open lifter's.
     """
-    return there if "wham" in there else there - {"hmr2"}
+    return available if "wham" in available else available - {"hmr2"}
 
 
 def _draft(reason: str) -> Backend:
@@ -87,11 +88,11 @@ def _draft(reason: str) -> Backend:
 
 
 def _published(library: Library, roles: set[str], reason: str) -> Backend:
-    """Published networks for the roles, open ones for what is left.
+    """Published networks for the roles, open ones for the others.
 
-    The open lifter wants what the landmark net alone sees: feet, hands and depths. So where the lifter makes features
-    or first poses that net looks too, and its own points go to the lifter, which learned with its errors; ViTPose's
-    go to WHAM, and to where the picture puts the person.
+    The open lifter needs points that only the landmark net gives: feet, hands and depth. So if the lifter is used, the
+    landmark net runs, too, and its points go to the lifter, which was trained with its errors; ViTPose's keypoints go
+    to WHAM, to the translation in the camera and to SMPLify.
     """
     files = {role: library.file(role) for role in NEEDED if role in roles}
     if "yolo" not in roles:

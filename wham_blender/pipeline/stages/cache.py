@@ -1,9 +1,8 @@
 """The stage cache: keeps the result of each stage in the job folder, so that a run resumes where the last one ended.
 
-A result is found again only under its key, a hash of everything it depends on: the stage's settings (which hold the
-clip's and the weights' hashes and the keys of earlier stages), the source of every module that the stage's code
-imports, and the versions of the worker's packages. The file carries its key, too, so that it is refused under another
-name.
+A result is found by its key, a hash of everything that it depends on: the stage's settings (with the hashes of clip and
+weights and the keys of earlier stages), the source of every module that the stage's code imports, and the versions of
+the worker's packages. The file holds its key, too, so that a renamed file is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import numpy as np
 from ... import protocol
 from ...files import replaced
 from ..array_file import ArrayFile
-from ..errors import unwritable, unwritten
+from ..errors import folder_not_writable, write_failed
 from ..progress import JobProgress, Progress
 from .import_closure import import_closure
 
@@ -32,12 +31,12 @@ Tell = Callable[[protocol.Message], None]
 Arrays = dict[str, np.ndarray]
 
 _PACKAGE = Path(__file__).resolve().parents[2]
-_KEY = "stage_key"  # the array in which a file carries its key
-_ABANDONED = 3600.0  # seconds after which a temporary file belongs to no running job
+_KEY = "stage_key"  # name of the array with a file's key
+_ABANDONED = 3600.0  # seconds since its last change after which a temporary file belongs to no running job
 
 
 def joined(records: Iterable[Arrays]) -> Arrays:
-    """Several records as one: {"0/name": ..., "1/name": ...}."""
+    """Several dictionaries of arrays as one: {"0/name": ..., "1/name": ...}."""
     return {f"{number}/{name}": value for number, record in enumerate(records) for name, value in record.items()}
 
 
@@ -52,7 +51,7 @@ def parted(arrays: Arrays) -> list[Arrays]:
 
 @cache  # a running process does not change its code
 def source_digest(module: Path, package: Path = _PACKAGE) -> str:
-    """Hash of the source files that a module needs, and of the lock file of the worker's packages.
+    """Hash of a module's source, of all modules that it imports, and of the lock file of the worker's packages.
 
     ``module``: a source file in the folder ``package``.
     """
@@ -65,10 +64,10 @@ def source_digest(module: Path, package: Path = _PACKAGE) -> str:
 
 
 class StageCache:
-    """Runs stages, or finds the results that an earlier run kept."""
+    """Runs stages, or loads the results of an earlier run."""
 
     def __init__(self, folder: Path, tell: Tell, progress: JobProgress) -> None:
-        """Raises PipelineError where the folder cannot be written to."""
+        """Raises PipelineError if the folder cannot be written to."""
         self.timings: dict[str, float] = {}  # seconds, of the stages done in this run
         self.folder, self._tell, self._progress = folder, tell, progress
         try:
@@ -77,16 +76,16 @@ class StageCache:
                 if time.time() - temporary.stat().st_mtime > _ABANDONED:
                     temporary.unlink(missing_ok=True)
         except OSError as error:
-            raise unwritable(folder, error) from error
+            raise folder_not_writable(folder, error) from error
 
     def run(
         self, stage: str, settings: list[Any], make: Callable[[Progress], Arrays], weight: float = 1.0
     ) -> tuple[Arrays, str]:
-        """The stage's arrays and their key, to be put into the settings of the stages that build on them.
+        """The stage's arrays and their key, which goes into the settings of stages that depend on them.
 
         ``settings``: JSON values on which the result depends; ``make`` computes the arrays, and the key covers the
-        source of its module. ``weight``: this call's share of the stage's work, where it is done once for each of
-        several people. Raises PipelineError where the result cannot be written.
+        source of its module. ``weight``: fraction of the stage's work in this call, if it runs once for each of several
+        people. Raises PipelineError if the result cannot be written.
         """
         key = _key(stage, settings, make)
         return self._found_or_made(stage, key, make, weight, None), key
@@ -99,7 +98,7 @@ class StageCache:
         make: Callable[[Progress, ArrayFile], Arrays],
         weight: float = 1.0,
     ) -> tuple[Arrays, str, ArrayFile]:
-        """As `run`, for a stage that writes a file beside its arrays; where that is missing the stage runs again."""
+        """As `run`, for a stage that also writes a file; if the file is missing, the stage runs again."""
         key = _key(stage, settings, make)
         side = ArrayFile(self.folder / f"{stage}-{key}.{suffix}", key)
         arrays = self._found_or_made(stage, key, lambda progress: make(progress, side), weight, side)
@@ -110,12 +109,12 @@ class StageCache:
     ) -> Arrays:
         path = self.folder / f"{stage}-{key}.npz"
         self._progress.begin(stage, weight)
-        arrays = _load(path, key) if side is None or side.is_whole() else None
+        arrays = _load(path, key) if side is None or side.is_complete() else None
         kept = arrays is not None
         if arrays is None:
             begun = time.monotonic()
-            self._progress.at(0, 1)
-            arrays = make(self._progress.at)
+            self._progress.update(0, 1)
+            arrays = make(self._progress.update)
             save(path, arrays | {_KEY: np.array(key)})
             self.timings[stage] = round(self.timings.get(stage, 0.0) + time.monotonic() - begun, 3)
         else:
@@ -132,7 +131,7 @@ def _key(stage: str, settings: list[Any], make: Callable[..., Arrays]) -> str:
 
 
 def _load(path: Path, key: str) -> Arrays | None:
-    """The arrays kept under a key; None where there are none, the file is damaged, or it belongs to another key."""
+    """The arrays of a key; None if there are none, the file is damaged, or it belongs to another key."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
@@ -142,9 +141,9 @@ def _load(path: Path, key: str) -> Arrays | None:
 
 
 def save(path: Path, arrays: Arrays) -> None:
-    """Write arrays to a file that appears whole or not at all; raises PipelineError where it cannot be written."""
+    """Write arrays to a file atomically. Raises PipelineError if it cannot be written."""
     try:
         with replaced(path) as stream:
             np.savez(stream, allow_pickle=False, **arrays)
     except OSError as error:
-        raise unwritten(path.parent, error) from error
+        raise write_failed(path.parent, error) from error

@@ -31,24 +31,24 @@ def solve_camera(context: JobContext, tracks: Tracks) -> SolvedCamera:
     job, size = context.job, context.size
     focal = job.focal_length or quicktime_metadata.focal_length(job.clip)
     camera_K = intrinsics(size, focal)
-    corners = tracks.detected.corners
+    corners = tracks.detected.background
     arrays, key = context.cache.run(
         "camera", [tracks.key, job.camera, camera_K.tolist(), focal is None],
-        lambda progress: vars(camera_motion.solve(corners, camera_K, size, job.camera, guessed=focal is None)),
+        lambda progress: vars(camera_motion.solve_camera_motion(corners, camera_K, size, job.camera, guessed=focal is None)),
     )  # fmt: skip
     motion = CameraMotion(**arrays)
     camera_K[[0, 1], [0, 1]] = motion.focal
     millimetres = float(motion.focal) / max(size) * _FILM_WIDTH
     kind = ["stands still", "turns and stays where it is", "moves"][int(motion.kind.max())]
     context.log(f"The camera {kind}; its lens is taken for {millimetres:.0f} mm, as on 35 mm film.")
-    if not motion.known.all():
-        sightings = tracks.detected.sightings
-        unknown = sightings.numbers[sightings.looked][~motion.known]
+    if not motion.is_estimated.all():
+        detections = tracks.detected.detections
+        unknown = detections.frame_numbers[detections.network_frames][~motion.is_estimated]
         context.warn(
             f"The background of {job.clip.name} shows too little in {len(unknown)} frames (first in frame "
             f"{unknown[0]}) to tell how the camera moves: its last good motion goes on there."
         )
-    if np.ptp(np.log(motion.zoom)) > camera_motion.ZOOM:
+    if np.ptp(np.log(motion.zoom)) > camera_motion.ZOOM_THRESHOLD:
         context.warn(
             f"The lens of {job.clip.name} zooms by {np.exp(np.ptp(np.log(motion.zoom))):.2f} times. The camera in "
             "Blender keeps one lens, so people seem to come nearer instead. Film without zooming where that matters."

@@ -1,4 +1,4 @@
-"""What every stage of a job is given, beside what the stages before it found."""
+"""JobContext: the input of every stage of a job, apart from the results of earlier stages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .job import Job
 
 @dataclass(frozen=True)
 class JobContext:
-    """A job with everything that was decided before its first stage."""
+    """A job, and what is decided before its first stage: clip, weights, device, cache, message channel."""
 
     job: Job
     info: ClipInfo
@@ -36,11 +36,11 @@ class JobContext:
         self.tell(protocol.Log(text))
 
     def warn(self, text: str) -> None:
-        """Tell the animator a sentence; the job goes on."""
+        """Show the animator a sentence; the job goes on."""
         self.tell(protocol.Warn(text))
 
     def free_memory(self) -> None:
-        """Give the memory of networks that nothing refers to any more back to the card."""
+        """Free the GPU memory of networks that are no longer referenced."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from ..array_file import Append, ArrayFile
-from ..camera.background_tracks import Corners
+from ..camera.background_tracks import BackgroundTracks
+from ..clip import video_reader
 from ..errors import PipelineError
 from ..people import tracking, vitpose_stage
 from ..people.batched_network import CROP
 from ..people.landmarks import Landmarker
-from ..people.movenet import Detector
-from ..people.tracking import Detect, Finder, Follower, Spotter
-from ..people.types import Sightings
-from ..people.watch import watch
-from ..people.yolo import NEW_SCORE, Yolo
+from ..people.movenet import MoveNet
+from ..people.tracking import DetectionTracker, Detector, LandmarkTracker, PeopleSource
+from ..people.types import Detections
+from ..people.watch import process_clip
+from ..people.yolo import NEW_TRACK_SCORE, Yolo
 from ..progress import Progress
 from .cache import Arrays, joined, parted
 from .context import JobContext
@@ -28,16 +29,16 @@ from .context import JobContext
 class Detected:
     """Everybody in the clip, frame by frame, and its background."""
 
-    sightings: Sightings
-    corners: Corners
-    crops: ArrayFile | None  # (N, 256, 192, 3) uint8 RGB, one per row of the sightings; None: HMR2.0 is not used
+    detections: Detections
+    background: BackgroundTracks
+    crops: ArrayFile | None  # (N, 256, 192, 3) uint8 RGB, one per row of the detections; None: HMR2.0 is not used
     key: str
 
 
 def detect_people(context: JobContext) -> Detected:
     """Decode the clip once; raises PipelineError where it cannot be decoded or changes meanwhile."""
     job, backend, info = context.job, context.backend, context.info
-    settings = [context.clip_sha256, job.start, info.last(job.end), backend.detection_hashes, backend.keeps_crops]
+    settings = [context.clip_sha256, job.start, info.last_frame(job.end), backend.detection_hashes, backend.keeps_crops]
     crops = None
     if backend.keeps_crops:
         arrays, key, crops = context.cache.run_with_file(
@@ -45,8 +46,8 @@ def detect_people(context: JobContext) -> Detected:
         )
     else:
         arrays, key = context.cache.run("detect", settings, lambda progress: _watch(context, progress, None))
-    sightings, corners = parted(arrays)
-    return Detected(Sightings(**sightings), Corners(**corners), crops, key)
+    detections, corners = parted(arrays)
+    return Detected(Detections(**detections), BackgroundTracks(**corners), crops, key)
 
 
 def _watch_keeping_crops(context: JobContext, progress: Progress, file: ArrayFile) -> Arrays:
@@ -56,9 +57,11 @@ def _watch_keeping_crops(context: JobContext, progress: Progress, file: ArrayFil
 
 def _watch(context: JobContext, progress: Progress, keep: Append | None) -> Arrays:
     job = context.job
-    known = context.info.last(job.end) is not None
-    spotter = build_spotter(context, keep)
-    found = watch(job.clip, spotter, job.start, job.end, lambda done, total: progress(done, total if known else 0))
+    known = context.info.last_frame(job.end) is not None
+    spotter = build_people_source(context, keep)
+    found = process_clip(
+        job.clip, spotter, job.start, job.end, lambda done, total: progress(done, total if known else 0)
+    )
     del spotter
     context.free_memory()
     if hash_file(job.clip) != context.clip_sha256:  # or another clip's people would be kept under this one's hash
@@ -66,28 +69,29 @@ def _watch(context: JobContext, progress: Progress, keep: Append | None) -> Arra
     return joined(map(vars, found))
 
 
-def build_spotter(context: JobContext, keep: Append | None) -> Spotter:
-    """Detector, tracker and keypoint networks of the job's quality.
+def build_people_source(context: JobContext, keep: Append | None) -> PeopleSource:
+    """MoveNet, tracker and keypoint networks of the job's quality.
 
     ``keep`` takes the crops for HMR2.0. Raises WeightsError where a weight file is not what it should be.
     """
     files, device = context.backend.files, context.device
-    detect: Detect
+    detect: Detector
     if "yolo" in files:
-        detect, score = Yolo(files["yolo"].path, device), NEW_SCORE
+        detect, score = Yolo(files["yolo"].path, device), NEW_TRACK_SCORE
     else:
-        detect, score = Detector(files["detector"]), tracking.NEW_SCORE
-    people: Spotter
+        detect, score = MoveNet(files["detector"]), tracking.NEW_TRACK_SCORE
+    people: PeopleSource
     if "landmarks" in files:
-        people = Follower(detect, Landmarker(files["landmarks"]))
+        people = LandmarkTracker(detect, Landmarker(files["landmarks"]))
     else:
-        people = Finder(detect, score)
+        people = DetectionTracker(detect, score)
     if "vitpose" not in files and keep is None:
         return people
     vitpose = None
     if "vitpose" in files:
         vitpose = vitpose_stage.vitpose(vitpose_stage.load_vitpose(files["vitpose"].path), device, context.log)
-    return vitpose_stage.Observer(people, vitpose, keep)
+    frame_rate = min(context.info.fps, video_reader.NETWORK_FPS)
+    return vitpose_stage.ViTPoseStage(people, vitpose, keep, frame_rate)
 
 
 def hash_file(path: Path) -> str:

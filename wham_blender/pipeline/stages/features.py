@@ -1,4 +1,4 @@
-"""Stage 4: image features and first poses of each person, from HMR2.0 or from the open lifter."""
+"""Stage 4: image features and the first pose of each person, from HMR2.0 or from the open lifter."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .tracks import Tracks
 
 @dataclass(frozen=True)
 class Features:
-    """What WHAM is given of one person beside keypoints."""
+    """WHAM's input for one person, apart from keypoints."""
 
     views: list[View]  # as filmed, and mirrored
-    own_poses: Arrays  # the lifter's poses and betas of all frames, which replace WHAM's; empty: WHAM's are used
+    lifter_poses: Arrays  # the lifter's poses and betas of all frames, which replace WHAM's; empty: WHAM's are used
     key: str
 
 
 def extract_features(context: JobContext, tracks: Tracks, camera: SolvedCamera, d_feat: int | None) -> list[Features]:
-    """Features of each person asked for; d_feat: the width of features that WHAM takes, None: it takes none."""
+    """Features of each requested person; d_feat: width of the features that WHAM takes, None: it takes none."""
     people = list(zip(tracks.numbers, tracks.people, strict=True))
     weight = 1 / len(people)
     crops = tracks.detected.crops
@@ -37,17 +37,17 @@ def extract_features(context: JobContext, tracks: Tracks, camera: SolvedCamera, 
         return [_from_lifter(context, [tracks.key, number], person, camera, weight) for number, person in people]
     file = context.backend.files["hmr2"]
 
-    @cache  # loaded once, and only where somebody's features are not kept from an earlier run
+    @cache  # loaded once, and only if features are missing from the stage cache
     def network() -> BatchedNetwork:
-        return hmr2_features.hmr2(hmr2_features.load_hmr2(file.path), context.device, context.log)
+        return hmr2_features.hmr2_network(hmr2_features.load_hmr2(file.path), context.device, context.log)
 
-    found = []
+    features = []
     for number, person in people:
         settings = [tracks.key, number, file.sha256, d_feat is not None]
-        found.append(_from_hmr2(context, settings, _Crops(crops, person, network), weight))
+        features.append(_from_hmr2(context, settings, _Crops(crops, person, network), weight))
     network.cache_clear()
     context.free_memory()
-    return found
+    return features
 
 
 def _from_lifter(
@@ -55,39 +55,39 @@ def _from_lifter(
 ) -> Features:
     lifter = context.backend.files["lifter"]
 
-    def describe(_progress: Progress) -> Arrays:
-        network = lifter_features.load(lifter.path)
-        return joined(map(vars, lifter_features.describe(network, person, context.size, camera.camera_K)))
+    def extract(_progress: Progress) -> Arrays:
+        network = lifter_features.load_lifter(lifter.path)
+        return joined(map(vars, lifter_features.extract_features(network, person, context.size, camera.camera_K)))
 
     settings = [*settings, camera.camera_K.tolist(), lifter.sha256]
-    arrays, key = context.cache.run("features", settings, describe, weight)
-    *views, own = parted(arrays)
-    if context.backend.published:  # the published WHAM learned on other features, and its own poses are used
+    arrays, key = context.cache.run("features", settings, extract, weight)
+    *views, poses = parted(arrays)
+    if context.backend.published:  # it was trained on HMR2.0's features, and its own poses are used
         return Features([View(view["init_pose"], view["init_betas"]) for view in views], {}, key)
-    return Features([View(**view) for view in views], own, key)
+    return Features([View(**view) for view in views], poses, key)
 
 
 @dataclass(frozen=True)
 class _Crops:
-    """One person's rows in the file of crops, and HMR2.0, loaded when it is called."""
+    """One person's rows in the file of crops, and a function that loads HMR2.0."""
 
     file: ArrayFile
     person: Person
     network: Callable[[], BatchedNetwork]
 
     def first_pose(self, progress: Progress) -> Arrays:
-        """HMR2.0's first pose alone."""
-        return hmr2_features.describe(self.network(), self.file, self.person.rows, None, progress)
+        """HMR2.0's pose of the first frame, without features."""
+        return hmr2_features.extract_features(self.network(), self.file, self.person.detection_rows, None, progress)
 
     def features(self, progress: Progress, target: ArrayFile) -> Arrays:
-        """HMR2.0's first pose; the features of all frames go to the file."""
-        return hmr2_features.describe(self.network(), self.file, self.person.rows, target, progress)
+        """HMR2.0's pose of the first frame; the features of all frames are written to the file."""
+        return hmr2_features.extract_features(self.network(), self.file, self.person.detection_rows, target, progress)
 
 
 def _from_hmr2(context: JobContext, settings: list[Any], crops: _Crops, weight: float) -> Features:
     *_, takes_features = settings
     if not takes_features:
         arrays, key = context.cache.run("features", settings, crops.first_pose, weight)
-        return Features(hmr2_features.views(arrays, None), {}, key)
+        return Features(hmr2_features.views_of(arrays, None), {}, key)
     arrays, key, file = context.cache.run_with_file("features", settings, "features", crops.features, weight)
-    return Features(hmr2_features.views(arrays, file), {}, key)
+    return Features(hmr2_features.views_of(arrays, file), {}, key)

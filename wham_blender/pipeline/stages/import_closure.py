@@ -1,4 +1,4 @@
-"""Finds every module of this package that a module imports, directly or through others: a stage's source files."""
+"""Finds every module of this package that a module imports, directly or indirectly: a stage's source files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def import_closure(module: Path, package: Path) -> list[Path]:
-    """Files of ``package`` that ``module`` needs, itself first, then by path.
+    """Files of ``package`` that ``module`` imports, itself first, then sorted by path.
 
-    ``module``: a source file; ``package``: the folder of the package, whose name does not matter. Relative imports are
-    followed wherever they stand, also inside functions and ``if TYPE_CHECKING``; imports of other packages are not.
-    ``__init__.py`` of a package counts, since Python runs it first.
+    ``module``: a source file; ``package``: the folder of the package, of any name. All relative imports are followed,
+    those inside functions and ``if TYPE_CHECKING``, too; imports of other packages are not. The ``__init__.py`` of a
+    package is included, since Python runs it first.
     """
     found: dict[Path, None] = {}
     pending = [module]
@@ -26,7 +26,7 @@ def import_closure(module: Path, package: Path) -> list[Path]:
 
 
 def _imported(module: Path, package: Path) -> Iterator[Path]:
-    """Files that the import statements of one module name."""
+    """Files that the import statements of one module refer to."""
     for node in ast.walk(ast.parse(module.read_bytes(), str(module))):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = module.parents[node.level - 1]

@@ -1,4 +1,4 @@
-"""What a job is asked to do, and the checks that refuse it before any work is done."""
+"""A job's options, and the checks that refuse a job before any work is done."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..clip.video_reader import ClipInfo
-from ..errors import PipelineError, unwritable
+from ..errors import PipelineError, folder_not_writable
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Job:
     camera: str = "auto"  # auto, static or moving
     focal_length: float | None = None  # millimetres, 35 mm equivalent
     actor_height: float | None = None  # metres, of the first of the people asked for; it scales the world
-    anchor: bool = True  # for a static camera: hold people to where the picture shows them
+    anchor: bool = True  # for a static camera: use its constant position when people are placed
     gender: str = "neutral"  # neutral, male or female: of the body in full quality
     refine: bool = True  # fit the bodies to the keypoints (SMPLify)
     world: str = "placed"  # placed (from the picture, WHAM and planted feet), or wham (the network's own rollout)
@@ -37,32 +37,39 @@ class Job:
 
 
 def check_range(job: Job, info: ClipInfo) -> None:
-    """Raise PipelineError where the clip has no such frames."""
+    """Raise PipelineError if the clip does not have the job's frames."""
     end = info.frames or sys.maxsize if job.end is None else job.end
     if not 1 <= job.start <= end or job.start > (info.frames or end):
         raise PipelineError(
             f"Frames {job.start} to {'the last' if job.end is None else end} cannot be taken from {job.clip.name}, "
-            f"which has {info.frames or 'some'} frames. Choose a first frame from 1 on and a last one after it."
+            f"which has {info.frames or 'some'} frames. Choose a first frame from 1 on and a last one after it.",
+            code="frame-range-invalid",
         )
 
 
 def check_output(output: Path) -> None:
-    """Raise PipelineError, before the work is done, where the result cannot be written."""
+    """Raise PipelineError, before any work is done, if the result cannot be written."""
     if output.suffix != ".npz" or output.is_dir():
-        raise PipelineError(f"{output.name} cannot be the motion file. Give a file name that ends in .npz.")
+        raise PipelineError(
+            f"{output.name} cannot be the motion file. Give a file name that ends in .npz.", code="output-name-invalid"
+        )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=output.parent).close()
     except OSError as error:
-        raise unwritable(output.parent, error) from error
+        raise folder_not_writable(output.parent, error) from error
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a setting: auto takes a CUDA card where there is one. Raises PipelineError for an absent card."""
+    """The device of the option: auto takes a CUDA card if there is one. Raises PipelineError if CUDA is not usable."""
     if name == "cuda" and not torch.cuda.is_available():
         if not torch.version.cuda:
-            raise PipelineError("This worker's PyTorch was built without CUDA. Choose the device cpu, or auto.")
-        raise PipelineError("No CUDA card can be used on this computer. Choose the device cpu, or auto.")
+            raise PipelineError(
+                "This worker's PyTorch was built without CUDA. Choose the device cpu, or auto.", code="cuda-not-usable"
+            )
+        raise PipelineError(
+            "No CUDA card can be used on this computer. Choose the device cpu, or auto.", code="cuda-not-usable"
+        )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 

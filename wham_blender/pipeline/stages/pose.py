@@ -1,4 +1,4 @@
-"""Stage 5: WHAM, from each person's keypoints and features to pose, shape, contacts and the path in WHAM's world."""
+"""Stage 5: WHAM, from each person's keypoints and features to pose, shape, contacts and trajectory in WHAM's world."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ MESH_ARRAYS = (
     "weights",
     "f",
     "J_regressor_feet",
-)  # what a skinned mesh needs
-_NEAREST_HEIGHT = 0.01  # of the height asked for: a body that stays further off is warned of
+)  # of a body file, for the skinned mesh in Blender
+_HEIGHT_TOLERANCE = 0.01  # of the requested height: with a larger error the animator is warned
 
 
 @dataclass(frozen=True)
 class Networks:
-    """WHAM and the body that its weights go with, on the job's device."""
+    """WHAM and the body that belongs to its weights, on the job's device."""
 
     wham: WHAM
     body: Body
@@ -45,23 +45,26 @@ class Networks:
 
 @dataclass(frozen=True)
 class Lifted:
-    """WHAM's output for everybody asked for, and the body and files that the result is made with."""
+    """WHAM's output for each requested person, and the body and files that it was made with."""
 
     tracks: list[WhamTrack]
-    keys: list[str]  # of the tracks
+    keys: list[str]  # of the tracks in the stage cache
     body: Body
     files: dict[str, weights.WeightFile]
     shape: weights.WeightFile | None  # the file of a male or female body; None: the neutral one
 
 
 def load_networks(context: JobContext) -> Networks:
-    """Load WHAM and its body; raises WeightsError where a file is not what it should be."""
+    """Load WHAM and its body. Raises WeightsError if a file is damaged or another one."""
     wham = wham_weights.load_wham(context.backend.files["wham"].path)
     return Networks(wham.to(context.device), _load_body(context).to(context.device))
 
 
 def _load_body(context: JobContext) -> Body:
-    """The body of WHAM's weights. Out of a WHAM checkpoint the add-on gets a copy: it cannot read PyTorch's files."""
+    """The body of WHAM's weights.
+
+    From a WHAM checkpoint its arrays are copied for the add-on, which cannot read PyTorch's files.
+    """
     files = context.backend.files
     if "body" in files:
         return Body.load(files["body"].path)
@@ -72,14 +75,14 @@ def _load_body(context: JobContext) -> Body:
 
 
 def _copy_body(library: Library, arrays: Arrays, source_sha256: str) -> None:
-    """Keep what the add-on needs of a body, unless the library has it from the same checkpoint."""
+    """Save the arrays of MESH_ARRAYS for the add-on, unless the library has them from the same checkpoint."""
     with (
         suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
         np.load(library.body_copy, allow_pickle=False) as kept,
     ):
         if str(kept["source_sha256"]) == source_sha256:
             return
-    with suppress(PipelineError):  # without it the character has bones and no mesh, and says why
+    with suppress(PipelineError):  # without the copy the character has no mesh, and the add-on says why
         save(
             library.body_copy, {name: arrays[name] for name in MESH_ARRAYS} | {"source_sha256": np.array(source_sha256)}
         )
@@ -88,20 +91,20 @@ def _copy_body(library: Library, arrays: Arrays, source_sha256: str) -> None:
 def run_wham(
     context: JobContext, tracks: Tracks, camera: SolvedCamera, features: list[Features], networks: Networks
 ) -> Lifted:
-    """Run WHAM for everybody asked for, in the body and at the height that the job asks for."""
+    """Run WHAM for each requested person, with the body and the height that the job asks for."""
     job, people = context.job, tracks.people
-    found, keys = [], []
-    for person, own in zip(people, features, strict=True):
-        camera_R = camera.motion.at(person.time, tracks.times)
+    outputs, keys = [], []
+    for person, person_features in zip(people, features, strict=True):
+        camera_R = camera.motion.rotations_at(person.time, tracks.network_times)
         track = WhamInput(
-            person.keypoints, person.boxes, context.size, own.views,
+            person.keypoints, person.boxes, context.size, person_features.views,
             wham_inference.camera_angular_velocity(camera_R), camera.camera_K,
         )  # fmt: skip
-        settings = [own.key, camera.camera_K.tolist(), camera_R.tolist()]
-        arrays, key = _lift(context, settings, track, own.own_poses, networks, 1 / len(people))
-        found.append(WhamTrack(**arrays))
+        settings = [person_features.key, camera.camera_K.tolist(), camera_R.tolist()]
+        arrays, key = _run_track(context, settings, track, person_features.lifter_poses, networks, 1 / len(people))
+        outputs.append(WhamTrack(**arrays))
         keys.append(key)
-    lifted = Lifted(found, keys, networks.body, context.backend.files, None)
+    lifted = Lifted(outputs, keys, networks.body, context.backend.files, None)
     if job.gender != "neutral":
         lifted = _with_gender(context, lifted, people, camera.camera_K)
     if job.actor_height is not None:
@@ -109,27 +112,27 @@ def run_wham(
     return lifted
 
 
-def _lift(
-    context: JobContext, settings: list[Any], track: WhamInput, own_poses: Arrays, networks: Networks, weight: float
+def _run_track(
+    context: JobContext, settings: list[Any], track: WhamInput, lifter_poses: Arrays, networks: Networks, weight: float
 ) -> tuple[Arrays, str]:
-    """WHAM's output for one person, and its key."""
+    """WHAM's output for one person, with the lifter's poses if there are any, and its key in the stage cache."""
     files = context.backend.files
     body_file = files["body" if "body" in files else "smpl" if "smpl" in files else "wham"]
 
-    def lift(progress: Progress) -> Arrays:
+    def infer(progress: Progress) -> Arrays:
         assert track.camera_K is not None
         output = wham_inference.run_wham(networks.wham, networks.body, track, lambda done: progress(done, len(track)))
-        output = replace(output, **own_poses)
-        output.trans_cam = camera_translation.stand(output, networks.body, track.keypoints, track.camera_K)
+        output = replace(output, **lifter_poses)
+        output.trans_cam = camera_translation.solve_translation(output, networks.body, track.keypoints, track.camera_K)
         return vars(output)
 
-    return context.cache.run("wham", [*settings, files["wham"].sha256, body_file.sha256], lift, weight)
+    return context.cache.run("wham", [*settings, files["wham"].sha256, body_file.sha256], infer, weight)
 
 
 def _with_gender(context: JobContext, lifted: Lifted, people: list[Person], camera_K: np.ndarray) -> Lifted:
     """The same motion in the male or female body.
 
-    WHAM knows the neutral body alone, whose betas mean other shapes: the nearest shape of the other body is taken.
+    WHAM predicts betas of the neutral body, which are other shapes in another body: the nearest shape is taken.
     """
     gender = context.job.gender
     if not context.backend.published:
@@ -145,13 +148,13 @@ def _with_gender(context: JobContext, lifted: Lifted, people: list[Person], came
     for track, person in zip(lifted.tracks, people, strict=True):
         betas = body.shape_like(lifted.body, np.median(track.betas, 0))
         track = replace(track, betas=np.repeat(betas[None], len(person), 0))
-        track.trans_cam = camera_translation.stand(track, body, person.keypoints, camera_K)
+        track.trans_cam = camera_translation.solve_translation(track, body, person.keypoints, camera_K)
         tracks.append(track)
     return replace(lifted, tracks=tracks, body=body, files=lifted.files | {role: shape}, shape=shape)
 
 
 def _with_height(context: JobContext, lifted: Lifted, people: list[Person], camera_K: np.ndarray) -> Lifted:
-    """Everybody scaled by the ratio that makes the first person as tall as the actor; WHAM's path scales along."""
+    """All people scaled by the ratio that gives the first one the actor's height; WHAM's trajectory is scaled, too."""
     assert context.job.actor_height is not None
     body = lifted.body
     ratio = context.job.actor_height / body.height(np.median(lifted.tracks[0].betas, 0))
@@ -160,7 +163,7 @@ def _with_height(context: JobContext, lifted: Lifted, people: list[Person], came
         before = body.height(np.median(track.betas, 0))
         betas = body.of_height(np.median(track.betas, 0), ratio * before)
         scale = body.height(betas) / before
-        if abs(scale / ratio - 1) > _NEAREST_HEIGHT:
+        if abs(scale / ratio - 1) > _HEIGHT_TOLERANCE:
             context.warn(
                 f"The body cannot be {ratio * before:.2f} m tall: {scale * before:.2f} m is as near as it comes. Scale "
                 "the result in Blender for the rest."
@@ -168,6 +171,6 @@ def _with_height(context: JobContext, lifted: Lifted, people: list[Person], came
         track = replace(
             track, betas=np.repeat(betas[None], len(person), 0), trans_world=track.trans_world * np.float32(scale)
         )
-        track.trans_cam = camera_translation.stand(track, body, person.keypoints, camera_K)
+        track.trans_cam = camera_translation.solve_translation(track, body, person.keypoints, camera_K)
         tracks.append(track)
     return replace(lifted, tracks=tracks)

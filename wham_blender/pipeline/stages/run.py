@@ -1,4 +1,4 @@
-"""A whole job: the stages in order, from a clip to a Motion file."""
+"""Runs a job: the stages in order, from a clip to a Motion file."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ... import motion, protocol
-from .. import cache_folder
+from ...folders import cache_folder
 from ..clip import video_reader
 from ..people.types import frame_rate
 from ..progress import JobProgress, StageRates
 from ..world.placement import Placed
-from ..world.resample import resampled
+from ..world.resample import resample_to_clip
 from . import backends
 from .cache import StageCache, Tell
 from .camera import SolvedCamera, solve_camera
@@ -28,9 +28,9 @@ _PERSON_STAGES = ("features", "wham", "placement", "smplify", "write")
 
 
 def run(job: Job, tell: Tell) -> Path:
-    """Do the whole job and return the path of the Motion file.
+    """Run all stages of a job and return the path of the Motion file.
 
-    Raises PipelineError, WeightsError or MotionFileError with a sentence for the animator.
+    Raises PipelineError, WeightsError or MotionFileError, with a sentence for the animator.
     """
     info = video_reader.probe(job.clip)
     check_range(job, info)
@@ -43,8 +43,8 @@ def run(job: Job, tell: Tell) -> Path:
     folder = job.resume or cache_folder() / "jobs" / clip_sha256[:20]
     rates = StageRates(folder.parent / "rates.json", _machine(device_name(device), backend), backend.files)
     progress = JobProgress(rates, tell)
-    frames = (info.last(job.end) or 0) - job.start + 1
-    person_stages = [stage for stage in _PERSON_STAGES if _is_done(stage, job)]
+    frames = (info.last_frame(job.end) or 0) - job.start + 1
+    person_stages = [stage for stage in _PERSON_STAGES if _is_part_of(stage, job)]
     progress.expect((*_CLIP_STAGES, *person_stages), max(frames, 1))
     context = JobContext(job, info, clip_sha256, backend, device, StageCache(folder, tell, progress), tell)
 
@@ -62,13 +62,13 @@ def run(job: Job, tell: Tell) -> Path:
 
 
 def _machine(name: str, backend: backends.Backend) -> str:
-    """A name for what the speed of a job depends on: device, quality and, where they differ, the networks."""
+    """A name for everything that the speed of a job depends on: device, quality and, if mixed, the networks."""
     networks = f" {' '.join(sorted(backend.files))}" if backend.quality == "mixed" else ""
     return f"{name} {backend.quality}{networks}"
 
 
-def _is_done(stage: str, job: Job) -> bool:
-    """Whether a stage is part of a job with such options."""
+def _is_part_of(stage: str, job: Job) -> bool:
+    """Whether a stage is part of a job with these options."""
     if stage == "smplify":
         return job.refine and job.world != "wham"
     return stage != "placement" or job.world != "wham"
@@ -77,11 +77,11 @@ def _is_done(stage: str, job: Job) -> bool:
 def _motions(
     context: JobContext, tracks: Tracks, camera: SolvedCamera, lifted: Lifted, placed: list[Placed]
 ) -> list[motion.Motion]:
-    """The people asked for, at the clip's own frames."""
-    job, sightings = context.job, tracks.detected.sightings
+    """The motions of the requested people at the clip's frames."""
+    job, detections = context.job, tracks.detected.detections
     gender = job.gender if lifted.shape else "neutral"
     meta: dict[str, Any] = {
-        "clip": job.clip.name, "clip_sha256": context.clip_sha256, "size": context.size, "fps": frame_rate(sightings),
+        "clip": job.clip.name, "clip_sha256": context.clip_sha256, "size": context.size, "fps": frame_rate(detections),
         "quality": context.backend.quality,
         "settings": {name: value for name, value in vars(job).items() if not isinstance(value, Path)},
         "timings": context.cache.timings,
@@ -91,6 +91,6 @@ def _motions(
         },
     }  # fmt: skip
     return [
-        resampled(sightings, person, each, camera.camera_K, meta | {"person": number}, gender)
-        for number, person, each in zip(tracks.numbers, tracks.people, placed, strict=True)
+        resample_to_clip(detections, person, person_placed, camera.camera_K, meta | {"person": number}, gender)
+        for number, person, person_placed in zip(tracks.numbers, tracks.people, placed, strict=True)
     ]

@@ -10,7 +10,7 @@ import numpy as np
 from ... import protocol
 from ..errors import PipelineError
 from ..people import thumbnails, track_cleanup
-from ..people.types import Person, Sightings, counted, inside
+from ..people.types import Detections, Person, frames_in_track, is_confident
 from .cache import joined, parted
 from .context import JobContext
 from .detect import Detected
@@ -31,15 +31,15 @@ class Tracks:
         return [self.everybody[number - 1] for number in self.numbers]
 
     @property
-    def times(self) -> np.ndarray:
+    def network_times(self) -> np.ndarray:
         """Times (L,) of the frames that the networks looked at, seconds since the clip's first frame."""
-        sightings = self.detected.sightings
-        return sightings.times[sightings.looked]
+        detections = self.detected.detections
+        return detections.frame_times[detections.network_frames]
 
     def shots(self) -> list[int]:
         """The shot, between two cuts, of each person asked for."""
-        shot = self.detected.corners.shot
-        return [int(shot[np.searchsorted(self.times, person.time[0] - 1e-3)]) for person in self.people]
+        shot = self.detected.background.shot
+        return [int(shot[np.searchsorted(self.network_times, person.time[0] - 1e-3)]) for person in self.people]
 
 
 def clean_tracks(context: JobContext, detected: Detected) -> Tracks:
@@ -47,36 +47,36 @@ def clean_tracks(context: JobContext, detected: Detected) -> Tracks:
 
     Raises PipelineError where nobody is found, or not the person that the job asks for.
     """
-    job, sightings, shot = context.job, detected.sightings, detected.corners.shot
-    _check_sightings(context, sightings)
-    _warn_of_cuts(context, sightings, shot)
+    job, detections, shot = context.job, detected.detections, detected.background.shot
+    _check_detections(context, detections)
+    _warn_of_cuts(context, detections, shot)
     arrays, key = context.cache.run(
-        "tracks", [detected.key], lambda progress: joined(map(vars, track_cleanup.people(sightings, shot)))
+        "tracks", [detected.key], lambda progress: joined(map(vars, track_cleanup.build_people(detections, shot)))
     )
     if not arrays:
         raise PipelineError(
-            f"No person found in {job.clip.name} ({len(sightings.looked)} frames looked at). Choose a clip that shows "
+            f"No person found in {job.clip.name} ({len(detections.network_frames)} frames looked at). Choose a clip that shows "
             "a whole person for a second or more, not too small and not in the dark."
         )
     people = [Person(**each) for each in parted(arrays)]
-    pictures = thumbnails.write(job.clip, sightings, people, context.cache.folder, key)
+    pictures = thumbnails.write(job.clip, detections, people, context.cache.folder, key)
     context.tell(protocol.People([
-        _description(number, person, sightings) | ({"picture": picture} if picture else {})
+        _description(number, person, detections) | ({"picture": picture} if picture else {})
         for number, (person, picture) in enumerate(zip(people, pictures, strict=True), 1)
     ]))  # fmt: skip
     return Tracks(detected, people, _chosen(context, len(people)), key)
 
 
-def _check_sightings(context: JobContext, sightings: Sightings) -> None:
+def _check_detections(context: JobContext, detections: Detections) -> None:
     """Raise PipelineError for fewer than two frames; warn where the clip ends before its header says."""
     job = context.job
-    if len(sightings.looked) < 2:
+    if len(detections.network_frames) < 2:
         raise PipelineError(
             f"Fewer than two frames of {job.clip.name} can be decoded, and a movement needs two. Choose a clip instead "
             "of a picture, and a longer range of its frames."
         )
-    count = len(sightings.numbers)
-    expected = (context.info.last(job.end) or 0) - job.start + 1
+    count = len(detections.frame_numbers)
+    expected = (context.info.last_frame(job.end) or 0) - job.start + 1
     if count < 0.9 * expected:
         context.warn(
             f"{job.clip.name} breaks off: {count} of {expected} frames could be decoded. Copy the clip again if the "
@@ -84,8 +84,8 @@ def _check_sightings(context: JobContext, sightings: Sightings) -> None:
         )
 
 
-def _warn_of_cuts(context: JobContext, sightings: Sightings, shot: np.ndarray) -> None:
-    frames = sightings.numbers[sightings.looked[1:][np.diff(shot) > 0]].tolist()
+def _warn_of_cuts(context: JobContext, detections: Detections, shot: np.ndarray) -> None:
+    frames = detections.frame_numbers[detections.network_frames[1:][np.diff(shot) > 0]].tolist()
     if frames:
         context.warn(
             f"{context.job.clip.name} is cut at frame{'s' * (len(frames) > 1)} {', '.join(map(str, frames))}: the "
@@ -93,19 +93,19 @@ def _warn_of_cuts(context: JobContext, sightings: Sightings, shot: np.ndarray) -
         )
 
 
-def _description(number: int, person: Person, sightings: Sightings) -> dict[str, Any]:
+def _description(number: int, person: Person, detections: Detections) -> dict[str, Any]:
     """What the People message says of one person."""
-    frames = sightings.numbers[inside(sightings, person)]
+    frames = detections.frame_numbers[frames_in_track(detections, person)]
     points = person.landmarks if person.landmarks.size else person.keypoints
     if points is person.keypoints:  # where ViTPose is unsure, a point may be anywhere
-        points = np.where(counted(points)[..., None], points, np.nan)
+        points = np.where(is_confident(points)[..., None], points, np.nan)
     height = np.nanmax(points[person.visible, :, 1], 1) - np.nanmin(points[person.visible, :, 1], 1)
     return {
         "id": number,
         "first_frame": int(frames[0]),
         "last_frame": int(frames[-1]),
         "frames": len(frames),
-        "height": round(float(np.nanmedian(height) / sightings.size[1]), 3),
+        "height": round(float(np.nanmedian(height) / detections.size[1]), 3),
     }
 
 

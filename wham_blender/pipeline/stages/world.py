@@ -1,4 +1,4 @@
-"""Stages 6 and 7: everybody into one world with its camera (placement), then fitted to the keypoints (SMPLify)."""
+"""Stages 6 and 7: people into one world with their camera (placement), then fitted to the keypoints (SMPLify)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ...skeleton import COCO_NAMES
 from ...weights.library import Library
 from ..camera import camera_motion
 from ..clip import video_reader
-from ..people.types import Person, counted
+from ..people.types import Person, is_confident
 from ..progress import Progress
 from ..world import placement, smooth, smplify, wham_world
 from ..world.calibration import UNCALIBRATED, Calibration, calibration_for
-from ..world.placement import Placed, Seen
+from ..world.placement import Placed, PlacementInput
 from .cache import Arrays, joined, parted
 from .camera import SolvedCamera
 from .context import JobContext
@@ -28,17 +28,17 @@ _ANKLES = [COCO_NAMES.index("left_ankle"), COCO_NAMES.index("right_ankle")]
 
 
 def place_people(context: JobContext, tracks: Tracks, camera: SolvedCamera, lifted: Lifted) -> list[Placed]:
-    """Everybody asked for in the animator's world, as the job's options say; float32, frames of each one's track."""
+    """Each requested person in the world, as the job's options say; float32, frames of the person's track."""
     job = context.job
     if job.world == "wham":
         placed = _by_rollout(tracks, lifted)
     else:
         placed = _by_least_squares(context, tracks, camera, lifted)
-    return [smooth.smooth(each, lifted.body, job.smooth) for each in placed]
+    return [smooth.smooth(person, lifted.body, job.smooth) for person in placed]
 
 
 def _by_rollout(tracks: Tracks, lifted: Lifted) -> list[Placed]:
-    """World: WHAM."""
+    """The job's option World: WHAM."""
     placed: dict[int, Placed] = {}
     for rows in _rows_by_shot(tracks.shots()):
         first_frames = [int(_clock(tracks.people[row])[0]) for row in rows]
@@ -48,7 +48,7 @@ def _by_rollout(tracks: Tracks, lifted: Lifted) -> list[Placed]:
 
 
 def _by_least_squares(context: JobContext, tracks: Tracks, camera: SolvedCamera, lifted: Lifted) -> list[Placed]:
-    """World: Placed, fitted to the keypoints where the job asks for it."""
+    """The job's option World: Placed, fitted to the keypoints if the job asks for it."""
     job, people = context.job, tracks.people
     wham = context.backend.files["wham"]
     calibration = calibration_for(wham, weights.folder(), Library(job.weights).folder)
@@ -63,50 +63,59 @@ def _by_least_squares(context: JobContext, tracks: Tracks, camera: SolvedCamera,
         "placement", [*lifted.keys, camera.key, job.actor_height, job.anchor, shape, asdict(calibration)],
         lambda progress: joined(map(vars, _placed(job.anchor, tracks, camera, lifted, calibration))),
     )  # fmt: skip
-    placed = [Placed(**each) for each in parted(arrays)]
+    placed = [Placed(**fields) for fields in parted(arrays)]
     if not job.refine:
         return placed
     frames = sum(map(len, people))
     for row, (number, person) in enumerate(zip(tracks.numbers, people, strict=True)):
-        seen = smplify.Seen(person.keypoints, person.boxes, camera.camera_K)
-        placed[row] = _fitted(context, [key, number], placed[row], seen, lifted.body, len(person) / frames)
+        target = smplify.Keypoints2D(person.keypoints, person.boxes, camera.camera_K)
+        placed[row] = _fitted(context, [key, number], placed[row], target, lifted.body, len(person) / frames)
     for rows in _rows_by_shot(tracks.shots()):
-        for row, each in zip(rows, placement.centred([placed[row] for row in rows]), strict=True):
-            placed[row] = each
+        moved = placement.with_first_at_origin([placed[row] for row in rows])
+        for row, person_placed in zip(rows, moved, strict=True):
+            placed[row] = person_placed
     return placed
 
 
 def _placed(
     anchor: bool, tracks: Tracks, camera: SolvedCamera, lifted: Lifted, calibration: Calibration
 ) -> list[Placed]:
-    """Everybody of a shot in one world, seen by one camera."""
+    """The people of each shot in one world, under one camera."""
     motion, people = camera.motion, tracks.people
     placed: dict[int, Placed] = {}
     for rows in _rows_by_shot(tracks.shots()):
         clocks = [_clock(people[row]) for row in rows]
         first, last = min(clock[0] for clock in clocks), max(clock[-1] for clock in clocks)
-        times = np.arange(first, last + 1) / video_reader.LOOKS_PER_SECOND
-        kind = motion.kind[np.searchsorted(tracks.times, times[0] - 1e-3)]
-        seen = [
-            Seen(lifted.tracks[row], int(clock[0] - first), people[row].visible,
-                 counted(people[row].keypoints)[:, _ANKLES])
+        times = np.arange(first, last + 1) / video_reader.NETWORK_FPS
+        kind = motion.kind[np.searchsorted(tracks.network_times, times[0] - 1e-3)]
+        inputs = [
+            PlacementInput(
+                lifted.tracks[row],
+                first=int(clock[0] - first),
+                visible=people[row].visible,
+                feet_visible=is_confident(people[row].keypoints)[:, _ANKLES],
+            )
             for row, clock in zip(rows, clocks, strict=True)
-        ]  # fmt: skip
-        stays = kind == camera_motion.TURNING or (kind == camera_motion.STATIC and anchor)
+        ]
+        stays = kind == camera_motion.ROTATING or (kind == camera_motion.STATIC and anchor)
         together = placement.place_together(
-            seen, lifted.body, calibration, camera_R=motion.at(times, tracks.times), camera_stays=bool(stays)
+            inputs,
+            lifted.body,
+            calibration,
+            camera_R=motion.rotations_at(times, tracks.network_times),
+            camera_stays=bool(stays),
         )
         placed |= dict(zip(rows, together, strict=True))
     return [placed[row] for row in range(len(people))]
 
 
 def _fitted(
-    context: JobContext, settings: list[Any], placed: Placed, seen: smplify.Seen, body: Body, weight: float
+    context: JobContext, settings: list[Any], placed: Placed, target: smplify.Keypoints2D, body: Body, weight: float
 ) -> Placed:
     """One person, fitted to the keypoints, with planted feet locked again."""
 
     def fit(progress: Progress) -> Arrays:
-        return vars(placement.settled(smplify.refine(placed, seen, body, progress), body))
+        return vars(placement.with_locked_feet(smplify.fit_to_keypoints(placed, target, body, progress), body))
 
     arrays, _ = context.cache.run("smplify", settings, fit, weight)
     return Placed(**arrays)
@@ -114,9 +123,9 @@ def _fitted(
 
 def _clock(person: Person) -> np.ndarray:
     """Frames (F,) of the common 30 fps clock."""
-    return np.round(person.time * video_reader.LOOKS_PER_SECOND).astype(int)
+    return np.round(person.time * video_reader.NETWORK_FPS).astype(int)
 
 
 def _rows_by_shot(shots: list[int]) -> list[list[int]]:
-    """The rows of the people that each shot shows, by each person's shot."""
-    return [[row for row, own in enumerate(shots) if own == shot] for shot in sorted(set(shots))]
+    """The people of each shot, as indices into ``shots``, which holds the shot of each person."""
+    return [[row for row, person_shot in enumerate(shots) if person_shot == shot] for shot in sorted(set(shots))]

@@ -1,8 +1,8 @@
-"""How far WHAM's output can be trusted in the placement: a calibration for each set of WHAM weights.
+"""Calibrations: how accurate the contacts and the velocity of one set of WHAM weights are, for the placement.
 
-A calibration is measured with one set of weights and says nothing of another. ``bundled_weights/calibrations.toml``
-holds those that exist, by the hash of the weights. Weights without one get UNCALIBRATED, which leaves contacts as the
-network predicts them.
+A calibration is measured with one set of weights and does not apply to another. ``bundled_weights/calibrations.toml``
+lists them by the hash of the weights. Weights without one get UNCALIBRATED, which leaves contacts as the network
+predicts them.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from ... import weights
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured with one set of WHAM weights."""
+    """Accuracy of one set of WHAM weights, as measured."""
 
     # Logistic regression of planted foot points: weights of the logit of WHAM's contact, of the speed (metres a
-    # second), of the logarithm of the height over the lowest foot point (metres), and bias. None: WHAM's own
-    # probabilities are used.
+    # second), of the logarithm of the height over the lowest foot point (metres), and bias. None: WHAM's contacts are
+    # used as they are.
     contact_weights: tuple[float, float, float, float] | None
     velocity: float  # standard deviation of WHAM's root velocity, metres a frame
-    # WHAM sees earlier frames only and at first takes everybody to stand: the share of the trust in its velocity that
-    # the first frame gets, and the frames over which the rest of it comes.
-    first_trust: float
-    trust_frames: float
-    source: str  # what it was measured on
+    # WHAM is causal, and its velocity is too small in the first frames of a track. Weight of the velocity in the first
+    # frame, 0..1, and the time constant, in frames, with which the weight grows to 1.
+    first_frame_weight: float
+    weight_frames: float
+    source: str  # the data that it was measured on
 
 
 UNCALIBRATED = Calibration(
     contact_weights=None,
     velocity=0.01,
-    first_trust=0.2,
-    trust_frames=5.0,
+    first_frame_weight=0.2,
+    weight_frames=5.0,
     source="not measured: contacts are the network's own, its velocity is trusted as much as the open WHAM's",
 )
 
@@ -46,6 +46,6 @@ def calibration_for(wham: weights.WeightFile, *folders: Path) -> Calibration | N
     for folder in folders:
         for entry in weights.calibrations(folder):
             if entry["wham"] == wham.sha256:
-                numbers = {name: entry[name] for name in ("velocity", "first_trust", "trust_frames", "source")}
+                numbers = {name: entry[name] for name in ("velocity", "first_frame_weight", "weight_frames", "source")}
                 return Calibration(contact_weights=tuple(entry["contact_weights"]), **numbers)
     return None

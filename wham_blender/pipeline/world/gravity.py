@@ -1,4 +1,4 @@
-"""Which way is up: told by WHAM, by how people keep their balance, and by how cameras are held."""
+"""Estimates the direction of gravity from WHAM's world, the body's balance and how cameras are usually held."""
 
 from __future__ import annotations
 
@@ -6,67 +6,71 @@ import numpy as np
 
 from ...skeleton import JOINT_NAMES
 
-_UNSURE = 0.08  # radians that WHAM and balance together are off
-_DISAGREE = 0.35  # radians between the two from which on balance is hardly believed
-_STANDING = 0.8  # of the legs' length that the hips are from the feet of one who stands
-_ROLL, _ROLLED = 0.05, 0.25  # radians that a camera is held askew, and from which on it is so on purpose
-_PITCH = 0.6  # radians that it looks up or down
+# All of these were set by hand.
+_BODY_STD = 0.08  # radians, standard deviation of WHAM's up and the balance together
+_BALANCE_OUTLIER = 0.35  # radians between the two beyond which the balance loses most of its weight
+_STANDING_REACH = 0.8  # a person is not standing if both hips are nearer to the ankles than this times the leg length
+_ROLL_STD = 0.05  # radians, standard deviation of the roll of a hand-held camera
+_ROLL_OUTLIER = 0.25  # radians beyond which a roll is intended
+_PITCH_STD = 0.6  # radians, standard deviation of a camera's pitch
 
-# Shares of the body's mass and where along a segment it is (de Leva, J. Biomechanics 1996, men): from, to, mass, place.
+# Body segments (de Leva, J. Biomechanics 1996, men): from, to, fraction of the body's mass, where along the segment the
+# segment's centre of mass is, 0..1.
 _SEGMENTS = [
     ("neck", "head", 0.069, 0.9), ("neck", "pelvis", 0.435, 0.5),
-    *((f"{side}_{a}", f"{side}_{b}", mass, place) for side in ("left", "right") for a, b, mass, place in (
+    *((f"{side}_{a}", f"{side}_{b}", mass, position) for side in ("left", "right") for a, b, mass, position in (
         ("shoulder", "elbow", 0.027, 0.58), ("elbow", "wrist", 0.022, 0.6), ("hip", "knee", 0.142, 0.41),
         ("knee", "ankle", 0.043, 0.45), ("ankle", "foot", 0.014, 0.5),
     )),
 ]  # fmt: skip
 
 
-def mass_centre(joints: np.ndarray) -> np.ndarray:
-    """The body's centre of mass (F, 3) of SMPL's joints (F, 24, 3)."""
-    place = np.zeros(len(JOINT_NAMES))
-    for start, end, mass, share in _SEGMENTS:
-        place[JOINT_NAMES.index(start)] += mass * (1 - share)
-        place[JOINT_NAMES.index(end)] += mass * share
-    return np.einsum("j,fjk->fk", place / place.sum(), joints)
+def centre_of_mass(joints: np.ndarray) -> np.ndarray:
+    """The body's centre of mass (F, 3) from SMPL's joints (F, 24, 3)."""
+    weights = np.zeros(len(JOINT_NAMES))
+    for start, end, mass, position in _SEGMENTS:
+        weights[JOINT_NAMES.index(start)] += mass * (1 - position)
+        weights[JOINT_NAMES.index(end)] += mass * position
+    return np.einsum("j,fjk->fk", weights / weights.sum(), joints)
 
 
-def balance(joints: np.ndarray, feet: np.ndarray, contacts: np.ndarray) -> np.ndarray:
-    """Up as each frame's balance has it (F, 3), its length the frame's weight.
+def up_from_balance(joints: np.ndarray, feet: np.ndarray, contacts: np.ndarray) -> np.ndarray:
+    """Direction (F, 3) from the planted feet to the centre of mass; its length is the frame's weight, 0..1.
 
-    joints (F, 24, 3) and feet (F, 4, 3) in axes that stay, contacts (F, 4) 0..1. Over a while, who moves on their feet
-    has the centre of mass above where they stand, or they would fall. Who sits or lies tells nothing.
+    joints (F, 24, 3) and feet (F, 4, 3) in axes that do not move, contacts (F, 4) 0..1. Averaged over time, a standing
+    or walking person's centre of mass is above the support. Frames where the person is not standing have weight 0.
     """
     force = np.clip(contacts, 0, 1) ** 2
     total = force.sum(1)
-    stand = np.einsum("fk,fki->fi", force, feet) / np.maximum(total, 1e-6)[:, None]
-    up = mass_centre(joints) - stand
+    support = np.einsum("fk,fki->fi", force, feet) / np.maximum(total, 1e-6)[:, None]
+    up = centre_of_mass(joints) - support
     up /= np.linalg.norm(up, axis=1, keepdims=True)
     hip, knee, ankle = (joints[:, [JOINT_NAMES.index(f"{s}_{part}") for s in ("left", "right")]]
                         for part in ("hip", "knee", "ankle"))  # fmt: skip
     legs = np.linalg.norm(hip - knee, axis=-1) + np.linalg.norm(knee - ankle, axis=-1)
     reach = (np.linalg.norm(hip - ankle, axis=-1) / legs).max(1)
-    return up * (np.minimum(total, 1) * (total > 0.3) * (reach > _STANDING))[:, None]
+    return up * (np.minimum(total, 1) * (total > 0.3) * (reach > _STANDING_REACH))[:, None]
 
 
-def upward(fixed: np.ndarray, said: np.ndarray, balanced: np.ndarray) -> np.ndarray:
-    """The way up (3,) in fixed axes.
+def estimate_up(camera_R: np.ndarray, wham_up: np.ndarray, balance_up: np.ndarray) -> np.ndarray:
+    """Up (3,), not normalised, in the axes that the camera's rotations refer to.
 
-    fixed (T, 3, 3): the camera's rotations from those axes; said (n, 3): what WHAM says of every frame; balanced
-    (n, 3): `balance` of the same. Few cameras are rolled, and they rather look level than not.
+    camera_R (T, 3, 3): rotations from these axes to the camera; wham_up (n, 3): up of WHAM's world in every frame;
+    balance_up (n, 3): `up_from_balance` of the same frames. Prior: few cameras are rolled, and most look about
+    horizontally.
     """
-    # The median, so that the body's tilt in a single frame comes from the picture alone.
-    up = np.median(said, 0)
+    # The median: WHAM's error in a single frame must not tilt the world, where the picture has the body upright.
+    up = np.median(wham_up, 0)
     up /= np.linalg.norm(up)
-    weight = np.linalg.norm(balanced, axis=1).mean()
+    weight = np.linalg.norm(balance_up, axis=1).mean()
     if weight > 0:
-        mean = balanced.sum(0) / np.linalg.norm(balanced.sum(0))
-        apart = np.arccos(np.clip(up @ mean, -1, 1))
-        up = up + mean * weight / (1 + (apart / _DISAGREE) ** 2) ** 2
-    held = fixed.mT.mean(0)  # the camera's axes
-    right, down, ahead = held.T / np.linalg.norm(held, axis=0)
-    roll, pitch = np.arctan2(up @ right, -up @ down), np.arctan2(up @ ahead, -up @ down)
-    level = 1 / _ROLL**2 / (1 + (roll / _ROLLED) ** 2) ** 2
-    roll /= 1 + level * _UNSURE**2
-    pitch /= 1 + (_UNSURE / _PITCH) ** 2
-    return -down + np.tan(roll) * right + np.tan(pitch) * ahead
+        mean = balance_up.sum(0) / np.linalg.norm(balance_up.sum(0))
+        angle = np.arccos(np.clip(up @ mean, -1, 1))
+        up = up + mean * weight / (1 + (angle / _BALANCE_OUTLIER) ** 2) ** 2
+    axes = camera_R.mT.mean(0)  # the camera's mean axes
+    right, down, forward = axes.T / np.linalg.norm(axes, axis=0)
+    roll, pitch = np.arctan2(up @ right, -up @ down), np.arctan2(up @ forward, -up @ down)
+    level = 1 / _ROLL_STD**2 / (1 + (roll / _ROLL_OUTLIER) ** 2) ** 2
+    roll /= 1 + level * _BODY_STD**2
+    pitch /= 1 + (_BODY_STD / _PITCH_STD) ** 2
+    return -down + np.tan(roll) * right + np.tan(pitch) * forward

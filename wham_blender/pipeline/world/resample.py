@@ -1,4 +1,4 @@
-"""A person's result at the clip's own frames, out of the 30 fps clock that the networks keep."""
+"""Resamples a person's result from the networks' 30 fps clock to the clip's frames."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from scipy.spatial.transform import Rotation
 
 from ... import motion
 from ...quaternions import without_jumps
-from ..people.types import Person, Sightings, inside
+from ..people.types import Detections, Person, frames_in_track
 from .placement import Placed
 
 
-def resampled(
-    sightings: Sightings, person: Person, placed: Placed, camera_K: np.ndarray, meta: dict[str, Any],
+def resample_to_clip(
+    detections: Detections, person: Person, placed: Placed, camera_K: np.ndarray, meta: dict[str, Any],
     gender: str = "neutral",
 ) -> motion.Motion:  # fmt: skip
-    """One person at the clip's own frames: turns and ways by splines, the rest linearly."""
-    rows = inside(sightings, person)
-    times = sightings.times[rows].clip(*person.time[[0, -1]])
-    place = np.interp(times, person.time, np.arange(len(person)))
-    before, after = np.floor(place).astype(int), np.ceil(place).astype(int)
-    share = place - before
+    """One person at the clip's frames: rotations and translations by cubic splines, the rest linearly."""
+    rows = frames_in_track(detections, person)
+    times = detections.frame_times[rows].clip(*person.time[[0, -1]])
+    position = np.interp(times, person.time, np.arange(len(person)))
+    before, after = np.floor(position).astype(int), np.ceil(position).astype(int)
+    fraction = position - before
 
-    def between(values: np.ndarray) -> np.ndarray:
-        part = share.reshape(-1, *[1] * (values.ndim - 1))
-        return values[before] * (1 - part) + values[after] * part
+    def linear(values: np.ndarray) -> np.ndarray:
+        weight = fraction.reshape(-1, *[1] * (values.ndim - 1))
+        return values[before] * (1 - weight) + values[after] * weight
 
-    def smoothly(values: np.ndarray) -> np.ndarray:
-        # Linear steps between two frames of the clock would jerk at every one of them.
+    def spline(values: np.ndarray) -> np.ndarray:
+        # Linear interpolation of a motion would change the velocity abruptly at every frame of the clock.
         return CubicSpline(person.time, values)(times) if len(person) > 1 else values[before]
 
-    def turned(rotations: Rotation, count: int) -> Rotation:
-        """Rotations of ``count`` joints a frame, one frame after the other."""
-        quaternions = rotations.as_quat().reshape(len(person), count, 4)
-        return Rotation.from_quat(smoothly(without_jumps(quaternions)).reshape(-1, 4))
+    def rotation_spline(rotations: Rotation, joints: int) -> Rotation:
+        """Rotations of so many joints a frame, frame by frame."""
+        quaternions = rotations.as_quat().reshape(len(person), joints, 4)
+        return Rotation.from_quat(spline(without_jumps(quaternions)).reshape(-1, 4))
 
-    keypoints = between(person.keypoints)
+    keypoints = linear(person.keypoints)
     return motion.Motion(
-        poses=turned(Rotation.from_rotvec(placed.poses.reshape(-1, 3)), 24).as_rotvec().reshape(-1, 72),
-        trans=smoothly(placed.trans),
+        poses=rotation_spline(Rotation.from_rotvec(placed.poses.reshape(-1, 3)), 24).as_rotvec().reshape(-1, 72),
+        trans=spline(placed.trans),
         betas=placed.betas,
         mocap_framerate=meta["fps"],
-        contacts=between(placed.contacts),
+        contacts=linear(placed.contacts),
         confidence=keypoints[..., 2].mean(1),
         visible=person.visible[before] & person.visible[after],
-        camera_R=turned(Rotation.from_matrix(placed.camera_R), 1).as_matrix(),
-        camera_t=smoothly(placed.camera_t),
+        camera_R=rotation_spline(Rotation.from_matrix(placed.camera_R), 1).as_matrix(),
+        camera_t=spline(placed.camera_t),
         camera_K=camera_K,
         rest_joints=placed.rest_joints,
-        frame=sightings.numbers[rows],
+        frame=detections.frame_numbers[rows],
         time=times,
         keypoints=keypoints,
         gender=gender,

@@ -28,18 +28,20 @@ def smooth(placed: Placed, body: Body, seconds: float) -> Placed:
     whole = Animation(
         frames=np.arange(count, dtype=float),
         root=(placed.trans + placed.rest_joints[0]).astype(float),
-        turns=quaternions.without_jumps(quaternions.of_axis_angle(placed.poses.reshape(count, 24, 3).astype(float))),
+        rotations=quaternions.without_jumps(
+            quaternions.of_axis_angle(placed.poses.reshape(count, 24, 3).astype(float))
+        ),
         heads=placed.rest_joints.astype(float),
         feet=_feet(placed, body),
         contacts=down,
         probabilities=placed.contacts,
         confidence=np.ones(count),
-        seen=np.ones(count, bool),
+        visible=np.ones(count, bool),
     )
     result = animation.smoothed(whole, 1 / seconds, FPS)
     return replace(
         placed,
-        poses=quaternions.to_axis_angle(result.turns).reshape(count, 72).astype(np.float32),
+        poses=quaternions.to_axis_angle(result.rotations).reshape(count, 72).astype(np.float32),
         trans=(result.root - placed.rest_joints[0]).astype(np.float32),
     )
 

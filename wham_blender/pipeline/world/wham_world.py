@@ -1,8 +1,8 @@
-"""World: WHAM. The network's own contact-aware rollout as published: the refiner's rotations and path, unchanged.
+"""The option World: WHAM, the network's rollout as published: the trajectory refiner's rotations and path, unchanged.
 
-Nothing is fitted, held to a floor or locked. Each person's rollout is moved as a whole only: upright axes, the feet's
-level at z = 0, the first pelvis over the origin facing -y. The camera follows from it, frame by frame (see WHAM,
-section 3.3): it is where the person projects onto the picture, so it carries the rollout's errors.
+Nothing is fitted, held to a floor or locked. Each person's rollout is moved rigidly: z up, planted feet at z = 0, the
+first pelvis over the origin facing -y. The camera follows from it in each frame (see WHAM, section 3.3): it is placed
+so that the person projects onto the picture, so it has the rollout's errors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from ...body.body import Body
 from ..pose.types import WhamTrack
-from .placement import Placed, around_pelvis, rotation_vectors
+from .placement import Placed, hips_and_feet, rotation_vectors
 
 CONTACT_ABOVE = 0.5  # WHAM's threshold for a foot point in contact
 _TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # from WHAM's axes, y down
@@ -23,30 +23,30 @@ _TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # fro
 
 def rollout_y_up(track: WhamTrack) -> tuple[np.ndarray, np.ndarray]:
     """Root orientations (F, 3, 3) and the midpoint of the hips (F, 3), metres, as the reference outputs them: y up."""
-    turn = np.diag([1.0, -1.0, -1.0]).astype(np.float32)
-    return turn @ track.root_world, track.trans_world @ turn
+    flip = np.diag([1.0, -1.0, -1.0]).astype(np.float32)
+    return flip @ track.root_world, track.trans_world @ flip
 
 
 def place_by_rollout(tracks: Sequence[WhamTrack], first_frames: Sequence[int], body: Body) -> list[Placed]:
-    """Everybody in the world of the first person's rollout.
+    """All people in the world of the first person's rollout.
 
-    first_frames: the frame of the common clock at which each person's track begins. Another person's rollout is moved
-    and rotated about the vertical so that it agrees with the first person's in the picture at the first frame that
-    both have; without such a frame it begins over the origin, too.
+    first_frames: the frame of the common clock at which each person's track begins. Another person's rollout is
+    translated and rotated about the vertical so that both cameras agree in the first frame that the two tracks share;
+    without such a frame it begins over the origin, too.
     """
     placed = [_place(track, body) for track in tracks]
     for row in range(1, len(placed)):
         first = max(first_frames[0], first_frames[row])
-        ours, theirs = first - first_frames[row], first - first_frames[0]
-        if ours < len(placed[row].trans) and theirs < len(placed[0].trans):
-            placed[row] = _beside(placed[row], ours, placed[0], theirs)
+        frame, lead_frame = first - first_frames[row], first - first_frames[0]
+        if frame < len(placed[row].trans) and lead_frame < len(placed[0].trans):
+            placed[row] = _aligned(placed[row], frame, placed[0], lead_frame)
     return placed
 
 
 def _place(track: WhamTrack, body: Body) -> Placed:
     betas = np.median(track.betas, 0)
     rest = body.rest_joints(torch.from_numpy(betas).to(body.smpl.v_template.device)).cpu().numpy()
-    hips, feet = around_pelvis(track.poses, body, betas, rest[0])  # camera axes
+    hips, feet = hips_and_feet(track.poses, body, betas, rest[0])  # camera axes
     root_cam = track.poses[:, 0].astype(np.float64)
     root = _TO_Z_UP @ track.root_world.astype(np.float64)
     to_world = root @ root_cam.mT  # (F, 3, 3) from camera axes
@@ -75,13 +75,13 @@ def _place(track: WhamTrack, body: Body) -> Placed:
     )
 
 
-def _beside(person: Placed, row: int, first: Placed, first_row: int) -> Placed:
-    """A person moved as a whole so that both cameras of one frame become one, as far as the vertical allows."""
-    to_first = first.camera_R[first_row].T @ person.camera_R[row]  # from the person's world to the first one's
-    heading = _about_z(np.arctan2(to_first[1, 0] - to_first[0, 1], to_first[0, 0] + to_first[1, 1]))
-    seen = person.camera_R[row] @ (person.trans[row] + person.rest_joints[0]) + person.camera_t[row]
-    pelvis = first.camera_R[first_row].T @ (seen - first.camera_t[first_row])
-    shift = pelvis - heading @ (person.trans[row] + person.rest_joints[0])
+def _aligned(person: Placed, frame: int, lead: Placed, lead_frame: int) -> Placed:
+    """A person moved rigidly so that the cameras of one frame agree, as far as rotating about the vertical allows."""
+    to_lead = lead.camera_R[lead_frame].T @ person.camera_R[frame]  # from the person's world to the lead's
+    heading = _about_z(np.arctan2(to_lead[1, 0] - to_lead[0, 1], to_lead[0, 0] + to_lead[1, 1]))
+    in_camera = person.camera_R[frame] @ (person.trans[frame] + person.rest_joints[0]) + person.camera_t[frame]
+    pelvis = lead.camera_R[lead_frame].T @ (in_camera - lead.camera_t[lead_frame])
+    shift = pelvis - heading @ (person.trans[frame] + person.rest_joints[0])
     shift[2] = 0
     poses = person.poses.reshape(len(person.poses), 24, 3).copy()
     poses[:, 0] = (Rotation.from_matrix(heading) * Rotation.from_rotvec(poses[:, 0])).as_rotvec()
