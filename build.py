@@ -263,7 +263,7 @@ def make_zip() -> int:
         shutil.copytree(ROOT / "wham_blender", source, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         for name in ("blender_manifest.toml", "LICENSE", "NOTICE.md"):
             shutil.copy(ROOT / name, source)
-        shutil.copytree(ROOT / "docs", source / "docs", ignore=shutil.ignore_patterns("*.png", "*.jpg"))
+        shutil.copytree(ROOT / "docs", source / "docs", ignore=shutil.ignore_patterns("*.png", "*.jpg", "*.svg"))
         (source / "bundled_weights").mkdir()
         for name in ("manifest.toml", "calibrations.toml", "README.md"):
             shutil.copy(weights.folder() / name, source / "bundled_weights")

@@ -1,4 +1,4 @@
-"""The import rules hold, and each of them would notice a breach."""
+"""The import rules hold and notice a breach; parameter lists and functions stay short."""
 
 import ast
 import shutil
@@ -26,6 +26,16 @@ PACKAGE = ROOT / "wham_blender"
         ("body/__init__.py", "from .. import pipeline"),
         ("motion.py", "from .body import body"),
         ("skeleton.py", "from . import motion"),
+        ("pipeline/world/__init__.py", "from ..stages import run"),
+        ("pipeline/pose/__init__.py", "from ..world import placement"),
+        ("pipeline/people/__init__.py", "from ..pose import types"),
+        ("pipeline/camera/__init__.py", "from ..people import types"),
+        ("pipeline/clip/__init__.py", "from ..camera import camera_motion"),
+        ("addon/operators/__init__.py", "from ..panels import jobs"),
+        ("addon/jobs/__init__.py", "from ..operators import bake"),
+        ("addon/retarget/__init__.py", "from ..jobs import queue"),
+        ("addon/scene/__init__.py", "from ..retarget import maps"),
+        ("addon/worker/__init__.py", "from ..scene import action"),
     ],
 )
 def test_a_breach_is_noticed(tmp_path, module, line):
@@ -53,6 +63,20 @@ def test_the_package_never_names_itself(path):
             assert not any(alias.name.split(".")[0] == "wham_blender" for alias in node.names)
         if isinstance(node, ast.ImportFrom) and node.level == 0:
             assert (node.module or "").split(".")[0] != "wham_blender"
+
+
+MOST_PARAMETERS, MOST_LINES = 6, 100
+BLENDERS_OWN = {"draw_item"}  # bpy.types.UIList says which parameters it has
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_functions_are_short(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name not in BLENDERS_OWN:
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            names = [each.arg for each in arguments if each.arg not in ("self", "cls")]
+            assert len(names) <= MOST_PARAMETERS, f"{node.name} takes {', '.join(names)}"
+            assert node.end_lineno - node.lineno < MOST_LINES, f"{node.name} is too long"
 
 
 def test_importing_the_package_needs_nothing_else():

@@ -1,4 +1,4 @@
-"""The documents say all: each sentence of an error has its entry, each option its line, and links lead somewhere."""
+"""The documents are complete: each error code and message has its entry, each option its line; links have targets."""
 
 import ast
 import re
@@ -35,7 +35,7 @@ NO_FAULTS = {
     "The worker, weights and jobs are in … now",
     "Turn a clip of a person into a Motion file",
     "Without a CUDA card it takes many seconds for every frame",
-    "uv could not do it, so pip tries",
+    "uv failed, so pip is used",
 }
 SHOWERS = {"draw_sentence", "label"}  # what panels explain, or show of what was said elsewhere
 SAYERS = {"Failed", "Warn", "_refuse", "_failed", "report"}  # what is called with a sentence, beside the errors
@@ -109,10 +109,13 @@ def _kind(call: ast.Call) -> str:
 
 
 def _errors() -> set[str]:
-    """The package's own exceptions, all of which say a sentence."""
+    """The package's own exceptions whose text is shown: subclasses of CodedError."""
     trees = [ast.parse(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py")]
     classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    return {each.name for each in classes if any(_name(base) == "Exception" for base in each.bases)} - {"_Refused"}
+    names = {"CodedError"}
+    while more := {each.name for each in classes if names & {_name(base) for base in each.bases}} - names:
+        names |= more
+    return names
 
 
 ERRORS = _errors()
@@ -130,8 +133,39 @@ def sentences() -> dict[str, str]:
     return {opening(text): f"{module.name}:{line}" for module in modules for line, text in module.texts()}
 
 
+@cache
+def codes() -> dict[str, str]:
+    """The error codes in the sources, and where one is raised."""
+    return {
+        node.value.value: f"{path.relative_to(ROOT)}:{node.value.lineno}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.keyword) and node.arg == "code"
+        and isinstance(node.value, ast.Constant) and node.value.value
+    }  # fmt: skip
+
+
+@cache
+def coded_sentences() -> dict[str, str]:
+    """The openings of sentences that are raised with a code, and their code."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = Module(path)
+        for node in ast.walk(module.tree):
+            given = [each.value for each in getattr(node, "keywords", []) if each.arg == "code"]
+            if isinstance(node, ast.Call) and given and isinstance(given[0], ast.Constant):
+                found |= {opening(module.text(argument).strip()): given[0].value for argument in node.args}
+    return found
+
+
+def listed() -> list[tuple[str, str]]:
+    """Sentence and code of each line of the document; the code is empty where there is none."""
+    text = (DOCS / "troubleshooting.md").read_text("utf-8")
+    return re.findall(r"^- \*\*(.+)\*\*(?: \(([a-z0-9-]+)\))?$", text, flags=re.MULTILINE)
+
+
 def entries() -> list[str]:
-    return re.findall(r"^- \*\*(.+)\*\*$", (DOCS / "troubleshooting.md").read_text("utf-8"), flags=re.MULTILINE)
+    return [sentence for sentence, _ in listed()]
 
 
 def test_the_code_s_sentences_are_found():
@@ -140,13 +174,37 @@ def test_the_code_s_sentences_are_found():
     for sentence in (
         "No person found in … (… frames looked at)",  # in a constructor
         "The disk of … is full",  # returned by a function
-        "A downloaded package is not the one that this version of the add-on was made with, so it was thrown away",
+        "A downloaded package is not the one that this version of the add-on was made with, so it was deleted",
         "These are not weights of the WHAM network: …",  # to be formatted
         "The self-test failed: …",  # ends with another error's words
         "Leave Edit Mode first",  # a reason why a button is greyed out is shown on the button
     )[:-1]:
         assert sentence in found
     assert "Leave Edit Mode first" not in found
+
+
+def test_each_code_has_its_entry_and_each_entry_a_code_of_the_sources():
+    known = {code for _, code in listed()} - {""}
+    assert len(codes()) > 80
+    assert not [f"{code}   from {place}" for code, place in codes().items() if code not in known]
+    assert sorted(known - set(codes())) == []
+    of_entries = [code for entry in explanations.entries() for code in entry.codes]
+    assert sorted(code for code in known if of_entries.count(code) != 1) == []
+
+
+def test_each_sentence_is_listed_with_its_code():
+    assert [(entry, code) for entry, code in listed() if coded_sentences().get(entry, code) != code] == []
+
+
+def test_every_error_has_a_code():
+    """An error without one is found by its words alone, which may change."""
+    lacking = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            raised = node.exc if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) else None
+            if raised and _name(raised.func) in ERRORS and "code" not in {each.arg for each in raised.keywords}:
+                lacking.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert lacking == []
 
 
 def test_each_sentence_of_an_error_has_its_entry():
@@ -165,21 +223,28 @@ def test_no_entry_is_out_of_date():
 
 def test_each_entry_says_what_to_do():
     text = (DOCS / "troubleshooting.md").read_text("utf-8")
-    for block in re.findall(r"(?:^- \*\*.+\*\*\n)+\n?(.*)", text, flags=re.MULTILINE):
+    for block in re.findall(r"(?:^- \*\*.+\*\*(?: \([a-z0-9-]+\))?\n)+\n?(.*)", text, flags=re.MULTILINE):
         assert len(block.split()) > 4, block
 
 
-def test_each_entry_is_found_by_its_sentence():
+def test_each_entry_is_found_by_its_code_and_by_its_sentence():
     """The add-on shows the entry beside the message."""
     known = explanations.entries()
-    assert set(known) == set(entries())
-    assert len(set(known.values())) > 60
-    sentences = {entry: f"{entry.replace(HOLE, 'my walk.mp4')}. Do this, or that." for entry in known}
-    lost = [entry for entry, sentence in sentences.items() if explanations.explain(sentence) != known[entry]]
-    assert lost == ["… is …"]  # which says nothing by itself
-    assert "from head to foot" in explanations.explain("No person found in a b.mp4 (3 frames looked at). Choose one.")
-    assert explanations.explain("The moon is full.") == ""
-    assert not [text for text in explanations.entries().values() if re.search(r"[*`\]]|\n", text)]
+    assert [message for entry in known for message in entry.messages] == entries()
+    assert len({entry.explanation for entry in known}) > 60
+    assert {code for entry in known for code in entry.codes} == set(codes())
+    for entry in known:
+        for code in entry.codes:
+            assert explanations.explain(code, "A sentence that was worded anew.") == entry.explanation
+    said = {message: (f"{message.replace(HOLE, 'my walk.mp4')}. Do this, or that.", entry) for entry in known
+            for message in entry.messages}  # fmt: skip
+    lost = [m for m, (sentence, entry) in said.items() if explanations.explain("", sentence) != entry.explanation]
+    assert lost == ["… is …"]  # too short to be recognised without its code
+    old = "No person found in a b.mp4 (3 frames looked at). Choose one."
+    assert "from head to foot" in explanations.explain("", old)
+    assert explanations.explain("", "The moon is full.") == ""
+    assert explanations.explain("no-such-code", old) == ""
+    assert not [entry for entry in known if re.search(r"[*`\]]|\n", entry.explanation)]
 
 
 def test_errors_end_as_sentences_do():

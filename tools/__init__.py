@@ -1,1 +1,1 @@
-"""Developers' tools; nothing here ships in the extension."""
+"""Developers' tools, which are not part of the extension."""

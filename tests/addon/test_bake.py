@@ -99,7 +99,7 @@ def points(rig, bones, frames):
 
 
 @pytest.mark.parametrize("kind", ["mixamo", "rigify"])
-def test_few_keys_stay_as_near_as_asked_and_say_so(walk, kind):
+def test_keyframe_reduction_stays_within_its_tolerances(walk, kind):
     rig = make.make_rig(kind)
     bake(walk, rig)
     fitted = rig_map_state.map_of(rig)
@@ -131,7 +131,7 @@ def deselect():
 
 
 @pytest.mark.parametrize("kind", ["mixamo", "rigify"])
-def test_a_strip_lies_over_what_the_rig_did_and_markers_come_along(walk, kind):
+def test_nla_strip_is_above_the_previous_action_and_has_the_markers(walk, kind):
     rig = make.make_rig(kind)
     bake(walk, rig)
     first = rig.animation_data.action
@@ -185,7 +185,7 @@ def test_a_root_bone_carries_the_body_over_the_floor(walk, kind, matrix):
     assert np.linalg.norm(root[-1] - root[0]) > 1.0
 
 
-def test_a_root_that_carries_nothing_is_refused(walk):
+def test_a_root_bone_without_the_pelvis_is_refused(walk):
     rig = make.make_rig("unreal_ue5")
     bpy.ops.wham.guess_rig_map()
     rows = [row for row in rig_map_state.state().bones if row.joint == "root"]
@@ -198,7 +198,7 @@ def test_a_root_that_carries_nothing_is_refused(walk):
     assert rig.animation_data is None
 
 
-def test_several_rigs_at_once_and_what_fails_is_told(source):
+def test_several_rigs_at_once_and_failures_are_reported(source):
     good, strange = make.make_rig("mixamo"), make.make_rig("mixamo", names="shuffled")
     other = make.make_rig("smplx")
     strange.name = "Strange"
@@ -235,7 +235,8 @@ def test_import_onto_rigs(motion_path, tmp_path, motion):
     bpy.ops.wham.import_motion(filepath=str(tmp_path / "two.npz"), target="BAKE")
     assert rig.animation_data.action != second.animation_data.action
     deselect()
-    with pytest.raises(RuntimeError, match=r"2 motions for 1 rigs.*The motion is there as a new character"):
+    expected = r"2 motions need 2 rigs, but 1 is selected.*The motion is there as a new character"
+    with pytest.raises(RuntimeError, match=expected):
         bpy.ops.wham.import_motion(filepath=str(tmp_path / "two.npz"), target="BAKE", rig=rig.name)
 
 
@@ -243,11 +244,14 @@ def test_import_onto_rigs(motion_path, tmp_path, motion):
     ("make_it", "said"),
     [
         (lambda: make.make_metarig("horse"), "metarig stands on four legs: a person's motion does not fit it"),
-        (lambda: bpy.data.objects.new("Rock", bpy.data.meshes.new("Rock")), "Select the armature of the character"),
-        (lambda: legless(), "mixamo has no pair of legs that could be told"),
+        (
+            lambda: bpy.data.objects.new("Rock", bpy.data.meshes.new("Rock")),
+            "Select the armature to bake the motion onto",
+        ),
+        (lambda: legless(), "mixamo has no pair of legs that could be found"),
     ],
 )
-def test_what_is_no_persons_rig_is_refused(source, make_it, said):
+def test_objects_that_are_no_two_legged_rig_are_refused(source, make_it, said):
     thing = make_it()
     if thing.name not in bpy.context.scene.objects:
         bpy.context.scene.collection.objects.link(thing)

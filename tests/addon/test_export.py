@@ -112,7 +112,7 @@ def test_baked_rigs_arrive_as_they_move(source, kind, target, tmp_path):
     hat.parent, hat.parent_type, hat.parent_bone = rig, "BONE", rig_map_state.map_of(rig).bones["head"]
     bake(source, rig, root_motion="ROOT" if kind == "unreal_ue5" else "HIPS")
     fitted = rig_map_state.map_of(rig)
-    names = [*fitted.played().values(), *([fitted.root] if kind == "unreal_ue5" else [])]
+    names = [*fitted.mapped_bones().values(), *([fitted.root] if kind == "unreal_ue5" else [])]
     wanted = points(rig, names, FRAMES)
     seen = hat.evaluated_get(bpy.context.evaluated_depsgraph_get())
     corners = np.array([seen.matrix_world @ vertex.co for vertex in seen.data.vertices])
@@ -181,5 +181,5 @@ def test_what_cannot_be_exported_is_said(source, tmp_path):
         bpy.ops.wham.export_motion(filepath=str(tmp_path / "file" / "a.fbx"))
     assert len(bpy.data.scenes) == 1
     bpy.context.view_layer.objects.active = None
-    with pytest.raises(RuntimeError, match="Select the armature of the character whose motion you want"):
+    with pytest.raises(RuntimeError, match="Select the armature of the character to export"):
         bpy.ops.wham.export_motion(filepath=str(tmp_path / "a.fbx"))

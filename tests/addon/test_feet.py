@@ -41,8 +41,8 @@ def body():
 
 def planted(source, made):
     """The pose before and after feet are planted."""
-    pose = transfer.carry_over(source, made)
-    return pose, foot_locking.plant(source, made, pose, targets.spread(made, pose), walks.RATE)
+    pose = transfer.retarget(source, made)
+    return pose, foot_locking.lock_feet(source, made, pose, targets.spread(made, pose), walks.RATE)
 
 
 def steps(points):
@@ -89,7 +89,9 @@ def test_planted_points_stay_nothing_sinks_and_knees_bend_forward(body, kind, op
         assert (np.sum(thigh * ahead, 1) > 0).all()
         bend = np.degrees(np.arccos(np.sum(quaternions.normalized(thigh) * quaternions.normalized(shin), 1)))
         assert np.abs(np.diff(bend, 2)).max() < 16  # and no knee snaps
-    kept = set(before.turns) - {name for name in before.turns if (before.turns[name] != after.turns[name]).any()}
+    kept = set(before.rotations) - {
+        name for name in before.rotations if (before.rotations[name] != after.rotations[name]).any()
+    }
     assert {made.rig_map.bones[role] for role in ("pelvis", "left_shoulder", "right_elbow")} <= kept
 
 
@@ -111,8 +113,8 @@ def test_what_needs_no_correction_is_left(body):
     source = replace(source, contacts=np.zeros_like(source.contacts), root=source.root + np.array([0, 0, 0.2]))
     made = targets.target("mixamo")
     before, after = planted(source, made)
-    for name in before.turns:
-        assert np.abs(np.abs(np.sum(before.turns[name] * after.turns[name], 1)) - 1).max() < 1e-9, name
+    for name in before.rotations:
+        assert np.abs(np.abs(np.sum(before.rotations[name] * after.rotations[name], 1)) - 1).max() < 1e-9, name
     assert np.abs(before.hips - after.hips).max() < 1e-12
 
 
@@ -145,7 +147,7 @@ def test_a_foot_that_points_down_is_not_laid_flat(body):
     made = targets.target("mixamo")
     before, after = planted(kneels, made)
     foot = made.rig_map.bones["left_ankle"]
-    assert np.abs(np.sum(before.turns[foot] * after.turns[foot], 1)).min() > 1 - 1e-9
+    assert np.abs(np.sum(before.rotations[foot] * after.rotations[foot], 1)).min() > 1 - 1e-9
     heel = targets.leg(made, after, "right")["heel"]
     assert steps(heel).max() < 1e-9
 
@@ -207,15 +209,15 @@ def test_short_motions(body, count):
         for name in ("frames", "root", "rotations", "contacts", "probabilities", "confidence", "visible")
     })  # fmt: skip
     after = planted(short, targets.target("mixamo"))[1]
-    assert all(np.isfinite(turns).all() for turns in after.turns.values())
+    assert all(np.isfinite(turns).all() for turns in after.rotations.values())
 
 
 def test_soles_are_found_though_bones_end_anywhere():
     rng = np.random.default_rng(3)
     made = targets.target("unreal_ue4")
     wild = {name: made.heads[name] + 0.1 * quaternions.normalized(rng.normal(size=3)) for name in made.tails}
-    found = foot_geometry.soles(replace(made, tails=wild))
-    assert np.abs(found - made.soles).max() < 0.06
+    found = foot_geometry.rest_foot_points(replace(made, tails=wild))
+    assert np.abs(found - made.foot_points).max() < 0.06
     assert np.abs(found[:, 2]).max() < 1e-9
 
 

@@ -63,8 +63,8 @@ def steps(points):
 @pytest.mark.parametrize("name", [*motions.NAMES, *(how.__name__ for how in BAD)])
 def test_planted_feet_stay_and_do_not_pop_at_the_edges_of_contacts(sources, name, legs):
     source, made = sources[name], targets.target("unreal_ue4", legs=legs)
-    before = transfer.carry_over(source, made)
-    after = foot_locking.plant(source, made, before, targets.spread(made, before), motions.RATE)
+    before = transfer.retarget(source, made)
+    after = foot_locking.lock_feet(source, made, before, targets.spread(made, before), motions.RATE)
     stays, contacts = 0, 0
     for number, side in enumerate(SIDES):
         carried, points = targets.leg(made, before, side), targets.leg(made, after, side)

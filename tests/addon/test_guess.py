@@ -15,7 +15,7 @@ TURNED = Matrix.Translation((3, 1, 0)) @ Euler((0, 0, 2.0)).to_matrix().to_4x4()
 
 def guessed(armature):
     found = guess.guess(armature.name, rest_skeleton(armature))
-    assert set(found.confidence) == set(found.rig_map.played().values())
+    assert set(found.confidence) == set(found.rig_map.mapped_bones().values())
     return found
 
 
@@ -35,7 +35,7 @@ def test_every_joint_is_found(kind, form):
     was = {bone.name: bone.get("was", bone.name) for bone in armature.data.bones}
     truth = maps.fit(maps.shipped()[kind], was.values())
     found = guessed(armature)
-    assert {joint: was[bone] for joint, bone in found.rig_map.played().items()} == truth.played()
+    assert {joint: was[bone] for joint, bone in found.rig_map.mapped_bones().items()} == truth.mapped_bones()
     assert found.rig_map.root == "" or was[found.rig_map.root] == truth.root
     if form:
         assert 0.3 < min(found.confidence.values()) <= max(found.confidence.values()) <= BY_SHAPE
@@ -92,7 +92,7 @@ def test_names_are_read_in_many_languages(language):
     assert min(found.confidence.values()) > BY_SHAPE
 
 
-def test_a_name_against_the_shape_makes_unsure():
+def test_a_name_of_another_part_lowers_the_confidence():
     armature = make.make_rig("unity_humanoid")
     bones = armature.data.bones
     bones["LeftLowerLeg"].name, bones["RightFoot"].name = "Head.001", "LeftFoot.001"
@@ -127,7 +127,7 @@ def test_a_rig_without_legs_or_arms_is_refused(part, said):
     for name in [bone.name for root in roots for bone in (bones[root], *bones[root].children_recursive)]:
         bones.remove(bones[name])
     bpy.ops.object.mode_set(mode="OBJECT")
-    with pytest.raises(maps.MapError, match=f"mixamo has {said} that could be told"):
+    with pytest.raises(maps.MapError, match=f"mixamo has {said} that could be found"):
         guessed(armature)
 
 

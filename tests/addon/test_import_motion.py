@@ -1,6 +1,7 @@
 """What `import_motion` builds is what the motion file says, measured in the evaluated scene."""
 
 import shutil
+from dataclasses import replace
 
 import bpy
 import numpy as np
@@ -9,8 +10,14 @@ from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
 
 from tests.addon.conftest import CLIP, make_motion
+from tests.rigs import make
 from wham_blender import motion as motion_file
 from wham_blender import weights
+from wham_blender.addon import hooks
+from wham_blender.addon.build_scene import import_file
+from wham_blender.addon.properties import PlacementSettings, placement_settings
+from wham_blender.addon.retarget.bake import BakeError, Options
+from wham_blender.addon.retarget.bake_all import bake_all, pair_by_name, target_rigs
 from wham_blender.motion import forward_kinematics, planted
 from wham_blender.skeleton import FOOT_POINTS, JOINT_NAMES
 
@@ -290,3 +297,73 @@ def test_import_leaves_another_objects_edit_mode_and_selects_the_character(motio
     bpy.ops.wham.import_motion(filepath=str(motion_path))
     assert bpy.context.mode == "OBJECT"
     assert bpy.context.selected_objects == objects("ARMATURE") == [bpy.context.object]
+
+
+def test_a_file_is_imported_without_an_operator(motion_path):
+    """As the panel, scripts and other add-ons may call it: settings and a function that gets the reports."""
+    shutil.copy(CLIP, motion_path.with_name("dance.mp4"))
+    reports = []
+    settings = PlacementSettings(start_frame=5)
+    assert import_file(bpy.context, motion_path, None, settings, lambda *report: reports.append(report)) == ""
+    (armature,) = objects("ARMATURE")
+    assert armature.wham_motion.first_frame == 5
+    ((kind, text),) = reports
+    assert kind == {"WARNING"}
+    assert text.startswith("The scene runs at 24 fps and the clip at 25: the background will be out of sync.")
+
+
+def test_an_import_onto_a_missing_rig_is_reported_and_keeps_the_motion(motion_path):
+    reports = []
+    settings = PlacementSettings(to_rigs=True, rigs=("Hero",))
+    failed = import_file(bpy.context, motion_path, None, settings, lambda *report: reports.append(report))
+    assert failed.startswith("There is no rig Hero in the scene.")
+    assert reports == [({"ERROR"}, f"{failed} The motion is there as a new character.")]
+    assert objects("ARMATURE")
+
+
+def test_motions_are_baked_without_an_operator(motion_path):
+    bpy.ops.wham.import_motion(filepath=str(motion_path))
+    (source,) = objects("ARMATURE")
+    rig, unknown = make.make_rig("mixamo"), make.make_rig("unreal_ue5", names="shuffled")
+    reports = []
+    pairs = pair_by_name([source], [rig, unknown])
+    done, failed = bake_all(pairs, Options(), lambda *report: reports.append(report))
+    assert done == [source]
+    assert failed.startswith(f"No rig map is known for {unknown.name}.")
+    assert failed.endswith("The other 1 of 2 rigs have their motion.")
+    ((kind, text),) = reports
+    assert kind == {"INFO"}
+    assert text.startswith(f"{rig.name}: ")
+    assert rig.animation_data.action.name in text
+    assert target_rigs(bpy.context, [rig.name]) == [rig]
+    with pytest.raises(BakeError, match="2 motions need 2 rigs, but 1 is selected") as caught:
+        pair_by_name([source, source], [rig])
+    assert caught.value.code == "motions-rigs-mismatch"
+
+
+def test_settings_are_read_from_the_panels_options():
+    options = bpy.context.scene.wham
+    assert replace(placement_settings(options), bake=Options()) == PlacementSettings()
+    options.start_frame, options.fps, options.target, options.rig = 7, "CLIP", "BAKE", "Hero\nOther hero"
+    options.root_motion, options.keying, options.layer, options.plant_feet = "ROOT", "FEW", "STRIP", False
+    settings = placement_settings(options)
+    assert (settings.start_frame, settings.clip_rate, settings.to_rigs) == (7, True, True)
+    assert settings.rigs == ("Hero", "Other hero")
+    bake = settings.bake
+    assert (bake.root_motion, bake.reduce_keys, bake.nla_strip, bake.plant_feet) == (True, True, True, False)
+
+
+def test_hooks_are_called_without_an_operator():
+    def fail(context, armatures):
+        raise ArithmeticError("the server is down")
+
+    called, reports = [], []
+    hooks.after_import += [fail, lambda context, armatures: called.append(armatures)]
+    try:
+        hooks.call(bpy.context, [], lambda *report: reports.append(report))
+    finally:
+        hooks.after_import.clear()
+    assert called == [[]]
+    ((kind, text),) = reports
+    assert kind == {"WARNING"}
+    assert "fail, which is called after every import, failed: the server is down" in text

@@ -1,6 +1,8 @@
 """`import_video` with a stand-in for the worker: blocking as in a script, and tick by tick as from a window."""
 
+import os
 import shutil
+import time
 from pathlib import Path
 
 import bpy
@@ -8,7 +10,7 @@ import pytest
 
 from tests.addon.conftest import DELIVER
 from tests.addon.test_registration import Layout
-from wham_blender.addon import build_scene
+from wham_blender.addon import build_scene, settings
 from wham_blender.addon.jobs import import_job, job_record
 from wham_blender.addon.jobs.job_record import Status
 from wham_blender.addon.jobs.queue import job_queue
@@ -72,8 +74,8 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
     assert folder.name.startswith("some clip-")
     for words in (
         f"{clip} -o {folder}/motion-2.npz --json --resume {folder}",
-        "--person 2", "--quality draft", "--device cpu", "--camera moving", "--world wham", "--actor-height 1.8", "--no-anchor",
-        "--start 5", "--end 90", "--focal-length 28", "--no-refine --smooth 0.2", "--gender female",
+        "--person 2", "--quality draft", "--device cpu", "--camera moving", "--world wham", "--actor-height 1.8",
+        "--no-anchor", "--start 5", "--end 90", "--focal-length 28", "--no-refine --smooth 0.2", "--gender female",
     ):  # fmt: skip
         assert words in said
 
@@ -259,6 +261,69 @@ def test_another_person_is_made_once_and_then_at_hand(fake_worker, clip, jobs, m
     bpy.ops.wham.import_video(filepath=str(clip), focal_length_mm=50)  # another motion: what was there is out of date
     (record,) = job_record.scan(jobs)
     assert set(record.results) == {"1"}
+
+
+def _film_anew(clip):
+    """Exchange the clip for another of the same name, size and modification time."""
+    before = Path(clip).stat()
+    content = Path(clip).read_bytes()
+    time.sleep(0.02)  # file systems keep change times of a few milliseconds
+    Path(clip).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(clip, ns=(before.st_atime_ns, before.st_mtime_ns))
+    now = Path(clip).stat()
+    assert (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def test_the_results_of_a_clip_are_not_used_for_another_of_the_same_name(fake_worker, clip, jobs, motion_path):
+    fake_worker(
+        f"open({str(clip) + '.runs'!r}, 'a').write(arguments[arguments.index('--person') + 1] + ' ')\n"
+        + DELIVER.format(motion=str(motion_path))
+    )
+    bpy.ops.wham.import_video(filepath=str(clip), person="2")
+    bpy.ops.wham.import_video(filepath=str(clip))
+    (record,) = job_record.scan(jobs)
+    assert set(record.results) == {"1", "2"}
+    assert bpy.ops.wham.import_person(job=record.name, person="2") == {"FINISHED"}
+    _film_anew(clip)
+    assert bpy.ops.wham.import_person(job=record.name, person="2") == {"FINISHED"}
+    assert Path(f"{clip}.runs").read_text() == "2 MAIN 2 "
+    (record,) = job_record.scan(jobs)
+    assert set(record.results) == {"2"}
+
+
+def test_results_of_other_weights_are_not_used(fake_worker, clip, jobs, motion_path):
+    fake_worker(DELIVER.format(motion=str(motion_path)))
+    bpy.ops.wham.import_video(filepath=str(clip), person="2")
+    library = settings.library()
+    library.folder.mkdir(parents=True, exist_ok=True)
+    (library.folder / "library.json").write_text('{"yolo": {"path": "yolo.pt", "size": 4, "modified": 0}}', "utf-8")
+    bpy.ops.wham.import_video(filepath=str(clip), person="1")
+    (record,) = job_record.scan(jobs)
+    assert set(record.results) == {"1"}
+    weights = library.folder / "yolo.pt"
+    for content in (b"some", b"othe"):  # of the same size and time
+        time.sleep(0.02)
+        weights.write_bytes(content)
+        os.utime(weights, ns=(0, 0))
+        before = set(record.results)
+        bpy.ops.wham.import_video(filepath=str(clip), person="3" if before == {"1"} else "1")
+        (record,) = job_record.scan(jobs)
+        assert not before & set(record.results)
+
+
+def test_the_motion_of_a_clip_is_not_shown_with_another_film(fake_worker, queue, clip, motion_path, monkeypatch):
+    fake_worker("say(protocol.Clip('ab' * 32))\n" + DELIVER.format(motion=str(motion_path)))
+    work = queue()
+    with monkeypatch.context() as waiting:
+        waiting.setattr(import_job, "blocked", lambda window: "not yet")
+        queue.until(lambda: work.result)
+    assert work.record.clip_sha256 == "ab" * 32
+    _film_anew(clip)
+    assert bpy.ops.wham.import_job(job=work.name) == {"FINISHED"}
+    assert any("was changed after its motion was made" in warning for warning in work.record.warnings)
+    (camera,) = bpy.data.cameras
+    assert not camera.background_images
+    assert len(bpy.data.collections) == 1
 
 
 def test_jobs_that_are_gone_or_in_hand_are_refused_with_a_sentence(fake_worker, queue, clip):

@@ -69,7 +69,10 @@ def test_what_runs_shows_its_bar_and_its_line(drawn, tmp_path):
     assert ("progress", "50%, 1:01 left") in drawn
     assert ("label", "Detecting people: 5 of 9") in drawn
     assert buttons(drawn) == ["wham.cancel"]
-    job_queue.running, job_queue.error = None, "The worker's packages could not be installed, for a reason told at length."
+    job_queue.running, job_queue.error = (
+        None,
+        "The worker's packages could not be installed, for a reason told at length.",
+    )
     ui_text.draw_progress(Layout(drawn))
     assert all(len(call[-1]) < 60 for call in drawn if call[0] == "label")
     assert "reason told at length." in words(drawn)

@@ -1,6 +1,8 @@
-"""A job's state on disk: whole or not there, held by one, cleaned by the rule. Needs no Blender."""
+"""A job's record on disk: complete or absent, locked by one process, cleaned by age and size. Needs no Blender."""
 
 import errno
+import json
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ import pytest
 from wham_blender.addon.jobs import job_record
 from wham_blender.addon.jobs.job_record import FolderLock, JobRecord, Status
 from wham_blender.addon.worker.process import JobError
+from wham_blender.files import file_state
 
 DAY = 86400.0
 
@@ -25,12 +28,39 @@ def make(jobs, name, size=0, **values):
     return record
 
 
-def test_a_record_comes_back_as_it_was(tmp_path):
+def test_a_record_is_loaded_as_it_was_saved(tmp_path):
     record = make(
         tmp_path, "näh", status=Status.FAILED, error="Dark.", people=[{"id": 1}], results={"1": "motion-1.npz"}
     )
     assert job_record.scan(tmp_path) == [record]
     assert sorted(path.name for path in record.folder.iterdir()) == ["detect.npz", "job.json"]
+
+
+def test_a_record_of_an_older_version_still_loads(tmp_path):
+    record = make(tmp_path, "walk", status=Status.FAILED, error="Dark.", error_code="no-person")
+    path = record.folder / "job.json"
+    values = json.loads(path.read_text("utf-8"))
+    for name in ("error_code", "results_key", "clip_sha256", "clip_state"):
+        del values[name]
+    path.write_text(json.dumps(values), "utf-8")
+    (old,) = job_record.scan(tmp_path)
+    assert (old.error, old.error_code, old.results_key, old.clip_state) == ("Dark.", "", "", [])
+    assert not old.clip_is_another
+
+
+def test_an_exchanged_clip_of_the_same_size_and_time_is_noticed(tmp_path):
+    clip = tmp_path / "walk.mp4"
+    clip.write_bytes(b"first")
+    record = JobRecord(tmp_path / "job", str(clip), {}, clip_state=file_state(clip))
+    before = clip.stat()
+    assert not record.clip_is_another
+    time.sleep(0.02)  # file systems keep change times of a few milliseconds
+    clip.write_bytes(b"other")
+    os.utime(clip, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert clip.stat().st_mtime_ns == before.st_mtime_ns
+    assert record.clip_is_another
+    clip.unlink()
+    assert not record.clip_is_another
 
 
 @pytest.mark.parametrize(
@@ -39,7 +69,7 @@ def test_a_record_comes_back_as_it_was(tmp_path):
      '{"clip": "a.mp4", "options": {}, "status": "ASLEEP"}', '{"clip": "a", "options": {}, "status": "DONE", "x": 1}',
      '{"clip": "a", "options": {}, "status": "DONE", "people": [1]}'],
 )  # fmt: skip
-def test_what_is_damaged_is_no_job(tmp_path, damage):
+def test_a_damaged_record_is_skipped(tmp_path, damage):
     record = make(tmp_path, "walk")
     (record.folder / "job.json").write_text(damage)
     assert job_record.scan(tmp_path) == []
@@ -66,23 +96,23 @@ def test_clips_and_ranges_have_folders_of_their_own(tmp_path):
     assert all(folder.name.startswith("walk-") for folder in folders)
 
 
-def test_one_process_at_a_time_has_a_job_in_hand(tmp_path):
-    """Another Blender's lock is felt, and is gone with it however it ends."""
+def test_one_process_at_a_time_locks_a_job(tmp_path):
+    """Another process's lock is respected, and released when that process is killed."""
     code = (
         f"import sys, time; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
         "from pathlib import Path\nfrom wham_blender.addon.jobs.job_record import FolderLock\n"
-        f"hold = FolderLock(Path({str(tmp_path / 'walk')!r})); print('held', flush=True); time.sleep(60)\n"
+        f"lock = FolderLock(Path({str(tmp_path / 'walk')!r})); print('held', flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout
         assert other.stdout.readline() == "held\n"
         assert job_record.is_locked(tmp_path / "walk")
-        with pytest.raises(JobError, match="Another Blender has walk in hand"):
+        with pytest.raises(JobError, match="Another Blender is working on walk"):
             FolderLock(tmp_path / "walk")
         other.kill()
-    hold = FolderLock(tmp_path / "walk")
+    lock = FolderLock(tmp_path / "walk")
     assert job_record.is_locked(tmp_path / "walk")
-    hold.release()
+    lock.release()
     assert not job_record.is_locked(tmp_path / "walk")
 
 
@@ -96,36 +126,36 @@ def test_windows_locks_a_byte_of_the_file(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
     monkeypatch.setattr(sys, "platform", "win32")
-    hold = job_record.FolderLock(tmp_path)
-    with pytest.raises(JobError, match="Another Blender has"):
+    lock = job_record.FolderLock(tmp_path)
+    with pytest.raises(JobError, match="Another Blender is working on"):
         job_record.FolderLock(tmp_path)
-    hold.release()
+    lock.release()
     assert calls == [(2, 1), (2, 1)]
 
 
-def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(JobError, match=r"cannot be kept in .* Choose another jobs folder"):
         FolderLock(tmp_path / "file" / "walk")
 
 
-def test_old_jobs_are_cleaned_away_but_none_that_is_waited_for_or_held(tmp_path):
+def test_old_jobs_are_deleted_unless_unfinished_or_locked(tmp_path):
     now = time.time()
     for status in Status:
         make(tmp_path, f"old {status.name}", status=status, ended=now - 31 * DAY)
         make(tmp_path, f"new {status.name}", status=status, ended=now - 29 * DAY)
     held = make(tmp_path, "held", status=Status.FAILED, ended=now - 31 * DAY)
-    hold = FolderLock(held.folder)
+    lock = FolderLock(held.folder)
     (tmp_path / "not ours").mkdir()
     job_record.clean(tmp_path, now)
-    hold.release()
+    lock.release()
     gone = {f"old {status.name}" for status in (Status.CANCELLED, Status.FAILED, Status.IMPORTED)}
     everything = {f"{age} {status.name}" for status in Status for age in ("old", "new")} | {"held", "not ours"}
     assert {path.name for path in tmp_path.iterdir()} == everything - gone
 
 
 def test_the_oldest_go_first_where_all_are_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(job_record, "KEPT_BYTES", 5000)
+    monkeypatch.setattr(job_record, "KEPT_BYTES", 5500)
     now = time.time()
     make(tmp_path, "waits", 3000, status=Status.DONE, ended=now - 9 * DAY)
     for age in (1, 2, 3):

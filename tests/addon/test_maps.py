@@ -14,7 +14,7 @@ NEXT = {name: JOINT_NAMES[parent] for name, parent in zip(JOINT_NAMES, PARENTS, 
 
 
 @pytest.mark.parametrize("key", SHIPPED)
-def test_what_is_written_is_read_again(key, tmp_path):
+def test_written_maps_are_read_back_unchanged(key, tmp_path):
     path = tmp_path / "folder" / "map.toml"
     maps.write(SHIPPED[key], path)
     assert maps.read(path) == SHIPPED[key]
@@ -80,23 +80,23 @@ def test_missing_bones_are_named_and_optional_ones_are_not_missed():
     ("old", "new", "said"),
     [
         ("name = ", "name = = ", "not a rig map"),
-        ('name = "Rigify"', "name = 3", "name must be a text"),
-        ("[controls]", "[levers]", "levers, which means nothing"),
+        ('name = "Rigify"', "name = 3", "name must be a string"),
+        ("[controls]", "[levers]", "unknown key levers"),
         ('left_hip = "DEF-thigh.L"\n', "", "lacks left_hip"),
-        ('left_hip = "DEF-thigh.L"', "left_hip = 1", "bones.left_hip must be a text"),
+        ('left_hip = "DEF-thigh.L"', "left_hip = 1", "bones.left_hip must be a string"),
         ('left_hip = "DEF-thigh.L"', 'left_hip = ""', "bones.left_hip must not be empty"),
         ('left_hip = "DEF-thigh.L"', 'left_hip = "DEF-thigh.R"', "DEF-thigh.R is named for two joints"),
         ('neck = ["DEF-spine.004"]', 'neck = "DEF-spine.004"', "neck must be a list"),
         ("neck_at = [1.0]", "neck_at = [0.5]", "neck_at need"),
         ('optional = ["', 'optional = ["DEF-foot.L", "', "cannot be optional"),
-        ('mover = "DEF-spine.001"', 'mover = "torso"', "torso has a control but plays no joint"),
-        ("[ik.left_leg]", "[ik.tail]", "ik has tail, which means nothing"),
+        ('location_bone = "DEF-spine.001"', 'location_bone = "torso"', "torso has a control but is mapped to no joint"),
+        ("[ik.left_leg]", "[ik.tail]", "ik has the unknown key tail"),
         ("fk = 1.0}", 'fk = "on"}', "switch.fk must be a number"),
         ("fk = 1.0}", "fk = nan}", "switch.fk must be a number"),
         ("[[settings]]", "[settings]", "not a rig map"),
     ],
 )
-def test_a_damaged_file_is_a_sentence(old, new, said, tmp_path):
+def test_a_damaged_file_raises_a_map_error(old, new, said, tmp_path):
     text = maps.to_toml(SHIPPED["rigify"])
     assert old in text
     path = tmp_path / "shared.toml"
@@ -133,14 +133,14 @@ def test_rigifys_controls_drive_the_bones_that_the_map_says():
         for ik in rig_map.ik.values():
             assert ik.switch
             armature.pose.bones[ik.switch.bone][ik.switch.property] = getattr(ik.switch, mode)
-        for bone in rig_map.played().values():
+        for bone in rig_map.mapped_bones().values():
             control = armature.pose.bones[rig_map.control(bone)]
             control.rotation_mode = "QUATERNION"
             control.rotation_quaternion = Quaternion(Vector(rng.normal(size=3)).normalized(), 0.4)
-        armature.pose.bones[rig_map.control(rig_map.mover)].location = (0.1, 0.2, 0.3)
+        armature.pose.bones[rig_map.control(rig_map.location_bone)].location = (0.1, 0.2, 0.3)
         bpy.context.view_layer.update()
         if mode == "fk":
-            for bone in rig_map.played().values():
+            for bone in rig_map.mapped_bones().values():
                 apart = turn_of(armature, bone).inverted() @ turn_of(armature, rig_map.control(bone))
                 # a bone that stretches between two tweaks takes its direction from the control and its roll from below
                 assert Vector((0, 1, 0)).angle(rest_turn(armature, bone, apart) @ Vector((0, 1, 0))) < 0.01, bone

@@ -85,7 +85,7 @@ def test_a_message_is_explained(capfd):
     assert bpy.ops.wham.explain(sentence=sentence) == {"FINISHED"}
     assert "Info: The clip was moved or renamed" in capfd.readouterr().out
     drawn: list[tuple] = []
-    popup = type("Popup", (), {"layout": Layout(drawn), "sentence": sentence})()
+    popup = type("Popup", (), {"layout": Layout(drawn), "sentence": sentence, "code": ""})()
     explain.WHAM_OT_explain.draw(popup, bpy.context)
     shown = " ".join(call[-1] for call in drawn if call[0] == "label")
     assert shown.startswith(sentence)

@@ -132,6 +132,25 @@ def test_every_option_is_in_one_section_and_has_a_tooltip():
             assert option.description or key in hidden or option.is_hidden, (name, key)
 
 
+def test_no_tooltip_ends_with_a_full_stop():
+    """Blender adds one to every tooltip."""
+    types = [getattr(bpy.ops.wham, name).get_rna_type() for name in dir(bpy.ops.wham)]
+    types += [bpy.types.Object.bl_rna.properties["wham_motion"].fixed_type, bpy.context.scene.wham.bl_rna]
+    types.append(preferences.WHAM_AP_preferences.bl_rna)
+    for rna in types:
+        texts = [option.description for option in rna.properties]
+        texts += [item.description for option in rna.properties if option.type == "ENUM" for item in option.enum_items]
+        if rna.base and rna.base.identifier == "Operator":
+            texts.append(rna.description)
+        assert not [text for text in texts if text.endswith(".")], rna.identifier
+
+
+def test_all_panels_are_in_one_tab():
+    panels = [cls for name in dir(bpy.types) if name.startswith("WHAM_PT_") for cls in [getattr(bpy.types, name)]]
+    tabs = {getattr(cls, "bl_category", None) for cls in panels if cls.bl_space_type == "VIEW_3D"}
+    assert tabs - {None, ""} == {"Video Motion"}
+
+
 def test_character_panels_draw(motion_path):
     assert not WHAM_PT_result.poll(bpy.context)
     bpy.ops.wham.import_motion(filepath=str(motion_path))

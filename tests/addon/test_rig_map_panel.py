@@ -27,7 +27,7 @@ def test_a_known_rig_is_shown_with_its_own_map():
     assert bpy.ops.wham.guess_rig_map() == {"FINISHED"}
     assert rig_map_state.state().source == "Mixamo"
     assert [row.bone for row in rows("spine")] == ["mixamorig:Spine", "mixamorig:Spine1", "mixamorig:Spine2"]
-    assert {rig_map_state.sureness(row) for row in rig_map_state.state().bones if row.bone} == {1.0}
+    assert {rig_map_state.row_confidence(row) for row in rig_map_state.state().bones if row.bone} == {1.0}
     assert rows("root")[0].bone == ""
     assert rig_map_state.from_rows() == rig_map_state.known_map(armature) == rig_map_state.map_of(armature)
 
@@ -37,7 +37,7 @@ def test_rigifys_controls_outlive_a_correction():
     bpy.ops.wham.guess_rig_map()
     rows("left_foot")[0].bone = ""
     made = rig_map_state.from_rows()
-    assert made.control("DEF-spine.001") == made.control(made.mover) == "torso"
+    assert made.control("DEF-spine.001") == made.control(made.location_bone) == "torso"
     assert made.ik == maps.shipped()["rigify"].ik
     assert "DEF-toe.L" not in made.controls
     assert "DEF-toe.R" in made.controls
@@ -52,10 +52,10 @@ def test_guessed_corrected_saved_and_known_from_then_on(tmp_path):
     assert record.source == rig_map_state.GUESSED
     was = {bone["was"]: bone.name for bone in armature.data.bones}
     assert rows("left_knee")[0].bone == was["calf_l"]
-    assert 0.5 < rig_map_state.sureness(rows("left_knee")[0]) < 1
+    assert 0.5 < rig_map_state.row_confidence(rows("left_knee")[0]) < 1
 
     rows("left_foot")[0].bone = was["calf_twist_01_l"]
-    assert rig_map_state.sureness(rows("left_foot")[0]) == 1
+    assert rig_map_state.row_confidence(rows("left_foot")[0]) == 1
     bpy.ops.wham.add_rig_map_bone(chain="spine")
     rows("spine")[-1].bone = was["interaction"]
     assert rows("root")[0].bone == was["root"]
@@ -81,7 +81,7 @@ def test_guessed_corrected_saved_and_known_from_then_on(tmp_path):
 
 def test_what_is_wrong_is_said():
     bpy.ops.object.add()
-    with pytest.raises(RuntimeError, match="Select the armature of the character that shall get the motion"):
+    with pytest.raises(RuntimeError, match="Select the armature to bake the motion onto"):
         bpy.ops.wham.guess_rig_map()
     with pytest.raises(RuntimeError, match="Guess the rig map of a character first"):
         bpy.ops.wham.save_rig_map()

@@ -22,11 +22,15 @@ WORKER = (
 )
 
 
-def examples(heading, document=DOCUMENT):
-    """The Python of a section, in order."""
-    section = re.split(rf"^##+ {heading}\n", document.read_text("utf-8"), flags=re.MULTILINE)[1]
-    section = re.split(r"^##+ ", section, flags=re.MULTILINE)[0]
-    return re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
+def code_blocks(text):
+    """The Python of a Markdown text, in order."""
+    return re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def examples(heading):
+    """The Python of a section of docs/scripting.md, in order."""
+    section = re.split(rf"^##+ {heading}\n", DOCUMENT.read_text("utf-8"), flags=re.MULTILINE)[1]
+    return code_blocks(re.split(r"^##+ ", section, flags=re.MULTILINE)[0])
 
 
 @pytest.fixture
@@ -74,7 +78,7 @@ def test_one_clip(run, tmp_path, capfd):
 
 
 def test_the_readmes_example(run):
-    (code,) = examples("In Blender", DOCUMENT.parents[1] / "README.md")
+    (code,) = code_blocks((DOCUMENT.parents[1] / "README.md").read_text("utf-8"))
     run(code)
     assert len(characters()) == 2
 

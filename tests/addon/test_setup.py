@@ -12,7 +12,7 @@ from tests.wheels import make_wheel
 from wham_blender.addon import settings
 from wham_blender.addon.worker import location, process, python_environment
 
-PACKAGE = Path(python_environment.__file__).parents[1]
+PACKAGE = Path(python_environment.__file__).parents[2]
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def wheels(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the packages are those of Linux")
-def test_a_workers_life(chosen, wheels, tmp_path):
+def test_install_repair_check_move_remove(chosen, wheels, tmp_path):
     wham = bpy.ops.wham
     chosen.wheels_folder, chosen.torch_build = str(wheels), "CPU"
-    with pytest.raises(RuntimeError, match=r"lacks large\. Click Repair Worker"):  # what its doctor says
+    with pytest.raises(RuntimeError, match=r"lacks large\. Click Repair Worker"):  # the self-test's report
         wham.install_worker()
     python = python_environment.find()
     assert python.is_file()
@@ -78,7 +78,7 @@ def test_a_workers_life(chosen, wheels, tmp_path):
     assert not python_environment.worker_folder().exists()
 
 
-def test_what_is_refused_says_why(chosen, tmp_path):
+def test_refusals_give_a_reason(chosen, tmp_path):
     wham = bpy.ops.wham
     with pytest.raises(RuntimeError, match="No worker is installed in"):
         wham.remove_worker()

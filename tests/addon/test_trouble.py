@@ -1,4 +1,4 @@
-"""A worker, a disk or a Blender in trouble: what happened is told. How long ticks take: ``build.py bench jobs``."""
+"""Failures of worker, disk and Blender are reported as sentences. How long ticks take: ``build.py bench jobs``."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ import addon_utils
 import pytest
 
 from tests.addon.conftest import DELIVER
-from wham_blender.addon.jobs import import_job
+from wham_blender.addon.jobs import import_job, job_record
 from wham_blender.addon.jobs.job_record import Status
 from wham_blender.addon.jobs.queue import job_queue
 
@@ -54,7 +54,7 @@ def test_disabling_the_add_on_ends_the_worker_and_the_job_is_offered_again(fake_
     assert "dance" in bpy.data.collections
 
 
-def test_the_folder_deleted_under_a_job_is_a_sentence(fake_worker, queue, clip):
+def test_a_job_folder_deleted_while_the_job_runs_is_reported(fake_worker, queue, clip):
     fake_worker(
         "shutil.rmtree(os.path.dirname(arguments[2]))\nsay(protocol.People([{'id': 1}]))\nprint('noise')\n1 / 0\n"
     )
@@ -65,20 +65,20 @@ def test_the_folder_deleted_under_a_job_is_a_sentence(fake_worker, queue, clip):
     assert bpy.ops.wham.discard_job(job=work.name) == {"FINISHED"}
 
 
-def test_a_full_disk_is_a_sentence_before_and_no_end_while_a_job_runs(
+def test_a_full_disk_is_reported_before_a_job_and_does_not_stop_a_running_one(
     fake_worker, queue, clip, motion_path, monkeypatch
 ):
-    def full(self, *_):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
     fake_worker(DELIVER.format(motion=str(motion_path)))
     with monkeypatch.context() as disk:
-        disk.setattr(Path, "write_text", full)
+        disk.setattr(job_record, "replace_text", full)
         with pytest.raises(RuntimeError, match=r"No space left on device\. Make space, or choose"):
             bpy.ops.wham.import_video(filepath=str(clip))
     work = queue()  # the lock was given back
     with monkeypatch.context() as disk:
-        disk.setattr(Path, "write_text", full)
+        disk.setattr(job_record, "replace_text", full)
         queue.to_end()
     assert work.record.status is Status.IMPORTED
     assert "dance" in bpy.data.collections
@@ -103,7 +103,7 @@ TROUBLE = {
     ),
     "killed in the middle of a message": (
         'sys.stdout.write(\'{"type": "Failed", "te\'); sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)\n',
-        r"ended by SIGKILL, perhaps for want of memory\. Import the clip again",
+        r"ended by SIGKILL, perhaps because memory ran out\. Import the clip again",
     ),
     "its folder deleted": (
         "shutil.rmtree(os.path.dirname(arguments[2]))\nsay(protocol.People([{'id': 1}]))\nprint('noise')\n1 / 0\n",
@@ -118,7 +118,7 @@ TROUBLE = {
 
 
 @pytest.mark.parametrize(("worker", "sentence"), TROUBLE.values(), ids=TROUBLE)
-def test_trouble_is_told(fake_worker, queue, clip, worker, sentence):
+def test_failures_are_reported(fake_worker, queue, clip, worker, sentence):
     if "/dev/full" in worker and not Path("/dev/full").exists():
         pytest.skip("no device that is always full")
     fake_worker(worker)

@@ -35,7 +35,7 @@ FARTHEST = 2.0  # metres: RTE of clips in which the person goes less far says no
 def measure(scene: Scene, networks: tuple[Lifter, WHAM, Body]) -> dict[str, float]:
     """The figures of one scene: millimetres, and per frame squared for accelerations; NaN where one says nothing."""
     body = networks[2]
-    lifted = scenes.lifted(scene, networks)
+    lifted = scenes.run_networks(scene, networks)
     placed = scenes.place(lifted, body, camera_R=scene.camera_R, camera_stays=scene.kind != "travels")
     with torch.inference_mode():
         betas = torch.from_numpy(np.median(lifted.betas, 0)).expand(len(lifted.poses), -1)
@@ -82,14 +82,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    points_of = simulate.TrainingBody()
-    clips = simulate.split(args.mocap, points_of)[1]
-    errors = simulate.Errors.load(simulate.MEASURED)
+    point_body = simulate.TrainingBody()
+    clips = simulate.split(args.mocap, point_body)[1]
+    errors = simulate.LandmarkErrors.load(simulate.ERRORS_FILE)
     networks = scenes.networks()
     rows: list[list[Cell]] = []
     for kind in CAMERAS:
         found = [
-            measure(Scene(clip, kind, points_of, errors, 100 * number + seed), networks)
+            measure(Scene(clip, kind, point_body, errors, 100 * number + seed), networks)
             for number, clip in enumerate(clips)
             for seed in range(args.cameras)
         ]

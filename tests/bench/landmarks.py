@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.bench.accuracy import LIMBS, MARKERS, OTHERS, marker_rows, read_camera, read_markers, watched
 from tests.bench.report import report
 from tools.training import simulate
-from tools.training.views import Views
+from tools.training.views import ViewSampler
 from wham_blender.models.lifter import LifterInput, fit_translation
 from wham_blender.pipeline.pose.lifter_features import lifter_input
 
@@ -44,10 +44,10 @@ def simulated(mocap: Path) -> tuple[LifterInput, Tensor]:
     """The same of training views of the clips kept for validation."""
     body = simulate.TrainingBody()
     library = simulate.Library.of(simulate.split(mocap, body)[1])
-    views = Views(library, body, simulate.Errors.load(simulate.MEASURED), seed=1, perturbed=False)
+    views = ViewSampler(library, body, simulate.LandmarkErrors.load(simulate.ERRORS_FILE), seed=1, perturbed=False)
     with torch.no_grad():
         view, _, _, true = views.draw(SAMPLES)
-    return view.look, true[:, 24:] @ view.turn.mT
+    return view.lifter_input, true[:, 24:] @ view.to_input_axes.mT
 
 
 def errors(look: LifterInput, true: Tensor) -> dict[str, list[float]]:

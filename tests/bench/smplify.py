@@ -72,7 +72,7 @@ class Draft:
 
 
 def draw(
-    library: simulate.Library, points_of: simulate.TrainingBody, errors: simulate.Errors, draft: Draft,
+    library: simulate.Library, point_body: simulate.TrainingBody, errors: simulate.LandmarkErrors, draft: Draft,
     generator: torch.Generator, *, guessed: bool,
 ) -> Take | None:  # fmt: skip
     """One take; None where the person is not in the picture. ``guessed``: nobody knows the lens."""
@@ -82,9 +82,9 @@ def draw(
     frames = slice(begin, begin + FRAMES)
     betas = simulate.random_betas(1, generator)
     camera = simulate.random_cameras(1, generator)
-    points, hips = _posed(points_of, library.rotations[frames], betas)
-    rest = points_of.rest + torch.einsum("b,bjk->jk", betas[0], points_of.rest_shapes)
-    legs = (rest[1, 1] - rest[7, 1]) / (points_of.rest[1, 1] - points_of.rest[7, 1])
+    points, hips = _posed(point_body, library.rotations[frames], betas)
+    rest = point_body.rest + torch.einsum("b,bjk->jk", betas[0], point_body.rest_shapes)
+    legs = (rest[1, 1] - rest[7, 1]) / (point_body.rest[1, 1] - point_body.rest[7, 1])
     hips = hips + library.trans[frames] * legs
     way = (hips - hips[0]) @ camera.rotation[0].T
     depth = max(float(camera.place[0, 2]), NEAREST - float(way[:, 2].min()))
@@ -111,10 +111,10 @@ def draw(
 
 @torch.no_grad()
 def _posed(
-    points_of: simulate.TrainingBody, rotations: torch.Tensor, betas: torch.Tensor
+    point_body: simulate.TrainingBody, rotations: torch.Tensor, betas: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The 25 points (F, 25, 3) round the hips, and the hips (F, 3)."""
-    _, points, _ = points_of(rotations, betas.expand(len(rotations), -1))
+    _, points, _ = point_body(rotations, betas.expand(len(rotations), -1))
     hips = points[:, 11:13].mean(1)
     return points - hips[:, None], hips
 
@@ -167,9 +167,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    points_of = simulate.TrainingBody()
-    library = simulate.Library.of(simulate.split(args.mocap, points_of)[1], turned=False)
-    errors = simulate.Errors.load(simulate.MEASURED)
+    point_body = simulate.TrainingBody()
+    library = simulate.Library.of(simulate.split(args.mocap, point_body)[1], mirrored=False)
+    errors = simulate.LandmarkErrors.load(simulate.ERRORS_FILE)
     body = Body.load(weights.find("body").path)
     draft = Draft(
         body, lifter_features.load_lifter(weights.find("lifter").path),
@@ -178,7 +178,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(args.seed)
     takes: list[Take] = []
     while len(takes) < args.clips:
-        if take := draw(library, points_of, errors, draft, generator, guessed=args.guessed_lens):
+        if take := draw(library, point_body, errors, draft, generator, guessed=args.guessed_lens):
             takes.append(take)
     rows: dict[str, list[list[float]]] = {"without": [], "fitted": []}
     spent = 0.0

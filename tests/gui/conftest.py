@@ -1,4 +1,4 @@
-"""One Blender in a window for all tests here, with the extension's zip installed and the tab WHAM open."""
+"""One Blender in a window for all tests here, with the extension's zip installed and the tab Video Motion open."""
 
 from __future__ import annotations
 

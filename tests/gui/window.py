@@ -280,15 +280,15 @@ class Window:
         return int((blue > red + 40).sum())
 
     def show_tab(self) -> None:
-        """Open the sidebar of the 3D view, and in it the tab WHAM."""
+        """Open the sidebar of the 3D view, and in it the tab Video Motion."""
         self.ask("next(a for a in bpy.context.screen.areas if a.type == 'VIEW_3D').spaces.active.show_region_ui = True")
         region = (
             f"next(r for w in {_WINDOWS} for a in w.screen.areas if a.type == 'VIEW_3D' "
             "for r in a.regions if r.type == 'UI')"
         )
         self.wait_for(f"{region}.width > 1 and {region}.active_panel_category != 'UNSUPPORTED'", 10)
-        self.ask(f"setattr({region}, 'active_panel_category', 'WHAM')")
-        self.wait_for(f"{region}.active_panel_category == 'WHAM'", 10)
+        self.ask(f"setattr({region}, 'active_panel_category', 'Video Motion')")
+        self.wait_for(f"{region}.active_panel_category == 'Video Motion'", 10)
 
     def scroll(self, region: Region, steps: int) -> None:
         """Turn the wheel over a region, downwards."""

@@ -13,9 +13,9 @@ from wham_blender.body.rotations import matrix_from_columns
 from wham_blender.models.hmr2 import HMR2
 from wham_blender.models.vitpose import ViTPose
 from wham_blender.pipeline.people.person_crops import (
+    average_flipped,
     hmr2_crop,
     keypoints,
-    average_flipped,
     normalise,
     vitpose_crop,
     vitpose_windows,

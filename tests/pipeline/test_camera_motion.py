@@ -150,9 +150,11 @@ def test_one_scene_in_slow_motion_has_no_cut() -> None:
 def test_corners_on_other_things_that_move_are_not_believed() -> None:
     """A fifth of the corners goes its own way, as on a car that drives by."""
     seen = corners("room_pan")
-    own = seen.point_key[seen.seen_point] * 1000 + seen.seen_point
+    own = seen.point_key_frame[seen.observation_point] * 1000 + seen.observation_point
     odd = own % 5 == 0
-    moved = seen.seen + np.outer(odd * (seen.seen_look - seen.key[seen.point_key[seen.seen_point]]), [0.8, 0.3])
+    moved = seen.observations + np.outer(
+        odd * (seen.observation_frame - seen.key_frames[seen.point_key_frame[seen.observation_point]]), [0.8, 0.3]
+    )
     known = truth.load("room_pan")
-    view = solved(replace(seen, seen=moved.astype(np.float32)), known.camera_K[0, 0])
+    view = solved(replace(seen, observations=moved.astype(np.float32)), known.camera_K[0, 0])
     assert degrees(view.rotations @ (known.camera_R @ known.camera_R[0].T).mT).max() < 1

@@ -145,7 +145,7 @@ def test_a_stage_without_its_crops_runs_again(
 ) -> None:
     folder, _ = finished
     shutil.copytree(folder / "job", tmp_path / "job")
-    (crops,) = (tmp_path / "job").glob("watch-*.crops")
+    (crops,) = (tmp_path / "job").glob("detect-*.crops")
     crops.unlink()
 
     def stop(message: protocol.Message) -> None:

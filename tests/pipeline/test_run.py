@@ -263,9 +263,10 @@ def test_stages_of_changed_code_run_again(finished: Path, tmp_path: Path, monkey
     package = shutil.copytree(
         cache._PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("addon", "__pycache__")
     )
-    monkeypatch.setattr(cache, "_PACKAGE", package)
     with (package / "pipeline/pose/camera_translation.py").open("a") as changed:
         changed.write("# changed\n")
+    digest, original = cache.source_digest, cache._PACKAGE
+    monkeypatch.setattr(cache, "source_digest", lambda module: digest(package / module.relative_to(original), package))
     assert kept(finished, monkeypatch)[0] == ["detect", "tracks", "camera", "features"]
 
 

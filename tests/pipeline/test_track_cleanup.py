@@ -185,7 +185,7 @@ def test_a_pass_over_a_real_clip_finds_the_man_and_the_bystander() -> None:
     assert seen.network_frames.tolist() == [*range(0, 20, 2), 19]
     assert told[-1] == (20, 20)
     assert corners.shot.tolist() == [0] * 11
-    assert set(corners.seen_look) == set(range(1, 11))
+    assert set(corners.observation_frame) == set(range(1, 11))
     man, bystander = people(seen)
     assert man.visible.all()
     assert bystander.visible.all()

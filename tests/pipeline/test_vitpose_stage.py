@@ -136,7 +136,7 @@ def test_hmr2_sees_the_boxes_that_wham_gets() -> None:
     most = 0
     for picture in pictures:
         observer.process_frame(picture)
-        most = max(most, len(observer._pictures))
+        most = max(most, len(observer._images))
         out += observer.finished_rows()
     observer.finish()
     out += observer.finished_rows()
@@ -172,7 +172,7 @@ class SeesBrightness:
 @pytest.mark.parametrize("batch", [5, 500])
 def test_keypoints_come_back_to_their_rows(kept: bool, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two people, and a long time without any; batches are full, or end where pictures take too much memory."""
-    monkeypatch.setattr(vitpose_stage, "_MOST_PICTURES", 20 * 64 * 64 * 3)
+    monkeypatch.setattr(vitpose_stage, "_MAX_IMAGE_BYTES", 20 * 64 * 64 * 3)
     monkeypatch.setattr(vitpose_stage, "wham_boxes", lambda keypoints: np.array([[20.0, 20.0, 0.1]]))
     blank, nothing = np.zeros((0, 3), np.float32), np.zeros((17, 3), np.float32)
     box = np.array([10, 10, 30, 40], np.float32)
@@ -185,7 +185,7 @@ def test_keypoints_come_back_to_their_rows(kept: bool, batch: int, monkeypatch: 
     for look in range(100):
         observer.process_frame(np.broadcast_to(np.uint8(100 + look), (64, 64, 3)))
         rows += observer.finished_rows()
-        assert len(observer._pictures) <= 2 * 21 + vitpose_stage.LOOKAHEAD
+        assert len(observer._images) <= 2 * 21 + vitpose_stage.LOOKAHEAD
     observer.finish()
     rows += observer.finished_rows()
     assert [(row.frame, row.track) for row in rows] == [

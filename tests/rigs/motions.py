@@ -23,7 +23,8 @@ def load(name: str) -> Animation:
         turns, root, contacts = (archive[f"{name}/{part}"] for part in ("turns", "root", "contacts"))
     count = len(turns)
     return Animation(
-        frames=np.arange(1.0, count + 1), root=root.astype(float), rotations=quaternions.of_axis_angle(turns.astype(float)),
+        frames=np.arange(1.0, count + 1), root=root.astype(float),
+        rotations=quaternions.of_axis_angle(turns.astype(float)),
         heads=heads, feet=feet, contacts=contacts, probabilities=contacts * 0.9, confidence=np.ones(count),
         visible=np.ones(count, bool),
     )  # fmt: skip

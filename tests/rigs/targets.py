@@ -43,13 +43,13 @@ def target(kind: str, legs: float = 1.0, matrix: np.ndarray | None = None, toes:
     space = Space.of_matrix(np.eye(4) if matrix is None else matrix)
     heads, tails = ({name: space.from_armature(both[at]) for name, both in ends.items()} for at in (0, 1))
     made = Target(fitted, space, heads, tails, np.zeros((4, 3)), frozenset(inside))
-    return replace(made, soles=foot_geometry.soles(made))
+    return replace(made, foot_points=foot_geometry.rest_foot_points(made))
 
 
 def spread(made: Target, pose: Pose) -> np.ndarray:
     """Where both hips (F, 2, 3) are from the middle between them."""
     hips = np.array([made.joint(f"{side}_hip") for side in ("left", "right")])
-    turns = pose.turns[made.rig_map.bones["pelvis"]]
+    turns = pose.rotations[made.rig_map.bones["pelvis"]]
     return np.stack([quaternions.rotate(turns, hip - hips.mean(0)) for hip in hips], 1)
 
 
@@ -58,13 +58,13 @@ def leg(made: Target, pose: Pose, side: str) -> dict[str, np.ndarray]:
     bones, number = made.rig_map.bones, ("left", "right").index(side)
     foot, toes = bones[f"{side}_ankle"], bones.get(f"{side}_foot", bones[f"{side}_ankle"])
     found = {"hip": pose.hips + spread(made, pose)[:, number]}
-    found["knee"] = found["hip"] + made.vector(f"{side}_hip", pose.turns)
-    found["ankle"] = found["knee"] + made.vector(f"{side}_knee", pose.turns)
-    toe, heel = made.soles[2 * number : 2 * number + 2]
-    up = quaternions.rotate(made.standing(), np.array([0.0, 0.0, 1.0]))
+    found["knee"] = found["hip"] + made.limb_vector(f"{side}_hip", pose.rotations)
+    found["ankle"] = found["knee"] + made.limb_vector(f"{side}_knee", pose.rotations)
+    toe, heel = made.foot_points[2 * number : 2 * number + 2]
+    up = quaternions.rotate(made.rest_orientation(), np.array([0.0, 0.0, 1.0]))
 
     def on_foot(point: np.ndarray) -> np.ndarray:
-        return found["ankle"] + quaternions.rotate(pose.turns[foot], point - made.joint(f"{side}_ankle"))
+        return found["ankle"] + quaternions.rotate(pose.rotations[foot], point - made.joint(f"{side}_ankle"))
 
     found["heel"] = on_foot(heel)
     if toes == foot:
@@ -72,7 +72,7 @@ def leg(made: Target, pose: Pose, side: str) -> dict[str, np.ndarray]:
     else:
         ball, tip = made.heads[toes], made.tails[toes]
         found |= {
-            name: on_foot(ball) + quaternions.rotate(pose.turns[toes], point - ball)
+            name: on_foot(ball) + quaternions.rotate(pose.rotations[toes], point - ball)
             for name, point in (("toe", toe), ("tip", tip + up * ((toe - tip) @ up)))
         }
     space = made.space

@@ -96,8 +96,8 @@ def test_an_interrupted_move_loses_nothing_and_goes_on(data, tmp_path, other_dis
     assert content(data) == {}
 
 
-def test_what_cannot_be_deleted_is_told_and_deleted_next_time(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(location, "_bring", lambda children, target, progress: [
+def test_files_that_cannot_be_deleted_are_reported_and_deleted_next_time(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(location, "_transfer", lambda children, target, progress: [
         shutil.copytree(child, target / child.name, symlinks=True) for child in children
     ])  # fmt: skip
     with monkeypatch.context() as patch:

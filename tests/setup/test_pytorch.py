@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from wham_blender.addon.worker import pytorch
-from wham_blender.addon.worker.pytorch import Card, BuildError, choose, read_cards
+from wham_blender.addon.worker.pytorch import BuildError, Card, choose, read_cards
 
 ADA, PASCAL, BLACKWELL = (8, 9), (6, 1), (12, 0)
 PC, ARM = "x86_64", "arm64"

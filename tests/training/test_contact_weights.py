@@ -26,18 +26,18 @@ def test_the_fit_finds_the_weights_that_made_the_data() -> None:
 
 
 def test_f1_counts_over_scenes() -> None:
-    said = [np.array([[True, True, False, False]]), np.array([[True, False, False, False]])]
+    predicted = [np.array([[True, True, False, False]]), np.array([[True, False, False, False]])]
     true = [np.array([[True, False, True, False]]), np.array([[True, False, False, False]])]
-    assert training.f1(said, true) == pytest.approx(2 * 2 / (3 + 3))
+    assert training.f1(predicted, true) == pytest.approx(2 * 2 / (3 + 3))
 
 
 def test_its_judge_is_the_pipeline_s() -> None:
     rng = np.random.default_rng(1)
-    said, feet = rng.random((30, 4)), rng.normal(0, 0.05, (30, 4, 3)).cumsum(0)
+    predicted, feet = rng.random((30, 4)), rng.normal(0, 0.05, (30, 4, 3)).cumsum(0)
     fitted = np.array([0.77, -2.43, -0.77, -0.78])
-    judge = training.Judge(fitted)
-    assert judge(said, feet) == pytest.approx(foot_contacts.contact_probability(said, feet, weights=fitted))
-    assert judge.looks[0].shape == (30, 4, 4)
+    contact_model = training.RecordingContactModel(fitted)
+    assert contact_model(predicted, feet) == pytest.approx(foot_contacts.contact_probability(predicted, feet, weights=fitted))
+    assert contact_model.evidence[0].shape == (30, 4, 4)
 
 
 def test_it_fits_to_training_clips_and_only_measures_the_kept(
@@ -66,7 +66,7 @@ def test_it_fits_to_training_clips_and_only_measures_the_kept(
     written = tmp_path / "calibrations.toml"
     training.main(["--mocap", str(Path()), "--scenes", "3", "--frames", "40", "--output", str(written)])
     assert drawn == ["a", "a", "a", "b"]
-    assert len(fitted) == training.ROUNDS
+    assert len(fitted) == training.ITERATIONS
     assert all(count <= 3 * 3 * 40 * 4 and size == 4 for count, size in fitted)
     printed = capsys.readouterr().out
     assert "F1 on 1 kept scenes" in printed

@@ -16,7 +16,7 @@ BODY = np.stack([np.linspace(60, 140, 25), np.linspace(30, 170, 25)], 1)
 @pytest.mark.parametrize("seed", range(8))
 def test_a_cut_picture_ends_within_the_body_and_is_black_beyond(seed: int) -> None:
     picture = np.full((SIDE, SIDE, 3), 200, np.uint8)
-    low, high = drawn.cut(picture, BODY, np.random.default_rng(seed))
+    low, high = drawn.truncate(picture, BODY, np.random.default_rng(seed))
     rows, columns = np.mgrid[:SIDE, :SIDE]
     inside = (columns >= low[0]) & (columns <= high[0]) & (rows >= low[1]) & (rows <= high[1])
     np.testing.assert_array_equal(picture[inside], 200)
@@ -28,7 +28,7 @@ def test_a_cut_picture_ends_within_the_body_and_is_black_beyond(seed: int) -> No
 @pytest.mark.parametrize("seed", range(8))
 def test_what_stands_before_a_body_hides_a_part_of_it(seed: int) -> None:
     picture = np.zeros((SIDE, SIDE, 3), np.uint8)
-    drawn.cover(picture, BODY, np.random.default_rng(seed))
+    drawn.occlude(picture, BODY, np.random.default_rng(seed))
     rows, columns = np.nonzero(picture.any(2))
     assert 0 < len(rows) < picture[..., 0].size
     (left, top), (right, bottom) = BODY.min(0), BODY.max(0)
@@ -38,7 +38,7 @@ def test_what_stands_before_a_body_hides_a_part_of_it(seed: int) -> None:
 def test_who_sits_or_crouches_bends_the_legs_as_people_do() -> None:
     generator = torch.Generator().manual_seed(0)
     poses = torch.eye(3).expand(200, 24, 3, 3)
-    folded = simulate.folded(poses, generator)
+    folded = simulate.with_bent_legs(poses, generator)
     assert torch.allclose(closest_rotation(folded), folded, atol=1e-4)
     thighs, shins = folded[:, (1, 2)], folded[:, (1, 2)] @ folded[:, (4, 5)]
     down = torch.tensor([0.0, -1, 0])

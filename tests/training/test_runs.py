@@ -31,7 +31,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(weights.folder() / name, bundled)
     monkeypatch.setattr(weights, "folder", lambda: bundled)
     monkeypatch.setattr(checkpoint, "FOLDER", tmp_path / "checkpoints")
-    monkeypatch.setattr(simulate, "MEASURED", tmp_path / "errors.npz")
+    monkeypatch.setattr(simulate, "ERRORS_FILE", tmp_path / "errors.npz")
     return tmp_path
 
 
@@ -62,14 +62,14 @@ def test_it_trains_ships_and_resumes(workshop: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_picture_in_the_mirror_is_as_well_seen(workshop: Path) -> None:
-    shutil.copy(Path(simulate.__file__).with_name("landmark_net_errors.npz"), simulate.MEASURED)
+    shutil.copy(Path(simulate.__file__).with_name("landmark_net_errors.npz"), simulate.ERRORS_FILE)
     drawn.main(["--mocap", str(workshop), "--pictures", "3"])
-    with np.load(checkpoint.FOLDER / drawn.LEARNED, allow_pickle=False) as kept:
+    with np.load(checkpoint.FOLDER / drawn.TRAINING, allow_pickle=False) as kept:
         assert kept["seen"].shape == kept["seen_3d"].shape == (3, 2, 25, 3)
-    pictures = views.Drawn(checkpoint.FOLDER / drawn.LEARNED, simulate.TrainingBody(), seed=0, varied=True)
+    pictures = views.PictureSampler(checkpoint.FOLDER / drawn.TRAINING, simulate.TrainingBody(), seed=0, varied=True)
     assert len(pictures) == 6
     view, _, _, placed = pictures.draw(256)
-    true, look = placed[:, 24:] @ view.turn.mT, view.look
+    true, look = placed[:, 24:] @ view.to_input_axes.mT, view.lifter_input
     rays = look.keypoints * look.half_extent[..., None]
     there = true + fit_translation(rays, true, look.mask[..., None].float())[:, None]
     flat = ((rays * there[..., 2:] - there[..., :2]) * look.mask[..., None]).norm(dim=-1)
@@ -100,11 +100,11 @@ def test_the_simulated_net_is_as_wrong_and_as_slow_as_the_filmed_one() -> None:
 
     uv = 500 + 200 * points[..., :2]
     seen = np.concatenate([uv + slow_and_fast(3.0, 2), np.ones((films, frames, 25, 1))], -1)
-    errors = simulate.Errors.of({
+    errors = simulate.LandmarkErrors.of({
         "points": points, "place": np.tile([0, 0, 4.0], (films, frames, 1)), "uv": uv, "seen": seen,
         "seen_3d": points * (1, 1, 0.7) + slow_and_fast(0.05, 3),
     })  # fmt: skip
-    whole_film, slow, every_frame = errors.shares
+    whole_film, slow, every_frame = errors.variance_fractions
     assert 0.5 < whole_film < 0.95
     assert every_frame < 0.3
     assert whole_film + slow + every_frame == pytest.approx(1, abs=0.05)

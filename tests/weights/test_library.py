@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import pickle
 import re
@@ -188,7 +190,7 @@ def test_the_name_says_of_a_body_whose_it_is(library: Library, tmp_path: Path) -
     assert library.choose(mine).role == "smpl"
 
 
-def test_a_file_that_changes_counts_no_longer(library: Library, tmp_path: Path) -> None:
+def test_a_changed_file_is_not_used(library: Library, tmp_path: Path) -> None:
     path = write(tmp_path / "x.tar", CASES["wham"][1]())
     library.choose(path, "wham")
     first = library.file("wham")
@@ -204,7 +206,30 @@ def test_a_file_that_changes_counts_no_longer(library: Library, tmp_path: Path) 
     assert library.path("wham") is None
 
 
-def test_a_damaged_or_unwritable_library_is_no_end(library: Library, tmp_path: Path) -> None:
+def test_an_exchanged_file_of_the_same_size_and_time_has_another_hash(library: Library, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tar", CASES["wham"][1]())
+    library.choose(path, "wham")
+    first, before = library.file("wham"), path.stat()
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert library.path("wham") == path  # which is quick, and cannot notice it
+    assert library.file("wham").sha256 not in ("", first.sha256)
+
+
+def test_a_library_of_an_older_version_still_loads(library: Library, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tar", CASES["wham"][1]())
+    library.choose(path, "wham")
+    listed = library.folder / "library.json"
+    kept = json.loads(listed.read_text("utf-8"))
+    assert "sha256" not in kept["wham"]
+    kept["wham"]["sha256"] = "0" * 64
+    listed.write_text(json.dumps(kept), "utf-8")
+    assert library.path("wham") == path
+    assert library.file("wham").sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_damaged_or_unwritable_library_is_reported(library: Library, tmp_path: Path) -> None:
     library.folder.mkdir()
     (library.folder / "library.json").write_text('{"yolo": 3}')
     assert len(library.missing()) == 4

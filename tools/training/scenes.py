@@ -32,10 +32,10 @@ Y_UP_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 class Scene:
     """One clip before one virtual camera."""
 
-    def __init__(self, clip: mocap.Clip, kind: str, body: simulate.TrainingBody, errors: simulate.Errors, seed: int):
+    def __init__(self, clip: mocap.Clip, kind: str, body: simulate.TrainingBody, errors: simulate.LandmarkErrors, seed: int):
         g = torch.Generator().manual_seed(seed)
         count = len(clip.poses)
-        motion = simulate.Library.of([clip], turned=False)
+        motion = simulate.Library.of([clip], mirrored=False)
         betas = simulate.random_betas(1, g)
         rest = body.rest + torch.einsum("nb,bjk->njk", betas, body.rest_shapes)[0]
         size = float((rest[1, 1] - rest[7, 1]) / (body.rest[1, 1] - body.rest[7, 1]))
@@ -94,7 +94,7 @@ def networks(wham: Path | None = None) -> tuple[Lifter, WHAM, Body]:
     return lifter_features.load_lifter(lifter), wham_weights.load_wham(wham or open_wham), Body.load(body)
 
 
-def lifted(scene: Scene, networks: tuple[Lifter, WHAM, Body]) -> WhamTrack:
+def run_networks(scene: Scene, networks: tuple[Lifter, WHAM, Body]) -> WhamTrack:
     """Lifter and WHAM on what the scene's camera saw; its lens and turn are given."""
     lifter, wham, body = networks
     person = scene.person()
@@ -105,10 +105,10 @@ def lifted(scene: Scene, networks: tuple[Lifter, WHAM, Body]) -> WhamTrack:
         views = [View(view.init_pose, view.init_betas) for view in views]
     cam_angvel = wham_inference.camera_angular_velocity(scene.camera_R)
     track = WhamInput(person.keypoints, person.boxes, scene.size, views, cam_angvel, scene.camera_K)
-    found = wham_inference.run_wham(wham, body, track)
-    found = replace(found, **vars(own))
-    found.trans_cam = camera_translation.solve_translation(found, body, person.keypoints, scene.camera_K)
-    return found
+    track = wham_inference.run_wham(wham, body, track)
+    track = replace(track, **vars(own))
+    track.trans_cam = camera_translation.solve_translation(track, body, person.keypoints, scene.camera_K)
+    return track
 
 
 def place(
@@ -117,12 +117,12 @@ def place(
     *,
     camera_R: np.ndarray | None = None,
     camera_stays: bool = True,
-    judge: placement.ContactModel | None = None,
+    contact_model: placement.ContactModel | None = None,
 ) -> placement.Placed:
     """One person who is seen throughout, placed as draft quality does; arguments as `placement.place_together`."""
     calibration = calibration_for(weights.find("wham"), weights.folder()) or UNCALIBRATED
     (placed,) = placement.place_together(
         [placement.PlacementInput(lifted)], body, calibration, camera_R=camera_R, camera_stays=camera_stays,
-        contact_model=judge,
+        contact_model=contact_model,
     )  # fmt: skip
     return placed

@@ -1,4 +1,4 @@
-"""Writes a weight file into ``bundled_weights/`` and its entry into the manifest."""
+"""Writes trained weight files to ``bundled_weights/``, with their manifest entries and calibrations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CALIBRATIONS = (
     "# wham_blender/pipeline/world/calibration.py says what they mean, `build.py train contacts` writes them.\n"
 )
 _HEADER = "# Every weight file: its role, licence, where it is from and how it is checked.\n"
-_PUBLISHED = "\n# Files of full quality."  # from here on the manifest lists what others publish; it stays as it is
+_PUBLISHED = "\n# Files of full quality."  # the manifest's part on published files begins here and is left unchanged
 
 
 def write_arrays(
@@ -46,12 +46,12 @@ def write_arrays(
 
 
 def write_trained(role: str, arrays: dict[str, np.ndarray], source: str, figures: dict[str, Any]) -> Path:
-    """Ship a network trained here, as ``open_ROLE.npz`` under the project's own licence."""
+    """Write a network of this project as ``open_ROLE.npz`` under the project's licence."""
     return write_arrays(role, f"open_{role}.npz", arrays, licence="GPL-3.0-or-later", source=source, figures=figures)
 
 
 def write_calibration(path: Path, wham: Path, contact_weights: list[float], source: str) -> None:
-    """List what was measured of a file of WHAM weights in ``calibrations.toml``, in place of what it says of them."""
+    """Write the calibration of a file of WHAM weights to ``calibrations.toml``, replacing an existing one."""
     sha256 = hashlib.sha256(wham.read_bytes()).hexdigest()
     others = [entry for entry in weights.calibrations(path.parent) if entry["wham"] != sha256]
     measured = {

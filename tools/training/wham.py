@@ -1,8 +1,8 @@
-"""Trains the small WHAM network on virtual clips, on the features of the trained lifter: ``build.py train wham``.
+"""Trains the small WHAM network on simulated clips, with the trained lifter's features: ``build.py train wham``.
 
-Sequences learn in one fused LSTM pass. What it takes as the outputs of the frame before is, in every other step,
-what the network itself put out when it ran frame by frame, so that it learns on its own errors; in the others, the
-truth with noise. Checkpoints lie in ``out/training/wham.pt``.
+Sequences run in one fused LSTM pass. The inputs that are outputs of the previous frame come, in every other step, from
+a pass of the network on its own outputs, so that it learns to correct its errors; in the other steps they are the truth
+with noise. Checkpoints are in ``out/training/wham.pt``.
 """
 
 from __future__ import annotations
@@ -31,52 +31,52 @@ FRAMES = 64
 BATCH = 32
 STEPS_PER_REPORT = 100
 LEARNING_RATE = 6e-4
-# What passes the lifter's pose through: its last layers magnify small signals, so it learns slower than the rest.
-PASSING = (
+# Layers that pass the lifter's pose through learn at a tenth of the rate, as the last of them amplify small changes.
+PASS_THROUGH = (
     "integrator.",
     "motion_decoder.regressor.rnn",
     "motion_decoder.regressor.declayer0",
     "motion_decoder.regressor.declayer1",
 )
-_FED = ("integrator.", "motion_decoder.")  # what takes features
+_FEATURE_LAYERS = ("integrator.", "motion_decoder.")  # layers whose input or output depends on the features
 
 
 @dataclass
 class Sequences:
-    """A batch of virtual clips: B people, F frames. What is seen, and the truth."""
+    """A batch of simulated clips, B people and F frames: observations and truth."""
 
     x: Tensor  # (B, F, 37) network input
-    mask: Tensor  # (B, F, 17) bool: keypoints not to be trusted
+    mask: Tensor  # (B, F, 17) bool: keypoints with low confidence
     cam_angvel: Tensor  # (B, F, 6)
     features: Tensor  # (B, F, d_feat)
-    lifted: Tensor  # (B, F, 24, 3, 3) the lifter's own poses
+    lifted: Tensor  # (B, F, 24, 3, 3) the lifter's poses
     lifted_betas: Tensor  # (B, F, 10)
     pose: Tensor  # (B, F, 24, 3, 3) true rotations, the root's in the camera frame
     betas: Tensor  # (B, 10)
     points: Tensor  # (B, F, 25, 3) hip-centred, camera axes
     feet: Tensor  # (B, F, 4, 3) the same for the foot points
-    root: Tensor  # (B, F, 3, 3) in the y-down world that the first camera looks into
-    hips: Tensor  # (B, F, 3) metres in that world, the first at the origin
+    root: Tensor  # (B, F, 3, 3) in a y-down world with the first camera's heading
+    hips: Tensor  # (B, F, 3) metres in that world, zero in the first frame
     cam: Tensor  # (B, F, 3) weak camera
     contacts: Tensor  # (B, F, 4)
     flat_floor: Tensor  # (B,) bool
 
 
-class Drawer:
-    """Draws batches of virtual clips from a library of motion."""
+class SequenceSampler:
+    """Draws batches of simulated clips from a library of motion."""
 
     def __init__(
-        self, library: simulate.Library, body: simulate.TrainingBody, lifter: Lifter, errors: simulate.Errors,
+        self, library: simulate.Library, body: simulate.TrainingBody, lifter: Lifter, errors: simulate.LandmarkErrors,
         seed: int, *, varied: bool,
     ) -> None:  # fmt: skip
         self.motion, self.body, self.lifter, self.errors, self.varied = library, body, lifter, errors, varied
         self.generator = torch.Generator().manual_seed(seed)
         usable = [i for i, length in enumerate(library.lengths) if length > FRAMES + 2]
         self.usable = torch.tensor(usable)
-        self.share = torch.tensor([float(library.lengths[i]) ** 0.5 for i in usable])
+        self.clip_weights = torch.tensor([float(library.lengths[i]) ** 0.5 for i in usable])
 
     def _smooth(self, count: int, size: int, knots: int = 5) -> Tensor:
-        """Smooth random curves (count, F, size) of about unit size that begin at zero."""
+        """Smooth random curves (count, F, size) with a standard deviation of about one that begin at zero."""
         wave = torch.randn(count, size, knots, generator=self.generator)
         curve = torch.nn.functional.interpolate(wave, size=FRAMES, mode="linear", align_corners=True)
         kernel = torch.hann_window(13, periodic=False)
@@ -87,7 +87,7 @@ class Drawer:
     def _motion(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Windows of clips at varied speed: rotations (B, F, 24, 3, 3), trans (B, F, 3), contacts, flat floor (B,)."""
         g, library = self.generator, self.motion
-        clips = self.usable[torch.multinomial(self.share, count, replacement=True, generator=g)]
+        clips = self.usable[torch.multinomial(self.clip_weights, count, replacement=True, generator=g)]
         lengths = torch.tensor(library.lengths)[clips]
         speed = torch.rand(count, generator=g) * 0.6 + 0.7 if self.varied else torch.ones(count)
         speed = torch.minimum(speed, (lengths - 2) / FRAMES)
@@ -108,10 +108,10 @@ class Drawer:
 
     @torch.no_grad()
     def draw(self, count: int = BATCH) -> Sequences:
-        """A batch of virtual clips."""
+        """A batch of simulated clips."""
         g, body, total = self.generator, self.body, count * FRAMES
         rotations, trans, contacts, flat = self._motion(count)
-        if self.varied:  # the same small change of pose over a clip, slowly changing
+        if self.varied:  # an offset of the pose, constant plus slow, so that no clip repeats
             sway = self._smooth(count, 72) * 0.06 + torch.randn(count, 1, 72, generator=g) * 0.05
             sway[..., :3] = 0
             rotations = rotations @ batch_rodrigues(sway.reshape(-1, 3)).view(count, FRAMES, 24, 3, 3)
@@ -121,8 +121,8 @@ class Drawer:
 
         camera = simulate.random_cameras(count, g)
         moving = torch.rand(count, generator=g) < 0.35
-        turn = self._smooth(count, 3) * 0.35 * moving[:, None, None]
-        world_to_camera = batch_rodrigues(turn.reshape(-1, 3)).view(count, FRAMES, 3, 3) @ camera.rotation[:, None]
+        rotation = self._smooth(count, 3) * 0.35 * moving[:, None, None]
+        world_to_camera = batch_rodrigues(rotation.reshape(-1, 3)).view(count, FRAMES, 3, 3) @ camera.rotation[:, None]
 
         repeated = betas.repeat_interleave(FRAMES, 0)
         _, points, feet = body(rotations.reshape(total, 24, 3, 3), repeated)
@@ -130,15 +130,15 @@ class Drawer:
         hips_world = trans + middle.view(count, FRAMES, 3)
         points, feet = points - middle[:, None], feet - middle[:, None]
 
-        # Where the hips are in the camera: seen from one spot, or followed by a camera that moves.
-        way = torch.einsum("btij,btj->bti", world_to_camera, hips_world - hips_world[:, :1])
+        # The hips in the camera: of a camera with a fixed position, or of one that follows them.
+        path = torch.einsum("btij,btj->bti", world_to_camera, hips_world - hips_world[:, :1])
         kernel = torch.ones(3, 1, 15) / 15
         slow = torch.nn.functional.conv1d(
             torch.nn.functional.pad(hips_world.transpose(1, 2), (7, 7), mode="replicate"), kernel, groups=3
         ).transpose(1, 2)
         bob = torch.einsum("btij,btj->bti", world_to_camera, hips_world - slow)
         followed = bob - bob[:, :1] + self._smooth(count, 3) * 0.25
-        offset = torch.where(moving[:, None, None], followed, way)
+        offset = torch.where(moving[:, None, None], followed, path)
         depth = torch.maximum(camera.place[:, 2], 1.2 - offset[..., 2].amin(1))
         place = camera.place * (depth / camera.place[:, 2])[:, None]
         place = place[:, None] + offset
@@ -151,8 +151,8 @@ class Drawer:
         points = (turned @ points[..., None])[..., 0]
         feet = (turned @ feet[..., None])[..., 0]
         view = simulate.observe(points, flat_camera, g, self.errors, FRAMES)
-        lifted, lifted_betas = self.lifter(view.look)
-        lifted[:, 0] = view.turn.mT @ lifted[:, 0]
+        lifted, lifted_betas = self.lifter(view.lifter_input)
+        lifted[:, 0] = view.to_input_axes.mT @ lifted[:, 0]
         features = pose_feature(lifted, lifted_betas)
         x = torch.cat([view.keypoints[:, :17].flatten(1), view.place], 1)
 
@@ -183,7 +183,7 @@ class Drawer:
 
 
 def _levelled(world_to_camera: Tensor) -> Tensor:
-    """(B, 3, 3): the least turn that makes a camera's y axis point down in the world (y up)."""
+    """(B, 3, 3): the smallest rotation that makes a camera's y axis point down in the world (y up)."""
     down = -world_to_camera[:, :, 1]
     target = torch.tensor([0.0, 1, 0]).expand_as(down)
     axis = torch.linalg.cross(down, target)
@@ -192,8 +192,8 @@ def _levelled(world_to_camera: Tensor) -> Tensor:
 
 
 @dataclass
-class Run:
-    """The network's outputs on a batch, and the refined trajectory."""
+class Result:
+    """The network's outputs on a batch, with the refined trajectory."""
 
     keypoints: Tensor
     pose: Tensor  # (B, F, 24, 3, 3)
@@ -209,19 +209,18 @@ class Run:
 
 @torch.no_grad()
 def pass_through(model: WHAM, features: Tensor) -> None:
-    """Start from where the lifter is: set integrator and motion decoder so that the lifter's own pose comes out.
+    """Initialise integrator and motion decoder so that the network returns the lifter's pose and shape.
 
-    The integrator clears the encoder's hidden part of the context and puts the feature, the lifter's pose and shape,
-    there; each LSTM layer carries it on in the linear range of its tanh, half-open to the frame before; the last layers
-    take it out again. Learning then adds what time and the other inputs tell. features (N, d_feat): a sample, for their
-    size.
+    The integrator replaces the encoder's hidden state in the context by the feature, which holds the lifter's pose and
+    shape; each LSTM layer passes it on in the linear range of its tanh; the last layers decode it. Training then starts
+    from the lifter's accuracy. features (N, d_feat): samples, for their scale. Raises ValueError if a layer is too small.
     """
     assert model.integrator is not None
     width, context = model.motion_encoder.regressor.rnn.hidden_size, model.integrator.layer3.out_features
-    d_feat, lift_by = (
+    d_feat, positive_offset = (
         features.shape[1],
         3.0,
-    )  # no number of a pose or a shape is smaller, so the rectifiers never bend
+    )  # exceeds the magnitude of every feature, so that no ReLU clips it
     if d_feat > width or model.integrator.layer1.out_features != 2 * width:
         raise ValueError("passing features through needs d_feat up to the width and an integrator twice as wide")
     layer1, layer2, layer3 = (getattr(model.integrator, f"layer{number}") for number in (1, 2, 3))
@@ -230,7 +229,7 @@ def pass_through(model: WHAM, features: Tensor) -> None:
         layer.bias.zero_()
     eye = torch.eye(width)
     layer1.weight[:d_feat, context:] += torch.eye(d_feat)
-    layer1.bias[:width] = lift_by
+    layer1.bias[:width] = positive_offset
     layer1.weight[width:, :width] += eye
     layer1.bias[width:] = 1.0  # the encoder's hidden part is between -1 and 1
     layer1.weight[:, :] *= layer1.weight.abs() > 0.5
@@ -238,12 +237,12 @@ def pass_through(model: WHAM, features: Tensor) -> None:
     layer3.weight.zero_()
     layer3.weight[:width, :width] = eye
     layer3.weight[:width, width:] = -eye
-    layer3.bias[:width] = 1.0 - lift_by
+    layer3.bias[:width] = 1.0 - positive_offset
 
     gain = 0.25 / float(features.abs().quantile(0.99))
     regressor = model.motion_decoder.regressor
     hidden = regressor.rnn.hidden_size
-    open_by = 1.5  # enter = 1 - forget, so that a constant input comes out as it is
+    gate_bias = 1.5  # enter = 1 - forget, so that a constant input comes out as it is
     factor = 1.0
     for number, (w_ih, w_hh, b_ih, b_hh) in enumerate(regressor.rnn.all_weights):
         for matrix in (w_ih, w_hh):
@@ -252,12 +251,12 @@ def pass_through(model: WHAM, features: Tensor) -> None:
         for bias in (b_ih, b_hh):
             bias.zero_()
         b_ih[:width], b_ih[hidden : hidden + width], b_ih[3 * hidden : 3 * hidden + width] = (
-            open_by,
-            -open_by,
-            2 * open_by,
+            gate_bias,
+            -gate_bias,
+            2 * gate_bias,
         )
         w_ih[2 * hidden : 2 * hidden + width, :width] = eye * (gain if number == 0 else 1.0)
-        factor *= torch.sigmoid(torch.tensor(2 * open_by)).item()
+        factor *= torch.sigmoid(torch.tensor(2 * gate_bias)).item()
     for number, columns in ((0, slice(0, 144)), (1, slice(144, d_feat))):
         head = getattr(regressor, f"declayer{number}")
         head.weight.mul_(0.02)
@@ -267,8 +266,8 @@ def pass_through(model: WHAM, features: Tensor) -> None:
 
 def run(
     model: WHAM, body: simulate.TrainingBody, batch: Sequences, previous: Previous | None, *, refine: bool = True
-) -> Run:
-    """One pass over a batch from the lifter's first pose; ``previous`` None runs the network on its own outputs."""
+) -> Result:
+    """One pass over a batch from the lifter's first pose; with ``previous`` None the network runs on its own outputs."""
     count = len(batch.x)
     first, first_betas = batch.lifted[:, 0], batch.lifted_betas[:, 0]
     _, points, _ = body(first, first_betas)
@@ -303,7 +302,7 @@ def run(
         root_refined, velocity_refined, _ = model.trajectory_refiner(
             out.context.detach(), speed.flatten(2), out.root.detach(), velocity
         )
-    return Run(
+    return Result(
         out.keypoints,
         pose,
         out.betas,
@@ -317,14 +316,14 @@ def run(
     )
 
 
-def noisy_truth(batch: Sequences, generator: torch.Generator) -> Previous:
-    """The true outputs of the frame before each frame, with errors that stay for a while as a network's own do."""
+def noisy_previous(batch: Sequences, generator: torch.Generator) -> Previous:
+    """The true outputs of each frame's previous frame, with noise that is partly constant, like a network's errors."""
 
     def noise(shape: torch.Size, size: float) -> Tensor:
-        kept = torch.randn(shape[0], 1, *shape[2:], generator=generator)
+        constant = torch.randn(shape[0], 1, *shape[2:], generator=generator)
         return (
             size
-            * (kept + torch.randn(shape, generator=generator))
+            * (constant + torch.randn(shape, generator=generator))
             * torch.rand(shape[0], *[1] * (len(shape) - 1), generator=generator)
         )
 
@@ -340,8 +339,8 @@ def noisy_truth(batch: Sequences, generator: torch.Generator) -> Previous:
     )
 
 
-def loss_of(body: simulate.TrainingBody, batch: Sequences, result: Run) -> Tensor:
-    """Weighted sum of the errors of everything the network puts out."""
+def loss_of(body: simulate.TrainingBody, batch: Sequences, result: Result) -> Tensor:
+    """Weighted sum of the errors of all outputs of the network. The weights were set by hand, judged on `validate`."""
     count, frames = batch.x.shape[:2]
     keypoints = (result.keypoints.view(count, frames, 17, 3) - batch.points[:, :, :17]).norm(dim=-1).mean()
     weight = torch.ones(24)
@@ -387,12 +386,12 @@ def loss_of(body: simulate.TrainingBody, batch: Sequences, result: Run) -> Tenso
 
 
 @torch.no_grad()
-def validate(model: WHAM, drawer: Drawer, body: simulate.TrainingBody, batches: int = 2) -> dict[str, float]:
-    """Figures on held-out clips, the network running on its own outputs."""
+def validate(model: WHAM, sampler: SequenceSampler, body: simulate.TrainingBody, batches: int = 2) -> dict[str, float]:
+    """Metrics on held-out clips, the network running on its own outputs."""
     model.eval()
     sums: dict[str, list[float]] = {}
     for _ in range(batches):
-        batch = drawer.draw(32)
+        batch = sampler.draw(32)
         result = run(model, body, batch, None)
 
         def placed(pose: Tensor, betas: Tensor) -> Tensor:
@@ -400,25 +399,25 @@ def validate(model: WHAM, drawer: Drawer, body: simulate.TrainingBody, batches: 
             return points[:, LIMBS] - points[:, 11:13].mean(1, keepdim=True)
 
         true = batch.points.flatten(0, 1)[:, LIMBS]
-        ours, lifted = placed(result.pose, result.betas), placed(batch.lifted, batch.lifted_betas)
+        estimated, lifted = placed(result.pose, result.betas), placed(batch.lifted, batch.lifted_betas)
         before = torch.cat([batch.root[:, :1], matrix_from_r6d(result.root_refined)[:, :-1]], 1)
         path = (before @ result.velocity_refined[..., None])[..., 0].cumsum(1)
         length = torch.diff(batch.hips, dim=1).norm(dim=-1).sum(1)
-        walked = length > 0.8
+        moving = length > 0.8  # metres: RTE is undefined for people who stay in place
         flat = batch.flat_floor
-        down, said = batch.contacts[flat] > 0.5, result.contact[flat] > 0.5
+        down, predicted = batch.contacts[flat] > 0.5, result.contact[flat] > 0.5
         tilt = torch.rad2deg(
             torch.arccos((matrix_from_r6d(result.root_refined)[..., 1, :] * batch.root[..., 1, :]).sum(-1).clamp(-1, 1))
         )
         figures = {
-            "pa_mpjpe_mm": pa_mpjpe_mm(ours, true),
-            "mpjpe_mm": 1000 * (ours - true).norm(dim=-1).mean(),
+            "pa_mpjpe_mm": pa_mpjpe_mm(estimated, true),
+            "mpjpe_mm": 1000 * (estimated - true).norm(dim=-1).mean(),
             "lifter_pa_mpjpe_mm": pa_mpjpe_mm(lifted, true),
             "lifter_mpjpe_mm": 1000 * (lifted - true).norm(dim=-1).mean(),
-            "contact_f1": 2 * (down & said).sum() / (down.sum() + said.sum()).clamp(min=1),
-            "rte_percent": 100 * ((path - batch.hips).norm(dim=-1).mean(1) / length)[walked].mean(),
+            "contact_f1": 2 * (down & predicted).sum() / (down.sum() + predicted.sum()).clamp(min=1),
+            "rte_percent": 100 * ((path - batch.hips).norm(dim=-1).mean(1) / length)[moving].mean(),
             "tilt_degrees": tilt.mean(),
-            "jitter_ratio": torch.diff(ours.view(32, FRAMES, 12, 3), n=3, dim=1).norm(dim=-1).mean()
+            "jitter_ratio": torch.diff(estimated.view(32, FRAMES, 12, 3), n=3, dim=1).norm(dim=-1).mean()
             / torch.diff(lifted.view(32, FRAMES, 12, 3), n=3, dim=1).norm(dim=-1).mean(),
         }  # fmt: skip
         for name, value in figures.items():
@@ -428,56 +427,56 @@ def validate(model: WHAM, drawer: Drawer, body: simulate.TrainingBody, batches: 
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train on from the last checkpoint and ship the result: ``build.py train wham``."""
+    """Train from the last checkpoint and write the weights: ``build.py train wham``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--shipped", action="store_true", help="begin with the weights that ship, not with random ones")
+    parser.add_argument("--shipped", action="store_true", help="start from the bundled weights instead of random ones")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()
     lifter = lifter_features.load_lifter(weights.find("lifter").path)
-    errors = simulate.Errors.load(simulate.MEASURED)
+    errors = simulate.LandmarkErrors.load(simulate.ERRORS_FILE)
     library, held_out = (simulate.Library.of(clips) for clips in simulate.split(args.mocap, body))
     model = WHAM(width=256, layers=2, d_feat=D_FEAT, integrator_width=512, refiner_width=256, refiner_layers=2)
-    if args.shipped:  # but for what takes features: the lifter may be another
+    if args.shipped:  # except layers that depend on features, as the lifter may have changed
         with np.load(weights.find("wham").path, allow_pickle=False) as arrays:
-            kept = {name: torch.from_numpy(arrays[name]).float() for name in arrays.files if not name.startswith(_FED)}
-        model.load_state_dict(kept, strict=False)
+            initial = {name: torch.from_numpy(arrays[name]).float() for name in arrays.files if not name.startswith(_FEATURE_LAYERS)}
+        model.load_state_dict(initial, strict=False)
     groups = [
-        {"params": [p for name, p in model.named_parameters() if name.startswith(PASSING) == passing], "share": share}
-        for passing, share in ((True, 0.1), (False, 1.0))
+        {"params": [p for name, p in model.named_parameters() if name.startswith(PASS_THROUGH) == passing], "rate": rate}
+        for passing, rate in ((True, 0.1), (False, 1.0))
     ]
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.01)
     step = checkpoint.load("wham", model, optimizer)
-    drawer = Drawer(library, body, lifter, errors, seed=step, varied=True)
+    sampler = SequenceSampler(library, body, lifter, errors, seed=step, varied=True)
     if not step:
-        pass_through(model, drawer.draw().features.flatten(0, 1))
+        pass_through(model, sampler.draw().features.flatten(0, 1))
     print(f"{len(library.rotations)} frames, {len(held_out.rotations)} held out; from step {step}", flush=True)
     begin, losses = time.monotonic(), []
     while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
-        share = (time.monotonic() - begin) / (60 * args.minutes)
+        elapsed = (time.monotonic() - begin) / (60 * args.minutes)
         for group in optimizer.param_groups:
-            group["lr"] = group["share"] * checkpoint.cosine(step, args.steps, share, LEARNING_RATE, warm=100)
-        batch = drawer.draw()
+            group["lr"] = group["rate"] * checkpoint.learning_rate(step, args.steps, elapsed, LEARNING_RATE, warm_up=100)
+        batch = sampler.draw()
         if step % 2 == 0:
-            previous = noisy_truth(batch, drawer.generator)
+            previous = noisy_previous(batch, sampler.generator)
         else:
             with torch.no_grad():
                 previous = run(model, body, batch, None, refine=False).previous
         loss = loss_of(body, batch, run(model, body, batch, previous))
-        losses.append(checkpoint.learn(model, optimizer, loss))
+        losses.append(checkpoint.optimise(model, optimizer, loss))
         step += 1
         if step % STEPS_PER_REPORT == 0:
-            figures = validate(model, Drawer(held_out, body, lifter, errors, seed=1, varied=False), body)
+            figures = validate(model, SequenceSampler(held_out, body, lifter, errors, seed=1, varied=False), body)
             checkpoint.save("wham", model, optimizer, step)
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
-            checkpoint.tell(step, begin, mean, figures)
+            checkpoint.print_progress(step, begin, mean, figures)
     checkpoint.save("wham", model, optimizer, step)
     arrays = checkpoint.arrays(model)
     checkpoint.fill(model, arrays)
-    figures = validate(model, Drawer(held_out, body, lifter, errors, seed=1, varied=False), body, batches=8)
+    figures = validate(model, SequenceSampler(held_out, body, lifter, errors, seed=1, varied=False), body, batches=8)
     source = "trained by tools/training/wham.py on the lifter's training data and the open lifter's features"
     shipped.write_trained("wham", arrays, source, {"steps": step, **figures})
 

@@ -276,10 +276,10 @@ def bake_settings(source: BakeOptions) -> Options:
         plant_feet=source.plant_feet,
         root_motion=source.root_motion == "ROOT",
         arm_spread=source.arm_spread,
-        thin=source.keying == "FEW",
-        angle=source.angle_error,
-        distance=source.distance_error,
-        strip=source.layer == "STRIP",
+        reduce_keys=source.keying == "FEW",
+        angle_tolerance=source.angle_error,
+        distance_tolerance=source.distance_error,
+        nla_strip=source.layer == "STRIP",
     )
 
 

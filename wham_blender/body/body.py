@@ -51,7 +51,7 @@ class Body(nn.Module):
             raise WeightsError(
                 f"This body model lacks {', '.join(missing)}. Choose a body file in SMPL's format with WHAM's "
                 "regressors, or leave the choice to the add-on.",
-                code="regressors-missing",
+                code="body-not-smpl",
             )
         super().__init__()
         data = {key: np.asarray(arrays[key]) for key in KEYS}

@@ -1,4 +1,4 @@
-"""What can go wrong on the way from a clip to a motion, told to an animator."""
+"""The errors that end a job, each with a sentence for the animator and a code."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from ..errors import CodedError
 
 
 class PipelineError(CodedError):
-    """A job cannot go on; the text is a sentence that says what, where, and what to do."""
+    """A job cannot go on; ``str()`` is a sentence that says what happened, where, and what to do."""
 
 
 def folder_not_writable(folder: Path, error: OSError) -> PipelineError:
-    """What to say where files cannot be written into a folder."""
+    """The error to raise if files cannot be written into a folder."""
     return PipelineError(
-        f"Cannot write to {folder}: {error.strerror or error}. Choose a folder you may write to, with space left."
+        f"Cannot write to {folder}: {error.strerror or error}. Choose a folder you may write to, with space left.",
+        code="folder-not-writable",
     )
 
 
 def write_failed(folder: Path, error: OSError) -> PipelineError:
-    """What to say where a file could not be written into a folder that was there when the job began."""
+    """The error to raise if a file cannot be written into a folder that existed when the job began."""
     if not folder.exists():
-        return PipelineError(f"The folder {folder} was deleted while the job ran. Import again.")
+        return PipelineError(f"The folder {folder} was deleted while the job ran. Import again.", code="folder-deleted")
     return folder_not_writable(folder, error)

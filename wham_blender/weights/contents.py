@@ -1,8 +1,8 @@
-"""What a weight file holds, told from its content and never from its name. Standard library only.
+"""Recognises weight files by their content, never by their name. Standard library only.
 
-Checkpoints and SMPL files are pickles, which may run anything when they are read the usual way. Here nothing that a
-pickle names is imported or called: in its place stands an object that only keeps what it was given. No tensor's
-numbers are read, so a file of gigabytes is known in a fraction of a second.
+Checkpoints and SMPL files are pickles, which can run any code when they are loaded. Here nothing that a pickle names is
+imported or called: placeholders stand for all its classes and keep their arguments. No tensor data is read, so a file
+of gigabytes is recognised in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -15,16 +15,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SUFFIXES = (".pt", ".pth", ".tar", ".ckpt", ".pkl", ".npz", ".bin")  # of files worth a recognise in a folder
+SUFFIXES = (
+    ".pt",
+    ".pth",
+    ".tar",
+    ".ckpt",
+    ".pkl",
+    ".npz",
+    ".bin",
+)  # of files that are checked when a folder is searched
 _LARGEST_PICKLE = 1 << 30  # bytes; SMPL with all its shapes has 250 million
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # with which PyTorch's files before 1.6 begin
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first object in files of PyTorch before 1.6
 _SMPL_KEYS = {"v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f"}
 _BODIES = {24: "smpl", 52: "SMPL+H", 55: "SMPL-X", 16: "MANO"}  # by the number of joints
 _FEATURES = {"wham": 1024, "vitpose": 1280, "hmr2": 1280}  # widths of the published networks
 
 
-# What no weights need and malicious pickles do. The worker, which reads tensors, is stricter: it refuses all but a few.
-_RUNS = re.compile(
+# Code that no weights need and that malicious pickles call. The worker, which loads tensors, allows only a few names.
+_UNSAFE = re.compile(
     r"(os|posix|nt|sys|pty|socket|shutil|ctypes|runpy|importlib|subprocess|commands|webbrowser|code|pip)\..*"
     r"|(builtins|__builtin__)\.(eval|exec|execfile|compile|open|__import__|breakpoint|input)"
 )
@@ -32,14 +40,14 @@ _RUNS = re.compile(
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds."""
+    """The content of a file."""
 
-    role: str | None  # yolo, vitpose, hmr2, wham or smpl; None: nothing that this add-on uses
+    role: str | None  # yolo, vitpose, hmr2, wham or smpl; None: not used by this add-on
     description: str  # a few words: "HMR2.0 with ViT-H", "a web page"
 
 
 def recognise(path: Path) -> Contents:
-    """What the file at ``path`` holds; a damaged one and one that cannot be opened are described too."""
+    """The content of the file at ``path``; damaged and unreadable files are described too."""
     try:
         with path.open("rb") as stream:
             start = stream.read(512)
@@ -51,30 +59,30 @@ def recognise(path: Path) -> Contents:
                 return _body(_array_shapes(path))
             named: dict[str, type] = {}
             found = _load(stream, named)
-            if asked := next(filter(_RUNS.fullmatch, named), ""):
-                return Contents(None, f"not safe (it asks for the code {asked}, and nothing of it was run)")
+            if unsafe := next(filter(_UNSAFE.fullmatch, named), ""):
+                return Contents(None, f"not safe (it asks for the code {unsafe}, and nothing of it was run)")
             return _checkpoint(found)
     except OSError as error:
         return Contents(None, f"a file that cannot be opened ({error.strerror})")
     except zipfile.BadZipFile:
         return Contents(None, "a file that was cut off while it was copied or downloaded")
-    except Exception:  # a foreign file may break an unpickler in any way
+    except Exception:  # an arbitrary file can make an unpickler raise anything
         return Contents(None, "a file of another kind, or a damaged one")
 
 
 def is_page(start: bytes) -> bool:
-    """Whether a file that begins so is a web page."""
+    """Whether a file with such a beginning is a web page."""
     head = start.lstrip().lower()
     return head.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head"))
 
 
-class _Stand:
-    """Stands where a pickle wants an object of some class, and keeps what it was given."""
+class _Placeholder:
+    """Stands for an object of any class in a pickle, and keeps its arguments and state."""
 
     kind = ""  # module and name of the class
     state: Any = None
 
-    def __new__(cls, *args: Any, **_kwargs: Any) -> _Stand:
+    def __new__(cls, *args: Any, **_kwargs: Any) -> _Placeholder:
         self = object.__new__(cls)
         self.args = args
         self.items = {}
@@ -108,22 +116,22 @@ class _Dictionary(dict[Any, Any]):
 
 
 class _Reader(pickle.Unpickler):
-    """Reads a pickle of any origin without running anything of it."""
+    """Reads a pickle of any origin without running any code of it."""
 
     def __init__(self, stream: Any, classes: dict[str, type]) -> None:
-        """classes: is filled with what the pickle names, and what stands for it."""
+        """classes: is filled with the classes that the pickle names, and their placeholders."""
         super().__init__(stream, encoding="latin1")
         self._classes = classes
 
     def find_class(self, module: str, name: str) -> Any:
-        """The plain dictionary for an ordered one; for everything else a class of stand-ins."""
+        """A plain dictionary for an ordered one; for everything else a class of placeholders."""
         kind = f"{module}.{name}"
         if kind == "collections.OrderedDict":
             return _Dictionary
-        return self._classes.setdefault(kind, type("Stand", (_Stand,), {"kind": kind}))
+        return self._classes.setdefault(kind, type("Placeholder", (_Placeholder,), {"kind": kind}))
 
     def persistent_load(self, pid: Any) -> Any:
-        """A tensor's storage, which nobody reads; old files name a module's class in this way too."""
+        """A tensor's storage, which is not read; old files name a module's class in this way too."""
         return pid[1] if isinstance(pid, tuple) and pid[0] == "module" else None
 
 
@@ -141,7 +149,7 @@ def _load(stream: Any, named: dict[str, type]) -> Any:
     stream.seek(0)
     found = _Reader(stream, named).load()
     if found == _LEGACY_MAGIC:
-        for _ in range(2):  # the protocol's number and the machine
+        for _ in range(2):  # protocol version and system information
             _Reader(stream, named).load()
         found = _Reader(stream, named).load()
     return found
@@ -153,7 +161,7 @@ def _checkpoint(found: Any) -> Contents:
     if isinstance(found, dict):
         for key in ("ema", "model"):
             model = found.get(key)
-            if isinstance(model, _Stand) and model.kind.startswith(("ultralytics.", "models.")):
+            if isinstance(model, _Placeholder) and model.kind.startswith(("ultralytics.", "models.")):
                 return _yolo(model)
         for key in ("state_dict", "model"):
             if isinstance(found.get(key), dict):
@@ -164,7 +172,7 @@ def _checkpoint(found: Any) -> Contents:
 
 def _shape(value: Any) -> tuple[int, ...]:
     """The shape of a tensor, a parameter, an array, a sparse matrix or chumpy's wrapping of one; () where unknown."""
-    if not isinstance(value, _Stand):
+    if not isinstance(value, _Placeholder):
         return ()
     if value.kind == "torch._utils._rebuild_parameter":
         return _shape(value.args[0])
@@ -173,13 +181,13 @@ def _shape(value: Any) -> tuple[int, ...]:
     if isinstance(value.state, tuple) and len(value.state) == 5:  # NumPy's
         return tuple(value.state[1])
     if isinstance(value.state, dict):
-        own = value.state.get("_shape", value.state.get("shape"))
-        return tuple(own) if own else _shape(value.state.get("x"))
+        shape = value.state.get("_shape", value.state.get("shape"))
+        return tuple(shape) if shape else _shape(value.state.get("x"))
     return ()
 
 
 def _network(shapes: dict[str, tuple[int, ...]]) -> Contents:
-    """What network has tensors of these names and shapes."""
+    """The network that has tensors of these names and shapes."""
     patch = shapes.get("backbone.patch_embed.proj.weight", ())
     if "motion_encoder.regressor.rnn.weight_hh_l0" in shapes:
         role, title = "wham", "WHAM"
@@ -197,7 +205,7 @@ def _network(shapes: dict[str, tuple[int, ...]]) -> Contents:
     return Contents(role, title)
 
 
-def _yolo(model: _Stand) -> Contents:
+def _yolo(model: _Placeholder) -> Contents:
     state = model.state if isinstance(model.state, dict) else {}
     names = state.get("names")
     if model.kind.startswith("models."):
@@ -211,7 +219,7 @@ def _yolo(model: _Stand) -> Contents:
 
 def _array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of the arrays in an ``.npz``, from their headers."""
-    from numpy.lib import format as npy  # only here: this module is imported where NumPy is not wanted
+    from numpy.lib import format as npy  # only here: loading NumPy is not needed otherwise
 
     shapes = {}
     with zipfile.ZipFile(path) as archive:

@@ -135,7 +135,8 @@ class Library:
                 sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
             raise WeightsError(
-                f"{path} cannot be read: {error.strerror}. Check its disk and its permissions.", code="weights-unreadable"
+                f"{path} cannot be read: {error.strerror}. Check its disk and its permissions.",
+                code="weights-unreadable",
             ) from error
         return WeightFile(role, path, sha256, entry.licence, entry.page, "", {})
 

@@ -1,1 +1,1 @@
-"""Export of a character's motion for game engines and other programs."""
+"""Exports a character's motion to files for game engines and other programs."""

@@ -1,9 +1,8 @@
-"""A character's motion for other programs: a clean copy of its skeleton, through Blender's exporters.
+"""Exports a character's motion: copies its deform bones to a clean skeleton and calls Blender's exporters.
 
-What rigs have beside the bones that deform (controls, constraints, scaled objects) makes exported files arrive
-turned, a hundred times too large or without a root. So the deforming bones are copied, with the transforms of the
-object applied and one key a frame, into a scene of their own, in the units and axes that the receiver has itself: no
-node of the file is scaled or turned.
+Controls, constraints and object scale of a rig make exported files arrive rotated, a hundred times too large or without
+a root. Therefore the deform bones are copied into a temporary scene, with the object's transform applied and a keyframe
+at every frame, in the units and axes of the receiving program: no node of the file has a scale or rotation.
 """
 
 from __future__ import annotations
@@ -18,48 +17,49 @@ import numpy as np
 from mathutils import Matrix
 
 from ... import quaternions
+from ...errors import CodedError
 from ..retarget import rig_map_state, root
 from ..scene import character
 from ..scene.action import ActionWriter
-from .skeleton_copy import Sampled, exported_parent, sample
+from .skeleton_copy import SampledSkeleton, exported_parent, sample
 
-ARMATURE = "Armature"  # a name by which Unreal knows that the node is Blender's armature and no bone
-_ROOT = "root"  # what games call the bone that carries the body
-_STILL = 1e-4  # metres: a root bone that moves less stays where it is
-_RIGID = 1e-5  # metres: a bone whose head moves less against its parent gets no location keys
+ARMATURE = "Armature"  # by this name Unreal recognizes the node as Blender's armature and not as a bone
+_ROOT = "root"  # the usual name of the root bone in games
+_STATIC_TOLERANCE = 1e-4  # metres: a root bone that moves less is static
+_RIGID_TOLERANCE = 1e-5  # metres: a bone whose head moves less relative to its parent gets no location keyframes
 _Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # from z up to y up
 
 
-class ExportError(Exception):
+class ExportError(CodedError):
     """A motion cannot be exported; the text is a sentence for the animator."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What a receiver wants."""
+    """The file format and conventions of a receiving program."""
 
     label: str
     description: str
     suffix: str
-    unit: float  # how many of the file's units are a metre
-    y_up: bool  # whether the copy is turned to y up and its object back, so that the exporter's own turn leaves none
-    meshes: bool  # whether the format takes them
-    exporter: str  # the operator
-    write: Callable[[str, Copy], set[str]]
+    unit: float  # file units per metre
+    y_up: bool  # the copy is rotated to y up and its object back, which cancels the exporter's own rotation
+    meshes: bool  # whether the format has meshes
+    exporter: str  # identifier of Blender's export operator
+    write: Callable[[str, SkeletonCopy], set[str]]
 
 
 @dataclass(frozen=True)
-class Copy:
-    """What is exported, in a scene of its own."""
+class SkeletonCopy:
+    """The copied skeleton, in a temporary scene."""
 
     scene: bpy.types.Scene
     armature: bpy.types.Object
-    rigid: bool  # no bone but those without a parent moves against its parent's
+    rigid: bool  # only bones without a parent have location keyframes
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What a file holds."""
+    """Statistics of an exported file."""
 
     frames: tuple[int, int]  # first and last scene frame
     rate: float  # frames a second
@@ -70,55 +70,57 @@ class Exported:
 def export(
     context: bpy.types.Context, rig: bpy.types.Object, path: Path, preset: Preset, root_motion: bool, meshes: bool
 ) -> Exported:
-    """Write a rig's motion, with the meshes that it deforms or carries on bones, to a file.
+    """Write a rig's motion to a file, with the meshes that it deforms or that are parented to its bones.
 
-    ``root_motion``: on a root bone, which is made where there is none; else on the hips. Raises ExportError.
+    ``root_motion``: on a root bone, which is added if there is none; else on the hips. Raises ExportError.
     """
     if not _has_operator(preset.exporter):
         raise ExportError(
-            f"Blender's exporter for {preset.suffix} files is switched off. Enable its add-on in the preferences."
+            f"Blender's exporter for {preset.suffix} files is switched off. Enable its add-on in the preferences.",
+            code="exporter-disabled",
         )
     first, last = _range(rig)
     scene = context.scene
     rate = scene.render.fps / scene.render.fps_base
     skins = _skins(rig, context) if meshes and preset.meshes else []
-    with _own_scene(context, rig) as made:
+    with _temporary_scene(context, rig) as temporary:
         known = _known_bones(rig)
-        sampled = sample(rig, made, range(first, last + 1), known.get("root", ""))
-        sampled = _with_root(known, sampled, root_motion, rate)
-        made.frame_start, made.frame_end = first, last
-        copy = _copy(context, made, rig, sampled, skins, preset, np.arange(first, last + 1, dtype=float))
-        with context.temp_override(scene=made, view_layer=made.view_layers[0], **_active(copy.armature)):
+        skeleton = sample(rig, temporary, range(first, last + 1), known.get("root", ""))
+        skeleton = _with_root(known, skeleton, root_motion, rate)
+        temporary.frame_start, temporary.frame_end = first, last
+        copy = _copy(context, temporary, rig, skeleton, skins, preset)
+        with context.temp_override(scene=temporary, view_layer=temporary.view_layers[0], **_active(copy.armature)):
             try:
-                done = preset.write(str(path), copy)
+                result = preset.write(str(path), copy)
             except RuntimeError as error:
                 raise ExportError(
-                    f"{path} could not be written: {str(error).removeprefix('Error: ').strip()}"
+                    f"{path} could not be written: {str(error).removeprefix('Error: ').strip()}",
+                    code="export-failed",
                 ) from error
-    if done != {"FINISHED"} or not path.is_file():
-        raise ExportError(f"{path} was not written. Choose a folder that you may write to.")
-    return Exported((first, last), rate, len(sampled.names), len(skins))
+    if result != {"FINISHED"} or not path.is_file():
+        raise ExportError(f"{path} was not written. Choose a folder that you may write to.", code="export-failed")
+    return Exported((first, last), rate, len(skeleton.names), len(skins))
 
 
 # --- what is exported ------------------------------------------------------------------------------------------------
 
 
 def _range(rig: bpy.types.Object) -> tuple[int, int]:
-    """First and last scene frame of a rig's action and strips; raises ExportError where it has none."""
+    """First and last scene frame of a rig's action and NLA strips. Raises ExportError if it has none."""
     animation = rig.animation_data
-    ends: list[tuple[float, float]] = []
+    ranges: list[tuple[float, float]] = []
     if animation is not None:
         if animation.action is not None:
-            ends.append(tuple(animation.action.frame_range))
+            ranges.append(tuple(animation.action.frame_range))
         strips = [strip for track in animation.nla_tracks if not track.mute for strip in track.strips if not strip.mute]
-        ends += [(strip.frame_start, strip.frame_end) for strip in strips]
-    if not ends:
-        raise ExportError(f"{rig.name} has no animation. Bake a motion onto it first.")
-    return int(np.floor(min(start for start, _ in ends) + 1e-3)), int(np.ceil(max(end for _, end in ends) - 1e-3))
+        ranges += [(strip.frame_start, strip.frame_end) for strip in strips]
+    if not ranges:
+        raise ExportError(f"{rig.name} has no animation. Bake a motion onto it first.", code="no-animation")
+    return int(np.floor(min(start for start, _ in ranges) + 1e-3)), int(np.ceil(max(end for _, end in ranges) - 1e-3))
 
 
 def _known_bones(rig: bpy.types.Object) -> dict[str, str]:
-    """The bones of a rig that play "pelvis" and "root", as far as that is known."""
+    """The names of a rig's "pelvis" and "root" bones, as far as they are known."""
     if character.is_character(rig):
         return {"pelvis": "pelvis"}
     rig_map = rig_map_state.chosen_map(rig)
@@ -127,9 +129,7 @@ def _known_bones(rig: bpy.types.Object) -> dict[str, str]:
 
 def _skins(rig: bpy.types.Object, context: bpy.types.Context) -> list[bpy.types.Object]:
     """The meshes of the scene that a rig deforms, or that are parented to one of its bones."""
-    return [
-        thing for thing in context.scene.objects if thing.type == "MESH" and (_deforms(rig, thing) or _bone(rig, thing))
-    ]
+    return [obj for obj in context.scene.objects if obj.type == "MESH" and (_deforms(rig, obj) or _bone(rig, obj))]
 
 
 def _deforms(rig: bpy.types.Object, mesh: bpy.types.Object) -> bool:
@@ -142,42 +142,43 @@ def _bone(rig: bpy.types.Object, mesh: bpy.types.Object) -> bpy.types.Bone | Non
     return rig.data.bones.get(mesh.parent_bone) if on_bone else None
 
 
-def _with_root(known: dict[str, str], sampled: Sampled, root_motion: bool, rate: float) -> Sampled:
-    """The skeleton with its way over the ground on a root bone, or with a root that stays where it is."""
+def _with_root(known: dict[str, str], skeleton: SampledSkeleton, root_motion: bool, rate: float) -> SampledSkeleton:
+    """The skeleton with root motion on its root bone, or with a static root."""
     name = known.get("root", "")
-    if name not in sampled.names:
+    if name not in skeleton.names:
         if not root_motion:
-            return sampled
-        name = _ROOT if _ROOT not in sampled.names else f"{_ROOT}_motion"
-        sampled = sampled.with_root(name)
-    place = sampled.names.index(name)
-    turns, heads = sampled.turns.copy(), sampled.heads.copy()
-    moves = np.ptp(heads[:, place], axis=0).max() > _STILL
-    rest_turn, rest_head = sampled.rest_turns[place], sampled.rest_heads[place]
+            return skeleton
+        name = _ROOT if _ROOT not in skeleton.names else f"{_ROOT}_motion"
+        skeleton = skeleton.with_root(name)
+    index = skeleton.names.index(name)
+    rotations, heads = skeleton.rotations.copy(), skeleton.heads.copy()
+    moves = np.ptp(heads[:, index], axis=0).max() > _STATIC_TOLERANCE
+    rest_rotation, rest_head = skeleton.rest_rotations[index], skeleton.rest_heads[index]
     if not root_motion:
-        turns[:, place], heads[:, place] = rest_turn, rest_head
+        rotations[:, index], heads[:, index] = rest_rotation, rest_head
     elif not moves:
-        pelvis = sampled.names.index(known["pelvis"]) if known.get("pelvis") in sampled.names else sampled.highest()
-        turned = quaternions.multiply(turns[:, pelvis], quaternions.inverse(sampled.rest_turns[pelvis]))
-        floor, yaw = root.over_ground(heads[:, pelvis], turned, rate)
-        floor[:, 2] = rest_head[2]
-        beside = (rest_head - sampled.rest_heads[pelvis]) * [1.0, 1.0, 0.0]
-        turns[:, place] = quaternions.multiply(yaw, rest_turn)
-        heads[:, place] = floor + quaternions.rotate(yaw, beside)
-    parents = tuple(place if above < 0 and one != place else above for one, above in enumerate(sampled.parents))
-    return sampled.moved(parents, turns, heads)
+        known_pelvis = known.get("pelvis") in skeleton.names
+        pelvis = skeleton.names.index(known["pelvis"]) if known_pelvis else skeleton.main_root()
+        from_rest = quaternions.multiply(rotations[:, pelvis], quaternions.inverse(skeleton.rest_rotations[pelvis]))
+        path, yaw = root.over_ground(heads[:, pelvis], from_rest, rate)
+        path[:, 2] = rest_head[2]
+        offset = (rest_head - skeleton.rest_heads[pelvis]) * [1.0, 1.0, 0.0]
+        rotations[:, index] = quaternions.multiply(yaw, rest_rotation)
+        heads[:, index] = path + quaternions.rotate(yaw, offset)
+    parents = tuple(index if parent < 0 and bone != index else parent for bone, parent in enumerate(skeleton.parents))
+    return skeleton.with_motion(parents, rotations, heads)
 
 
 # --- the copy --------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _own_scene(context: bpy.types.Context, rig: bpy.types.Object) -> Iterator[bpy.types.Scene]:
-    """A scene that holds the rig alone, at first; with all that is put into it, it is gone in the end.
+def _temporary_scene(context: bpy.types.Context, rig: bpy.types.Object) -> Iterator[bpy.types.Scene]:
+    """A scene with only the rig; the scene and all other objects that are added to it are removed at the end.
 
-    Objects in it may take names that others have, who get them back.
+    Objects that were renamed because an added object took their name get it back.
     """
-    names = {thing: thing.name for thing in bpy.data.objects if thing.library is None}
+    names = {obj: obj.name for obj in bpy.data.objects if obj.library is None}
     scene = bpy.data.scenes.new(_name(rig))
     render, settings = scene.render, context.scene.render
     render.fps, render.fps_base = settings.fps, settings.fps_base
@@ -187,18 +188,18 @@ def _own_scene(context: bpy.types.Context, rig: bpy.types.Object) -> Iterator[bp
     finally:
         if rig.name in scene.collection.objects:
             scene.collection.objects.unlink(rig)
-        gone: list[bpy.types.ID] = list(scene.collection.objects)
-        gone += {thing.data for thing in scene.collection.objects}
-        gone += {thing.animation_data.action for thing in scene.collection.objects if thing.animation_data}
-        bpy.data.batch_remove([each for each in gone if each is not None])
-        for thing, name in names.items():
-            if thing.name != name:
-                thing.name = name
+        added: list[bpy.types.ID] = list(scene.collection.objects)
+        added += {obj.data for obj in scene.collection.objects}
+        added += {obj.animation_data.action for obj in scene.collection.objects if obj.animation_data}
+        bpy.data.batch_remove([block for block in added if block is not None])
+        for obj, name in names.items():
+            if obj.name != name:
+                obj.name = name
         bpy.data.scenes.remove(scene)
 
 
 def _name(rig: bpy.types.Object) -> str:
-    """What the motion is called: exporters call it by the scene."""
+    """The name of the motion: exporters use the scene's name."""
     animation = rig.animation_data
     if animation.action is not None:
         return animation.action.name
@@ -209,46 +210,46 @@ def _copy(
     context: bpy.types.Context,
     scene: bpy.types.Scene,
     rig: bpy.types.Object,
-    sampled: Sampled,
+    skeleton: SampledSkeleton,
     skins: list[bpy.types.Object],
     preset: Preset,
-    frames: np.ndarray,
-) -> Copy:
-    """Build and key the skeleton, with copies of the meshes on it, as a preset wants it."""
+) -> SkeletonCopy:
+    """Build and key a copy of the skeleton and its meshes in the scene, in a preset's units and axes."""
     scene.collection.objects.unlink(rig)
     scene.unit_settings.scale_length = 1 / preset.unit
     axes = _Y_UP if preset.y_up else np.eye(3)
-    sampled = sampled.in_axes(axes, preset.unit)
+    skeleton = skeleton.in_axes(axes, preset.unit)
     armature = bpy.data.objects.new(ARMATURE, bpy.data.armatures.new(ARMATURE))
     _take_name(armature, ARMATURE)
     scene.collection.objects.link(armature)
     with context.temp_override(scene=scene, view_layer=scene.view_layers[0], **_active(armature)):
         bpy.ops.object.mode_set(mode="EDIT")
         bones = armature.data.edit_bones
-        for number, name in enumerate(sampled.names):
+        for number, name in enumerate(skeleton.names):
             bone = bones.new(name)
-            bone.length = sampled.lengths[number]
-            bone.matrix = sampled.rest_matrix(number)
-        for name, above in zip(sampled.names, sampled.parents, strict=True):
-            bones[name].parent = bones[sampled.names[above]] if above >= 0 else None
+            bone.length = skeleton.lengths[number]
+            bone.matrix = skeleton.rest_matrix(number)
+        for name, parent in zip(skeleton.names, skeleton.parents, strict=True):
+            bones[name].parent = bones[skeleton.names[parent]] if parent >= 0 else None
         bpy.ops.object.mode_set(mode="OBJECT")
     armature.matrix_world = Matrix(axes.T.tolist()).to_4x4()
+    frames = np.arange(scene.frame_start, scene.frame_end + 1, dtype=float)
     writer = ActionWriter(armature, scene.name, frames)
-    rest = np.array([armature.data.bones[name].matrix_local for name in sampled.names])
-    rotations, locations = sampled.keys(rest)
+    rest = np.array([armature.data.bones[name].matrix_local for name in skeleton.names])
+    rotations, locations = skeleton.keys(rest)
     rigid = True
-    for number, name in enumerate(sampled.names):
+    for number, name in enumerate(skeleton.names):
         armature.pose.bones[name].rotation_mode = "QUATERNION"
         writer.write(f'pose.bones["{bpy.utils.escape_identifier(name)}"].rotation_quaternion', rotations[number], name)
-        moving = np.abs(locations[number]).max() > _RIGID * preset.unit
-        if sampled.parents[number] < 0 or moving:
+        moving = np.abs(locations[number]).max() > _RIGID_TOLERANCE * preset.unit
+        if skeleton.parents[number] < 0 or moving:
             writer.write(f'pose.bones["{bpy.utils.escape_identifier(name)}"].location', locations[number], name)
-            rigid &= sampled.parents[number] < 0
-    to_copy = Matrix((preset.unit * axes @ np.eye(3)).tolist()).to_4x4() @ Matrix.Translation(-sampled.origin)
+            rigid &= skeleton.parents[number] < 0
+    to_copy = Matrix((preset.unit * axes @ np.eye(3)).tolist()).to_4x4() @ Matrix.Translation(-skeleton.origin)
     for skin in skins:
-        _copy_skin(skin, rig, armature, scene, to_copy, sampled.names)
+        _copy_skin(skin, rig, armature, scene, to_copy, skeleton.names)
     scene.view_layers[0].update()
-    return Copy(scene, armature, rigid)
+    return SkeletonCopy(scene, armature, rigid)
 
 
 def _copy_skin(
@@ -259,45 +260,45 @@ def _copy_skin(
     to_copy: Matrix,
     names: Sequence[str],
 ) -> None:
-    """A mesh as it lies at rest, on the copied skeleton; one that hangs from a bone goes whole with it."""
+    """Copy a mesh in its rest position to the copied skeleton; a mesh on a bone gets full weight for that bone."""
     matrix = skin.matrix_world
     bone = None if _deforms(rig, skin) else _bone(rig, skin)
     if bone is not None:
         on_bone = Matrix.Translation((0, bone.length, 0)) @ skin.matrix_parent_inverse @ skin.matrix_basis
         matrix = rig.matrix_world @ bone.matrix_local @ on_bone
     matrix = to_copy @ matrix
-    made = skin.copy()
-    made.data = skin.data.copy()
-    made.animation_data_clear()
-    _take_name(made, skin.name)
-    scene.collection.objects.link(made)
-    made.data.transform(matrix, shape_keys=True)
+    copy = skin.copy()
+    copy.data = skin.data.copy()
+    copy.animation_data_clear()
+    _take_name(copy, skin.name)
+    scene.collection.objects.link(copy)
+    copy.data.transform(matrix, shape_keys=True)
     if matrix.determinant() < 0:
-        made.data.flip_normals()
-    made.parent, made.parent_type = armature, "OBJECT"
-    made.matrix_parent_inverse = made.matrix_basis = Matrix()
-    made.hide_viewport = made.hide_render = False
-    for modifier in made.modifiers:
+        copy.data.flip_normals()
+    copy.parent, copy.parent_type = armature, "OBJECT"
+    copy.matrix_parent_inverse = copy.matrix_basis = Matrix()
+    copy.hide_viewport = copy.hide_render = False
+    for modifier in copy.modifiers:
         if modifier.type == "ARMATURE" and modifier.object == rig:
             modifier.object = armature
     if bone is not None:
-        carrier = bone.name if bone.name in names else exported_parent(bone, names)
-        made.vertex_groups.clear()
-        if carrier:
-            made.vertex_groups.new(name=carrier).add(range(len(made.data.vertices)), 1.0, "REPLACE")
-        made.modifiers.new("Armature", "ARMATURE").object = armature
+        exported = bone.name if bone.name in names else exported_parent(bone, names)
+        copy.vertex_groups.clear()
+        if exported:
+            copy.vertex_groups.new(name=exported).add(range(len(copy.data.vertices)), 1.0, "REPLACE")
+        copy.modifiers.new("Armature", "ARMATURE").object = armature
 
 
-def _take_name(made: bpy.types.Object, name: str) -> None:
-    """Call an object what another may be called, which is called otherwise for now."""
+def _take_name(obj: bpy.types.Object, name: str) -> None:
+    """Rename an object; another object of that name gets a temporary one."""
     other = bpy.data.objects.get((name, None))
-    if other is not None and other != made:
+    if other is not None and other != obj:
         other.name = f"{name} meanwhile"
-    made.name = name
+    obj.name = name
 
 
 def _active(armature: bpy.types.Object) -> dict[str, object]:
-    """What an operator needs to find in the context to work on an armature."""
+    """Context members that an operator needs to work on an armature, which becomes the active object."""
     layer = next(iter(armature.users_scene)).view_layers[0]
     layer.objects.active = armature
     return {"object": armature, "active_object": armature, "selected_objects": [armature]}
@@ -326,27 +327,27 @@ def _write_fbx(path: str, axis_forward: str, axis_up: str, scale: str) -> set[st
     )
 
 
-def _write_unreal(path: str, copy: Copy) -> set[str]:
+def _write_unreal(path: str, copy: SkeletonCopy) -> set[str]:
     return _write_fbx(path, "Y", "Z", "FBX_SCALE_NONE")
 
 
-def _write_unity(path: str, copy: Copy) -> set[str]:
+def _write_unity(path: str, copy: SkeletonCopy) -> set[str]:
     return _write_fbx(path, "-Z", "Y", "FBX_SCALE_UNITS")
 
 
-def _write_godot(path: str, copy: Copy) -> set[str]:
+def _write_godot(path: str, copy: SkeletonCopy) -> set[str]:
     return bpy.ops.export_scene.gltf(
         filepath=path,
         export_format="GLB",
         use_active_scene=True,
         export_animation_mode="ACTIVE_ACTIONS",
-        export_anim_single_armature=False,  # else all actions of the file whose bones have these names are mixed in
+        export_anim_single_armature=False,  # else actions of other objects with these bone names are exported, too
         export_optimize_animation_size=False,
         export_negative_frame="SLIDE",
     )
 
 
-def _write_bvh(path: str, copy: Copy) -> set[str]:
+def _write_bvh(path: str, copy: SkeletonCopy) -> set[str]:
     return bpy.ops.export_anim.bvh(
         filepath=path,
         frame_start=copy.scene.frame_start,
@@ -355,7 +356,7 @@ def _write_bvh(path: str, copy: Copy) -> set[str]:
     )
 
 
-def _write_usd(path: str, copy: Copy) -> set[str]:
+def _write_usd(path: str, copy: SkeletonCopy) -> set[str]:
     return bpy.ops.wm.usd_export(filepath=path, export_animation=True, export_lights=False, export_cameras=False)
 
 
@@ -367,17 +368,17 @@ PRESETS = {
     ),
     "UNITY": Preset(
         "Unity",
-        "FBX in metres, y up, no object turned or scaled",
+        "FBX in metres, y up, without rotated or scaled objects",
         ".fbx", 1.0, True, True, "export_scene.fbx", _write_unity,
     ),
     "GODOT": Preset(
         "Godot, glTF",
-        "glTF in one file, for Godot and all that read glTF",
+        "glTF in one file, for Godot and other programs that read glTF",
         ".glb", 1.0, False, True, "export_scene.gltf", _write_godot,
     ),
     "BVH": Preset(
         "BVH",
-        "Skeleton and motion alone, in centimetres, y up, as motion capture tools read it",
+        "Skeleton and motion alone, in centimetres, y up, for motion capture tools",
         ".bvh", 100.0, True, False, "export_anim.bvh", _write_bvh,
     ),
     "USD": Preset(

@@ -1,4 +1,4 @@
-"""The bones of a rig that deform its meshes, as they move in the world: what an exported skeleton is made of."""
+"""Samples the deform bones of a rig in world space, for a clean copy of the skeleton to export."""
 
 from __future__ import annotations
 
@@ -11,133 +11,133 @@ from mathutils import Matrix
 
 from ... import quaternions
 
-# Rigify deforms with bones (DEF-) that hang from others of the same place (ORG-), which make the tree.
+# Rigify's deform bones (DEF-) are children of ORG- bones at the same position, which have the body's hierarchy.
 _ORIGINAL, _DEFORMING = "ORG-", "DEF-"
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """B bones over F frames. At rest they stand over the world's origin, as the object is turned and scaled."""
+class SampledSkeleton:
+    """B bones over F frames. The rest pose has the object's rotation and scale, but stands at the world's origin."""
 
     names: tuple[str, ...]  # parents first
     parents: tuple[int, ...]  # -1 for none
     lengths: np.ndarray  # (B,) metres
     rest_heads: np.ndarray  # (B, 3) metres
-    rest_turns: np.ndarray  # (B, 4)
+    rest_rotations: np.ndarray  # (B, 4)
     heads: np.ndarray  # (F, B, 3) metres, in the world
-    turns: np.ndarray  # (F, B, 4)
-    origin: np.ndarray  # (3,) metres: where the object is in the world at rest
+    rotations: np.ndarray  # (F, B, 4)
+    origin: np.ndarray  # (3,) metres: the object's location in the first frame
 
-    def highest(self) -> int:
-        """The bone without a parent that most others hang from."""
+    def main_root(self) -> int:
+        """The bone without a parent that has the most descendants."""
 
-        def top(bone: int) -> int:
+        def root_of(bone: int) -> int:
             while self.parents[bone] >= 0:
                 bone = self.parents[bone]
             return bone
 
-        return int(np.bincount([top(bone) for bone in range(len(self.names))]).argmax())
+        return int(np.bincount([root_of(bone) for bone in range(len(self.names))]).argmax())
 
-    def with_root(self, name: str) -> Sampled:
-        """With one more bone on the floor, which carries all that have no parent; it stays at the origin."""
+    def with_root(self, name: str) -> SampledSkeleton:
+        """With an additional static bone at the origin, the parent of all bones without a parent."""
         count = len(self.heads)
-        still = np.array([1.0, 0.0, 0.0, 0.0])
+        identity = np.array([1.0, 0.0, 0.0, 0.0])
         size = 0.1 * float(np.ptp(self.rest_heads[:, 2]))
         return replace(
             self,
             names=(name, *self.names),
-            parents=(-1, *(above + 1 if above >= 0 else 0 for above in self.parents)),
+            parents=(-1, *(parent + 1 if parent >= 0 else 0 for parent in self.parents)),
             lengths=np.concatenate([[size], self.lengths]),
             rest_heads=np.concatenate([np.zeros((1, 3)), self.rest_heads]),
-            rest_turns=np.concatenate([still[None], self.rest_turns]),
+            rest_rotations=np.concatenate([identity[None], self.rest_rotations]),
             heads=np.concatenate([np.zeros((count, 1, 3)), self.heads], 1),
-            turns=np.concatenate([np.broadcast_to(still, (count, 1, 4)), self.turns], 1),
+            rotations=np.concatenate([np.broadcast_to(identity, (count, 1, 4)), self.rotations], 1),
         )
 
-    def moved(self, parents: tuple[int, ...], turns: np.ndarray, heads: np.ndarray) -> Sampled:
-        """With other parents and another motion."""
+    def with_motion(self, parents: tuple[int, ...], rotations: np.ndarray, heads: np.ndarray) -> SampledSkeleton:
+        """With other parents, rotations (F, B, 4) and heads (F, B, 3); bones are sorted again, parents first."""
         order = sorted(range(len(parents)), key=lambda bone: _depth(parents, bone))
-        place = {old: new for new, old in enumerate(order)}
-        return Sampled(
+        new_index = {old: new for new, old in enumerate(order)}
+        return SampledSkeleton(
             names=tuple(self.names[bone] for bone in order),
-            parents=tuple(place[parents[bone]] if parents[bone] >= 0 else -1 for bone in order),
+            parents=tuple(new_index[parents[bone]] if parents[bone] >= 0 else -1 for bone in order),
             lengths=self.lengths[order],
             rest_heads=self.rest_heads[order],
-            rest_turns=self.rest_turns[order],
+            rest_rotations=self.rest_rotations[order],
             heads=heads[:, order],
-            turns=turns[:, order],
+            rotations=rotations[:, order],
             origin=self.origin,
         )
 
-    def in_axes(self, axes: np.ndarray, unit: float) -> Sampled:
-        """Turned by a matrix (3, 3), and in another unit, of which ``unit`` are a metre."""
-        turn = quaternions.of_matrices(axes)
+    def in_axes(self, axes: np.ndarray, unit: float) -> SampledSkeleton:
+        """Rotated by a matrix (3, 3), in another unit, ``unit`` to the metre."""
+        rotation = quaternions.of_matrices(axes)
         return replace(
             self,
             lengths=unit * self.lengths,
             rest_heads=unit * self.rest_heads @ axes.T,
-            rest_turns=quaternions.multiply(turn, self.rest_turns),
+            rest_rotations=quaternions.multiply(rotation, self.rest_rotations),
             heads=unit * self.heads @ axes.T,
-            turns=quaternions.multiply(turn, self.turns),
+            rotations=quaternions.multiply(rotation, self.rotations),
         )
 
     def rest_matrix(self, bone: int) -> Matrix:
-        """A bone's pose at rest, as Blender has it."""
-        turned = np.stack([quaternions.rotate(self.rest_turns[bone], axis) for axis in np.eye(3)], 1)
-        return Matrix.Translation(self.rest_heads[bone]) @ Matrix(turned.tolist()).to_4x4()
+        """A bone's rest matrix."""
+        axes = np.stack([quaternions.rotate(self.rest_rotations[bone], axis) for axis in np.eye(3)], 1)
+        return Matrix.Translation(self.rest_heads[bone]) @ Matrix(axes.tolist()).to_4x4()
 
     def keys(self, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rotations (B, F, 4) and locations (B, F, 3) to key on bones that stand so (B, 4, 4) at rest."""
-        rest_turns, rest_heads = quaternions.of_matrices(rest[:, :3, :3]), rest[:, :3, 3]
-        still = np.array([1.0, 0.0, 0.0, 0.0])
+        """Keyframe values, rotations (B, F, 4) and locations (B, F, 3), for bones with rest matrices (B, 4, 4)."""
+        rest_rotations, rest_heads = quaternions.of_matrices(rest[:, :3, :3]), rest[:, :3, 3]
+        world = np.array([1.0, 0.0, 0.0, 0.0]), np.zeros(3)
         rotations, locations = [], []
-        for bone, above in enumerate(self.parents):
-            turn, head = (still, np.zeros(3)) if above < 0 else (self.turns[:, above], self.heads[:, above])
-            rest_turn, rest_head = (still, np.zeros(3)) if above < 0 else (rest_turns[above], rest_heads[above])
-            own = quaternions.multiply(quaternions.inverse(rest_turn), rest_turns[bone])
-            against = quaternions.multiply(quaternions.inverse(turn), self.turns[:, bone])
-            rotation = quaternions.multiply(quaternions.inverse(own), against)
-            offset = quaternions.rotate(quaternions.inverse(rest_turn), rest_heads[bone] - rest_head)
-            moved = quaternions.rotate(quaternions.inverse(turn), self.heads[:, bone] - head) - offset
+        for bone, parent in enumerate(self.parents):
+            parent_rotation, parent_head = world if parent < 0 else (self.rotations[:, parent], self.heads[:, parent])
+            parent_rest, parent_rest_head = world if parent < 0 else (rest_rotations[parent], rest_heads[parent])
+            local_rest = quaternions.multiply(quaternions.inverse(parent_rest), rest_rotations[bone])
+            local = quaternions.multiply(quaternions.inverse(parent_rotation), self.rotations[:, bone])
+            rotation = quaternions.multiply(quaternions.inverse(local_rest), local)
+            offset = quaternions.rotate(quaternions.inverse(parent_rest), rest_heads[bone] - parent_rest_head)
+            position = quaternions.rotate(quaternions.inverse(parent_rotation), self.heads[:, bone] - parent_head)
             rotations.append(quaternions.without_jumps(quaternions.normalized(rotation)))
-            locations.append(quaternions.rotate(quaternions.inverse(own), moved))
+            locations.append(quaternions.rotate(quaternions.inverse(local_rest), position - offset))
         return np.array(rotations), np.array(locations)
 
 
-def sample(rig: bpy.types.Object, scene: bpy.types.Scene, frames: Sequence[int], root: str) -> Sampled:
-    """A rig's deforming bones, and its root, in each frame as a scene that holds the rig evaluates it."""
-    bones = _exported(rig, root)
+def sample(rig: bpy.types.Object, scene: bpy.types.Scene, frames: Sequence[int], root: str) -> SampledSkeleton:
+    """Sample a rig's deform bones and its root bone at each frame, evaluated in a scene that contains the rig."""
+    bones = _exported_bones(rig, root)
     names = tuple(bone.name for bone in bones)
-    place = {name: number for number, name in enumerate(names)}
+    indices = {name: index for index, name in enumerate(names)}
     layer = scene.view_layers[0]
     matrices, objects = np.empty((len(frames), len(names), 4, 4)), np.empty((len(frames), 4, 4))
     for row, frame in enumerate(frames):
         scene.frame_set(frame)
-        seen = rig.evaluated_get(layer.depsgraph)
-        objects[row] = seen.matrix_world
-        matrices[row] = [seen.pose.bones[name].matrix for name in names]
+        evaluated = rig.evaluated_get(layer.depsgraph)
+        objects[row] = evaluated.matrix_world
+        matrices[row] = [evaluated.pose.bones[name].matrix for name in names]
     origin = objects[0, :3, 3].copy()
-    turned = objects[0].copy()
-    turned[:3, 3] = 0
-    rest = turned @ np.array([bone.matrix_local for bone in bones], float)
-    tails = np.array([bone.tail_local for bone in bones], float) @ turned[:3, :3].T
+    object_axes = objects[0].copy()
+    object_axes[:3, 3] = 0
+    rest = object_axes @ np.array([bone.matrix_local for bone in bones], float)
+    tails = np.array([bone.tail_local for bone in bones], float) @ object_axes[:3, :3].T
     world = objects[:, None] @ matrices
-    sampled = Sampled(
+    skeleton = SampledSkeleton(
         names=names,
         parents=tuple(-1 for _ in bones),
         lengths=np.linalg.norm(tails - rest[:, :3, 3], axis=1),
         rest_heads=rest[:, :3, 3],
-        rest_turns=_turns(rest),
+        rest_rotations=_rotations(rest),
         heads=world[..., :3, 3],
-        turns=_turns(world),
+        rotations=_rotations(world),
         origin=origin,
     )
-    parents = [place.get(exported_parent(bone, place), -1) for bone in bones]
-    return sampled.moved(tuple(parents), sampled.turns, sampled.heads)
+    parents = [indices.get(exported_parent(bone, indices), -1) for bone in bones]
+    return skeleton.with_motion(tuple(parents), skeleton.rotations, skeleton.heads)
 
 
-def _exported(rig: bpy.types.Object, root: str) -> list[bpy.types.Bone]:
-    """The bones that deform, or all where none does; and the root."""
+def _exported_bones(rig: bpy.types.Object, root: str) -> list[bpy.types.Bone]:
+    """The deform bones and the root bone; all bones if none deforms."""
     bones = list(rig.data.bones)
     if any(bone.use_deform for bone in bones):
         bones = [bone for bone in bones if bone.use_deform or bone.name == root]
@@ -145,16 +145,17 @@ def _exported(rig: bpy.types.Object, root: str) -> list[bpy.types.Bone]:
 
 
 def exported_parent(bone: bpy.types.Bone, exported: Collection[str]) -> str:
-    """The exported bone that one hangs from, "" where there is none."""
-    for above in bone.parent_recursive:
-        twin = above.name.replace(_ORIGINAL, _DEFORMING, 1) if above.name.startswith(_ORIGINAL) else above.name
-        if twin in exported and twin != bone.name:
-            return twin
+    """The nearest exported ancestor of a bone, "" if there is none."""
+    for ancestor in bone.parent_recursive:
+        name = ancestor.name
+        name = name.replace(_ORIGINAL, _DEFORMING, 1) if name.startswith(_ORIGINAL) else name
+        if name in exported and name != bone.name:
+            return name
     return ""
 
 
-def _turns(matrices: np.ndarray) -> np.ndarray:
-    """Rotations (..., 4) of matrices (..., 4, 4), whose y axes keep their direction whatever they are stretched."""
+def _rotations(matrices: np.ndarray) -> np.ndarray:
+    """Rotations (..., 4) of matrices (..., 4, 4) without scale and shear; the direction of the y axis is kept."""
     y = quaternions.normalized(matrices[..., :3, 1])
     x = matrices[..., :3, 0]
     x = quaternions.normalized(x - np.sum(x * y, -1, keepdims=True) * y)

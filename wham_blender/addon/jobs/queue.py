@@ -110,7 +110,7 @@ class JobQueue:
         elif work in self.waiting:
             self.waiting.remove(work)
             work.cancelled = True
-            self._finish(work, protocol.Failed("The import was cancelled.", "cancelled"))
+            self._finish(work, protocol.Failed("The import was cancelled.", code="cancelled"))
 
     def stop(self) -> None:
         """End the running process and empty the queue; imports can be resumed from their job records."""

@@ -10,10 +10,11 @@ import bpy
 import gpu
 from bpy.props import StringProperty
 
+from ... import protocol
 from ...motion import MotionFileError
 from ..build_scene import import_file
 from ..jobs import error_report, job_record
-from ..jobs.import_job import is_active, jobs, keep
+from ..jobs.import_job import is_active, jobs, keep, results_are_valid
 from ..jobs.job_record import ENDED, JobRecord, Status
 from ..properties import PlacementOptions, VideoOptions, option_names, placement_settings
 from ..settings import jobs_folder, worker_python
@@ -66,8 +67,18 @@ class WHAM_OT_import_job(_RecordOperator, PlacementOptions, bpy.types.Operator):
             )
         if path is None:
             return self._refuse(f"{Path(record.clip).name} has no motion yet. Wait for it, or run the job again.")
+        clip: Path | None = Path(record.clip)
+        if record.clip_is_another:
+            clip = None  # the film that is there now does not show this motion
+            warning = protocol.Warn(
+                f"{Path(record.clip).name} was changed after its motion was made. The motion is that of the old clip, "
+                "and the clip is not shown behind the camera. Import it again for the motion of the new one.",
+                code="clip-changed",
+            )
+            self.report({"WARNING"}, warning.text)
+            record.warnings.append(warning.text)
         try:
-            bake_error = import_file(context, path, Path(record.clip), placement_settings(self), self.report)
+            bake_error = import_file(context, path, clip, placement_settings(self), self.report)
         except MotionFileError as error:
             return self._failed(record, str(error), code=error.code)
         except Exception as error:  # a bug: the message goes to the panel, the traceback to the log
@@ -116,7 +127,8 @@ class WHAM_OT_import_person(_RecordOperator, bpy.types.Operator):
         """Import the motion if the job has it, else run the job for it."""
         if is_active(record):
             return self._refuse(f"{Path(record.clip).name} is being imported. Choose when it is done.")
-        if self.person not in record.results or not record.result_path(self.person).is_file():
+        there = self.person in record.results and record.result_path(self.person).is_file()
+        if not there or not results_are_valid(record):
             return _rerun(self, record, {"person": self.person})
         record.options["person"] = self.person
         jobs.put(record)

@@ -30,7 +30,7 @@ class WHAM_OT_guess_rig_map(bpy.types.Operator):
         for sentence in rig_map_state.user_maps()[1]:
             self.report({"WARNING"}, sentence)
         try:
-            rig_map_state.look_at(context.object)
+            rig_map_state.load_or_guess(context.object)
         except MapError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -38,7 +38,7 @@ class WHAM_OT_guess_rig_map(bpy.types.Operator):
         if record.source != rig_map_state.GUESSED:
             self.report({"INFO"}, f"{context.object.name} has a known rig map: {record.source}")
         else:
-            uncertain = sum(rig_map_state.sureness(row) < 0.5 for row in record.bones if row.bone)
+            uncertain = sum(rig_map_state.row_confidence(row) < 0.5 for row in record.bones if row.bone)
             review = f"{uncertain} with low confidence: check those first" if uncertain else "check them in the list"
             guessed = sum(bool(row.bone) for row in record.bones)
             self.report({"INFO"}, f"{context.object.name}: {guessed} bones guessed, {review}")
@@ -130,7 +130,7 @@ class WHAM_OT_import_rig_map(ImportHelper, bpy.types.Operator):
             self.report({"INFO"}, f"The map {rig_map.name} was imported")
             if context.object is not None and context.object.type == "ARMATURE":
                 fitted = maps.fit(rig_map, context.object.data.bones.keys())
-                rig_map_state.show(context.object, fitted, fitted.name, {})
+                rig_map_state.fill(context.object, fitted, fitted.name, {})
         except MapError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

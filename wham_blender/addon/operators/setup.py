@@ -94,7 +94,7 @@ class WHAM_OT_remove_worker(JobOperator, bpy.types.Operator):
         """Start the process that deletes."""
         if not python_environment.worker_folder().exists():
             raise python_environment.WorkerError(
-                f"No worker is installed in {python_environment.worker_folder().parent}."
+                f"No worker is installed in {python_environment.worker_folder().parent}.", code="no-worker-to-remove"
             )
         return Job(python_environment.remove_command(), python_environment.data_folder() / "install.log")
 
@@ -126,7 +126,7 @@ class WHAM_OT_move_worker(JobOperator, bpy.types.Operator):
     def start(self, context: bpy.types.Context) -> Job:
         """Start the process that moves the files; its log stays in the default folder."""
         if not self.directory:
-            raise python_environment.WorkerError("No folder to move to was named.")
+            raise python_environment.WorkerError("No folder to move to was named.", code="no-folder-named")
         folder = Path(bpy.path.abspath(self.directory)).absolute()
         return Job(python_environment.move_command(folder), location.default_folder() / location.MOVE_LOG)
 

@@ -23,8 +23,8 @@ class WHAM_UL_rig_bones(bpy.types.UIList):
     ) -> None:
         """Draw one row."""
         row = layout.split(factor=0.34)
-        row.label(text=rig_map_state.label(item.joint))
-        confidence = rig_map_state.sureness(item)
+        row.label(text=rig_map_state.joint_label(item.joint))
+        confidence = rig_map_state.row_confidence(item)
         fields = row.row(align=True)
         fields.alert = bool(item.bone) and confidence < _LOW_CONFIDENCE
         fields.prop_search(item, "bone", data.armature.data, "bones", text="")

@@ -12,7 +12,7 @@ from ..scene.character import CharacterError
 from . import bake, rig_map_state
 from .bake import BakeError, Options
 from .maps import MapError
-from .rig_action import Written
+from .rig_action import BakedAction
 
 Report = Callable[[set[str], str], None]  # as bpy.types.Operator.report: {"INFO"}, {"WARNING"} or {"ERROR"}, text
 
@@ -87,7 +87,7 @@ def target_rigs(context: bpy.types.Context, names: Sequence[str]) -> list[bpy.ty
             "No rig is named or selected. Choose the armature to bake the motion onto.", code="no-rig-selected"
         )
     for rig in rigs:
-        bake.refuse(rig)
+        bake.check_rig(rig)
         rig_map_state.map_of(rig)
     return rigs
 
@@ -98,10 +98,10 @@ def motion_sources(context: bpy.types.Context) -> list[bpy.types.Object]:
     return selected or [obj for obj in context.scene.objects if character.is_character(obj)]
 
 
-def _summary(rig: bpy.types.Object, written: Written, options: Options) -> str:
+def _summary(rig: bpy.types.Object, written: BakedAction, options: Options) -> str:
     """The report of one bake: number of keys, largest errors, notes."""
     keys = f"{rig.name}: {written.keys} keys in {written.action.name}"
-    if options.thin:
-        errors = f"{math.degrees(written.angle):.2f} degrees and {1000 * written.distance:.1f} mm"
-        keys += f" instead of {written.most}, errors at most {errors}"
+    if options.reduce_keys:
+        errors = f"{math.degrees(written.angle_error):.2f} degrees and {1000 * written.distance_error:.1f} mm"
+        keys += f" instead of {written.unreduced_keys}, errors at most {errors}"
     return "; ".join([keys, *written.notes])

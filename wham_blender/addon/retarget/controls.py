@@ -1,7 +1,7 @@
-"""From how bones shall turn to the values that are keyed: rotations and locations of a rig's controls. NumPy only.
+"""Converts bone rotations in armature space to keyframe values of a rig's controls. NumPy only.
 
-A control may hang from another through any number of helper bones and constraints; all that counts is whose turn and
-whose motion it takes over, which ``addon/response.py`` measures. Everything is in the armature's own space.
+A control may be connected to another one through any number of helper bones and constraints. What matters is which
+control's rotation and location it inherits; ``rig_probe`` measures that. All values are in armature space.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ... import quaternions
 
 @dataclass(frozen=True)
 class Control:
-    """A bone that is keyed, or one that is only looked at, and what it follows. Parents come before it."""
+    """A bone that is keyed or only observed, and the controls that it follows. Parents come before it in a sequence."""
 
     name: str
-    rest: np.ndarray  # (4, 4) its pose where all controls are at rest; its axes have length one
-    turns_with: int  # place in the sequence of the control whose turn it takes over; -1 for none
-    moves_with: int  # the same for where its head goes
-    shift: np.ndarray  # (3, 3) how its head moves for each unit of its location, at rest
+    rest: np.ndarray  # (4, 4) its pose matrix while all controls are at rest; normalized axes
+    rotation_parent: int  # index of the control whose rotation it inherits; -1 for none
+    location_parent: int  # index of the control that its head moves with; -1 for none
+    location_matrix: np.ndarray  # (3, 3) movement of its head per unit of its location, at rest
 
     @property
     def head(self) -> np.ndarray:
@@ -32,56 +32,59 @@ class Control:
 
 @dataclass(frozen=True)
 class Keys:
-    """What is keyed on controls over F frames."""
+    """Keyframe values of controls over F frames."""
 
-    rotations: dict[str, np.ndarray]  # control -> (F, 4) quaternions whose signs do not jump
+    rotations: dict[str, np.ndarray]  # control -> (F, 4) quaternions with continuous signs
     locations: dict[str, np.ndarray]  # control -> (F, 3)
 
 
-def turns_of(controls: Sequence[Control], wanted: Mapping[str, np.ndarray], count: int) -> list[np.ndarray]:
-    """How each control turns from rest (count, 4): as wanted, else with what it hangs from."""
-    still = np.broadcast_to([1.0, 0.0, 0.0, 0.0], (count, 4))
-    found: list[np.ndarray] = []
+def complete_rotations(
+    controls: Sequence[Control], rotations: Mapping[str, np.ndarray], count: int
+) -> list[np.ndarray]:
+    """Rotations (count, 4) from rest of all controls: as given, else inherited from the rotation parent."""
+    identity = np.broadcast_to([1.0, 0.0, 0.0, 0.0], (count, 4))
+    complete: list[np.ndarray] = []
     for control in controls:
-        above = found[control.turns_with] if control.turns_with >= 0 else still
-        found.append(wanted.get(control.name, above))
-    return found
+        inherited = complete[control.rotation_parent] if control.rotation_parent >= 0 else identity
+        complete.append(rotations.get(control.name, inherited))
+    return complete
 
 
-def heads_of(
-    controls: Sequence[Control], turns: Sequence[np.ndarray], places: Mapping[str, np.ndarray]
+def head_positions(
+    controls: Sequence[Control], rotations: Sequence[np.ndarray], positions: Mapping[str, np.ndarray]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Where each control's head (F, 3) would be without a location of its own, and where it is with it.
+    """Heads (F, 3) of all controls without location keyframes of their own, and with them.
 
-    ``places``: where the heads of controls that are keyed in location shall be.
+    ``positions``: target positions of the heads of controls that are keyed in location.
     """
-    free: list[np.ndarray] = []
+    inherited: list[np.ndarray] = []
     heads: list[np.ndarray] = []
     for control in controls:
-        if control.moves_with < 0:
-            free.append(np.broadcast_to(control.head, (len(turns[0]), 3)))
+        if control.location_parent < 0:
+            inherited.append(np.broadcast_to(control.head, (len(rotations[0]), 3)))
         else:
-            offset = control.head - controls[control.moves_with].head
-            free.append(heads[control.moves_with] + quaternions.rotate(turns[control.moves_with], offset))
-        heads.append(places.get(control.name, free[-1]))
-    return free, heads
+            parent = control.location_parent
+            offset = control.head - controls[parent].head
+            inherited.append(heads[parent] + quaternions.rotate(rotations[parent], offset))
+        heads.append(positions.get(control.name, inherited[-1]))
+    return inherited, heads
 
 
-def keys(
-    controls: Sequence[Control], wanted: Mapping[str, np.ndarray], places: Mapping[str, np.ndarray], count: int
+def solve(
+    controls: Sequence[Control], rotations: Mapping[str, np.ndarray], positions: Mapping[str, np.ndarray], count: int
 ) -> Keys:
-    """The keys that turn controls from rest as wanted (F, 4) and bring heads to their places (F, 3)."""
-    turns = turns_of(controls, wanted, count)
-    free, _ = heads_of(controls, turns, places)
-    rotations, locations = {}, {}
-    for control, turn, unmoved in zip(controls, turns, free, strict=True):
-        above = turns[control.turns_with] if control.turns_with >= 0 else np.array([1.0, 0.0, 0.0, 0.0])
-        if control.name in wanted:
+    """Keyframe values that give controls the rotations (F, 4) from rest and their heads the positions (F, 3)."""
+    complete = complete_rotations(controls, rotations, count)
+    inherited_heads, _ = head_positions(controls, complete, positions)
+    local_rotations, locations = {}, {}
+    for control, rotation, inherited_head in zip(controls, complete, inherited_heads, strict=True):
+        parent = complete[control.rotation_parent] if control.rotation_parent >= 0 else np.array([1.0, 0.0, 0.0, 0.0])
+        if control.name in rotations:
             rest = quaternions.of_matrices(control.rest[:3, :3])
-            local = quaternions.multiply(quaternions.inverse(above), turn)
+            local = quaternions.multiply(quaternions.inverse(parent), rotation)
             local = quaternions.multiply(quaternions.inverse(rest), quaternions.multiply(local, rest))
-            rotations[control.name] = quaternions.without_jumps(quaternions.normalized(local))
-        if control.name in places:
-            moved = quaternions.rotate(quaternions.inverse(above), places[control.name] - unmoved)
-            locations[control.name] = moved @ np.linalg.inv(control.shift).T
-    return Keys(rotations, locations)
+            local_rotations[control.name] = quaternions.without_jumps(quaternions.normalized(local))
+        if control.name in positions:
+            movement = quaternions.rotate(quaternions.inverse(parent), positions[control.name] - inherited_head)
+            locations[control.name] = movement @ np.linalg.inv(control.location_matrix).T
+    return Keys(local_rotations, locations)

@@ -1,4 +1,4 @@
-"""The positions that a foot's toe and heel keep while they are planted: on the floor, one foot length apart. NumPy only.
+"""The positions that toe and heel of a foot keep while they are planted: on the floor, a foot length apart. NumPy only.
 
 A pin is the position of one foot point during one contact.
 """
@@ -166,7 +166,7 @@ def _ground_height(group: Sequence[Contact], heights: np.ndarray, floor: Floor) 
 def _restore_length(group: Sequence[Contact], positions: np.ndarray, planted: np.ndarray, length: float) -> None:
     """Move toe and heel whose pins drift back to the foot's length where both are planted.
 
-    The correction goes on to the other rows of their contacts, so that no pin jumps where the other end lands or leaves.
+    The correction extends to the other rows of their contacts, so that no pin jumps where the other end lands.
     """
     rows = np.arange(min(contact.start for contact in group), max(contact.stop for contact in group))
     both = rows[planted[rows].all(1)]

@@ -396,6 +396,6 @@ class _Body:
 
 
 def _log_likelihood(ratio: float, expected: tuple[float, float]) -> float:
-    """Of the logarithm of a ratio, normally distributed with (mean, standard deviation), up to a constant; 0 is best."""
+    """Of the logarithm of a ratio, normal with (mean, standard deviation), up to a constant; 0 is best."""
     mean, deviation = expected
     return -0.5 * ((math.log(max(ratio, 1e-6)) - mean) / deviation) ** 2

@@ -1,6 +1,6 @@
-"""Rig maps: which bone of a rig plays which SMPL joint, and which control an animator keys for it.
+"""Rig maps: which bone of a rig corresponds to which SMPL joint, and which control an animator keys for it.
 
-A map is a TOML file; those that ship are in ``maps/``, a user's own in the user's data folder. Standard library only.
+A map is a TOML file. Bundled maps are in ``maps/``, the user's maps in the user's data folder. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,31 +13,34 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ...errors import CodedError
+from ...files import replace_text
+
 _SIDED = ("hip", "knee", "ankle", "foot", "collar", "shoulder", "elbow", "wrist")
-# Joints that one bone plays, by SMPL's names; "foot" is the ball, where the toes begin. SMPL's hands are left out:
-# WHAM says nothing of fingers. Spine and neck may have any number of bones and are kept as chains.
-ROLES = ("pelvis", "head", *(f"{side}_{part}" for side in ("left", "right") for part in _SIDED))
-OPTIONAL_ROLES = ("head", *(f"{side}_{part}" for side in ("left", "right") for part in ("foot", "collar", "wrist")))
-REQUIRED_ROLES = tuple(role for role in ROLES if role not in OPTIONAL_ROLES)
+# SMPL joints that are mapped to one bone each; "foot" is the ball of the foot, where the toes begin. SMPL's hands are
+# left out: WHAM does not estimate fingers. Spine and neck may have any number of bones and are kept as chains.
+JOINTS = ("pelvis", "head", *(f"{side}_{part}" for side in ("left", "right") for part in _SIDED))
+OPTIONAL_JOINTS = ("head", *(f"{side}_{part}" for side in ("left", "right") for part in ("foot", "collar", "wrist")))
+REQUIRED_JOINTS = tuple(joint for joint in JOINTS if joint not in OPTIONAL_JOINTS)
 LIMBS = {
     f"{side}_{limb}": tuple(f"{side}_{part}" for part in parts)
     for side in ("left", "right")
     for limb, parts in (("leg", ("hip", "knee", "ankle")), ("arm", ("shoulder", "elbow", "wrist")))
 }
-IK_STRETCH = "ik_stretch"  # a pose bone's own: with any, Blender's IK shortens a leg that is bent
-_LARGEST_FILE = 1 << 20  # bytes; a map has a few thousand
+IK_STRETCH = "ik_stretch"  # of a pose bone, built in: above zero, Blender's IK shortens bent legs
+_MAX_FILE_SIZE = 1 << 20  # bytes; a map has a few thousand
 
 
-class MapError(Exception):
+class MapError(CodedError):
     """A map cannot be read, or does not fit a rig; the text is a sentence for the animator."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A property of a pose bone that has to have a value for the map's controls to work."""
+    """A property of a pose bone and the value that the map's controls need."""
 
     bone: str
-    property: str  # a custom one, or IK_STRETCH
+    property: str  # a custom property, or IK_STRETCH
     value: float
 
 
@@ -47,7 +50,7 @@ class Switch:
 
     bone: str
     property: str
-    ik: float  # its value where the IK controls drive the limb
+    ik: float  # its value for IK
     fk: float
 
 
@@ -55,52 +58,51 @@ class Switch:
 class LimbIK:
     """The IK controls of a limb, whose three joints are ``LIMBS[limb]``."""
 
-    target: str = ""  # control to key in location and rotation, rigid with the bone of the limb's last joint at rest
-    pole: str = ""  # control to key in location; the knee or elbow points to it
-    toe: str = ""  # control to key in rotation, rigid with the bone of "left_foot" or "right_foot"
+    target: str = ""  # control keyed in location and rotation; moves with the bone of the limb's last joint
+    pole: str = ""  # control keyed in location; the knee or elbow points to it
+    toe: str = ""  # control keyed in rotation; moves with the bone of "left_foot" or "right_foot"
     switch: Switch | None = None
 
 
 @dataclass(frozen=True)
 class RigMap:
-    """A rig's bones by the SMPL joints that they play. All names are bones' names.
+    """A rig's bones by SMPL joint. All names are bone names.
 
-    A bone plays a joint where its head is the joint: a limb's direction goes from its bone's head to the head of the
-    next joint's bone (the tail may point anywhere). A joint that is not in ``bones`` has no bone of its own: its turn
-    goes to the next one up. In a map read from a file the names are the file's; ``fit`` returns a map with the names
-    that an armature has.
+    The head of a mapped bone is the joint: a limb's direction goes from its bone's head to the head of the next joint's
+    bone (the tail may point anywhere). A joint that is not in ``bones`` has no bone; its rotation is applied to the
+    bone above. A map read from a file has the file's names; ``fit`` returns a map with the names of an armature.
     """
 
     name: str
-    bones: Mapping[str, str]  # joint, one of ROLES -> bone; all of REQUIRED_ROLES are there
-    spine: tuple[str, ...] = ()  # bones above the pelvis, up to the one that carries neck and collars; may be none
-    neck: tuple[str, ...] = ()  # bones between spine and head; may be none
-    # For each bone of the spine, whose orientation it takes: 0 the pelvis's, 1 spine1's, 2 spine2's, 3 spine3's, and
-    # 1.5 is halfway between spine1's and spine2's (slerp of orientations in world space). Ascending, the last is 3.
+    bones: Mapping[str, str]  # joint, one of JOINTS -> bone; includes all REQUIRED_JOINTS
+    spine: tuple[str, ...] = ()  # bones above the pelvis, up to the parent of neck and collars; may be empty
+    neck: tuple[str, ...] = ()  # bones between spine and head; may be empty
+    # The orientation of each spine bone: 0 is the pelvis's, 1 spine1's, 2 spine2's, 3 spine3's, and 1.5 is halfway
+    # between spine1's and spine2's (slerp of orientations in world space). Ascending, the last is 3.
     spine_at: tuple[float, ...] = ()
     # The same for the neck's bones: 0 is spine3's orientation and 1 SMPL's neck's. Ascending, the last is 1.
     neck_at: tuple[float, ...] = ()
-    controls: Mapping[str, str] = field(default_factory=dict)  # bone -> control to key; others are keyed themselves
-    mover: str = ""  # the bone whose control is keyed in location too and carries the body; "" is the pelvis's
-    root: str = ""  # bone on the floor that can carry the motion over the ground, an ancestor of all; "" where none
-    twists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # joint -> bones along its limb that share roll
+    controls: Mapping[str, str] = field(default_factory=dict)  # bone -> control to key; other bones are keyed
+    location_bone: str = ""  # bone whose control is keyed in location, too, and moves the body; "" is the pelvis
+    root: str = ""  # bone on the floor for root motion, an ancestor of all others; "" if there is none
+    twists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # joint -> twist bones along its limb
     ik: Mapping[str, LimbIK] = field(default_factory=dict)  # one of LIMBS -> its IK controls and switch
     settings: tuple[Setting, ...] = ()
-    optional: tuple[str, ...] = ()  # bones that a rig may lack, besides the twist bones; none once the map is fitted
+    optional: tuple[str, ...] = ()  # bones that a rig may lack, besides twist bones; empty in fitted maps
 
     def __post_init__(self) -> None:
         for chain, at, top in (("spine", "spine_at", 3.0), ("neck", "neck_at", 1.0)):
             count = len(getattr(self, chain))
             if not getattr(self, at):
                 object.__setattr__(self, at, tuple(top * (number + 1) / count for number in range(count)))
-        object.__setattr__(self, "mover", self.mover or self.bones.get("pelvis", ""))
+        object.__setattr__(self, "location_bone", self.location_bone or self.bones.get("pelvis", ""))
 
     def control(self, bone: str) -> str:
-        """The control to key for a bone; the bone itself where it has none of its own."""
+        """The control to key for a bone; the bone itself if it has none."""
         return self.controls.get(bone, bone)
 
-    def played(self) -> dict[str, str]:
-        """All bones that play a joint or a part of spine or neck, by a name to show: "left_hip", "spine 2 of 4"."""
+    def mapped_bones(self) -> dict[str, str]:
+        """All bones of joints, spine and neck, by a name to show: "left_hip", "spine 2 of 4"."""
         chains = {
             f"{chain} {number} of {len(bones)}": bone
             for chain, bones in (("spine", self.spine), ("neck", self.neck))
@@ -113,55 +115,59 @@ class RigMap:
 
 
 def fit(rig_map: RigMap, names: Iterable[str]) -> RigMap:
-    """The map with the names that an armature's bones have, without the optional ones and twist bones that it lacks.
+    """The map with an armature's bone names, without the optional bones and twist bones that the armature lacks.
 
-    Names agree regardless of case and punctuation ("upper_arm.L" and "Upper_Arm_L") and under any prefix that all of
-    the armature's names share ("mixamorig:Hips"). Raises MapError that names the missing bones.
+    Names are compared without case and punctuation ("upper_arm.L" and "Upper_Arm_L") and with any common prefix of the
+    armature's names ("mixamorig:Hips"). Raises MapError with the missing bones.
     """
     exact = list(names)
     known: dict[str, str] = {}
     for name in exact:
-        known.setdefault(_plain(name), name)
-    dispensable = {*rig_map.optional, *(bone for bones in rig_map.twists.values() for bone in bones)}
-    required = [name for name in all_names(rig_map) if name not in dispensable]
-    pelvis = _plain(rig_map.bones["pelvis"])
+        known.setdefault(_normalized(name), name)
+    optional = {*rig_map.optional, *(bone for bones in rig_map.twists.values() for bone in bones)}
+    required = [name for name in all_names(rig_map) if name not in optional]
+    pelvis = _normalized(rig_map.bones["pelvis"])
     prefixes = sorted({"", *(name.removesuffix(pelvis) for name in known if name.endswith(pelvis))}, key=len)
-    lacks = {prefix: [name for name in required if prefix + _plain(name) not in known] for prefix in prefixes}
-    prefix = min(prefixes, key=lambda one: len(lacks[one]))
-    if lack := lacks[prefix]:
-        shown = ", ".join(lack[:6]) + (f" and {len(lack) - 6} more" if len(lack) > 6 else "")
+    missing_by_prefix = {
+        prefix: [name for name in required if prefix + _normalized(name) not in known] for prefix in prefixes
+    }
+    prefix = min(prefixes, key=lambda candidate: len(missing_by_prefix[candidate]))
+    if missing := missing_by_prefix[prefix]:
+        shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
         raise MapError(
-            f"The rig lacks {len(lack)} of the {len(required)} bones in the map {rig_map.name}: {shown}. "
-            "Choose another map, or let the rig be guessed and correct what is wrong."
+            f"The rig lacks {len(missing)} of the {len(required)} bones in the map {rig_map.name}: {shown}. "
+            "Choose another map, or guess a map and correct it.",
+            code="rig-map-bones-missing",
         )
 
-    def found(name: str) -> str:
-        return name if not name or name in exact else known[prefix + _plain(name)]
+    def armature_name(name: str) -> str:
+        return name if not name or name in exact else known[prefix + _normalized(name)]
 
-    return _rename(without(rig_map, {name for name in dispensable if prefix + _plain(name) not in known}), found)
+    missing_optional = {name for name in optional if prefix + _normalized(name) not in known}
+    return _rename(without(rig_map, missing_optional), armature_name)
 
 
-def without(rig_map: RigMap, lacking: Collection[str]) -> RigMap:
-    """The map without some bones and the optional mark; a chain that has lost bones is shared evenly by the rest."""
-    spine, neck = (tuple(bone for bone in chain if bone not in lacking) for chain in (rig_map.spine, rig_map.neck))
-    twists = {joint: tuple(bone for bone in bones if bone not in lacking) for joint, bones in rig_map.twists.items()}
+def without(rig_map: RigMap, missing: Collection[str]) -> RigMap:
+    """The map without missing bones, and with no optional bones left; shortened chains get even ``spine_at`` values."""
+    spine, neck = (tuple(bone for bone in chain if bone not in missing) for chain in (rig_map.spine, rig_map.neck))
+    twists = {joint: tuple(bone for bone in bones if bone not in missing) for joint, bones in rig_map.twists.items()}
     return replace(
         rig_map,
-        bones={joint: bone for joint, bone in rig_map.bones.items() if bone not in lacking},
+        bones={joint: bone for joint, bone in rig_map.bones.items() if bone not in missing},
         spine=spine,
         neck=neck,
         spine_at=rig_map.spine_at if spine == rig_map.spine else (),
         neck_at=rig_map.neck_at if neck == rig_map.neck else (),
-        controls={bone: name for bone, name in rig_map.controls.items() if not {bone, name} & set(lacking)},
-        root="" if rig_map.root in lacking else rig_map.root,
+        controls={bone: name for bone, name in rig_map.controls.items() if not {bone, name} & set(missing)},
+        root="" if rig_map.root in missing else rig_map.root,
         twists={joint: bones for joint, bones in twists.items() if bones},
-        settings=tuple(setting for setting in rig_map.settings if setting.bone not in lacking),
+        settings=tuple(setting for setting in rig_map.settings if setting.bone not in missing),
         optional=(),
     )
 
 
 def mirrored(rig_map: RigMap) -> RigMap:
-    """The map with the sides exchanged: of a rig whose object a negative scale turns into its mirror image."""
+    """The map with left and right exchanged, for rigs whose object has a negative scale."""
 
     def other(joint: str) -> str:
         side, _, part = joint.partition("_")
@@ -176,7 +182,7 @@ def mirrored(rig_map: RigMap) -> RigMap:
 
 
 def matching(names: Iterable[str], candidates: Iterable[RigMap]) -> RigMap | None:
-    """The candidate that fits an armature's bones and uses the most of them, fitted; None where none does."""
+    """The candidate that fits an armature and uses the most of its bones, fitted; None if none fits."""
     names = list(names)
     fitted = []
     for candidate in candidates:
@@ -184,16 +190,16 @@ def matching(names: Iterable[str], candidates: Iterable[RigMap]) -> RigMap | Non
             fitted.append(fit(candidate, names))
         except MapError:
             continue
-    return max(fitted, key=lambda one: len(all_names(one)), default=None)
+    return max(fitted, key=lambda candidate: len(all_names(candidate)), default=None)
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     """A name without case and punctuation; exporters turn dots and colons into underscores."""
     return re.sub(r"[\W_]+", "_", name.casefold())
 
 
 def _rename(rig_map: RigMap, change: Callable[[str], str]) -> RigMap:
-    """The map with all its bones' names changed."""
+    """The map with all its bone names changed."""
 
     def all_of(names: Iterable[str]) -> tuple[str, ...]:
         return tuple(map(change, names))
@@ -207,7 +213,7 @@ def _rename(rig_map: RigMap, change: Callable[[str], str]) -> RigMap:
         spine=all_of(rig_map.spine),
         neck=all_of(rig_map.neck),
         controls={change(bone): change(control) for bone, control in rig_map.controls.items()},
-        mover=change(rig_map.mover),
+        location_bone=change(rig_map.location_bone),
         root=change(rig_map.root),
         twists={joint: all_of(bones) for joint, bones in rig_map.twists.items()},
         ik={
@@ -220,14 +226,14 @@ def _rename(rig_map: RigMap, change: Callable[[str], str]) -> RigMap:
 
 
 def all_names(rig_map: RigMap) -> list[str]:
-    """Every bone and control that a map names, each once."""
+    """The names of all bones and controls in a map, without duplicates."""
     names: dict[str, None] = {}
 
-    def note(name: str) -> str:
+    def collect(name: str) -> str:
         names[name] = None
         return name
 
-    _rename(rig_map, note)
+    _rename(rig_map, collect)
     names.pop("", None)
     return list(names)
 
@@ -236,48 +242,53 @@ def all_names(rig_map: RigMap) -> list[str]:
 
 
 def read(path: Path) -> RigMap:
-    """Read a map's file. Raises MapError that says what is wrong with it and where."""
+    """Read a map's file. Raises MapError with the first error in it."""
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise MapError(f"{path.name} is too large for a rig map. Choose a map's .toml file.")
+        if path.stat().st_size > _MAX_FILE_SIZE:
+            raise MapError(
+                f"{path.name} is too large for a rig map. Choose a map's .toml file.", code="rig-map-too-large"
+            )
         return from_toml(path.read_text("utf-8"), path.name)
     except (OSError, UnicodeDecodeError) as error:
-        raise MapError(f"{path.name} cannot be read as a rig map: {error}.") from error
+        raise MapError(f"{path.name} cannot be read as a rig map: {error}.", code="rig-map-unreadable") from error
 
 
 def write(rig_map: RigMap, path: Path) -> None:
-    """Write a map's file, aside first, so that a full disk leaves no half of it. Raises MapError."""
-    aside = path.with_name(f"{path.name}.part")
+    """Write a map's file. Raises MapError if it cannot be written; an existing file is then left as it was."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(to_toml(rig_map), "utf-8")
-        aside.replace(path)
+        replace_text(path, to_toml(rig_map))
     except OSError as error:
-        raise MapError(f"The rig map cannot be written to {path}: {error.strerror or error}.") from error
+        raise MapError(
+            f"The rig map cannot be written to {path}: {error.strerror or error}.", code="rig-map-not-writable"
+        ) from error
 
 
 def shipped() -> dict[str, RigMap]:
-    """The maps that ship inside, by their files' names without the ending."""
+    """The bundled maps, by their file names without the suffix."""
     folder = Path(__file__).resolve().parent / "maps"
     return {path.stem: read(path) for path in sorted(folder.glob("*.toml"))}
 
 
 def from_toml(text: str, source: str) -> RigMap:
-    """A map from its text; ``source`` is the file's name for the errors. Raises MapError."""
+    """A map from its TOML text; ``source`` is the file name for error messages. Raises MapError."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise MapError(f"{source} is not a rig map: {error}. It must be a TOML file as Save Map writes it.") from error
+        raise MapError(
+            f"{source} is not a rig map: {error}. It must be a TOML file as Save Map writes it.",
+            code="rig-map-invalid",
+        ) from error
     return _Reader(source).rig_map(table)
 
 
 def to_toml(rig_map: RigMap) -> str:
-    """A map's text, which ``from_toml`` reads back as the same map."""
+    """A map as TOML text, the inverse of ``from_toml``."""
     # A JSON string is a TOML string, except that TOML also wants the delete character escaped.
     quote = lambda text: json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # noqa: E731
     array = lambda values: f"[{', '.join(quote(v) if isinstance(v, str) else repr(float(v)) for v in values)}]"  # noqa: E731
     lines = [f"name = {quote(rig_map.name)}"]
-    lines += [f"{key} = {quote(getattr(rig_map, key))}" for key in ("mover", "root") if getattr(rig_map, key)]
+    lines += [f"{key} = {quote(getattr(rig_map, key))}" for key in ("location_bone", "root") if getattr(rig_map, key)]
     for key in ("spine", "spine_at", "neck", "neck_at", "optional"):
         if getattr(rig_map, key):
             lines.append(f"{key} = {array(getattr(rig_map, key))}")
@@ -302,17 +313,17 @@ def to_toml(rig_map: RigMap) -> str:
 
 
 class _Reader:
-    """Turns a TOML table into a map; everything in it is checked, since maps come from strangers."""
+    """Converts a TOML table to a map and validates all of it: maps are exchanged between users."""
 
     def __init__(self, source: str) -> None:
         self._source = source
 
     def rig_map(self, table: dict[str, Any]) -> RigMap:
-        self._only(table, {one.name for one in fields(RigMap)}, "the map")
-        bones = self._names(table.get("bones"), ROLES, "bones")
-        if lack := [role for role in REQUIRED_ROLES if role not in bones]:
-            self._fail(f"[bones] lacks {', '.join(lack)}")
-        made = RigMap(
+        self._only(table, {item.name for item in fields(RigMap)}, "the map")
+        bones = self._names(table.get("bones"), JOINTS, "bones")
+        if missing := [joint for joint in REQUIRED_JOINTS if joint not in bones]:
+            self._fail(f"[bones] lacks {', '.join(missing)}")
+        rig_map = RigMap(
             name=self._text(table.get("name"), "name"),
             bones=bones,
             spine=self._list(table.get("spine", []), str, "spine"),
@@ -320,43 +331,43 @@ class _Reader:
             spine_at=self._list(table.get("spine_at", []), float, "spine_at"),
             neck_at=self._list(table.get("neck_at", []), float, "neck_at"),
             controls=self._names(table.get("controls", {}), None, "controls"),
-            mover=self._text(table.get("mover", ""), "mover"),
+            location_bone=self._text(table.get("location_bone", ""), "location_bone"),
             root=self._text(table.get("root", ""), "root"),
             twists={
                 joint: self._list(names, str, f"twists.{joint}")
-                for joint, names in self._table(table.get("twists", {}), ROLES, "twists").items()
+                for joint, names in self._table(table.get("twists", {}), JOINTS, "twists").items()
             },
             ik={
                 limb: self._limb(ik, f"ik.{limb}") for limb, ik in self._table(table.get("ik", {}), LIMBS, "ik").items()
             },
-            settings=tuple(self._setting(one) for one in self._list(table.get("settings", []), dict, "settings")),
+            settings=tuple(self._setting(item) for item in self._list(table.get("settings", []), dict, "settings")),
             optional=self._list(table.get("optional", []), str, "optional"),
         )
-        for chain, at, top in ((made.spine, made.spine_at, 3.0), (made.neck, made.neck_at, 1.0)):
+        for chain, at, top in ((rig_map.spine, rig_map.spine_at, 3.0), (rig_map.neck, rig_map.neck_at, 1.0)):
             if len(chain) != len(at) or list(at) != sorted(at) or (at and (at[0] < 0 or at[-1] != top)):
                 self._fail(f"spine_at and neck_at need one ascending number a bone, the last one {top:g}")
-        played = list(made.played().values())
-        if twice := [bone for bone in dict.fromkeys(played) if played.count(bone) > 1]:
-            self._fail(f"the bone {twice[0]} is named for two joints")
-        if lost := set(made.optional) & ({*(bones[role] for role in REQUIRED_ROLES), made.mover}):
-            self._fail(f"{min(lost)} cannot be optional")
-        if unplayed := [bone for bone in (made.mover, *made.controls) if bone not in played]:
-            self._fail(f"{unplayed[0]} has a control but plays no joint")
-        return made
+        mapped = list(rig_map.mapped_bones().values())
+        if duplicates := [bone for bone in dict.fromkeys(mapped) if mapped.count(bone) > 1]:
+            self._fail(f"the bone {duplicates[0]} is named for two joints")
+        if required := set(rig_map.optional) & ({*(bones[joint] for joint in REQUIRED_JOINTS), rig_map.location_bone}):
+            self._fail(f"{min(required)} cannot be optional")
+        if unmapped := [bone for bone in (rig_map.location_bone, *rig_map.controls) if bone not in mapped]:
+            self._fail(f"{unmapped[0]} has a control but is mapped to no joint")
+        return rig_map
 
     def _limb(self, value: object, where: str) -> LimbIK:
-        table = self._table(value, [one.name for one in fields(LimbIK)], where)
+        table = self._table(value, [item.name for item in fields(LimbIK)], where)
         target, pole, toe = (self._text(table.get(key, ""), f"{where}.{key}") for key in ("target", "pole", "toe"))
         if "switch" not in table:
             return LimbIK(target, pole, toe)
         where += ".switch"
-        switch = self._table(table["switch"], [one.name for one in fields(Switch)], where)
+        switch = self._table(table["switch"], [item.name for item in fields(Switch)], where)
         bone, name = (self._text(switch.get(key), f"{where}.{key}") for key in ("bone", "property"))
         ik, fk = (self._number(switch.get(key), f"{where}.{key}") for key in ("ik", "fk"))
         return LimbIK(target, pole, toe, Switch(bone, name, ik, fk))
 
     def _setting(self, table: dict[str, Any]) -> Setting:
-        self._only(table, {one.name for one in fields(Setting)}, "settings")
+        self._only(table, {item.name for item in fields(Setting)}, "settings")
         return Setting(
             self._text(table.get("bone"), "settings.bone"),
             self._text(table.get("property"), "settings.property"),
@@ -378,20 +389,20 @@ class _Reader:
 
     def _only(self, table: Mapping[str, object], keys: set[str], where: str) -> None:
         if unknown := sorted(set(table) - keys):
-            self._fail(f"{where} has {unknown[0]}, which means nothing; known are {', '.join(sorted(keys))}")
+            self._fail(f"{where} has the unknown key {unknown[0]}; known keys are {', '.join(sorted(keys))}")
 
     def _list(self, value: object, kind: type, where: str) -> tuple[Any, ...]:
         if not isinstance(value, list):
             self._fail(f"{where} must be a list")
         if kind is float:
-            return tuple(self._number(one, where) for one in value)
-        if not all(isinstance(one, kind) and one for one in value):
-            self._fail(f"{where} has an entry that is empty or of the wrong kind")
+            return tuple(self._number(item, where) for item in value)
+        if not all(isinstance(item, kind) and item for item in value):
+            self._fail(f"{where} has an entry that is empty or of the wrong type")
         return tuple(value)
 
     def _text(self, value: object, where: str) -> str:
         if not isinstance(value, str):
-            self._fail(f"{where} must be a text")
+            self._fail(f"{where} must be a string")
         return value
 
     def _number(self, value: object, where: str) -> float:
@@ -399,5 +410,5 @@ class _Reader:
             self._fail(f"{where} must be a number")
         return float(value)
 
-    def _fail(self, what: str) -> NoReturn:
-        raise MapError(f"{self._source} is not a rig map: {what}.")
+    def _fail(self, problem: str) -> NoReturn:
+        raise MapError(f"{self._source} is not a rig map: {problem}.", code="rig-map-invalid")

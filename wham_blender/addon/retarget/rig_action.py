@@ -1,4 +1,4 @@
-"""A baked motion as an action: a rig's controls keyed, with the source's markers and the rig's switches set."""
+"""Writes a baked motion as an action: keyframes on a rig's controls, the source's markers, and IK/FK switches."""
 
 from __future__ import annotations
 
@@ -14,146 +14,153 @@ from ..scene.keyframe_reduction import Channel, reduce_keyframes
 from .controls import Keys
 from .maps import IK_STRETCH, RigMap
 
-_CARRIERS = 4  # what a foot hangs from, each with an error of its own: they add up to twice one of them, on average
+_CARRIERS = 4  # controls above a foot with independent errors: on average these add up to twice one of them
 
 
 @dataclass(frozen=True)
-class Thinning:
-    """How far curves may be from the motion, so that keys can be left out."""
+class RigMotion:
+    """A motion as keyframe values of a rig's controls."""
 
-    angle: float  # radians that a control may turn off
-    distance: float  # metres that a control may stand off, and about what a planted foot may
-    leg: float  # metres from hip to sole: what an angle becomes at the foot
+    rig_map: RigMap
+    frames: np.ndarray  # (F,) scene frames
+    keys: Keys
+    ik_limbs: Collection[str]  # limbs that the IK controls drive; all others are on FK
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Tolerances of keyframe reduction, and what is needed to keep planted feet within them."""
+
+    angle: float  # radians: largest rotation error of a control
+    distance: float  # metres: largest location error of a control, and about that of a planted foot
+    leg_length: float  # metres from hip to sole: converts an angle to a distance at the foot
     metres: Mapping[str, float]  # control -> metres that one unit of its location moves it
-    planted: Mapping[str, np.ndarray]  # control that carries feet -> (F,) whether one of them is planted
+    planted: Mapping[str, np.ndarray]  # control that moves feet -> (F,) bool: one of these feet is planted
 
 
 @dataclass
-class Written:
-    """An action, and what leaving keys out has cost."""
+class BakedAction:
+    """A new action, and the number of its keyframes and the errors of their reduction."""
 
     action: bpy.types.Action
-    keys: int = 0  # of all controls, each counted once for all components of a rotation or a location
-    most: int = 0  # as many as there would be with one a frame
-    angle: float = 0.0  # radians: the largest error of a rotation
-    distance: float = 0.0  # metres: the largest error of a location
+    keys: int = 0  # of all controls; the components of a rotation or location count once
+    unreduced_keys: int = 0  # with a keyframe at every frame
+    angle_error: float = 0.0  # radians, the largest of all rotations
+    distance_error: float = 0.0  # metres, the largest of all locations
     notes: list[str] = field(default_factory=list)  # sentences for the animator
 
 
 @dataclass(frozen=True)
-class _Channel:
+class _KeyedProperty:
     """A property of a control and its values (F, n)."""
 
     control: str
     path: str
     values: np.ndarray
     error: Callable[[np.ndarray, np.ndarray], np.ndarray]  # radians for rotations, metres for locations
-    turns: bool
+    is_rotation: bool
 
 
 def write(
-    source: bpy.types.Object,
-    rig: bpy.types.Object,
-    rig_map: RigMap,
-    frames: np.ndarray,
-    keys: Keys,
-    thinning: Thinning | None,
-    strip: bool,
-    on_ik: Collection[str],
-) -> Written:
-    """Key the controls at scene frames (F,) in a new action, with the source's markers and the switches set.
+    source: bpy.types.Object, rig: bpy.types.Object, motion: RigMotion, reduction: Reduction | None, nla_strip: bool
+) -> BakedAction:
+    """Key a motion on a rig in a new action, with the source's pose markers and the IK/FK switches.
 
-    ``on_ik``: the limbs that their IK controls drive; all others are on FK.
-    With ``thinning`` only the keys that are needed. The action becomes the rig's, or a strip above all others.
+    Without ``reduction`` there is a keyframe at every frame. The action becomes the rig's active one, or with
+    ``nla_strip`` a strip in a new NLA track above all others.
     """
     animation = rig.animation_data_create()
     before = animation.action, getattr(animation, "action_slot", None)
-    writer = ActionWriter(rig, f"{source.animation_data.action.name} {rig.name}", frames)
-    written = Written(writer.action)
-    for channel in _channels(rig, keys, {} if thinning is None else thinning.metres):
-        written.most += len(frames)
-        if thinning is None:
-            writer.write(channel.path, channel.values, channel.control)
-            written.keys += len(frames)
+    writer = ActionWriter(rig, f"{source.animation_data.action.name} {rig.name}", motion.frames)
+    baked = BakedAction(writer.action)
+    for prop in _keyed_properties(rig, motion.keys, {} if reduction is None else reduction.metres):
+        baked.unreduced_keys += len(motion.frames)
+        if reduction is None:
+            writer.write(prop.path, prop.values, prop.control)
+            baked.keys += len(motion.frames)
             continue
-        curves = reduce_keyframes(_track(channel, thinning), frames)
-        writer.write_curves(channel.path, curves, channel.control)
-        written.keys += len(curves.rows)
-        if channel.turns:
-            written.angle = max(written.angle, curves.error)
+        curves = reduce_keyframes(_channel(prop, reduction), motion.frames)
+        writer.write_curves(prop.path, curves, prop.control)
+        baked.keys += len(curves.rows)
+        if prop.is_rotation:
+            baked.angle_error = max(baked.angle_error, curves.error)
         else:
-            written.distance = max(written.distance, curves.error)
-    _write_settings(writer, rig, rig_map, on_ik)
+            baked.distance_error = max(baked.distance_error, curves.error)
+    _write_settings(writer, rig, motion)
     for marker in source.animation_data.action.pose_markers:
         writer.action.pose_markers.new(marker.name).frame = marker.frame
-    if strip:
-        _to_strip(animation, writer.action, float(frames[0]), *before)
+    if nla_strip:
+        _push_to_nla(animation, writer.action, float(motion.frames[0]), *before)
     elif before[0] is not None and before[0].users == 0:
-        before[0].use_fake_user = True  # else it would be gone when the file is saved
-        written.notes.append(f"the action {before[0].name}, which it had, is kept with a fake user")
-    return written
+        before[0].use_fake_user = True  # Blender does not save actions without users
+        baked.notes.append(f"the action {before[0].name}, which it had, is kept with a fake user")
+    return baked
 
 
-def _channels(rig: bpy.types.Object, keys: Keys, metres: Mapping[str, float]) -> Iterator[_Channel]:
+def _keyed_properties(rig: bpy.types.Object, keys: Keys, metres: Mapping[str, float]) -> Iterator[_KeyedProperty]:
     for name, locations in keys.locations.items():
         unit = metres.get(name, 1.0)
 
-        def apart(one: np.ndarray, other: np.ndarray, unit: float = unit) -> np.ndarray:
-            return unit * np.linalg.norm(one - other, axis=1)
+        def distance(first: np.ndarray, second: np.ndarray, unit: float = unit) -> np.ndarray:
+            return unit * np.linalg.norm(first - second, axis=1)
 
-        yield _Channel(name, _path(name, "location"), locations, apart, False)
+        yield _KeyedProperty(name, _path(name, "location"), locations, distance, False)
     for name, rotations in keys.rotations.items():
         mode = rig.pose.bones[name].rotation_mode
         if mode == "QUATERNION":
-            yield _Channel(name, _path(name, "rotation_quaternion"), rotations, _between_quaternions, True)
+            yield _KeyedProperty(name, _path(name, "rotation_quaternion"), rotations, _quaternion_error, True)
         elif mode == "AXIS_ANGLE":
             vectors = quaternions.to_axis_angle(rotations)
             angles = np.linalg.norm(vectors, axis=1, keepdims=True)
             axes = np.where(angles > 1e-9, vectors / np.maximum(angles, 1e-9), [0.0, 1.0, 0.0])
             values = np.concatenate([angles, axes], 1)
-            yield _Channel(name, _path(name, "rotation_axis_angle"), values, _between_axis_angles, True)
+            yield _KeyedProperty(name, _path(name, "rotation_axis_angle"), values, _axis_angle_error, True)
         else:
             values = quaternions.to_euler(rotations, mode)
-            yield _Channel(name, _path(name, "rotation_euler"), values, _between_eulers, True)
+            yield _KeyedProperty(name, _path(name, "rotation_euler"), values, _euler_error, True)
 
 
-def _between_quaternions(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    one, other = quaternions.normalized(one), quaternions.normalized(other)
-    chord = np.minimum(np.linalg.norm(one - other, axis=1), np.linalg.norm(one + other, axis=1))
+def _quaternion_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Angles (F,) between rotations, in radians."""
+    first, second = quaternions.normalized(first), quaternions.normalized(second)
+    chord = np.minimum(np.linalg.norm(first - second, axis=1), np.linalg.norm(first + second, axis=1))
     return 4 * np.arcsin(np.clip(chord / 2, 0, 1))
 
 
-def _between_axis_angles(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    def turns(values: np.ndarray) -> np.ndarray:
+def _axis_angle_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def rotations(values: np.ndarray) -> np.ndarray:
         return quaternions.about(quaternions.normalized(values[:, 1:]), values[:, 0])
 
-    return _between_quaternions(turns(one), turns(other))
+    return _quaternion_error(rotations(first), rotations(second))
 
 
-def _between_eulers(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """At most so much: three turns one after the other."""
-    return np.abs(one - other).sum(1)
+def _euler_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """An upper bound of the angles (F,) between rotations: the sum of the differences of the three angles."""
+    return np.abs(first - second).sum(1)
 
 
-def _track(channel: _Channel, thinning: Thinning) -> Channel:
-    """Where a foot is planted, what carries it keeps nearer to the motion, and its keys where that begins and ends."""
-    count = len(channel.values)
-    planted = thinning.planted.get(channel.control, np.zeros(count, bool))
-    share = 2 * thinning.distance / _CARRIERS
-    most = thinning.angle if channel.turns else thinning.distance
-    held = min(most, share / thinning.leg if channel.turns else share)
-    kept = np.zeros(count, bool)
+def _channel(prop: _KeyedProperty, reduction: Reduction) -> Channel:
+    """A channel to reduce: lower tolerance while a foot below is planted, required keyframes where contacts change."""
+    count = len(prop.values)
+    planted = reduction.planted.get(prop.control, np.zeros(count, bool))
+    per_carrier = 2 * reduction.distance / _CARRIERS
+    tolerance = reduction.angle if prop.is_rotation else reduction.distance
+    planted_tolerance = min(tolerance, per_carrier / reduction.leg_length if prop.is_rotation else per_carrier)
+    required = np.zeros(count, bool)
     edges = np.flatnonzero(np.diff(planted))
-    kept[edges] = kept[edges + 1] = True
-    return Channel(channel.values, np.where(planted, held, most), channel.error, kept)
+    required[edges] = required[edges + 1] = True
+    return Channel(prop.values, np.where(planted, planted_tolerance, tolerance), prop.error, required)
 
 
-def _write_settings(writer: ActionWriter, rig: bpy.types.Object, rig_map: RigMap, on_ik: Collection[str]) -> None:
-    """Key once what the controls need: follow settings, and limbs on IK or FK."""
-    values: dict[tuple[str, str], float] = {(one.bone, one.property): one.value for one in rig_map.settings}
+def _write_settings(writer: ActionWriter, rig: bpy.types.Object, motion: RigMotion) -> None:
+    """Key the map's settings and the IK/FK switches once, at the first frame."""
+    rig_map = motion.rig_map
+    values: dict[tuple[str, str], float] = {
+        (setting.bone, setting.property): setting.value for setting in rig_map.settings
+    }
     for limb, ik in rig_map.ik.items():
         if switch := ik.switch:
-            values[switch.bone, switch.property] = switch.ik if limb in on_ik else switch.fk
+            values[switch.bone, switch.property] = switch.ik if limb in motion.ik_limbs else switch.fk
     writer.frames = writer.frames[:1]
     for (bone, name), value in values.items():
         if name == IK_STRETCH:
@@ -163,23 +170,23 @@ def _write_settings(writer: ActionWriter, rig: bpy.types.Object, rig_map: RigMap
             writer.write(path, np.array([[value]]), bone, CONSTANT)
 
 
-def _to_strip(
+def _push_to_nla(
     animation: bpy.types.AnimData,
     action: bpy.types.Action,
     start: float,
-    below: bpy.types.Action | None,
-    below_slot: bpy.types.ID | None,
+    previous: bpy.types.Action | None,
+    previous_slot: bpy.types.ID | None,
 ) -> None:
-    """Lay an action over all that an object does, in a track of its own; its active action goes into one below."""
+    """Put an action into a new top NLA track; the previous active action goes into a track below it."""
     slot = getattr(animation, "action_slot", None)
     animation.action = None
-    if below is not None:
-        _add_strip(animation, below, below_slot, below.frame_range[0], "HOLD")
+    if previous is not None:
+        _add_strip(animation, previous, previous_slot, previous.frame_range[0], "HOLD")
     _add_strip(animation, action, slot, start, "NOTHING" if animation.nla_tracks else "HOLD")
 
 
 def _add_strip(
-    animation: bpy.types.AnimData, action: bpy.types.Action, slot: bpy.types.ID | None, start: float, outside: str
+    animation: bpy.types.AnimData, action: bpy.types.Action, slot: bpy.types.ID | None, start: float, extrapolation: str
 ) -> None:
     track = animation.nla_tracks.new()
     track.name = action.name
@@ -187,7 +194,7 @@ def _add_strip(
     if slot is not None:
         strip.action_slot = slot
     strip.frame_start = start
-    strip.extrapolation = outside
+    strip.extrapolation = extrapolation
 
 
 def _path(bone: str, channel: str) -> str:

@@ -1,4 +1,4 @@
-"""The rig map that is being looked at and corrected: one list in the window manager, and what it is as a RigMap."""
+"""The rig map that the user edits: a list of bones in the window manager, and its conversion to a RigMap."""
 
 from __future__ import annotations
 
@@ -16,64 +16,64 @@ from .maps import MapError, RigMap
 
 GUESSED = "guessed"
 _CHAINS = ("spine", "neck")
-_ROOT = "root"  # the row of the bone on the floor, which plays no joint
+_ROOT = "root"  # the row of the root bone, which is no SMPL joint
 
 
 class WHAM_PG_rig_bone(bpy.types.PropertyGroup):
-    """A joint of the map and the bone that plays it."""
+    """A row of the list: a joint and its bone."""
 
     joint: StringProperty(description="One of SMPL's joints, spine or neck for one of their bones in order, or root")
-    bone: StringProperty(name="Bone", description="The bone whose head is this joint; empty where the rig has none")
-    guessed: StringProperty(description="The bone that the confidence is about")
+    bone: StringProperty(name="Bone", description="The bone whose head is this joint; empty if the rig has none")
+    guessed: StringProperty(description="The guessed bone, to which the confidence belongs")
     confidence: FloatProperty(min=0.0, max=1.0)
 
 
 class WHAM_PG_rig_map(bpy.types.PropertyGroup):
-    """A map in the making, for one armature."""
+    """The map that is edited, for one armature."""
 
     armature: PointerProperty(type=bpy.types.Object)
-    name: StringProperty(name="Name", description="What the map is saved as")
-    source: StringProperty(description="The known map that fits, or that it was guessed")
-    base: StringProperty(description="The map as TOML: its controls, twist bones and switches, which have no rows")
+    name: StringProperty(name="Name", description="The name that the map is saved under")
+    source: StringProperty(description='The name of the known map that fits, or "guessed"')
+    base: StringProperty(description="The map as TOML; its controls, twist bones and switches have no rows")
     bones: CollectionProperty(type=WHAM_PG_rig_bone)
     active: IntProperty()
 
 
 def state() -> WHAM_PG_rig_map:
-    """The map in the making."""
+    """The map that is edited."""
     return bpy.context.window_manager.wham_rig_map
 
 
 def user_folder() -> Path:
-    """Where the user's own maps lie; uninstalling the extension leaves them."""
+    """The folder of the user's maps; it stays when the extension is uninstalled."""
     return python_environment.data_folder() / "rig_maps"
 
 
 def user_maps() -> tuple[dict[str, RigMap], list[str]]:
-    """The user's own maps by their files' names, and a sentence for each file that is none."""
-    found, broken = {}, []
+    """The user's maps by file name, and an error message for each file that is no valid map."""
+    valid, errors = {}, []
     for path in sorted(user_folder().glob("*.toml")):
         try:
-            found[path.stem] = maps.read(path)
+            valid[path.stem] = maps.read(path)
         except MapError as error:
-            broken.append(str(error))
-    return found, broken
+            errors.append(str(error))
+    return valid, errors
 
 
 def known_map(armature: bpy.types.Object) -> RigMap | None:
-    """The user's or the shipped map that fits an armature, with its bones' names; the user's own come first."""
+    """The user's or bundled map that fits an armature, fitted; the user's maps come first. None if none fits."""
     stamps = tuple((path.name, path.stat().st_mtime_ns) for path in sorted(user_folder().glob("*.toml")))
     return _matching(tuple(armature.data.bones.keys()), stamps)
 
 
 @lru_cache(maxsize=32)
 def _matching(names: tuple[str, ...], _stamps: tuple[tuple[str, int], ...]) -> RigMap | None:
-    """The map for bones' names while the user's files stay the same: panels ask whenever they are drawn."""
+    """The map for bone names, cached until the user's files change: panels call this at each redraw."""
     return maps.matching(names, user_maps()[0].values()) or maps.matching(names, maps.shipped().values())
 
 
 def chosen_map(armature: bpy.types.Object) -> RigMap | None:
-    """The map in the list if it is about this armature, else a known one; raises MapError where it is not complete."""
+    """The edited map if it is of this armature, else a known one or None. Raises MapError if the list is incomplete."""
     if state().armature == armature and state().bones:
         return from_rows()
     return known_map(armature)
@@ -82,35 +82,36 @@ def chosen_map(armature: bpy.types.Object) -> RigMap | None:
 def map_of(armature: bpy.types.Object) -> RigMap:
     """The map to use for an armature.
 
-    Raises MapError where the list is not complete, or where no map is known, and then says if none can be.
+    Raises MapError if the list is incomplete, if no map is known, or if the armature cannot have one.
     """
     known = chosen_map(armature)
     if known is None:
         guess.guess(armature.name, armatures.rest_skeleton(armature))
         raise MapError(
             f"No rig map is known for {armature.name}. Press Guess Rig Map, look through the bones that it finds, "
-            "and try again."
+            "and try again.",
+            code="rig-map-unknown",
         )
     return known
 
 
-def look_at(armature: bpy.types.Object) -> None:
-    """Fill the list: with a known map that fits, or with a guess. Raises MapError where neither can be."""
+def load_or_guess(armature: bpy.types.Object) -> None:
+    """Fill the list with a known map that fits, else with a guess. Raises MapError if no map can be guessed."""
     rig_map = known_map(armature)
     if rig_map is not None:
-        show(armature, rig_map, rig_map.name, {})
+        fill(armature, rig_map, rig_map.name, {})
         return
     guessed = guess.guess(armature.name, armatures.rest_skeleton(armature))
-    show(armature, guessed.rig_map, GUESSED, guessed.confidence)
+    fill(armature, guessed.rig_map, GUESSED, guessed.confidence)
 
 
-def show(armature: bpy.types.Object, rig_map: RigMap, source: str, confidence: dict[str, float]) -> None:
-    """Fill the list with a fitted map; bones without a confidence are sure."""
+def fill(armature: bpy.types.Object, rig_map: RigMap, source: str, confidence: dict[str, float]) -> None:
+    """Fill the list with a fitted map; bones that are not in ``confidence`` get confidence 1."""
     record = state()
     record.armature, record.name, record.source = armature, rig_map.name, source
     record.base = maps.to_toml(rig_map)
     record.bones.clear()
-    pelvis, *others = maps.ROLES
+    pelvis, *others = maps.JOINTS
     _add_row(pelvis, rig_map.bones[pelvis], confidence)
     for chain in _CHAINS:
         for bone in getattr(rig_map, chain):
@@ -122,13 +123,13 @@ def show(armature: bpy.types.Object, rig_map: RigMap, source: str, confidence: d
 
 
 def add_chain_row(chain: str) -> None:
-    """Put an empty row after the last one of "spine" or "neck", or after the spine where the rig has no neck."""
+    """Add an empty row after the last one of "spine" or "neck", or after the spine if the rig has no neck."""
     record = state()
-    places = {row.joint: place for place, row in enumerate(record.bones)}
-    place = places.get(chain, places.get("spine", 0)) + 1
+    last_rows = {row.joint: index for index, row in enumerate(record.bones)}
+    index = last_rows.get(chain, last_rows.get("spine", 0)) + 1
     _add_row(chain, "", {})
-    record.bones.move(len(record.bones) - 1, place)
-    record.active = place
+    record.bones.move(len(record.bones) - 1, index)
+    record.active = index
 
 
 def _add_row(joint: str, bone: str, confidence: dict[str, float]) -> None:
@@ -138,27 +139,35 @@ def _add_row(joint: str, bone: str, confidence: dict[str, float]) -> None:
     row.confidence = confidence.get(bone, 1.0 if bone else 0.0)
 
 
-def sureness(row: WHAM_PG_rig_bone) -> float:
-    """How sure a row is, 0 to 1: what the user has chosen is sure."""
+def row_confidence(row: WHAM_PG_rig_bone) -> float:
+    """The confidence of a row, 0 to 1; 1 for a bone that the user has chosen."""
     return row.confidence if row.bone == row.guessed else 1.0
 
 
 def from_rows() -> RigMap:
-    """The map that the list says. Raises MapError where a bone is missing, not there or named twice."""
+    """The list as a map. Raises MapError if a required bone is empty, or a bone does not exist or is named twice."""
     record = state()
     if record.armature is None:
-        raise MapError("No rig map is in the list. Select a character's armature and press Guess Rig Map.")
+        raise MapError(
+            "No rig map is in the list. Select a character's armature and press Guess Rig Map.", code="no-rig-map"
+        )
     known = record.armature.data.bones
     for row in record.bones:
         if row.bone and row.bone not in known:
-            raise MapError(f"{record.armature.name} has no bone {row.bone}, which is named for {label(row.joint)}.")
-        if not row.bone and row.joint in maps.REQUIRED_ROLES:
-            raise MapError(f"No bone is named for {label(row.joint)}. Choose it in the list of the rig map.")
+            raise MapError(
+                f"{record.armature.name} has no bone {row.bone}, which is named for {joint_label(row.joint)}.",
+                code="rig-map-bone-unknown",
+            )
+        if not row.bone and row.joint in maps.REQUIRED_JOINTS:
+            raise MapError(
+                f"No bone is named for {joint_label(row.joint)}. Choose it in the list of the rig map.",
+                code="rig-map-bone-empty",
+            )
     base = maps.from_toml(record.base, record.name)
     chains = {chain: tuple(row.bone for row in record.bones if row.joint == chain and row.bone) for chain in _CHAINS}
-    bones = {row.joint: row.bone for row in record.bones if row.bone and row.joint in maps.ROLES}
-    played = {*bones.values(), *(bone for chain in chains.values() for bone in chain)}
-    made = replace(
+    bones = {row.joint: row.bone for row in record.bones if row.bone and row.joint in maps.JOINTS}
+    mapped = {*bones.values(), *(bone for chain in chains.values() for bone in chain)}
+    edited = replace(
         base,
         name=record.name,
         bones=bones,
@@ -166,24 +175,24 @@ def from_rows() -> RigMap:
         neck=chains["neck"],
         spine_at=base.spine_at if chains["spine"] == base.spine else (),
         neck_at=base.neck_at if chains["neck"] == base.neck else (),
-        controls={bone: control for bone, control in base.controls.items() if bone in played},
-        mover=base.mover if base.mover in played else "",
+        controls={bone: control for bone, control in base.controls.items() if bone in mapped},
+        location_bone=base.location_bone if base.location_bone in mapped else "",
         root=next((row.bone for row in record.bones if row.joint == _ROOT), ""),
-        twists={joint: bones_ for joint, bones_ in base.twists.items() if bones.get(joint) == base.bones.get(joint)},
+        twists={joint: names for joint, names in base.twists.items() if bones.get(joint) == base.bones.get(joint)},
     )
-    return maps.from_toml(maps.to_toml(made), f"The rig map {record.name}")
+    return maps.from_toml(maps.to_toml(edited), f"The rig map {record.name}")
 
 
-def label(joint: str) -> str:
-    """A joint's name as it is shown: "left knee"."""
+def joint_label(joint: str) -> str:
+    """A joint's name in the user interface: "left knee"."""
     return joint.replace("_", " ")
 
 
 def register() -> None:
-    """Hang the map in the making on the window manager."""
+    """Add the edited map to the window manager."""
     bpy.types.WindowManager.wham_rig_map = PointerProperty(type=WHAM_PG_rig_map)
 
 
 def unregister() -> None:
-    """Take it away."""
+    """Remove it."""
     del bpy.types.WindowManager.wham_rig_map

@@ -1,7 +1,7 @@
-"""How a rig responds to its controls, measured on a copy of it: what each control follows, and how bones stand at rest.
+"""Probes a rig: measures on a copy which controls each control follows, and the rest positions of its bones.
 
-Parents, constraints, drivers and bones that are not keyed all play a part in that, in ways that differ from rig to
-rig. A copy in a scene of its own is posed and looked at, one control after the other; the rig itself is not touched.
+Parents, constraints, drivers and bones that are not keyed all have an effect, in ways that differ from rig to rig.
+Therefore a copy in a temporary scene is posed, one control after the other, and evaluated; the rig is not changed.
 """
 
 from __future__ import annotations
@@ -17,76 +17,83 @@ from mathutils import Euler, Quaternion, Vector
 from .controls import Control
 from .maps import MapError, RigMap
 
-_PROBE = Quaternion(Vector((1, 2, 3)).normalized(), 0.6)  # a turn that no axis or part of it can be mistaken for
-_SAME = 2e-3  # of turns as matrices, and of the rig's size
-_NAMED = 4  # bones that an error names
+_TEST_ROTATION = Quaternion(Vector((1, 2, 3)).normalized(), 0.6)  # about an arbitrary axis, to detect partial copies
+_TOLERANCE = 2e-3  # of rotation matrices, and relative to the rig's size; set by hand, judged on the test rigs
+_MAX_LISTED = 4  # bones in an error message
 
 
 @dataclass(frozen=True)
-class Response:
-    """A rig with all its controls at rest, and what each of them follows."""
+class ProbedRig:
+    """A rig with all its controls at rest, and what each control follows."""
 
-    controls: list[Control]  # the asked-for ones and the watched bones, parents first
-    heads: dict[str, np.ndarray]  # (3,) of each bone that was asked for, in the armature's space
+    controls: list[Control]  # the requested controls and the observed bones, parents first
+    heads: dict[str, np.ndarray]  # (3,) of each requested bone, in armature space
     tails: dict[str, np.ndarray]
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the controls, in order."""
+        return [control.name for control in self.controls]
 
-def measure(
+
+def probe(
     armature: bpy.types.Object,
     rig_map: RigMap,
     controls: Iterable[str],
     located: Iterable[str],
-    watched: Iterable[str],
+    observed: Iterable[str],
     bones: Iterable[str],
-) -> Response:
-    """Pose a copy of a rig and see what follows what.
+) -> ProbedRig:
+    """Measure a rig on a copy of it.
 
-    ``controls`` are keyed, those ``located`` in location too; of ``watched`` bones it is asked what they follow, and of
-    ``bones`` where they are. Raises MapError where a control does not do what it is keyed to.
+    ``controls`` will be keyed, those in ``located`` in location too. For ``observed`` bones the controls that they
+    follow are measured, for ``bones`` the rest positions. Raises MapError if a control does not rotate as it is keyed.
     """
-    names, located, watched = list(controls), list(located), list(watched)
-    seen = [*names, *(bone for bone in watched if bone not in names)]
-    with _copy(armature) as copy:
-        prepare(copy, rig_map)
+    names, located, observed = list(controls), list(located), list(observed)
+    measured = [*names, *(bone for bone in observed if bone not in names)]
+    with _temporary_copy(armature) as copy:
+        _apply_settings(copy, rig_map)
         for name in names:
-            _set(copy.pose.bones[name])
-        rest = _poses(copy, seen)
+            _set_pose(copy.pose.bones[name])
+        rest = _pose_matrices(copy, measured)
         heads, tails = {}, {}
         for name in bones:
             pose = copy.pose.bones[name]
             heads[name], tails[name] = np.array(pose.head), np.array(pose.tail)
         size = max(np.ptp(rest[:, :3, 3], axis=0).max(), 1e-6)
-        turns, places, refusal = _followers(copy, names, located, seen, rest, size)
-        if refusal:
+        rotation_followers, location_followers, problem = _followers(copy, names, located, measured, rest, size)
+        if problem:
             raise MapError(
-                f"Bones of {armature.name} {refusal}. Mute their constraints, or use a rig map that names the controls "
-                "to key instead."
+                f"Bones of {armature.name} {problem}. Mute their constraints, or use a rig map that names the controls "
+                "to key instead.",
+                code="controls-constrained",
             )
-        shifts = _shifts(copy, names, located, seen, rest, size)
-    # What has more followers is further up; a control's parent is the lowest of those that it follows.
-    ups = [turns.sum(1), places.sum(1)]
-    order = sorted(range(len(seen)), key=lambda one: -max(ups[0][one], ups[1][one]) if one < len(names) else 1)
-    place = {old: new for new, old in enumerate(order)}
+        movements = _location_movements(copy, located, measured, rest, size)
+    # A control with more followers is higher in the hierarchy; the parent is the lowest of those that are followed.
+    counts = [rotation_followers.sum(1), location_followers.sum(1)]
+    order = sorted(range(len(measured)), key=lambda i: -max(counts[0][i], counts[1][i]) if i < len(names) else 1)
+    new_index = {old: new for new, old in enumerate(order)}
 
-    def parent(follows: np.ndarray, up: np.ndarray, one: int) -> int:
-        above = np.flatnonzero(follows[:, one])
-        return place[int(above[np.argmin(up[above])])] if len(above) else -1
+    def parent(follows: np.ndarray, count: np.ndarray, i: int) -> int:
+        followed = np.flatnonzero(follows[:, i])
+        return new_index[int(followed[np.argmin(count[followed])])] if len(followed) else -1
 
-    made, moved = [], np.zeros((len(seen), 3, 3))
-    for one in order:
-        above = parent(places, ups[1], one)
-        moved[one] = shifts[one]
-        if above >= 0:
-            moved[one] -= shifts[order[above]]
-        matrix = rest[one].copy()
+    result, location_matrices = [], np.zeros((len(measured), 3, 3))
+    for i in order:
+        location_parent = parent(location_followers, counts[1], i)
+        location_matrices[i] = movements[i]
+        if location_parent >= 0:
+            location_matrices[i] -= movements[order[location_parent]]
+        matrix = rest[i].copy()
         matrix[:3, :3] /= np.linalg.norm(matrix[:3, :3], axis=0)
-        made.append(Control(seen[one], matrix, parent(turns, ups[0], one), above, moved[one]))
-    return Response(made, heads, tails)
+        rotation_parent = parent(rotation_followers, counts[0], i)
+        result.append(Control(measured[i], matrix, rotation_parent, location_parent, location_matrices[i]))
+    return ProbedRig(result, heads, tails)
 
 
-def prepare(armature: bpy.types.Object, rig_map: RigMap) -> None:
-    """Set a rig's properties as the map's controls need them, its limbs to FK."""
-    values = [(one.bone, one.property, one.value) for one in rig_map.settings]
+def _apply_settings(armature: bpy.types.Object, rig_map: RigMap) -> None:
+    """Set the custom properties that the map's controls need, all limbs to FK."""
+    values = [(setting.bone, setting.property, setting.value) for setting in rig_map.settings]
     values += [(ik.switch.bone, ik.switch.property, ik.switch.fk) for ik in rig_map.ik.values() if ik.switch]
     for bone, name, value in values:
         owner = armature.pose.bones[bone]
@@ -95,8 +102,8 @@ def prepare(armature: bpy.types.Object, rig_map: RigMap) -> None:
 
 
 @contextmanager
-def _copy(armature: bpy.types.Object) -> Iterator[bpy.types.Object]:
-    """A copy of a rig without its animation, in a scene of its own, while it is needed."""
+def _temporary_copy(armature: bpy.types.Object) -> Iterator[bpy.types.Object]:
+    """A copy of a rig without its animation, in a temporary scene; both are removed at the end."""
     scene = bpy.data.scenes.new("Rig under test")
     copy = armature.copy()
     try:
@@ -111,74 +118,79 @@ def _copy(armature: bpy.types.Object) -> Iterator[bpy.types.Object]:
         bpy.data.scenes.remove(scene)
 
 
-def _poses(copy: bpy.types.Object, names: list[str]) -> np.ndarray:
-    """The poses (N, 4, 4) of bones as Blender evaluates them now."""
+def _pose_matrices(copy: bpy.types.Object, names: list[str]) -> np.ndarray:
+    """The evaluated pose matrices (N, 4, 4) of bones, in armature space."""
     copy.update_tag()
     copy.users_scene[0].view_layers[0].update()
     return np.array([copy.pose.bones[name].matrix for name in names], float)
 
 
-def _set(bone: bpy.types.PoseBone, turn: Quaternion | None = None, location: Iterable[float] = (0, 0, 0)) -> None:
-    """Turn and move a bone from its rest; its scale stays."""
-    turn = turn or Quaternion()
+def _set_pose(
+    bone: bpy.types.PoseBone, rotation: Quaternion | None = None, location: Iterable[float] = (0, 0, 0)
+) -> None:
+    """Set a pose bone's rotation and location, zero by default; its scale is not changed."""
+    rotation = rotation or Quaternion()
     bone.location = tuple(location)
     if bone.rotation_mode == "QUATERNION":
-        bone.rotation_quaternion = turn
+        bone.rotation_quaternion = rotation
     elif bone.rotation_mode == "AXIS_ANGLE":
-        axis, angle = turn.to_axis_angle()
+        axis, angle = rotation.to_axis_angle()
         bone.rotation_axis_angle = (angle, *axis)
     else:
-        bone.rotation_euler = turn.to_euler(bone.rotation_mode) if turn.angle else Euler()
+        bone.rotation_euler = rotation.to_euler(bone.rotation_mode) if rotation.angle else Euler()
 
 
 def _followers(
-    copy: bpy.types.Object, names: list[str], located: list[str], seen: list[str], rest: np.ndarray, size: float
+    copy: bpy.types.Object, names: list[str], located: list[str], measured: list[str], rest: np.ndarray, size: float
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Which turns (C, N) and which heads (C, N) follow each control, as bools, and what is wrong; empty for nothing."""
-    turns, places = np.zeros((2, len(names), len(seen)), bool)
-    held, torn = [], []
+    """Which bones follow each control in rotation (C, N) bool and location (C, N) bool, and a problem or ""."""
+    by_rotation, by_location = np.zeros((2, len(names), len(measured)), bool)
+    constrained, partial = [], []
     inverse = np.linalg.inv(rest)
-    expected = np.array(_PROBE.to_matrix())
+    expected = np.array(_TEST_ROTATION.to_matrix())
     for number, name in enumerate(names):
-        _set(copy.pose.bones[name], _PROBE, 0.05 * size * np.array([3, 2, 5]) if name in located else (0, 0, 0))
-        change = _poses(copy, seen) @ inverse
-        _set(copy.pose.bones[name])
+        location = 0.05 * size * np.array([3, 2, 5]) if name in located else (0, 0, 0)
+        _set_pose(copy.pose.bones[name], _TEST_ROTATION, location)
+        change = _pose_matrices(copy, measured) @ inverse
+        _set_pose(copy.pose.bones[name])
         axes = rest[number, :3, :3] / np.linalg.norm(rest[number, :3, :3], axis=0)
-        if np.abs(axes.T @ change[number, :3, :3] @ axes - expected).max() > _SAME:
-            held.append(name)
+        if np.abs(axes.T @ change[number, :3, :3] @ axes - expected).max() > _TOLERANCE:
+            constrained.append(name)
             continue
-        follows = np.abs(change[:, :3, :3] - change[number, :3, :3]).max((1, 2)) < _SAME
-        partly = ~follows & (np.abs(change[:, :3, :3] - np.eye(3)).max((1, 2)) > _SAME)
-        torn += [seen[other] for other in np.flatnonzero(partly[: len(names)])]
-        turns[number] = follows
+        follows = np.abs(change[:, :3, :3] - change[number, :3, :3]).max((1, 2)) < _TOLERANCE
+        partly = ~follows & (np.abs(change[:, :3, :3] - np.eye(3)).max((1, 2)) > _TOLERANCE)
+        partial += [measured[other] for other in np.flatnonzero(partly[: len(names)])]
+        by_rotation[number] = follows
         heads = rest[:, :3, 3]
         moved = np.einsum("nij,nj->ni", change[:, :3, :3], heads) + change[:, :3, 3] - heads
-        carried = heads @ change[number, :3, :3].T + change[number, :3, 3] - heads
-        still = np.abs(carried).max(1) < _SAME * size  # nothing can be told of what lies where nothing moves
-        places[number] = np.where(still, follows, np.abs(moved - carried).max(1) < _SAME * size)
-        turns[number, number] = places[number, number] = False
-    refusal = ""
-    if held:
-        refusal = f"do not turn as they are keyed, because constraints or drivers hold them: {_listed(held)}"
-    elif torn:
-        refusal = f"turn only in part with what they hang from: {_listed(list(dict.fromkeys(torn)))}"
-    return turns, places, refusal
+        expected_move = heads @ change[number, :3, :3].T + change[number, :3, 3] - heads
+        # Near the fixed point of the test motion the movement cannot tell a follower: use the rotation there.
+        fixed = np.abs(expected_move).max(1) < _TOLERANCE * size
+        by_location[number] = np.where(fixed, follows, np.abs(moved - expected_move).max(1) < _TOLERANCE * size)
+        by_rotation[number, number] = by_location[number, number] = False
+    problem = ""
+    if constrained:
+        problem = f"do not turn as they are keyed, because constraints or drivers hold them: {_listed(constrained)}"
+    elif partial:
+        problem = f"turn only in part with what they hang from: {_listed(list(dict.fromkeys(partial)))}"
+    return by_rotation, by_location, problem
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    more = len(names) - _MAX_LISTED
+    return ", ".join(names[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _shifts(
-    copy: bpy.types.Object, names: list[str], located: list[str], seen: list[str], rest: np.ndarray, size: float
+def _location_movements(
+    copy: bpy.types.Object, located: list[str], measured: list[str], rest: np.ndarray, size: float
 ) -> np.ndarray:
-    """How heads (N, 3, 3) move where all controls that are keyed in location move along each axis by one."""
-    found = np.zeros((len(seen), 3, 3))
+    """Movements of heads (N, 3, 3), a column per axis, when all located controls move along that axis by one unit."""
+    movements = np.zeros((len(measured), 3, 3))
     for axis in range(3):
         step = 0.1 * size
         for name in located:
-            _set(copy.pose.bones[name], location=step * np.eye(3)[axis])
-        found[:, :, axis] = (_poses(copy, seen)[:, :3, 3] - rest[:, :3, 3]) / step
+            _set_pose(copy.pose.bones[name], location=step * np.eye(3)[axis])
+        movements[:, :, axis] = (_pose_matrices(copy, measured)[:, :3, 3] - rest[:, :3, 3]) / step
     for name in located:
-        _set(copy.pose.bones[name])
-    return found
+        _set_pose(copy.pose.bones[name])
+    return movements

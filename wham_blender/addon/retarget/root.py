@@ -25,7 +25,7 @@ def over_ground(hips: np.ndarray, turns: np.ndarray, rate: float) -> tuple[np.nd
     return low_pass(hips * [1.0, 1.0, 0.0], _CUTOFF, rate), yaw
 
 
-def way(source: Animation, target: Target, pose: Pose, rate: float) -> tuple[np.ndarray, np.ndarray]:
+def root_path(source: Animation, target: Target, pose: Pose, rate: float) -> tuple[np.ndarray, np.ndarray]:
     """Turns (F, 4) from rest and places (F, 3) of a target's root bone, in its body's space.
 
     The root moves as if it were one with a body that stands as at rest, its hips over the floor where the motion's
@@ -35,10 +35,10 @@ def way(source: Animation, target: Target, pose: Pose, rate: float) -> tuple[np.
     hips = (pose.hips - space.origin) @ space.stretch.T + space.origin
     floor, yaw = over_ground(hips, source.rotations[:, 0], rate)
     floor[:, 2] = transfer.ground(source, target).floor
-    turns = quaternions.multiply(yaw, quaternions.inverse(target.standing()))
+    turns = quaternions.multiply(yaw, quaternions.inverse(target.rest_orientation()))
 
     root = target.heads[target.rig_map.root]
     middle = (target.joint("left_hip") + target.joint("right_hip")) / 2
-    up = quaternions.rotate(target.standing(), np.array([0.0, 0.0, 1.0]))
+    up = quaternions.rotate(target.rest_orientation(), np.array([0.0, 0.0, 1.0]))
     beside = root - middle
     return turns, space.from_world(floor) + quaternions.rotate(turns, beside - up * (beside @ up))

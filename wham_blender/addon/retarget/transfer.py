@@ -1,9 +1,9 @@
-"""A motion carried over to another body: how each of its bones turns, and where its hips go. NumPy only.
+"""Retargets a motion to another skeleton: rotations of its bones and the positions of its hips. NumPy only.
 
-Limb directions are matched at rest: a swing takes the target's thigh, standing as its maker drew it, to the source's
-thigh at rest, and the source's turn follows. So both point the same way in every frame, whatever their rests, while
-what the swing leaves alone, the roll, stays the target's. Trunk, neck and head are carried over as they turn, so that
-the target keeps its own bearing; feet keep their soles as they stand at rest and take over where they head.
+Limb directions are matched at rest: a swing rotates the target's thigh in its rest pose to the source's thigh at rest,
+then the source's rotation is applied. So both have the same direction in every frame, whatever their rest poses, and
+the target keeps the roll of its rest pose. Trunk, neck and head get the source's rotations, so that the target keeps
+its rest posture; feet keep the tilt of their soles at rest and get the source's heading.
 """
 
 from __future__ import annotations
@@ -22,27 +22,28 @@ _PELVIS, _CHEST, _NECK = (JOINT_NAMES.index(name) for name in ("pelvis", "spine3
 _SPINE = tuple(JOINT_NAMES.index(name) for name in ("pelvis", "spine1", "spine2", "spine3"))
 _HIPS = tuple(JOINT_NAMES.index(f"{side}_hip") for side in ("left", "right"))
 _UPRIGHT = np.array([0.0, 0.0, 1.0])
-_LEVEL_FLOOR, _ENOUGH = 0.04, 0.03  # metres, and the share of contacts that near to z = 0 that makes it the floor
-_FOOT_DIRECTION = 0.3  # the level part of a foot's length, below which it says nothing of where the foot heads
-_SNAP = np.cos(np.radians(20))  # a body that stands nearly along its armature's axes stands along them
+# Set by hand: the floor is z = 0 if this fraction of the contacts is within so many metres of it.
+_FLOOR_TOLERANCE, _FLOOR_FRACTION = 0.04, 0.03
+_MIN_HORIZONTAL = 0.3  # set by hand: fraction of a foot's length that must be horizontal to define a heading
+_SNAP = np.cos(np.radians(20))  # set by hand: rest orientations nearer to the armature's axes snap to them
 
 
 @dataclass(frozen=True)
 class Space:
-    """Where an armature stands: its own space, the world, and the body's space between them.
+    """Transforms between armature space, world space and the body's space, in which bones are rigid.
 
-    The body's space is the world before an uneven scale or a shear of the object stretches it, so that bones are
-    rigid in it. It is the world itself where the object is scaled evenly.
+    The body's space is world space without the non-uniform scale and shear of the object, equal to world space if the
+    object is scaled uniformly.
     """
 
-    axes: np.ndarray  # (3, 3) orthogonal: the armature's own directions in the body's space; a mirror where so scaled
+    axes: np.ndarray  # (3, 3) orthogonal: armature space to the body's space; a reflection if the scale is negative
     scale: float
-    origin: np.ndarray  # (3,) the object's place
-    stretch: np.ndarray  # (3, 3) from the body's space to the world, about the origin
+    origin: np.ndarray  # (3,) the object's location
+    stretch: np.ndarray  # (3, 3) from the body's space to world space, about the origin
 
     @classmethod
     def of_matrix(cls, matrix: np.ndarray) -> Space:
-        """Of an object's matrix (4, 4), by polar decomposition; raises ValueError where it is flat."""
+        """Of an object's world matrix (4, 4), by polar decomposition. Raises ValueError if its scale is zero."""
         linear = np.asarray(matrix, float)[:3, :3]
         left, sizes, right = np.linalg.svd(linear)
         if sizes.min() < 1e-6 * max(sizes.max(), 1e-6):
@@ -51,173 +52,182 @@ class Space:
         return cls(axes, scale, np.asarray(matrix, float)[:3, 3], linear @ axes.T / scale)
 
     def from_armature(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 3) of the armature's own space in the body's space."""
+        """Points (..., 3) from armature space to the body's space."""
         return self.scale * points @ self.axes.T + self.origin
 
     def to_armature(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 3) of the body's space in the armature's own."""
+        """Points (..., 3) from the body's space to armature space."""
         return (points - self.origin) @ self.axes / self.scale
 
-    def turns_to_armature(self, turns: np.ndarray) -> np.ndarray:
-        """Turns (..., 4) in the body's space as they are about the armature's own axes."""
-        return np.concatenate([turns[..., :1], np.linalg.det(self.axes) * turns[..., 1:] @ self.axes], -1)
+    def rotations_to_armature(self, rotations: np.ndarray) -> np.ndarray:
+        """Rotations (..., 4) from the body's space to armature space."""
+        return np.concatenate([rotations[..., :1], np.linalg.det(self.axes) * rotations[..., 1:] @ self.axes], -1)
 
     def from_world(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 3) of the world in the body's space."""
+        """Points (..., 3) from world space to the body's space."""
         return (points - self.origin) @ np.linalg.inv(self.stretch).T + self.origin
 
     def directions_from_world(self, directions: np.ndarray) -> np.ndarray:
-        """Directions (..., 3) of the world in the body's space, of any length."""
+        """Directions (..., 3) from world space to the body's space; not normalized."""
         return directions @ np.linalg.inv(self.stretch).T
 
-    def upright(self) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-        """The normal (3,) of the world's level planes in the body's space, and how high along it heights lie there."""
+    def world_up(self) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        """The normal (3,) of horizontal planes in the body's space, and a function from world z to heights along it."""
         normal = self.stretch.T @ _UPRIGHT
         size = float(np.linalg.norm(normal))
         up = normal / size
         return up, lambda heights: (heights - self.origin[2]) / size + self.origin @ up
 
     @property
-    def even(self) -> bool:
-        """Whether the object is scaled alike along all axes."""
+    def is_uniform(self) -> bool:
+        """Whether the object is scaled uniformly and not sheared."""
         return bool(np.abs(self.stretch - np.eye(3)).max() < 1e-4)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A body at rest, in its own space (see Space)."""
+    """A target skeleton in its rest pose, in the body's space (see Space)."""
 
     rig_map: RigMap
     space: Space
-    heads: Mapping[str, np.ndarray]  # (3,) of each bone that plays a joint, and of each twist bone
+    heads: Mapping[str, np.ndarray]  # (3,) of each mapped bone and each twist bone
     tails: Mapping[str, np.ndarray]
-    soles: np.ndarray  # (4, 3) toes and heels on the floor, in the order of FOOT_POINTS
-    inside: frozenset[str]  # twist bones that carry what follows in their limb, instead of hanging from it
+    foot_points: np.ndarray  # (4, 3) toes and heels on the floor, in the order of FOOT_POINTS
+    inline_twists: frozenset[str]  # twist bones that are parents of the limb's next joint
 
-    def joint(self, role: str) -> np.ndarray:
-        """Where a joint (3,) is at rest; raises KeyError where no bone plays it."""
-        return self.heads[self.rig_map.bones[role]]
+    def joint(self, name: str) -> np.ndarray:
+        """A joint's position (3,) at rest. Raises KeyError if no bone is mapped to it."""
+        return self.heads[self.rig_map.bones[name]]
 
-    def direction(self, role: str) -> np.ndarray:
-        """From a joint of a limb to the next one (3,), or to the bone's end where none follows."""
-        limb = next(joints for joints in LIMBS.values() if role in joints)
-        following = limb[limb.index(role) + 1]
-        ends = self.joint(following) if following in self.rig_map.bones else self.tails[self.rig_map.bones[role]]
-        return ends - self.joint(role)
+    def direction(self, joint: str) -> np.ndarray:
+        """The vector (3,) from a limb's joint to the next one at rest, or to the bone's tail if none follows."""
+        limb = next(joints for joints in LIMBS.values() if joint in joints)
+        following = limb[limb.index(joint) + 1]
+        end = self.joint(following) if following in self.rig_map.bones else self.tails[self.rig_map.bones[joint]]
+        return end - self.joint(joint)
 
-    def carriers(self, role: str) -> tuple[str, ...]:
-        """The bones, one after the other, that carry a limb from a joint to the next: its own, then twist bones."""
-        twists = self.rig_map.twists.get(role, ())
-        return (self.rig_map.bones[role], *(name for name in twists if name in self.inside))
+    def limb_bones(self, joint: str) -> tuple[str, ...]:
+        """The chain of bones from a limb's joint to the next one: the mapped bone, then inline twist bones."""
+        twists = self.rig_map.twists.get(joint, ())
+        return (self.rig_map.bones[joint], *(name for name in twists if name in self.inline_twists))
 
-    def vector(self, role: str, turns: Mapping[str, np.ndarray]) -> np.ndarray:
-        """From a joint of a limb to the next one (F, 3) where its bones turn (F, 4) so from rest."""
-        bones = self.carriers(role)
-        ends = [*(self.heads[name] for name in bones[1:]), self.joint(role) + self.direction(role)]
-        parts = [quaternions.rotate(turns[name], end - self.heads[name]) for name, end in zip(bones, ends, strict=True)]
-        return np.sum(parts, 0)
+    def limb_vector(self, joint: str, rotations: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The vector (F, 3) from a limb's joint to the next one for rotations (F, 4) of its bones from rest."""
+        bones = self.limb_bones(joint)
+        ends = [*(self.heads[name] for name in bones[1:]), self.joint(joint) + self.direction(joint)]
+        return np.sum(
+            [
+                quaternions.rotate(rotations[name], end - self.heads[name])
+                for name, end in zip(bones, ends, strict=True)
+            ],
+            0,
+        )
 
-    def standing(self) -> np.ndarray:
-        """The turn (4,) from standing upright and facing -y to how the body stands at rest."""
+    def rest_orientation(self) -> np.ndarray:
+        """The rotation (4,) from standing upright and facing -y to the rest pose."""
         hips, shoulders = (
             np.array([self.joint(f"{side}_{joint}") for side in ("left", "right")]) for joint in ("hip", "shoulder")
         )
         up = quaternions.normalized(shoulders.mean(0) - hips.mean(0))
         across = hips[0] - hips[1] + shoulders[0] - shoulders[1]
         left = quaternions.normalized(across - up * (across @ up))
-        found = np.stack([left, np.cross(up, left), up], 1)
-        inside = self.space.axes.T @ found
-        along = np.sign(inside) * (np.abs(inside) >= np.abs(inside).max(0))
-        if (np.sum(along * inside, 0) > _SNAP).all():
-            found = self.space.axes @ along
-        return quaternions.of_matrices(found)
+        axes = np.stack([left, np.cross(up, left), up], 1)
+        in_armature = self.space.axes.T @ axes
+        snapped = np.sign(in_armature) * (np.abs(in_armature) >= np.abs(in_armature).max(0))
+        if (np.sum(snapped * in_armature, 0) > _SNAP).all():
+            axes = self.space.axes @ snapped
+        return quaternions.of_matrices(axes)
 
     def leg_length(self) -> float:
-        """From hip to sole along a straight leg, the mean of both."""
-        up = quaternions.rotate(self.standing(), _UPRIGHT)
+        """The length from hip to sole along a straight leg, the mean of both legs."""
+        up = quaternions.rotate(self.rest_orientation(), _UPRIGHT)
         lengths = []
         for number, side in enumerate(("left", "right")):
             parts = sum(np.linalg.norm(self.direction(f"{side}_{joint}")) for joint in ("hip", "knee"))
-            soles = self.soles[2 * number : 2 * number + 2].mean(0)
-            lengths.append(parts + (self.joint(f"{side}_ankle") - soles) @ up)
+            sole = self.foot_points[2 * number : 2 * number + 2].mean(0)
+            lengths.append(parts + (self.joint(f"{side}_ankle") - sole) @ up)
         return float(np.mean(lengths))
 
 
 @dataclass(frozen=True)
 class Pose:
-    """What a target does over F frames, in its body's space."""
+    """A target's pose over F frames, in the body's space."""
 
-    turns: dict[str, np.ndarray]  # bone -> (F, 4) from its rest
-    hips: np.ndarray  # (F, 3) the middle between both hips
-    # limb -> (F, 3) of length one: where its knee points, aside of the line from hip to ankle; of planted legs only
-    bends: dict[str, np.ndarray] = field(default_factory=dict)
+    rotations: dict[str, np.ndarray]  # bone -> (F, 4) from its rest
+    hips: np.ndarray  # (F, 3) the midpoint of both hips
+    # limb -> (F, 3) unit vectors: the direction of its knee, across the line from hip to ankle; after foot locking only
+    knee_directions: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Ground:
-    """How a source's places become a target's: scaled about where the source starts, on its floor."""
+    """Maps a source's positions to a target's: scales them about the source's first position on its floor."""
 
     start: np.ndarray  # (3,) metres, in the world
-    scale: float  # the target's legs against the source's
+    scale: float  # leg length of the target divided by the source's
 
     @property
     def floor(self) -> float:
-        """The height of the floor in the world."""
+        """The floor's height in the world."""
         return float(self.start[2])
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """Where a target has what the source has at points (..., 3); both in the world."""
+        """The target's positions for the source's points (..., 3); both in the world."""
         return self.start + self.scale * (points - self.start)
 
 
 def ground(source: Animation, target: Target) -> Ground:
-    """The floor that the source stands on, and how much longer the target's legs are."""
+    """The source's floor, and the ratio of leg lengths."""
     heights = source.foot_points()[..., 2][source.contacts]
-    at_zero = np.mean(np.abs(heights) < _LEVEL_FLOOR) > _ENOUGH if len(heights) else True
+    at_zero = np.mean(np.abs(heights) < _FLOOR_TOLERANCE) > _FLOOR_FRACTION if len(heights) else True
     floor = 0.0 if at_zero else float(np.median(heights))
     legs = []
     for side in ("left", "right"):
         hip, knee, ankle = (source.heads[JOINT_NAMES.index(f"{side}_{joint}")] for joint in ("hip", "knee", "ankle"))
         legs.append(np.linalg.norm(knee - hip) + np.linalg.norm(ankle - knee))
     ankles = (source.heads[list(FOOT_JOINTS[1::2])] - source.feet[1::2])[:, 2]
-    # The world's legs: a stretched object's are as long as they stand there.
-    up = quaternions.rotate(target.standing(), _UPRIGHT)
+    # Leg length in the world: with the object's non-uniform scale.
+    up = quaternions.rotate(target.rest_orientation(), _UPRIGHT)
     length = target.leg_length() * np.linalg.norm(target.space.stretch @ up)
     return Ground(source.root[0] * [1.0, 1.0, 0.0] + [0.0, 0.0, floor], float(length / (np.mean(legs) + ankles.mean())))
 
 
-def carry_over(source: Animation, target: Target) -> Pose:
-    """The source's motion on a target: its limbs' directions, its trunk's and head's turns, its way scaled to the legs.
+def retarget(source: Animation, target: Target) -> Pose:
+    """The source's motion on a target: limb directions, rotations of trunk and head, hips scaled by leg length.
 
-    Bones of a spine or neck of other joints than SMPL's share the turns as the map says; twist bones share the roll.
+    A spine or neck with another number of bones than SMPL's interpolates the rotations as the map's ``spine_at`` and
+    ``neck_at`` say; twist bones get fractions of the roll.
     """
     rig_map = target.rig_map
-    positions, turns = source.pose()
-    at_rest = quaternions.inverse(target.standing())
-    found: dict[str, np.ndarray] = {}
-    joints = {JOINT_NAMES[joint]: turns[:, joint] for joint in range(len(JOINT_NAMES))}
+    positions, source_rotations = source.pose()
+    from_rest = quaternions.inverse(target.rest_orientation())
+    rotations: dict[str, np.ndarray] = {}
+    joints = {name: source_rotations[:, index] for index, name in enumerate(JOINT_NAMES)}
 
-    for chain, shares, known in (
+    for chain, parameters, known in (
         (rig_map.spine, rig_map.spine_at, _SPINE),
         (rig_map.neck, rig_map.neck_at, (_CHEST, _NECK)),
     ):
-        for bone, at in zip(chain, shares, strict=True):
+        for bone, at in zip(chain, parameters, strict=True):
             below = min(int(at), len(known) - 2)
-            found[bone] = quaternions.blend(turns[:, known[below]], turns[:, known[below + 1]], np.array(at - below))
-    for role in ("pelvis", "head", "left_collar", "right_collar"):
-        if role in rig_map.bones:
-            found[rig_map.bones[role]] = joints[role]
+            lower, upper = source_rotations[:, known[below]], source_rotations[:, known[below + 1]]
+            rotations[bone] = quaternions.blend(lower, upper, np.array(at - below))
+    for joint in ("pelvis", "head", "left_collar", "right_collar"):
+        if joint in rig_map.bones:
+            rotations[rig_map.bones[joint]] = joints[joint]
     for limb in LIMBS.values():
-        found |= _limb(source, target, joints, limb, at_rest)
-    for bone in found:
-        found[bone] = quaternions.multiply(found[bone], at_rest)
-    for role in (role for limb in LIMBS.values() for role in limb[:2]):
-        if len(bones := target.carriers(role)) > 1:  # they hardly lie in one line, so that their roll bends the limb
-            wanted = quaternions.rotate(found[bones[0]], target.direction(role))
-            straight = quaternions.between(target.vector(role, found), wanted)
-            found |= {name: quaternions.multiply(straight, found[name]) for name in bones}
+        rotations |= _limb(source, target, joints, limb, from_rest)
+    for bone in rotations:
+        rotations[bone] = quaternions.multiply(rotations[bone], from_rest)
+    for joint in (joint for limb in LIMBS.values() for joint in limb[:2]):
+        if (
+            len(bones := target.limb_bones(joint)) > 1
+        ):  # they are not exactly in line, so that their roll bends the limb
+            wanted = quaternions.rotate(rotations[bones[0]], target.direction(joint))
+            correction = quaternions.between(target.limb_vector(joint, rotations), wanted)
+            rotations |= {name: quaternions.multiply(correction, rotations[name]) for name in bones}
     hips = ground(source, target).place(positions[:, list(_HIPS)].mean(1))
-    return Pose(found, target.space.from_world(hips))
+    return Pose(rotations, target.space.from_world(hips))
 
 
 def _limb(
@@ -225,84 +235,89 @@ def _limb(
     target: Target,
     joints: Mapping[str, np.ndarray],
     limb: tuple[str, ...],
-    at_rest: np.ndarray,
+    from_rest: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Turns (F, 4) of a leg's or an arm's bones from the rest of a body that stands upright and faces -y."""
+    """Rotations (F, 4) of a leg's or an arm's bones, from the rest pose rotated upright and facing -y."""
     bones = target.rig_map.bones
-    found: dict[str, np.ndarray] = {}
+    rotations: dict[str, np.ndarray] = {}
     swing = np.array([1.0, 0.0, 0.0, 0.0])
     upper, lower, end = limb
-    for role, following in ((upper, lower), (lower, end)):
-        joint, rest = JOINT_NAMES.index(role), source.heads[JOINT_NAMES.index(following)]
-        wanted = quaternions.normalized(rest - source.heads[joint])
-        drawn = quaternions.rotate(quaternions.multiply(swing, at_rest), target.direction(role))
-        # The lower half swings with the upper one first, so that a hinge stays where it is drawn.
-        swing = quaternions.multiply(quaternions.between(drawn, wanted), swing)
-        turn = joints[role]
-        if not target.space.even:
-            points = quaternions.rotate(turn, wanted)
-            turn = quaternions.multiply(quaternions.between(points, target.space.directions_from_world(points)), turn)
-        before, after = (joints[JOINT_NAMES[PARENTS[joint]]], turn) if role == upper else (turn, joints[end])
-        found[bones[role]] = quaternions.multiply(turn, swing)
-        found |= _twisted(target, role, before, after, wanted, swing, turn)
+    for joint, following in ((upper, lower), (lower, end)):
+        index, next_head = JOINT_NAMES.index(joint), source.heads[JOINT_NAMES.index(following)]
+        wanted = quaternions.normalized(next_head - source.heads[index])
+        rest = quaternions.rotate(quaternions.multiply(swing, from_rest), target.direction(joint))
+        # The lower segment swings with the upper one first, so that the axis of its hinge is kept.
+        swing = quaternions.multiply(quaternions.between(rest, wanted), swing)
+        rotation = joints[joint]
+        if not target.space.is_uniform:
+            aim = quaternions.rotate(rotation, wanted)
+            unstretched = quaternions.between(aim, target.space.directions_from_world(aim))
+            rotation = quaternions.multiply(unstretched, rotation)
+        parent = joints[JOINT_NAMES[PARENTS[index]]]
+        start, stop = (parent, rotation) if joint == upper else (rotation, joints[end])
+        rotations[bones[joint]] = quaternions.multiply(rotation, swing)
+        rotations |= _twist_rotations(target, joint, _Segment(wanted, swing, rotation, start, stop))
     if end.endswith("wrist"):
-        if end in bones:  # stays with the forearm as it is drawn
-            found[bones[end]] = quaternions.multiply(joints[end], swing)
+        if end in bones:  # keeps its rest rotation relative to the forearm
+            rotations[bones[end]] = quaternions.multiply(joints[end], swing)
     else:
         toes = end.replace("ankle", "foot")
-        heading = _heading(source, target, end, toes, at_rest)
-        for role in (end, toes):
-            if role in bones:
-                found[bones[role]] = quaternions.multiply(joints[role], heading)
-    return found
+        heading = _foot_heading(source, target, end, toes, from_rest)
+        for joint in (end, toes):
+            if joint in bones:
+                rotations[bones[joint]] = quaternions.multiply(joints[joint], heading)
+    return rotations
 
 
-def _twisted(
-    target: Target,
-    role: str,
-    before: np.ndarray,
-    after: np.ndarray,
-    along: np.ndarray,
-    swing: np.ndarray,
-    turn: np.ndarray,
-) -> dict[str, np.ndarray]:
-    """Turns of the twist bones of a limb's half, and of its main bone where a twist bone has its roll.
+@dataclass(frozen=True)
+class _Segment:
+    """One segment of a limb, between two joints: its rotation, and the rotations that its twist bones interpolate."""
 
-    An upper half rolls from not at all, at the trunk (``before``), to as its joint does (``after``); a lower one from
-    as its joint does to as hand or foot do. Bones share that by where they begin.
+    axis: np.ndarray  # (3,) its direction in the source's rest pose
+    swing: np.ndarray  # (4,) from the target's rest pose to that direction
+    rotation: np.ndarray  # (F, 4) of the source's joint
+    start: np.ndarray  # (F, 4) rotation whose roll the segment has at its first joint
+    stop: np.ndarray  # (F, 4) and at its last joint
+
+
+def _twist_rotations(target: Target, joint: str, segment: _Segment) -> dict[str, np.ndarray]:
+    """Rotations of a segment's twist bones, and of its main bone if inline twist bones carry its roll.
+
+    The roll of an upper segment goes from the trunk's to its joint's, of a lower one from its joint's to the hand's or
+    foot's. Each twist bone gets the fraction of it at the position of its head.
     """
-    names = target.rig_map.twists.get(role, ())
+    names = target.rig_map.twists.get(joint, ())
     if not names:
         return {}
-    upper = role.endswith(("hip", "shoulder"))
-    between = quaternions.multiply(quaternions.inverse(before), after)
-    roll = np.unwrap(2 * np.arctan2(between[:, 1:] @ along, between[:, 0]))
+    upper = joint.endswith(("hip", "shoulder"))
+    between = quaternions.multiply(quaternions.inverse(segment.start), segment.stop)
+    roll = np.unwrap(2 * np.arctan2(between[:, 1:] @ segment.axis, between[:, 0]))
     roll -= 2 * np.pi * np.round(np.median(roll) / (2 * np.pi))
-    main = target.rig_map.bones[role]
-    whole = target.direction(role)
-    carriers = target.carriers(role)[1:]
-    found = {}
+    main = target.rig_map.bones[joint]
+    along = target.direction(joint)
+    inline = target.limb_bones(joint)[1:]
+    rotations = {}
     for name in (main, *names):
-        if upper and carriers and name in (main, *carriers):
-            share = (0, *range(1, len(carriers) + 1))[(main, *carriers).index(name)] / len(carriers)
+        if upper and inline and name in (main, *inline):
+            fraction = (0, *range(1, len(inline) + 1))[(main, *inline).index(name)] / len(inline)
         elif name == main:
             continue
         else:
-            share = np.clip((target.heads[name] - target.joint(role)) @ whole / (whole @ whole), 0.0, 1.0)
-        # Of the roll that ``turn`` has already, an upper half gives back what is not its share.
-        angle = (share - 1.0 if upper else share) * roll
-        rolled = quaternions.about(np.broadcast_to(along, (len(roll), 3)), angle)
-        found[name] = quaternions.multiply(quaternions.multiply(turn, rolled), swing)
-    return found
+            fraction = np.clip((target.heads[name] - target.joint(joint)) @ along / (along @ along), 0.0, 1.0)
+        # The rotation of an upper segment includes the full roll: take back the rest of it.
+        angle = (fraction - 1.0 if upper else fraction) * roll
+        rolled = quaternions.about(np.broadcast_to(segment.axis, (len(roll), 3)), angle)
+        rotations[name] = quaternions.multiply(quaternions.multiply(segment.rotation, rolled), segment.swing)
+    return rotations
 
 
-def _heading(source: Animation, target: Target, ankle: str, toes: str, at_rest: np.ndarray) -> np.ndarray:
-    """The turn (4,) about the upright that lets a target's foot head at rest where the source's does."""
+def _foot_heading(source: Animation, target: Target, ankle: str, toes: str, from_rest: np.ndarray) -> np.ndarray:
+    """The rotation (4,) about the vertical that gives the target's foot at rest the heading of the source's."""
     bones = target.rig_map.bones
     end = target.heads[bones[toes]] if toes in bones else target.tails[bones[ankle]]
-    drawn = quaternions.rotate(at_rest, end - target.joint(ankle))
+    foot = quaternions.rotate(from_rest, end - target.joint(ankle))
     wanted = source.heads[JOINT_NAMES.index(toes)] - source.heads[JOINT_NAMES.index(ankle)]
-    level = np.array([1.0, 1.0, 0.0])
-    if np.linalg.norm(drawn * level) < _FOOT_DIRECTION * np.linalg.norm(drawn):
+    horizontal = np.array([1.0, 1.0, 0.0])
+    if np.linalg.norm(foot * horizontal) < _MIN_HORIZONTAL * np.linalg.norm(foot):
         return np.array([1.0, 0.0, 0.0, 0.0])
-    return quaternions.between(drawn * level, wanted * level)
+    return quaternions.between(foot * horizontal, wanted * horizontal)

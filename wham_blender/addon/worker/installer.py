@@ -42,11 +42,6 @@ _MB = 1e6
 _KEPT_LINES = 200  # of pip's output, in which the reason for its failure is searched
 _ETA_FROM = 5  # megabytes from which on the remaining time is estimated
 _PAUSE = 0.2  # seconds between two messages about the progress of a move
-_CHANGED = (
-    "A downloaded package is not the one that this version of the add-on was made with, so it was thrown away. Try "
-    "again; if it happens again, something between here and the package index changes files. The log names it."
-)
-_UNKNOWN = "The worker's packages could not be installed; the log says why. Click Install Worker to try again."
 
 
 def _send(message: protocol.Message) -> None:
@@ -189,7 +184,7 @@ def _make_environment(base: Path, folder: Path, base_python: python_environment.
     else:
         raise WorkerError(
             f"{base} cannot make environments: it lacks venv and ensurepip (Debian: apt install python3-venv). "
-            "Install that, or uv (docs.astral.sh/uv), or choose another Python in the preferences under Made From.",
+            "Install that, or uv (docs.astral.sh/uv), or choose another Python in the preferences under Base Python.",
             code="python-unsuitable",
         )
     done = subprocess.run(
@@ -221,7 +216,12 @@ def _install_packages(python: Path, build: pytorch.Build, wheels: str) -> None:
             if build.name != "cpu" or wheels:
                 raise
             # PyPI's build includes CUDA: a needlessly large download, but it runs without a card.
-            _send(protocol.Warn(f"PyTorch's own index did not help, so PyPI's larger package is taken. {problem}"))
+            _send(
+                protocol.Warn(
+                    f"PyTorch's own index did not help, so PyPI's larger package is taken. {problem}",
+                    code="package-index-unreachable",
+                )
+            )
             fetch(_entries(lock, torch=True), sizes.get("torch", 0))
 
 
@@ -257,8 +257,8 @@ class _Fetch:
             code, output = self._install([uv, "pip", "install", "--python", str(self._python), *options], requirements)
             if not code:
                 return
-            if reason := explain(output):
-                raise self._failure(*reason)
+            if error := explain(output):
+                raise self._failure(error)
             _send(protocol.Log("uv failed, so pip is used."))
         pip = [str(self._python), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "install", *options]
         # A Python's bundled pip may be too old to report progress and to resume a download; the listed one does both.
@@ -270,7 +270,11 @@ class _Fetch:
     def _install_or_raise(self, command: list[str], requirements: str) -> None:
         code, output = self._install(command, requirements)
         if code:
-            raise self._failure(*(explain(output) or ("packages-not-installed", _UNKNOWN)))
+            unknown = WorkerError(
+                "The worker's packages could not be installed; the log says why. Click Install Worker to try again.",
+                code="packages-not-installed",
+            )
+            raise self._failure(explain(output) or unknown)
 
     def _install(self, command: list[str], requirements: str) -> tuple[int, list[str]]:
         """Run an installer on a list; its exit code and its last lines."""
@@ -290,10 +294,10 @@ class _Fetch:
                     output.append(line)
         return process.returncode, list(output)
 
-    def _failure(self, code: str, sentence: str) -> WorkerError:
-        if code == "package-changed":  # or the cache would deliver the same wrong file again
+    def _failure(self, error: WorkerError) -> WorkerError:
+        if error.code == "package-changed":  # or the cache would deliver the same wrong file again
             shutil.rmtree(self._downloads, ignore_errors=True)
-        return WorkerError(sentence, code=code)
+        return error
 
 
 class _DownloadMeter:
@@ -333,15 +337,21 @@ class _DownloadMeter:
         _send(protocol.Progress("download (MB)", round(done / _MB), round(total / _MB), fraction, left))
 
 
-def explain(output: list[str]) -> tuple[str, str] | None:
-    """Error code and sentence for the output of a failed pip or uv; None if the reason is unknown."""
+def explain(output: list[str]) -> WorkerError | None:
+    """The error for the output of a failed pip or uv; None if the reason is unknown."""
     text = "".join(output)
     if re.search(r"do not match the hashes|Hash mismatch", text, re.IGNORECASE):
-        return "package-changed", _CHANGED
+        return WorkerError(
+            "A downloaded package is not the one that this version of the add-on was made with, so it was deleted. Try "
+            "again; if it happens again, something between this computer and the package index changes files. The log "
+            "names it.",
+            code="package-changed",
+        )
     if re.search(r"No space left|not enough space|Errno 28\b|WinError 112|os error (28|112)\b", text, re.IGNORECASE):
-        return "worker-disk-full", (
+        return WorkerError(
             f"The disk of {python_environment.data_folder()} is full. Make room and click Install Worker again: it "
-            "goes on from there. Or move the files to another disk in the preferences."
+            "goes on from there. Or move the files to another disk in the preferences.",
+            code="worker-disk-full",
         )
     if re.search(
         r"connection broken|Failed to establish|name resolution|timed out|Read timed out|ProxyError|SSLError|"
@@ -349,19 +359,22 @@ def explain(output: list[str]) -> tuple[str, str] | None:
         text,
         re.IGNORECASE,
     ):
-        return "package-index-unreachable", (
+        return WorkerError(
             "The package index could not be reached. Check the internet connection and click Install Worker again: "
-            "complete downloads are kept."
+            "complete downloads are kept.",
+            code="package-index-unreachable",
         )
     if re.search(r"No matching distribution|no version of|has no wheels|No solution found", text, re.IGNORECASE):
-        return "no-packages-for-computer", (
+        return WorkerError(
             "There are no worker packages for this computer, or not in the folder that was chosen for them. They exist "
-            "for Linux and Windows on 64-bit Intel or AMD, and for macOS 14 or later on Apple silicon."
+            "for Linux and Windows on 64-bit Intel or AMD, and for macOS 14 or later on Apple silicon.",
+            code="no-packages-for-computer",
         )
     if re.search(r"Permission denied|Access is denied|Errno 13\b|WinError 5\b", text, re.IGNORECASE):
-        return "folder-not-writable", (
+        return WorkerError(
             f"{python_environment.worker_folder()} cannot be written. Close what uses the worker and check the "
-            "folder's permissions."
+            "folder's permissions.",
+            code="worker-folder-not-writable",
         )
     return None
 
@@ -397,7 +410,12 @@ def _move(folder: Path) -> None:
             _send(protocol.Progress("move (MB)", round(done / _MB), round(total / _MB), done / total if total else 1.0))
 
     for left in location.move(folder, progress):
-        _send(protocol.Warn(f"{left} was moved, but the old one cannot be deleted. Close what uses it and move again."))
+        _send(
+            protocol.Warn(
+                f"{left} was moved, but the old one cannot be deleted. Close what uses it and move again.",
+                code="old-files-not-deletable",
+            )
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -72,7 +72,8 @@ def exclusive() -> Iterator[None]:
         connection = sqlite3.connect(folder / _LOCK, timeout=0, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
         raise LocationError(
-            f"The folder {folder} cannot be written ({error}). Check its permissions.", code="folder-not-writable"
+            f"The folder {folder} cannot be written ({error}). Check its permissions.",
+            code="worker-folder-not-writable",
         ) from error
     try:
         connection.execute("BEGIN EXCLUSIVE")

@@ -78,7 +78,8 @@ def check_folder() -> None:
 def find(preferred: str = "") -> Path:
     """The worker's Python: WHAM_WORKER_PYTHON, else the preferred path, else the installed one.
 
-    Quick enough to be called when a panel is drawn. Raises WorkerError if it is missing or incomplete, or was installed from another list of packages.
+    Quick enough to be called when a panel is drawn. Raises WorkerError if it is missing or incomplete, or was installed
+    from another list of packages.
     """
     named = os.environ.get("WHAM_WORKER_PYTHON") or preferred
     if named:
@@ -169,7 +170,7 @@ def check_base(python: Path) -> Interpreter:
         bits = "" if base.is_64_bit else " (32-bit)"
         raise WorkerError(
             f"The worker needs Python {_versions()}, 64-bit, and {python} is {base}{bits}. Choose another one in the "
-            "preferences under Made From.",
+            "preferences under Base Python.",
             code="python-unsuitable",
         )
     return base

@@ -104,14 +104,15 @@ def choose(wish: str, system: str, machine: str, nvidia_cards: list[Card]) -> Bu
     if system == "darwin":
         if wish == "CUDA":
             raise BuildError(
-                "There is no CUDA on a Mac. Choose Automatic: PyTorch then uses Apple's Metal.", code="cuda-not-usable"
+                "There is no CUDA on a Mac. Choose Automatic: PyTorch then uses Apple's Metal.",
+                code="cuda-build-unavailable",
             )
         return Build("pypi", "PyTorch with Apple's Metal.")
     card = max(nvidia_cards, key=lambda one: one.capability, default=None)
     cuda, reason = ("", "no NVIDIA card was found") if card is None else _cuda(card, system)
     if wish == "CUDA" and not cuda:
         raise BuildError(
-            f"PyTorch with CUDA cannot be used: {reason}. Choose Automatic or Processor.", code="cuda-not-usable"
+            f"PyTorch with CUDA cannot be used: {reason}. Choose Automatic or Processor.", code="cuda-build-unavailable"
         )
     if wish != "CPU" and cuda:
         return Build("pypi" if (system, cuda) == ("linux", "cu130") else cuda, f"PyTorch with CUDA: {reason}.")

@@ -7,177 +7,187 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-LONG_SIDE = 640  # pixels of the pictures in which corners are followed
-_CORNERS = 220
-_LEAST = 16  # corners: with fewer nothing can be said
-_RENEW = 0.55  # of a key frame's corners: with fewer in sight the next look becomes the key frame
-_BOX_MARGIN = 0.12  # of a person's box, on each side: hair, shoes and shadows move too
-_BACK = 0.6  # pixels by which a corner may miss itself when followed back
-_UNTIL = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 0.01)
-_WINDOW = (17, 17)  # pixels
-_LEVELS = 4
-_DARK = 20.0  # of 255: mean brightness of a black frame
-_ALIKE = 0.7  # correlation of two looks' thumbnails from which they rather show one scene
+# Constants without a source are set by hand, judged on the synthetic clips of the tests.
+LONG_SIDE = 640  # pixels of the images in which corners are tracked
+_MAX_CORNERS = 220  # of a key frame
+_MIN_CORNERS = 16  # with fewer, a frame is not tracked
+_NEW_KEY_FRAME_BELOW = 0.55  # of a key frame's corners: with fewer tracked, the frame becomes the next key frame
+_BOX_MARGIN = 0.12  # of a person's box, on each side: hair, shoes and shadows move with the person
+_MAX_FLOW_ERROR = 0.6  # pixels between a corner and itself tracked forward and back
+_TERMINATION = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 0.01)
+_FLOW_WINDOW = (17, 17)  # pixels
+_PYRAMID_LEVELS = 4
+_BLACK_BRIGHTNESS = 20.0  # of 255: mean brightness below which a frame is black
+_SAME_SCENE_CORRELATION = 0.7  # of two frames' thumbnails, above which they show the same shot
+_MAX_HOMOGRAPHY_ERROR = 0.1  # of LONG_SIDE, between a tracked corner and its position by the homography
 
 
 @dataclass
 class BackgroundTracks:
-    """Corners of the background over L looks: P points of K key frames, seen M times."""
+    """Corners of the background over L network frames: P corners of K key frames, observed M times."""
 
-    shot: np.ndarray  # (L,) int64 the uninterrupted take that a look belongs to, from 0
-    key: np.ndarray  # (K,) int64 look of each key frame
-    point_key: np.ndarray  # (P,) int64 key frame of each point
-    point: np.ndarray  # (P, 2) float32 pixels in the key frame
-    seen_look: np.ndarray  # (M,) int64
-    seen_point: np.ndarray  # (M,) int64
-    seen: np.ndarray  # (M, 2) float32 pixels
+    shot: np.ndarray  # (L,) int64 shot of each network frame, from 0
+    key_frames: np.ndarray  # (K,) int64 network frame of each key frame
+    point_key_frame: np.ndarray  # (P,) int64 key frame, 0..K-1, of each corner
+    points: np.ndarray  # (P, 2) float32 pixels in the key frame
+    observation_frame: np.ndarray  # (M,) int64 network frame
+    observation_point: np.ndarray  # (M,) int64 corner, 0..P-1
+    observations: np.ndarray  # (M, 2) float32 pixels
 
 
 class BackgroundTracker:
-    """Follows the background's corners while a clip is decoded; holds two small pictures at any time."""
+    """Tracks the background's corners while a clip is decoded; holds few small images at any time."""
 
     def __init__(self) -> None:
-        self._key: _KeyFrame | None = None
-        self._grey: np.ndarray = np.empty((0, 0), np.uint8)  # the look
-        self._scale = 1.0  # of its pixels to the clip's
-        self._found: np.ndarray | None = None  # which of the key frame's corners are in it
-        self._before: np.ndarray | None = None  # the look before, grey
-        self._before_clear: np.ndarray | None = None  # and its background, for new corners
+        self._key_frame: _KeyFrame | None = None
+        self._image: np.ndarray = np.empty((0, 0), np.uint8)  # the current frame, grey
+        self._scale = 1.0  # of its pixels over the clip's
+        self._tracked: np.ndarray | None = None  # which of the key frame's corners are tracked in it
+        self._previous: np.ndarray | None = None  # the frame before, grey
+        self._previous_mask: np.ndarray | None = None  # its background, for new corners
         self._shot = 0
-        self._shots: list[int] = []
-        self._keys: list[int] = []
+        self._frame_shots: list[int] = []
+        self._key_frames: list[int] = []
         self._points: list[np.ndarray] = []
-        self._seen: list[tuple[int, np.ndarray, np.ndarray]] = []  # look, point numbers, pixels
+        self._observations: list[tuple[int, np.ndarray, np.ndarray]] = []  # network frame, corner numbers, pixels
 
     def track_frame(self, image: np.ndarray) -> bool:
-        """Find the corners in the next look, (H, W, 3) uint8 RGB; True where it begins another scene: after a cut."""
+        """Track the corners into the next frame, (H, W, 3) uint8 RGB; returns whether a new shot begins with it."""
         scale = LONG_SIDE / max(image.shape[:2])
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
-        self._grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-        self._scale = self._grey.shape[1] / image.shape[1]
-        self._found = self._find()
-        cut = self._found is None and self._is_cut()
+        self._image = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        self._scale = self._image.shape[1] / image.shape[1]
+        self._tracked = self._track_corners()
+        cut = self._tracked is None and self._is_cut()
         if cut:
             self._shot += 1
-            self._key = None
+            self._key_frame = None
         return cut
 
     def finish_frame(self, boxes: np.ndarray) -> None:
-        """Keep what was found outside the people's boxes (n, 4) x1, y1, x2, y2 in that look."""
-        number, clear = len(self._shots), _clear(self._grey.shape, boxes * self._scale)
-        if self._key and self._found is not None:
-            column, row = np.round(self._key.places[self._found]).astype(int).T
-            self._found[self._found] = clear[row, column] > 0
-            if self._found.sum() >= _LEAST:
-                places = self._key.places[self._found] / self._scale
-                self._seen.append((number, self._key.first + np.flatnonzero(self._found), places))
-        if self._key is None or (self._found is not None and self._key.is_worn(self._found)):
-            self._renew(self._grey, clear, number)
-        self._before, self._before_clear = self._grey, clear
-        self._shots.append(self._shot)
+        """Store the corners of that frame outside the people's boxes (n, 4) x1, y1, x2, y2."""
+        number, mask = len(self._frame_shots), _background_mask(self._image.shape, boxes * self._scale)
+        if self._key_frame and self._tracked is not None:
+            column, row = np.round(self._key_frame.positions[self._tracked]).astype(int).T
+            self._tracked[self._tracked] = mask[row, column] > 0
+            if self._tracked.sum() >= _MIN_CORNERS:
+                positions = self._key_frame.positions[self._tracked] / self._scale
+                self._observations.append((number, self._key_frame.first + np.flatnonzero(self._tracked), positions))
+        if self._key_frame is None or (
+            self._tracked is not None and self._key_frame.needs_new_key_frame(self._tracked)
+        ):
+            self._start_key_frame(self._image, mask, number)
+        self._previous, self._previous_mask = self._image, mask
+        self._frame_shots.append(self._shot)
 
     def result(self) -> BackgroundTracks:
-        """Everything seen so far."""
-        looks = [np.full(len(points), look) for look, points, _ in self._seen]
+        """The tracks of all frames so far."""
+        frames = [np.full(len(points), frame) for frame, points, _ in self._observations]
         return BackgroundTracks(
-            shot=np.array(self._shots, np.int64),
-            key=np.array(self._keys, np.int64),
-            point_key=np.repeat(np.arange(len(self._keys)), [len(points) for points in self._points]).astype(np.int64),
-            point=np.concatenate([*self._points, np.empty((0, 2))]).astype(np.float32),
-            seen_look=np.concatenate([*looks, np.empty(0)]).astype(np.int64),
-            seen_point=np.concatenate([*(points for _, points, _ in self._seen), np.empty(0)]).astype(np.int64),
-            seen=np.concatenate([*(places for _, _, places in self._seen), np.empty((0, 2))]).astype(np.float32),
+            shot=np.array(self._frame_shots, np.int64),
+            key_frames=np.array(self._key_frames, np.int64),
+            point_key_frame=np.repeat(
+                np.arange(len(self._key_frames)), [len(points) for points in self._points]
+            ).astype(np.int64),
+            points=np.concatenate([*self._points, np.empty((0, 2))]).astype(np.float32),
+            observation_frame=np.concatenate([*frames, np.empty(0)]).astype(np.int64),
+            observation_point=np.concatenate([*(points for _, points, _ in self._observations), np.empty(0)]).astype(
+                np.int64
+            ),
+            observations=np.concatenate(
+                [*(positions for _, _, positions in self._observations), np.empty((0, 2))]
+            ).astype(np.float32),
         )
 
-    def _find(self) -> np.ndarray | None:
-        """Which of the key frame's corners, or of the look before's, are in this look; None where too few are."""
-        if self._key is None:
+    def _track_corners(self) -> np.ndarray | None:
+        """Which corners of the key frame, or of a new one at the frame before, are in this frame; None if too few."""
+        if self._key_frame is None:
             return None
-        found = self._key.find(self._grey)
-        last = len(self._shots) - 1
-        if found.sum() < _LEAST and self._before is not None and self._keys[-1] != last:
-            old = self._key
-            self._renew(self._before, self._before_clear, last)
-            if self._key is not old:
-                found = self._key.find(self._grey)
-                if found.sum() < _LEAST:  # the old one may come into sight again, after a dark moment
-                    self._key = old
-                    self._keys.pop()
+        found = self._key_frame.track(self._image)
+        last = len(self._frame_shots) - 1
+        if found.sum() < _MIN_CORNERS and self._previous is not None and self._key_frames[-1] != last:
+            old = self._key_frame
+            self._start_key_frame(self._previous, self._previous_mask, last)
+            if self._key_frame is not old:
+                found = self._key_frame.track(self._image)
+                if found.sum() < _MIN_CORNERS:  # the old one may be tracked again, after dark frames
+                    self._key_frame = old
+                    self._key_frames.pop()
                     self._points.pop()
-        return found if found.sum() >= _LEAST else None
+        return found if found.sum() >= _MIN_CORNERS else None
 
-    def _renew(self, grey: np.ndarray, clear: np.ndarray | None, number: int) -> None:
-        """Make a look the key frame, if it has corners enough."""
-        points = cv2.goodFeaturesToTrack(grey, _CORNERS, 0.005, 9, mask=clear)
-        if points is None or len(points) < _LEAST:
+    def _start_key_frame(self, grey: np.ndarray, mask: np.ndarray | None, number: int) -> None:
+        """Make a frame the key frame, if it has enough corners."""
+        points = cv2.goodFeaturesToTrack(grey, _MAX_CORNERS, 0.005, 9, mask=mask)
+        if points is None or len(points) < _MIN_CORNERS:
             return
-        points = cv2.cornerSubPix(grey, points, (5, 5), (-1, -1), _UNTIL)[:, 0]
-        self._key = _KeyFrame(grey, points, sum(map(len, self._points)))
-        self._keys.append(number)
+        points = cv2.cornerSubPix(grey, points, (5, 5), (-1, -1), _TERMINATION)[:, 0]
+        self._key_frame = _KeyFrame(grey, points, sum(map(len, self._points)))
+        self._key_frames.append(number)
         self._points.append(points / self._scale)
 
     def _is_cut(self) -> bool:
-        """Whether the look, which cannot be followed, shows another scene, and is not just blurred or black."""
-        if self._before is None or self._key is None or self._grey.mean() < _DARK:
+        """Whether the current frame, in which corners are lost, begins a shot, and is not just blurred or black."""
+        if self._previous is None or self._key_frame is None or self._image.mean() < _BLACK_BRIGHTNESS:
             return False
-        ahead = cv2.goodFeaturesToTrack(self._grey, _CORNERS, 0.005, 9)
-        if ahead is None or len(ahead) < 2 * _LEAST:
+        corners = cv2.goodFeaturesToTrack(self._image, _MAX_CORNERS, 0.005, 9)
+        if corners is None or len(corners) < 2 * _MIN_CORNERS:
             return False
-        last = self._key.grey if self._before.mean() < _DARK else self._before
+        last = self._key_frame.grey if self._previous.mean() < _BLACK_BRIGHTNESS else self._previous
         first, second = (
-            cv2.resize(each, (32, 32), interpolation=cv2.INTER_AREA).ravel() for each in (last, self._grey)
+            cv2.resize(each, (32, 32), interpolation=cv2.INTER_AREA).ravel() for each in (last, self._image)
         )
-        return bool(np.corrcoef(first, second)[0, 1] < _ALIKE)
+        return bool(np.corrcoef(first, second)[0, 1] < _SAME_SCENE_CORRELATION)
 
 
 class _KeyFrame:
-    """A picture and its corners, and where they are now."""
+    """A key frame's image and corners, and their positions in the current frame."""
 
     def __init__(self, grey: np.ndarray, points: np.ndarray, first: int) -> None:
         self.grey, self.points, self.first = grey, points, first
-        self.places = points.copy()
+        self.positions = points.copy()
         self._step = np.zeros(2, np.float32)
 
-    def is_worn(self, found: np.ndarray) -> bool:
-        """Whether too few of the corners (n,) were found for another look."""
-        return bool(found.sum() < max(_LEAST, _RENEW * len(self.points)))
+    def needs_new_key_frame(self, found: np.ndarray) -> bool:
+        """Whether too few of the corners (n,) were found to track the next frame."""
+        return bool(found.sum() < max(_MIN_CORNERS, _NEW_KEY_FRAME_BELOW * len(self.points)))
 
-    def find(self, grey: np.ndarray) -> np.ndarray:
-        """Follow the corners to another look; which of them (n,) are found there."""
-        guess = self.places + self._step
-        places, there = _track(self.grey, grey, self.points, guess)
-        back, home = _track(grey, self.grey, places, self.points)
-        found = there & home & (np.linalg.norm(back - self.points, axis=1) < _BACK)
-        column, row = np.round(places).astype(int).T
+    def track(self, grey: np.ndarray) -> np.ndarray:
+        """Track the corners into another frame; returns which of them (n,) are found there."""
+        guess = self.positions + self._step
+        positions, forward = _optical_flow(self.grey, grey, self.points, guess)
+        back, backward = _optical_flow(grey, self.grey, positions, self.points)
+        found = forward & backward & (np.linalg.norm(back - self.points, axis=1) < _MAX_FLOW_ERROR)
+        column, row = np.round(positions).astype(int).T
         found &= (column >= 0) & (row >= 0) & (column < grey.shape[1]) & (row < grey.shape[0])
-        if found.sum() < _LEAST:
+        if found.sum() < _MIN_CORNERS:
             return found
-        homography, fits = cv2.findHomography(self.points[found], places[found], cv2.USAC_MAGSAC, 3.0)
-        if homography is not None and fits.sum() >= _LEAST / 2:
-            # Corners behind a person are looked for where the rest says they went.
+        homography, fits = cv2.findHomography(self.points[found], positions[found], cv2.USAC_MAGSAC, 3.0)
+        if homography is not None and fits.sum() >= _MIN_CORNERS / 2:
+            # Occluded corners are searched in the next frame at the position that the homography of the others gives.
             expected = cv2.perspectiveTransform(self.points[:, None], homography)[:, 0]
-            found &= np.linalg.norm(places - expected, axis=1) < 0.1 * LONG_SIDE
-            places = np.where(found[:, None], places, expected).astype(np.float32)
-        self._step = np.median(places[found] - self.places[found], axis=0) if found.any() else self._step
-        self.places = places
+            found &= np.linalg.norm(positions - expected, axis=1) < _MAX_HOMOGRAPHY_ERROR * LONG_SIDE
+            positions = np.where(found[:, None], positions, expected).astype(np.float32)
+        self._step = np.median(positions[found] - self.positions[found], axis=0) if found.any() else self._step
+        self.positions = positions
         return found
 
 
-def _track(
+def _optical_flow(
     first: np.ndarray, second: np.ndarray, points: np.ndarray, guess: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where points (n, 2) of one picture are in another, near a guess (n, 2), and whether they are (n,)."""
-    places, there, _ = cv2.calcOpticalFlowPyrLK(
-        first, second, points, guess.astype(np.float32), None, None, _WINDOW, _LEVELS, _UNTIL,
+    """Positions (n, 2) of points (n, 2) in another image, from an initial guess (n, 2), and whether found (n,)."""
+    positions, found, _ = cv2.calcOpticalFlowPyrLK(
+        first, second, points, guess.astype(np.float32), None, None, _FLOW_WINDOW, _PYRAMID_LEVELS, _TERMINATION,
         cv2.OPTFLOW_USE_INITIAL_FLOW,
     )  # fmt: skip
-    return places, there[:, 0] > 0
+    return positions, found[:, 0] > 0
 
 
-def _clear(shape: tuple[int, ...], boxes: np.ndarray) -> np.ndarray:
-    """Mask (H, W) uint8 of a picture: 255 outside the people's boxes."""
-    clear = np.full(shape[:2], 255, np.uint8)
+def _background_mask(shape: tuple[int, ...], boxes: np.ndarray) -> np.ndarray:
+    """Mask (H, W) uint8 of an image: 255 outside the people's boxes."""
+    mask = np.full(shape[:2], 255, np.uint8)
     margin = _BOX_MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) if len(boxes) else 0
     for x1, y1, x2, y2 in np.maximum(np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], 1), 0).astype(int):
-        clear[y1 : y2 + 1, x1 : x2 + 1] = 0
-    return clear
+        mask[y1 : y2 + 1, x1 : x2 + 1] = 0
+    return mask

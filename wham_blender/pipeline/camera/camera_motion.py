@@ -1,10 +1,9 @@
-"""How the camera turned during a clip, told by the background: found while the clip is decoded, solved afterwards.
+"""Solves the camera's rotation and zoom in each frame from the tracks of background corners.
 
-`BackgroundTracker` follows corners outside the people from key frames through the clip and notices cuts. `solve` makes
-rotations of what it saw: every key frame and the looks that share its corners are one small bundle adjustment, once
-for a camera that only turns and once for one that also moves, and the evidence chooses. Between looks that are far
-apart a bundle from nearly equal views finds depth and movement without a start of its own (Yu and Gallup, *3D
-Reconstruction from Accidental Motion*, CVPR 2014).
+`BackgroundTracker` tracks corners outside the people while the clip is decoded; `solve_camera_motion` runs afterwards.
+Each key frame and the frames that share its corners form a small bundle adjustment, once for a camera that only rotates
+and once for one that also moves, and a penalised cost selects the model. Bundle adjustment over nearly equal views
+converges from equal depths and no motion (Yu and Gallup, *3D Reconstruction from Accidental Motion*, CVPR 2014).
 """
 
 from __future__ import annotations
@@ -17,251 +16,278 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from .background_tracks import LONG_SIDE, BackgroundTracks
 
-_NOISE = 0.35  # pixels by which a corner is off
-_OUTLIER = 1.5  # pixels from which it is hardly believed
-_STILL = 0.0016  # of the picture's longer side: what a camera on a tripod may seem to move
-_IN_BUNDLE = 30  # looks of one key frame that are solved at once; the others are fitted to their points
-_NEARNESS = 0.8  # standard deviation of the corners' inverse depths round their mean of one
-_TRAVEL = 0.5  # standard deviation of the camera's way within a key frame, in mean depths
-_PARALLAX = 1.5  # pixels by which near and far corners must part (the tenth that does most) to call it movement
-_CALIBRATED = 4  # key frames that tell the focal length
-_TURNS = 4.0  # cost a number up to which turns explain what corners do, whatever the focal length
-_TELLS = 1.05  # times the least cost from which on a guessed focal length is refuted
-ZOOM_THRESHOLD = 0.04  # change of the focal length from which a zoom is called one
+# Set by hand, judged on the synthetic clips of the tests.
+_NOISE_PIXELS = 0.35  # standard deviation of a corner's position
+_OUTLIER_PIXELS = 1.5  # scale of the robust cost
+_STATIC_DISPLACEMENT = 0.0016  # of the picture's longer side: corners move less in clips from a tripod
+_MAX_BUNDLE_FRAMES = 30  # frames of one key frame in its bundle adjustment; the others are fitted to its depths
+_INVERSE_DEPTH_SD = 0.8  # standard deviation of the corners' inverse depths, whose mean is 1
+_TRANSLATION_SD = 0.5  # standard deviation of the camera's translation from its key frame, in mean depths
+_MIN_PARALLAX = 1.5  # pixels, 0.9 quantile over corners and frames: with less, the camera only rotates
+_CALIBRATION_KEY_FRAMES = 4  # key frames from which the focal length is estimated
+_MAX_ROTATION_COST = 4.0  # per coordinate: up to it, rotations explain the tracks at some focal length
+_MIN_COST_RATIO = 1.05  # of a guessed focal length's cost to the least cost, from which the guess is rejected
+ZOOM_THRESHOLD = 0.04  # change of the focal length's logarithm above which the camera zooms
+_MOVING_FRACTION = 0.2  # of a shot's frames, above which the shot is MOVING
 
 
 @dataclass
 class CameraMotion:
-    """The camera over L looks of a clip."""
+    """The camera in L network frames of a clip."""
 
     rotations: np.ndarray  # (L, 3, 3) float64, world to camera; a shot's first is the identity
-    kind: np.ndarray  # (L,) int64: STATIC, ROTATING or MOVING, the same for a whole shot
-    is_estimated: np.ndarray  # (L,) bool: the background told; elsewhere the last good motion goes on
-    zoom: np.ndarray  # (L,) focal length over that of the shot's first look
-    focal: np.ndarray  # () pixels, as given or as the camera's way told it
+    kind: np.ndarray  # (L,) int64: STATIC, ROTATING or MOVING, the same for all frames of a shot
+    is_estimated: np.ndarray  # (L,) bool; in other frames too little background is visible, and motion is extrapolated
+    zoom: np.ndarray  # (L,) focal length over that of the shot's first frame
+    focal: np.ndarray  # () pixels, as given or estimated
 
-    def rotations_at(self, times: np.ndarray, looks: np.ndarray) -> np.ndarray:
-        """Rotations (F, 3, 3) at times (F,), seconds, where the looks were at rising times (L,)."""
-        if len(looks) < 2 or not (self.rotations != self.rotations[0]).any():
+    def rotations_at(self, times: np.ndarray, network_times: np.ndarray) -> np.ndarray:
+        """Rotations (F, 3, 3) at times (F,), seconds; network_times (L,): rising times of the network frames."""
+        if len(network_times) < 2 or not (self.rotations != self.rotations[0]).any():
             return np.repeat(self.rotations[:1], len(times), 0)
-        return Slerp(looks, Rotation.from_matrix(self.rotations))(np.clip(times, looks[0], looks[-1])).as_matrix()
+        slerp = Slerp(network_times, Rotation.from_matrix(self.rotations))
+        return slerp(np.clip(times, network_times[0], network_times[-1])).as_matrix()
 
 
 STATIC, ROTATING, MOVING = 0, 1, 2
 
 
 @dataclass
-class _Star:
-    """One key frame's corners in the looks after it."""
+class _KeyFrameTracks:
+    """One key frame's corners in the m frames that share them."""
 
-    looks: np.ndarray  # (m,) look numbers
-    rays: np.ndarray  # (n, 2) pixels from the picture's centre, in the key frame
-    seen: np.ndarray  # (m, n, 2) pixels from the centre
-    known: np.ndarray  # (m, n) bool
+    frames: np.ndarray  # (m,) network frames
+    points: np.ndarray  # (n, 2) pixels from the picture's centre, in the key frame
+    observations: np.ndarray  # (m, n, 2) pixels from the centre
+    observed: np.ndarray  # (m, n) bool
 
 
 @dataclass
 class _Fit:
-    """A camera's way from a key frame on."""
+    """The camera's motion relative to a key frame."""
 
     rotation: np.ndarray  # (m, 3, 3)
-    shift: np.ndarray  # (m, 3) mean depths
+    translation: np.ndarray  # (m, 3) mean depths
     zoom: np.ndarray  # (m,)
-    nearness: np.ndarray  # (n,) inverse depths
-    cost: float  # in units of the noise
-    numbers: int  # that were fitted
+    inverse_depths: np.ndarray  # (n,)
+    cost: float  # robust, of residuals in standard deviations
+    parameters: int  # number of fitted parameters
 
 
 def solve_camera_motion(
-    corners: BackgroundTracks, camera_K: np.ndarray, size: tuple[int, int], camera: str, guessed: bool
+    tracks: BackgroundTracks, camera_K: np.ndarray, size: tuple[int, int], camera: str, guessed: bool
 ) -> CameraMotion:
-    """The camera's turns over all looks.
+    """The camera's rotation and zoom in all network frames.
 
-    camera_K (3, 3): in pixels; camera: auto, static or moving (then nothing is taken for standing still); guessed: the
-    focal length is a guess, and turns may tell a better one.
+    camera_K (3, 3): in pixels; size: the picture's width and height, pixels; camera: auto, static or moving (no shot is
+    taken for static); guessed: the focal length is a guess, to be replaced by an estimate if rotations allow one.
     """
     if camera not in ("auto", "static", "moving"):
         raise ValueError(f"no camera setting: {camera}")
-    count = len(corners.shot)
+    count = len(tracks.shot)
     scale = LONG_SIDE / max(size)
     motion = CameraMotion(
         np.tile(np.eye(3), (count, 1, 1)), np.zeros(count, np.int64), np.ones(count, bool), np.ones(count),
         np.array(camera_K[0, 0]),
     )  # fmt: skip
-    motion.is_estimated[:] = np.isin(np.arange(count), np.concatenate([corners.key, corners.seen_look]))
+    motion.is_estimated[:] = np.isin(np.arange(count), np.concatenate([tracks.key_frames, tracks.observation_frame]))
     if camera == "static":
         return motion
-    stars = [_star(corners, key, camera_K[:2, 2], scale) for key in range(len(corners.key))]
-    moving = [camera == "moving" or not _stands(stars, corners, shot) for shot in range(int(corners.shot.max()) + 1)]
+    key_frames = [_key_frame_tracks(tracks, number, camera_K[:2, 2], scale) for number in range(len(tracks.key_frames))]
+    shots = range(int(tracks.shot.max()) + 1)
+    moving = [camera == "moving" or not _is_static(key_frames, tracks, shot) for shot in shots]
     focal = float(motion.focal) * scale
     if guessed and any(moving):
-        focal = _focal([star for star, key in zip(stars, corners.key, strict=True) if moving[corners.shot[key]]], focal)
+        pairs = zip(key_frames, tracks.key_frames, strict=True)
+        focal = _estimate_focal([key_frame for key_frame, frame in pairs if moving[tracks.shot[frame]]], focal)
         motion.focal = np.array(focal / scale)
     for shot, moves in enumerate(moving):
         if moves:
-            _solve_shot(motion, corners, stars, shot, focal)
+            _solve_shot(motion, tracks, key_frames, shot, focal)
     return motion
 
 
-def _star(corners: BackgroundTracks, key: int, centre: np.ndarray, scale: float) -> _Star:
-    points = np.flatnonzero(corners.point_key == key)
+def _key_frame_tracks(tracks: BackgroundTracks, number: int, centre: np.ndarray, scale: float) -> _KeyFrameTracks:
+    """The tracks of one key frame's corners, in pixels of the tracked images from the centre (2,) of the picture."""
+    points = np.flatnonzero(tracks.point_key_frame == number)
     first = points[0]
-    rows = np.flatnonzero((corners.seen_point >= first) & (corners.seen_point <= points[-1]))
-    looks, places = np.unique(corners.seen_look[rows], return_inverse=True)
-    seen = np.zeros((len(looks), len(points), 2))
-    known = np.zeros(seen.shape[:2], bool)
-    seen[places, corners.seen_point[rows] - first] = (corners.seen[rows] - centre) * scale
-    known[places, corners.seen_point[rows] - first] = True
-    return _Star(looks, (corners.point[points].astype(np.float64) - centre) * scale, seen, known)
+    rows = np.flatnonzero((tracks.observation_point >= first) & (tracks.observation_point <= points[-1]))
+    frames, rows_of_frames = np.unique(tracks.observation_frame[rows], return_inverse=True)
+    observations = np.zeros((len(frames), len(points), 2))
+    observed = np.zeros(observations.shape[:2], bool)
+    observations[rows_of_frames, tracks.observation_point[rows] - first] = (tracks.observations[rows] - centre) * scale
+    observed[rows_of_frames, tracks.observation_point[rows] - first] = True
+    return _KeyFrameTracks(frames, (tracks.points[points].astype(np.float64) - centre) * scale, observations, observed)
 
 
-def _stands(stars: list[_Star], corners: BackgroundTracks, shot: int) -> bool:
-    """Whether the background of a shot stays where it is."""
-    way = [
-        np.median(np.linalg.norm(star.seen[row] - star.rays, axis=1)[star.known[row]])
-        for star, key in zip(stars, corners.key, strict=True)
-        if corners.shot[key] == shot
-        for row in range(len(star.looks))
+def _is_static(key_frames: list[_KeyFrameTracks], tracks: BackgroundTracks, shot: int) -> bool:
+    """Whether the background of a shot does not move."""
+    displacements = [
+        np.median(np.linalg.norm(key_frame.observations[row] - key_frame.points, axis=1)[key_frame.observed[row]])
+        for key_frame, key in zip(key_frames, tracks.key_frames, strict=True)
+        if tracks.shot[key] == shot
+        for row in range(len(key_frame.frames))
     ]
-    return not way or float(np.quantile(way, 0.95)) < _STILL * LONG_SIDE
+    return not displacements or float(np.quantile(displacements, 0.95)) < _STATIC_DISPLACEMENT * LONG_SIDE
 
 
-def _solve_shot(motion: CameraMotion, corners: BackgroundTracks, stars: list[_Star], shot: int, focal: float) -> None:
-    """Chain the key frames of one shot."""
+def _solve_shot(
+    motion: CameraMotion, tracks: BackgroundTracks, key_frames: list[_KeyFrameTracks], shot: int, focal: float
+) -> None:
+    """Fit each key frame of a shot, and chain their motions into ``motion``."""
     kinds = []
-    looks = np.flatnonzero(corners.shot == shot)
+    frames = np.flatnonzero(tracks.shot == shot)
     done = np.zeros(len(motion.rotations), bool)
-    done[looks[0]] = True
-    for star, key in zip(stars, corners.key, strict=True):
-        if corners.shot[key] != shot:
+    done[frames[0]] = True
+    for key_frame, key in zip(key_frames, tracks.key_frames, strict=True):
+        if tracks.shot[key] != shot:
             continue
-        _go_on(motion, done, looks, int(key))
-        if not len(star.looks):
+        _extrapolate(motion, done, frames, int(key))
+        if not len(key_frame.frames):
             continue
-        kind, fit = _choose(star, focal * motion.zoom[key])
-        kinds += [kind] * len(star.looks)
-        motion.rotations[star.looks] = fit.rotation @ motion.rotations[key]
-        motion.zoom[star.looks] = fit.zoom * motion.zoom[key]
-        done[star.looks] = True
-    _go_on(motion, done, looks, int(looks[-1]))
-    motion.kind[looks] = MOVING if np.mean(np.equal(kinds, MOVING)) > 0.2 else ROTATING
+        kind, fit = _choose_model(key_frame, focal * motion.zoom[key])
+        kinds += [kind] * len(key_frame.frames)
+        motion.rotations[key_frame.frames] = fit.rotation @ motion.rotations[key]
+        motion.zoom[key_frame.frames] = fit.zoom * motion.zoom[key]
+        done[key_frame.frames] = True
+    _extrapolate(motion, done, frames, int(frames[-1]))
+    motion.kind[frames] = MOVING if np.mean(np.equal(kinds, MOVING)) > _MOVING_FRACTION else ROTATING
 
 
-def _go_on(motion: CameraMotion, done: np.ndarray, looks: np.ndarray, until: int) -> None:
-    """Where nothing was seen, up to that look, the last good turn goes on."""
-    for look in range(int(looks[0]) + 1, until + 1):
-        if not done[look]:
-            first = max(int(looks[0]), look - 4)
-            turn = Rotation.from_matrix(motion.rotations[look - 1] @ motion.rotations[first].T).as_rotvec()
-            step = Rotation.from_rotvec(turn / max(look - 1 - first, 1)).as_matrix()
-            motion.rotations[look] = step @ motion.rotations[look - 1]
-            motion.zoom[look] = motion.zoom[look - 1]
-            done[look] = True
+def _extrapolate(motion: CameraMotion, done: np.ndarray, frames: np.ndarray, until: int) -> None:
+    """Continue the mean rotation of the last four frames where nothing is estimated, up to a frame."""
+    for frame in range(int(frames[0]) + 1, until + 1):
+        if not done[frame]:
+            first = max(int(frames[0]), frame - 4)
+            rotation = Rotation.from_matrix(motion.rotations[frame - 1] @ motion.rotations[first].T).as_rotvec()
+            step = Rotation.from_rotvec(rotation / max(frame - 1 - first, 1)).as_matrix()
+            motion.rotations[frame] = step @ motion.rotations[frame - 1]
+            motion.zoom[frame] = motion.zoom[frame - 1]
+            done[frame] = True
 
 
-def _choose(star: _Star, focal: float) -> tuple[int, _Fit]:
-    """The simplest movement that explains a key frame's corners: a turn, a turn with a zoom, or any movement."""
-    part = np.unique(np.linspace(0, len(star.looks) - 1, _IN_BUNDLE).round().astype(int))
-    sample = _Star(star.looks[part], star.rays, star.seen[part], star.known[part])
-    turn = _fit(sample, focal)
-    fits = [(ROTATING, turn)]
-    zoomed = _fit(sample, focal, start=turn, zooms=True)
+def _choose_model(key_frame: _KeyFrameTracks, focal: float) -> tuple[int, _Fit]:
+    """The model of least penalised cost (BIC) for a key frame: rotation, rotation and zoom, rotation and translation.
+
+    Returns ROTATING or MOVING, and the fit over all of its frames.
+    """
+    part = np.unique(np.linspace(0, len(key_frame.frames) - 1, _MAX_BUNDLE_FRAMES).round().astype(int))
+    sample = _KeyFrameTracks(
+        key_frame.frames[part], key_frame.points, key_frame.observations[part], key_frame.observed[part]
+    )
+    rotating = _fit(sample, focal)
+    candidates = [(ROTATING, rotating)]
+    zoomed = _fit(sample, focal, start=rotating, fit_zoom=True)
     if np.abs(np.log(zoomed.zoom)).max() > ZOOM_THRESHOLD:
-        fits.append((ROTATING, zoomed))
-    moved = _moved(sample, focal, turn)
-    # Depth can explain away the corners' own errors: it has to show.
-    way = moved.shift[:, None, :2] - sample.rays / focal * moved.shift[:, None, 2:]
-    parted = np.linalg.norm(way, axis=2) * np.abs(moved.nearness - np.median(moved.nearness))
-    if focal * np.quantile(parted, 0.9) > _PARALLAX:
-        fits.append((MOVING, moved))
-    observed = 2 * sample.known.sum()
-    kind, best = min(fits, key=lambda each: each[1].cost + each[1].numbers * np.log(max(observed, 2)))
-    whole = _fit(star, focal, start=turn, zooms=best is zoomed, moves=kind == MOVING, nearness=best.nearness)
-    return kind, whole
+        candidates.append((ROTATING, zoomed))
+    moving_fit = _fit_moving(sample, focal, rotating)
+    # Depths can overfit the noise of corners, so translation is accepted only with enough parallax.
+    displacement = moving_fit.translation[:, None, :2] - sample.points / focal * moving_fit.translation[:, None, 2:]
+    parallax = np.linalg.norm(displacement, axis=2) * np.abs(
+        moving_fit.inverse_depths - np.median(moving_fit.inverse_depths)
+    )
+    if focal * np.quantile(parallax, 0.9) > _MIN_PARALLAX:
+        candidates.append((MOVING, moving_fit))
+    coordinates = 2 * sample.observed.sum()
+    kind, best = min(candidates, key=lambda each: each[1].cost + each[1].parameters * np.log(max(coordinates, 2)))
+    fit = _fit(key_frame, focal, rotating, kind == MOVING, best is zoomed, best.inverse_depths)
+    return kind, fit
 
 
-def _moved(star: _Star, focal: float, turn: _Fit) -> _Fit:
-    """The better fit of a camera that moves, begun with a turn and with the essential matrix."""
-    starts = turn, _essential(star, focal, turn)
-    return min((_fit(star, focal, start=start, moves=True) for start in starts), key=lambda fit: fit.cost)
+def _fit_moving(key_frame: _KeyFrameTracks, focal: float, rotating: _Fit) -> _Fit:
+    """The better fit of a moving camera of two: started from the rotation, and from the essential matrix."""
+    starts = rotating, _start_from_essential_matrix(key_frame, focal, rotating)
+    return min(
+        (_fit(key_frame, focal, start=start, fit_translation=True) for start in starts), key=lambda fit: fit.cost
+    )
 
 
-def _essential(star: _Star, focal: float, turn: _Fit) -> _Fit:
-    """A start for a camera that moves: by the essential matrix of the widest look, evenly on the way there."""
-    wide = int(np.argmax((np.linalg.norm(star.seen - star.rays, axis=2) * star.known).sum(1)))
-    first, last = (points[star.known[wide]] / focal for points in (star.rays, star.seen[wide]))
-    matrix, fits = cv2.findEssentialMat(first, last, np.eye(3), cv2.USAC_MAGSAC, 0.999, _OUTLIER / focal)
+def _start_from_essential_matrix(key_frame: _KeyFrameTracks, focal: float, rotating: _Fit) -> _Fit:
+    """A start for a moving camera: the pose of the frame with the widest displacement, interpolated up to it."""
+    wide = int(
+        np.argmax((np.linalg.norm(key_frame.observations - key_frame.points, axis=2) * key_frame.observed).sum(1))
+    )
+    first, last = (
+        points[key_frame.observed[wide]] / focal for points in (key_frame.points, key_frame.observations[wide])
+    )
+    matrix, inliers = cv2.findEssentialMat(first, last, np.eye(3), cv2.USAC_MAGSAC, 0.999, _OUTLIER_PIXELS / focal)
     if matrix is None or matrix.shape != (3, 3):
-        return turn
-    _, rotation, shift, _ = cv2.recoverPose(matrix, first, last, np.eye(3), mask=fits)
-    share = np.minimum((star.looks - star.looks[0] + 1) / (star.looks[wide] - star.looks[0] + 1), 1.5)
-    turns = Rotation.from_rotvec(np.outer(share, Rotation.from_matrix(rotation).as_rotvec())).as_matrix()
-    # As far as the corners part beyond the turn, on the average.
-    turned = star.rays[star.known[wide]] / focal @ rotation[:2, :2].T + rotation[:2, 2]
-    reach = np.median(np.linalg.norm(last - turned, axis=1)) / max(np.linalg.norm(shift[:2]), 0.2)
-    return replace(turn, rotation=turns, shift=np.outer(share, shift[:, 0]) * min(reach, _TRAVEL))
+        return rotating
+    _, rotation, translation, _ = cv2.recoverPose(matrix, first, last, np.eye(3), mask=inliers)
+    begin = key_frame.frames[0] - 1
+    fraction = np.minimum((key_frame.frames - begin) / (key_frame.frames[wide] - begin), 1.5)
+    rotations = Rotation.from_rotvec(np.outer(fraction, Rotation.from_matrix(rotation).as_rotvec())).as_matrix()
+    # The translation's length is the median displacement that rotation does not explain.
+    rotated = key_frame.points[key_frame.observed[wide]] / focal @ rotation[:2, :2].T + rotation[:2, 2]
+    length = np.median(np.linalg.norm(last - rotated, axis=1)) / max(np.linalg.norm(translation[:2]), 0.2)
+    translations = np.outer(fraction, translation[:, 0]) * min(length, _TRANSLATION_SD)
+    return replace(rotating, rotation=rotations, translation=translations)
 
 
 def _fit(
-    star: _Star,
+    key_frame: _KeyFrameTracks,
     focal: float,
     start: _Fit | None = None,
-    moves: bool = False,
-    zooms: bool = False,
-    nearness: np.ndarray | None = None,
+    fit_translation: bool = False,
+    fit_zoom: bool = False,
+    inverse_depths: np.ndarray | None = None,
 ) -> _Fit:
-    """Least squares over one key frame's looks, robust against corners that go their own way.
+    """Bundle adjustment of one key frame with the frames that share its corners, with a robust (Cauchy) cost.
 
-    A corner on the key frame's ray b, of inverse depth d, is seen in a look along R b + d t. Levenberg-Marquardt with
-    the depths eliminated; ``nearness`` (n,) keeps them as they are.
+    A corner on the key frame's ray b, of inverse depth d, is observed in a frame along R b + d t. Levenberg-Marquardt
+    with the depths eliminated (Schur complement); ``inverse_depths`` (n,): fixed values, else they are fitted.
     """
-    count, points = star.known.shape
-    rays = np.column_stack([star.rays / focal, np.ones(points)])
-    rotation, shift, zoom = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3)), np.zeros(count)
+    count, points = key_frame.observed.shape
+    rays = np.column_stack([key_frame.points / focal, np.ones(points)])
+    rotation, translation, zoom = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3)), np.zeros(count)
     if start is not None and len(start.rotation) == count:
-        rotation, shift = start.rotation, start.shift * moves
-    depth = np.ones(points) if nearness is None else nearness
-    free = moves and nearness is None
-    size = 6 if moves else 4 if zooms else 3
+        rotation, translation = start.rotation, start.translation * fit_translation
+    inverse_depth = np.ones(points) if inverse_depths is None else inverse_depths
+    fit_depths = fit_translation and inverse_depths is None
+    size = 6 if fit_translation else 4 if fit_zoom else 3
     damping, best = 1e-3, np.inf
-    state = rotation, shift, zoom, depth
+    state = rotation, translation, zoom, inverse_depth
     for _ in range(40):
-        rotation, shift, zoom, depth = state
-        turned = np.einsum("mij,nj->mni", rotation, rays)
-        place = turned + depth[:, None] * shift[:, None]
-        z = np.maximum(place[..., 2:], 0.05)
-        flat = place[..., :2] / z
-        lens = focal * np.exp(zoom)[:, None, None]
-        off = (star.seen - lens * flat) / _NOISE
-        squared = (off**2).sum(-1) / (_OUTLIER / _NOISE) ** 2
-        cost = (_OUTLIER / _NOISE) ** 2 * np.log1p(squared)[star.known].sum()
-        if moves:
-            cost += (((depth - 1) / _NEARNESS) ** 2).sum() + ((shift / _TRAVEL) ** 2).sum()
+        rotation, translation, zoom, inverse_depth = state
+        rotated = np.einsum("mij,nj->mni", rotation, rays)
+        point = rotated + inverse_depth[:, None] * translation[:, None]
+        z = np.maximum(point[..., 2:], 0.05)
+        projected = point[..., :2] / z
+        focals = focal * np.exp(zoom)[:, None, None]
+        residual = (key_frame.observations - focals * projected) / _NOISE_PIXELS
+        squared = (residual**2).sum(-1) / (_OUTLIER_PIXELS / _NOISE_PIXELS) ** 2
+        cost = (_OUTLIER_PIXELS / _NOISE_PIXELS) ** 2 * np.log1p(squared)[key_frame.observed].sum()
+        if fit_translation:
+            cost += (((inverse_depth - 1) / _INVERSE_DEPTH_SD) ** 2).sum() + (
+                (translation / _TRANSLATION_SD) ** 2
+            ).sum()
         if cost < best:
             gain = best - cost
-            best, kept, damping = cost, state, damping / 4
-            weight = star.known / (1 + squared)
-            slope = np.zeros((count, points, 2, 3))
-            slope[..., 0, 0] = slope[..., 1, 1] = 1
-            slope[..., 2] = -flat
-            slope *= (lens / z / _NOISE)[..., None]
+            best, best_state, damping = cost, state, damping / 4
+            weight = key_frame.observed / (1 + squared)
+            projection_jacobian = np.zeros((count, points, 2, 3))
+            projection_jacobian[..., 0, 0] = projection_jacobian[..., 1, 1] = 1
+            projection_jacobian[..., 2] = -projected
+            projection_jacobian *= (focals / z / _NOISE_PIXELS)[..., None]
             jacobian = np.empty((count, points, 2, size))
-            jacobian[..., :3] = np.cross(turned[:, :, None], slope)
-            if moves:
-                jacobian[..., 3:] = slope * depth[:, None, None]
-            elif zooms:
-                jacobian[..., 3] = lens * flat / _NOISE
+            jacobian[..., :3] = np.cross(rotated[:, :, None], projection_jacobian)
+            if fit_translation:
+                jacobian[..., 3:] = projection_jacobian * inverse_depth[:, None, None]
+            elif fit_zoom:
+                jacobian[..., 3] = focals * projected / _NOISE_PIXELS
             weighted = jacobian * weight[..., None, None]
             normal = np.einsum("mnki,mnkj->mij", weighted, jacobian)
-            right = np.einsum("mnki,mnk->mi", weighted, off)
-            if moves:
-                normal[:, [3, 4, 5], [3, 4, 5]] += _TRAVEL**-2
-                right[:, 3:] -= shift / _TRAVEL**2
-            if free:
-                along = np.einsum("mnkj,mj->mnk", slope, shift)
-                cross = np.einsum("mnki,mnk->min", weighted, along).reshape(-1, points)
-                inner = (weight[..., None] * along**2).sum((0, 2)) + _NEARNESS**-2
-                inner_right = (weight[..., None] * along * off).sum((0, 2)) - (depth - 1) / _NEARNESS**2
+            right_side = np.einsum("mnki,mnk->mi", weighted, residual)
+            if fit_translation:
+                normal[:, [3, 4, 5], [3, 4, 5]] += _TRANSLATION_SD**-2
+                right_side[:, 3:] -= translation / _TRANSLATION_SD**2
+            if fit_depths:
+                depth_jacobian = np.einsum("mnkj,mj->mnk", projection_jacobian, translation)
+                cross = np.einsum("mnki,mnk->min", weighted, depth_jacobian).reshape(-1, points)
+                depth_normal = (weight[..., None] * depth_jacobian**2).sum((0, 2)) + _INVERSE_DEPTH_SD**-2
+                depth_right_side = (weight[..., None] * depth_jacobian * residual).sum((0, 2)) - (
+                    inverse_depth - 1
+                ) / _INVERSE_DEPTH_SD**2
             if gain < 1e-4 * best:
                 break
         else:
@@ -269,59 +295,67 @@ def _fit(
             if damping > 1e6:
                 break
         damped = normal + damping * np.einsum("mii->mi", normal)[:, :, None] * np.eye(size)
-        if free:
+        if fit_depths:
             blocks = np.zeros((count, size, count, size))
             blocks[np.arange(count), :, np.arange(count)] = damped
-            whole = blocks.reshape(count * size, -1)
-            share = cross / (inner * (1 + damping))
-            step = np.linalg.solve(whole - share @ cross.T, right.ravel() - share @ inner_right)
-            deeper = (inner_right - cross.T @ step) / (inner * (1 + damping))
+            full_normal = blocks.reshape(count * size, -1)
+            eliminated = cross / (depth_normal * (1 + damping))
+            step = np.linalg.solve(
+                full_normal - eliminated @ cross.T, right_side.ravel() - eliminated @ depth_right_side
+            )
+            depth_step = (depth_right_side - cross.T @ step) / (depth_normal * (1 + damping))
             step = step.reshape(count, size)
         else:
-            step = np.linalg.solve(damped, right[..., None])[..., 0]
-            deeper = 0
-        rotation, shift, zoom, depth = kept
+            step = np.linalg.solve(damped, right_side[..., None])[..., 0]
+            depth_step = 0
+        rotation, translation, zoom, inverse_depth = best_state
         state = (
             Rotation.from_rotvec(step[:, :3]).as_matrix() @ rotation,
-            shift + step[:, 3:] if moves else shift,
-            zoom + step[:, 3] if zooms and not moves else zoom,
-            np.clip(depth + deeper, 0, 20),
+            translation + step[:, 3:] if fit_translation else translation,
+            zoom + step[:, 3] if fit_zoom and not fit_translation else zoom,
+            np.clip(inverse_depth + depth_step, 0, 20),
         )
-    rotation, shift, zoom, depth = kept
-    return _Fit(rotation, shift, np.exp(zoom), depth, float(best), count * size + (points if free else 0))
+    rotation, translation, zoom, inverse_depth = best_state
+    return _Fit(
+        rotation, translation, np.exp(zoom), inverse_depth, float(best), count * size + (points if fit_depths else 0)
+    )
 
 
-def _focal(stars: list[_Star], guess: float) -> float:
-    """The focal length with which the camera's way explains the corners best; the guess where they do not tell."""
-    wide = sorted((star for star in stars if len(star.looks) > 1), key=_width)[-_CALIBRATED:]
-    parts = []
-    for star in wide:
-        part = np.unique(np.linspace(0, len(star.looks) - 1, 8).round().astype(int))
-        parts.append(_Star(star.looks[part], star.rays, star.seen[part], star.known[part]))
+def _estimate_focal(key_frames: list[_KeyFrameTracks], guess: float) -> float:
+    """The focal length of least cost, pixels; the guess, if the tracks do not determine it."""
+    long_tracks = (key_frame for key_frame in key_frames if len(key_frame.frames) > 1)
+    samples = []
+    for key_frame in sorted(long_tracks, key=_displacement)[-_CALIBRATION_KEY_FRAMES:]:
+        part = np.unique(np.linspace(0, len(key_frame.frames) - 1, 8).round().astype(int))
+        samples.append(
+            _KeyFrameTracks(
+                key_frame.frames[part], key_frame.points, key_frame.observations[part], key_frame.observed[part]
+            )
+        )
 
     def cost(focal: float) -> float:
-        turns = [_fit(part, focal) for part in parts]
-        if turns_only:
-            return sum(turn.cost for turn in turns)
-        return sum(_moved(part, focal, turn).cost for part, turn in zip(parts, turns, strict=True))
+        rotating = [_fit(sample, focal) for sample in samples]
+        if rotation_only:
+            return sum(fit.cost for fit in rotating)
+        return sum(_fit_moving(sample, focal, fit).cost for sample, fit in zip(samples, rotating, strict=True))
 
-    tried = LONG_SIDE * np.geomspace(0.5, 2.4, 9)
-    turns_only = True
-    costs = np.array([cost(focal) for focal in tried])
-    if costs.min() > 2 * _TURNS * sum(part.known.sum() for part in parts):
-        turns_only = False
-        costs = np.array([cost(focal) for focal in tried])
+    focals = LONG_SIDE * np.geomspace(0.5, 2.4, 9)
+    rotation_only = True
+    costs = np.array([cost(focal) for focal in focals])
+    if costs.min() > 2 * _MAX_ROTATION_COST * sum(sample.observed.sum() for sample in samples):
+        rotation_only = False
+        costs = np.array([cost(focal) for focal in focals])
     best = int(costs.argmin())
-    usual = float(np.interp(guess, tried, costs))
-    if not 0 < best < len(tried) - 1 or usual < _TELLS * costs[best]:
+    guess_cost = float(np.interp(guess, focals, costs))
+    if not 0 < best < len(focals) - 1 or guess_cost < _MIN_COST_RATIO * costs[best]:
         return guess
-    # Once more, closer by; then the bottom of a parabola.
-    closer = tried[best] * (tried[1] / tried[0]) ** np.array([-0.5, 0, 0.5])
-    around = np.array([cost(closer[0]), costs[best], cost(closer[2])])
-    a, b, _ = np.polyfit(np.log(closer), around, 2)
+    # Refine: the minimum of a parabola through three costs around the best.
+    closer = focals[best] * (focals[1] / focals[0]) ** np.array([-0.5, 0, 0.5])
+    nearby_costs = np.array([cost(closer[0]), costs[best], cost(closer[2])])
+    a, b, _ = np.polyfit(np.log(closer), nearby_costs, 2)
     return float(np.exp(np.clip(-b / (2 * a), *np.log(closer[[0, 2]])))) if a > 0 else guess
 
 
-def _width(star: _Star) -> float:
-    """How far the corners of a key frame go, pixels."""
-    return float(np.linalg.norm(star.seen[-1] - star.rays, axis=1)[star.known[-1]].mean())
+def _displacement(key_frame: _KeyFrameTracks) -> float:
+    """Mean displacement of a key frame's corners up to its last frame, pixels."""
+    return float(np.linalg.norm(key_frame.observations[-1] - key_frame.points, axis=1)[key_frame.observed[-1]].mean())

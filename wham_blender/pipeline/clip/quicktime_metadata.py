@@ -12,7 +12,7 @@ _NUMBER_FORMATS = {21: ">i", 22: ">I", 23: ">f", 24: ">d"}  # by well-known type
 
 
 def focal_length(clip: Path) -> float | None:
-    """The 35 mm equivalent focal length, millimetres; None if it is missing, or the clip is no MP4 or QuickTime file."""
+    """The 35 mm equivalent focal length in millimetres; None if missing, or the clip is no MP4 or QuickTime file."""
     try:
         movie = _header(clip)
         for holder in (movie, *(content for name, content in _atoms(movie) if name == b"trak")):

@@ -1,7 +1,7 @@
-"""Runs ViTPose or HMR2.0 over many crops of many people at once, each beside its mirror image.
+"""Runs ViTPose or HMR2.0 on batches of crops and their mirror images (flip test).
 
-Half precision on a CUDA card, where the transformer's matrices are nearly all of the work; the small heads that turn
-its tokens into numbers stay in single precision, as everything does on the CPU.
+The transformer runs in half precision on a CUDA card. The small heads behind it stay in single precision, and so does
+everything on the CPU.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from ..errors import PipelineError
 from . import person_crops
 
 Log = Callable[[str], None]
-CROP = (vit.HEIGHT, vit.WIDTH, 3)  # shape of what the networks look at, uint8 RGB
+CROP = (vit.HEIGHT, vit.WIDTH, 3)  # shape of the networks' input, uint8 RGB
 
-MAX_BATCH = 32  # in a batch, and as many mirrored: more make no card faster, but hold more frames in memory
-_CPU_CROPS = 4  # the processor gains nothing from more
-_SHARE = 0.7  # of the card's free memory that a batch may take
+MAX_BATCH = 32  # crops, and as many mirrored: larger batches are not faster, but hold more frames in memory
+_CPU_BATCH = 4  # larger batches are not faster on the processor
+_MEMORY_FRACTION = 0.7  # of the card's free memory that a batch may use; set by hand
 
 
 def half_precision(device: torch.device) -> torch.dtype:
-    """The type of the transformer's numbers: bfloat16, float16 on cards without it, float32 on the CPU."""
+    """The data type of the transformer: bfloat16, float16 on cards without it, float32 on the CPU."""
     if device.type != "cuda":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 class BatchedNetwork:
-    """A network on its device, fed with crops of any number.
+    """A network on its device, called with any number of crops.
 
-    ``infer`` takes 2 n normalised pictures (2 n, 3, 256, 192), the mirrored ones behind the others, and returns tensors
-    of n rows each. ``note`` is told, in a sentence, where memory runs short. Raises PipelineError where not even the
-    network fits into it.
+    ``infer`` takes 2 n normalised pictures (2 n, 3, 256, 192), the mirrored ones after the others, and returns tensors
+    of n rows each. ``log`` is called with a sentence when the batch is halved for lack of memory. Raises PipelineError
+    if the network does not fit into memory.
     """
 
     def __init__(
@@ -47,15 +47,15 @@ class BatchedNetwork:
         infer: Callable[[Tensor], tuple[Tensor, ...]],
         name: str,
         device: torch.device,
-        note: Log,
+        log: Log,
     ) -> None:
-        self._infer, self._name, self._device, self._note = infer, name, device, note
+        self._infer, self._name, self._device, self._log = infer, name, device, log
         try:
             # Converted before it is moved to the card, whose memory may be too small for the model in single precision.
             for part in model.half_precision_parts():
                 part.to(half_precision(device)).to(memory_format=torch.channels_last)
             model.to(device)
-            self.batch = self._fitting()
+            self.batch = self._batch_for_free_memory()
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
@@ -63,56 +63,57 @@ class BatchedNetwork:
 
     @torch.inference_mode()
     def __call__(self, crops: np.ndarray) -> list[np.ndarray]:
-        """What ``infer`` makes of crops (n, 256, 192, 3) uint8 RGB: arrays of n rows, float32.
+        """The outputs of ``infer`` for crops (n, 256, 192, 3) uint8 RGB: arrays of n rows, float32.
 
-        Raises PipelineError where not even one crop fits into memory.
+        Raises PipelineError if not even one crop fits into memory.
         """
-        parts: list[list[np.ndarray]] = []
+        batches: list[list[np.ndarray]] = []
         begin = 0
         while begin < len(crops):
             try:
-                parts.append(self._run(crops[begin : begin + self.batch]))
-                begin += len(parts[-1][0])
+                batches.append(self._run(crops[begin : begin + self.batch]))
+                begin += len(batches[-1][0])
             except RuntimeError as error:
                 if not _out_of_memory(error):
                     raise
-                self._halve(error)
-        return [np.concatenate(values) for values in zip(*parts, strict=True)]
+                self._halve_batch(error)
+        return [np.concatenate(values) for values in zip(*batches, strict=True)]
 
     def _run(self, crops: np.ndarray) -> list[np.ndarray]:
         pictures = person_crops.normalise(torch.from_numpy(np.ascontiguousarray(crops)).to(self._device))
         return [output.float().cpu().numpy() for output in self._infer(torch.cat([pictures, pictures.flip(-1)]))]
 
-    def _halve(self, error: RuntimeError) -> None:
+    def _halve_batch(self, error: RuntimeError) -> None:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         if self.batch == 1:
             raise self._too_large() from error
         self.batch //= 2
-        self._note(f"Memory ran short: {self._name} looks at {self.batch} crops at a time now.")
+        self._log(f"Memory ran short: {self._name} looks at {self.batch} crops at a time now.")
 
     def _too_large(self) -> PipelineError:
         return PipelineError(
             f"There is too little memory for {self._name}, even for one picture at a time. Close other programs, "
-            "or choose draft quality."
+            "or choose draft quality.",
+            code="out-of-memory",
         )
 
     @torch.inference_mode()
-    def _fitting(self) -> int:
-        """How many crops the free memory takes, by what one of them needs."""
+    def _batch_for_free_memory(self) -> int:
+        """The number of crops that fit into the free memory, from the memory that one of them uses."""
         if self._device.type != "cuda":
-            return _CPU_CROPS
+            return _CPU_BATCH
         crop = np.zeros((1, *CROP), np.uint8)
-        self._run(crop)  # what the libraries keep for themselves is taken now
+        self._run(crop)  # a warm-up, so that the libraries' workspaces are allocated before measuring
         torch.cuda.reset_peak_memory_stats(self._device)
         before = torch.cuda.memory_allocated(self._device)
         self._run(crop)
-        each = torch.cuda.max_memory_allocated(self._device) - before
+        per_crop = torch.cuda.max_memory_allocated(self._device) - before
         torch.cuda.empty_cache()
         free = torch.cuda.mem_get_info(self._device)[0]
-        return int(np.clip(_SHARE * free / max(each, 1), 1, MAX_BATCH))
+        return int(np.clip(_MEMORY_FRACTION * free / max(per_crop, 1), 1, MAX_BATCH))
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has an error of its own for it, the CPU's allocator only words."""
+    """CUDA raises a class of its own, the CPU's allocator a RuntimeError with this text."""
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)

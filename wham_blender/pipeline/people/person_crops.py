@@ -1,4 +1,4 @@
-"""Cuts people out of frames as ViTPose and HMR2.0 learned to see them, and brings heatmaps back into the picture."""
+"""Crops people out of frames as ViTPose and HMR2.0 were trained, and turns heatmaps into keypoints in the picture."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from ...skeleton import COCO_MIRROR
 Corner = np.ndarray | tuple[int, int]  # x, y in pixels
 
 _MEAN = torch.tensor([0.485, 0.456, 0.406])  # ImageNet's, of RGB in 0..1
-_DEVIATION = torch.tensor([0.229, 0.224, 0.225])
-_MARGIN = 1.25  # of ViTPose's crop round a person's box
-_BLUR = 11  # pixels of a heatmap, side of the Gaussian under DARK
-_FLOOR, _CEILING = 0.001, 50.0  # of a heatmap's values before their logarithm
+_STANDARD_DEVIATION = torch.tensor([0.229, 0.224, 0.225])
+_BOX_SCALE = 1.25  # of ViTPose's crop over a person's box, as in mmpose
+_BLUR_KERNEL = 11  # pixels of a heatmap, as in mmpose's DARK
+_MIN_HEATMAP, _MAX_HEATMAP = 0.001, 50.0  # values are clipped before the logarithm, as in mmpose
 
 
 def normalise(crops: Tensor) -> Tensor:
     """RGB crops (N, H, W, 3), 0..255 of any type, to the networks' input (N, 3, H, W) float32 on the same device."""
-    mean, deviation = 255 * _MEAN.to(crops.device), 255 * _DEVIATION.to(crops.device)
+    mean, deviation = 255 * _MEAN.to(crops.device), 255 * _STANDARD_DEVIATION.to(crops.device)
     return ((crops.float() - mean) / deviation).permute(0, 3, 1, 2)
 
 
 def vitpose_windows(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (N, 4) x1, y1, x2, y2 in pixels to ViTPose's windows: centres (N, 2) and sizes (N, 2), pixels.
 
-    A window is the box, grown to the input's shape and by a quarter.
+    A window is the box, extended to the input's aspect ratio and enlarged by a quarter.
     """
     boxes = np.asarray(boxes, np.float32)
     size = boxes[:, 2:] - boxes[:, :2] + 1
     width = np.maximum(size[:, 0], size[:, 1] * (vit.WIDTH / vit.HEIGHT))
-    sizes = np.stack([width, width * (vit.HEIGHT / vit.WIDTH)], 1) * _MARGIN
+    sizes = np.stack([width, width * (vit.HEIGHT / vit.WIDTH)], 1) * _BOX_SCALE
     return boxes[:, :2] + size / 2, sizes.astype(np.float32)
 
 
 def vitpose_crop(image: np.ndarray, centre: np.ndarray, size: np.ndarray) -> np.ndarray:
     """One window (centre (2,), size (2,), pixels) of a frame (H, W, 3) uint8 RGB, as (256, 192, 3) uint8.
 
-    Outside of the frame it is black. The corners' middles are the window's corners, so that a picture and its mirror
-    image agree (Huang et al., *The Devil Is in the Details*, CVPR 2020, arXiv 1911.07524).
+    Outside of the frame it is black. The centres of the corner pixels are the window's corners, so that a picture and
+    its mirror image agree (Huang et al., *The Devil Is in the Details*, CVPR 2020, arXiv 1911.07524).
     """
-    # Bilinear by hand: OpenCV's warp goes by 32nds of a pixel in some builds and exactly in others. Single precision as
-    # in mmpose, so that halves are rounded as they were when the network learned.
+    # Bilinear interpolation without OpenCV, whose warp rounds to 32nds of a pixel in some builds. Single precision as
+    # in mmpose, so that pixels are rounded as in training.
     count = np.array([vit.WIDTH, vit.HEIGHT])
     scale = ((count - 1) / size).astype(np.float32)
     shift = (scale * (np.asarray(size, np.float64) / 2 - centre)).astype(np.float32)
@@ -54,10 +54,10 @@ def vitpose_crop(image: np.ndarray, centre: np.ndarray, size: np.ndarray) -> np.
     step, start = inverse.astype(np.float32), (-shift * inverse).astype(np.float32)
     columns, rows = (step[axis] * np.arange(count[axis], dtype=np.float32) + start[axis] for axis in (0, 1))
     x, y = np.floor(columns).astype(int), np.floor(rows).astype(int)
-    seen = _cut(image, (x[0], y[0]), (x[-1] + 2, y[-1] + 2))
+    source = _cut(image, (x[0], y[0]), (x[-1] + 2, y[-1] + 2))
     right, down = (columns - x).astype(np.float32)[:, None], (rows - y).astype(np.float32)[:, None, None]
     x, y = x - x[0], y - y[0]
-    upper, lower = (corner[:, x] + right * (corner[:, x + 1] - corner[:, x]) for corner in (seen[y], seen[y + 1]))
+    upper, lower = (corner[:, x] + right * (corner[:, x + 1] - corner[:, x]) for corner in (source[y], source[y + 1]))
     return np.rint(upper + down * (lower - upper)).astype(np.uint8)
 
 
@@ -81,7 +81,7 @@ def _cut(image: np.ndarray, low: Corner, high: Corner) -> np.ndarray:
 
 
 def average_flipped(heatmaps: Tensor, mirrored: Tensor) -> Tensor:
-    """The mean of the heatmaps (N, 17, 64, 48) of crops and of the same crops mirrored."""
+    """The mean of the heatmaps (N, 17, 64, 48) of crops and of their mirror images (flip test)."""
     return (heatmaps + mirrored.flip(-1)[:, COCO_MIRROR]) / 2
 
 
@@ -96,25 +96,25 @@ def keypoints(heatmaps: np.ndarray, centres: np.ndarray, sizes: np.ndarray) -> n
     peak = flat.reshape(len(flat), -1).argmax(1)
     confidence = np.take_along_axis(flat.reshape(len(flat), -1), peak[:, None], 1)
     y, x = np.divmod(peak, columns)
-    blurred = np.stack([cv2.GaussianBlur(each, (_BLUR, _BLUR), 0) for each in flat])
-    logs = np.pad(np.log(np.clip(blurred, _FLOOR, _CEILING)), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    blurred = np.stack([cv2.GaussianBlur(each, (_BLUR_KERNEL, _BLUR_KERNEL), 0) for each in flat])
+    logs = np.pad(np.log(np.clip(blurred, _MIN_HEATMAP, _MAX_HEATMAP)), ((0, 0), (1, 1), (1, 1)), mode="edge")
     # The peak's 3 x 3 neighbourhood, (n, 3, 3).
     around = np.arange(3)
     near = logs[np.arange(len(flat))[:, None, None], (y[:, None] + around)[..., None], (x[:, None] + around)[:, None]]
-    slope = np.stack([near[:, 1, 2] - near[:, 1, 0], near[:, 2, 1] - near[:, 0, 1]], 1) / 2
-    bend = np.empty((len(flat), 2, 2), np.float32)
-    bend[:, 0, 0] = near[:, 1, 2] - 2 * near[:, 1, 1] + near[:, 1, 0]
-    bend[:, 1, 1] = near[:, 2, 1] - 2 * near[:, 1, 1] + near[:, 0, 1]
-    # Summed in mmpose's order: where a map is flat, the last digits decide.
+    gradient = np.stack([near[:, 1, 2] - near[:, 1, 0], near[:, 2, 1] - near[:, 0, 1]], 1) / 2
+    hessian = np.empty((len(flat), 2, 2), np.float32)
+    hessian[:, 0, 0] = near[:, 1, 2] - 2 * near[:, 1, 1] + near[:, 1, 0]
+    hessian[:, 1, 1] = near[:, 2, 1] - 2 * near[:, 1, 1] + near[:, 0, 1]
+    # Summed in mmpose's order: in a flat heatmap the last digits decide.
     mixed = (
         near[:, 2, 2] - near[:, 1, 2] - near[:, 2, 1] + near[:, 1, 1] + near[:, 1, 1] - near[:, 1, 0] - near[:, 0, 1]
     )
-    bend[:, 0, 1] = bend[:, 1, 0] = (mixed + near[:, 0, 0]) / 2
-    bend += np.finfo(np.float32).eps * np.eye(2, dtype=np.float32)
+    hessian[:, 0, 1] = hessian[:, 1, 0] = (mixed + near[:, 0, 0]) / 2
+    hessian += np.finfo(np.float32).eps * np.eye(2, dtype=np.float32)
     try:
-        step = np.linalg.solve(bend, slope[..., None])[..., 0]
-    except np.linalg.LinAlgError:  # a map is flat, or bends in one direction only
-        step = (np.linalg.pinv(bend) @ slope[..., None])[..., 0]
+        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
+    except np.linalg.LinAlgError:  # a heatmap is flat, or curved in one direction only
+        step = (np.linalg.pinv(hessian) @ gradient[..., None])[..., 0]
     points = np.stack([x, y], 1) - step
     points = points.reshape(*heatmaps.shape[:2], 2) * (sizes / (np.array([columns, rows]) - 1))[:, None]
     points = points + (centres - sizes / 2)[:, None]

@@ -1,4 +1,4 @@
-"""Who is where, frame by frame: people found by a detector are followed by what the landmark net sees of them."""
+"""Tracks people frame by frame, by the landmark net or by a detector in every frame, with ByteTrack's track ids."""
 
 from __future__ import annotations
 
@@ -18,56 +18,60 @@ from ..clip import video_reader
 from .landmarks import PERSON_SCORE, Crop, Landmarker, Observation, crop_around_box, crop_around_keypoints
 from .types import is_confident
 
-DETECT_EVERY = 10  # looks; in between, people are followed by their own landmarks
-_SEARCH_EVERY, _SEARCH = 3, 30  # looks: how often, and how long, the detector is asked after someone was lost
-MIN_KEYPOINTS = 6  # a look with fewer that count is dropped (WHAM)
-TRACK_IDS_PER_SHOT = 1 << 32  # so that no track number comes again in another scene
-NEW_TRACK_SCORE = 0.25  # MoveNet's score from which a newcomer is tracked (MoveNet's own advice is 0.2 to 0.3)
-_LOST_SCORE = 0.1  # and from which a lost person is found again
-_SAME = 0.3  # overlap (intersection over union) from which two boxes are of one person
+DETECTION_INTERVAL = 10  # frames between two runs of the detector; in between, landmarks are tracked; set by hand
+_SEARCH_INTERVAL, _SEARCH_DURATION = (
+    3,
+    30,
+)  # frames: the interval after a person was lost, and for how long; set by hand
+MIN_KEYPOINTS = 6  # a frame of a track with fewer confident keypoints is dropped, as in WHAM
+TRACK_IDS_PER_SHOT = 1 << 32  # so that track ids are unique over all shots
+NEW_TRACK_SCORE = 0.25  # MoveNet's score that begins a track (MoveNet's documentation: 0.2 to 0.3)
+_LOW_SCORE = 0.1  # the score that continues a track, ByteTrack's track_low_thresh
+_SAME_PERSON_IOU = 0.3  # intersection over union above which two boxes are of one person; set by hand
+_DUPLICATE_DISTANCE = 0.1  # body sizes between two observations below which they are of one person; set by hand
 
 _NO_KEYPOINTS, _NO_LANDMARKS = np.zeros((len(COCO_NAMES), 3), np.float32), np.zeros((0, 3), np.float32)
 
 # People in one frame, (H, W, 3) uint8 RGB: boxes (n, 4) x1, y1, x2, y2 in pixels, scores (n,) 0..1, and keypoints
-# (n, 17, 3) in pixels with their confidence, or (n, 0, 3) from a network that knows none.
+# (n, 17, 3) in pixels with their confidence, or (n, 0, 3) from a network without keypoints.
 Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class DetectionRow:
-    """One person in one look."""
+    """One person in one network frame."""
 
-    frame: int  # counted from 0
+    frame: int  # network frame, from 0
     track: int
-    box: np.ndarray  # (4,) x1, y1, x2, y2 in pixels, round the whole person
-    keypoints: np.ndarray  # (17, 3) COCO x, y (pixels), confidence; all 0 where no network was asked yet
-    landmarks: np.ndarray  # (33, 3) x, y (pixels), visibility; (0, 3) where the landmark net was not asked
+    box: np.ndarray  # (4,) x1, y1, x2, y2 in pixels, around the whole body
+    keypoints: np.ndarray  # (17, 3) COCO x, y (pixels), confidence; all 0 before a keypoint network has run
+    landmarks: np.ndarray  # (33, 3) x, y (pixels), visibility; (0, 3) if the landmark net was not run
     landmarks_3d: np.ndarray  # (33, 3) metres, as in Person; or (0, 3)
 
 
 class PeopleSource(Protocol):
-    """Sees the people in one picture after the other; what it makes of them may come some looks later."""
+    """Detects and tracks people frame by frame; the rows of a frame may be finished some frames later."""
 
     def process_frame(self, image: np.ndarray) -> np.ndarray:
-        """Take in the next picture, (H, W, 3) uint8 RGB; the boxes (n, 4) x1, y1, x2, y2 where people are in it."""
+        """Process the next frame, (H, W, 3) uint8 RGB; returns the people's boxes (n, 4) x1, y1, x2, y2."""
 
     def start_new_shot(self) -> None:
-        """The next picture is of another scene: nobody goes on into it."""
+        """The next frame belongs to another shot: end all tracks."""
 
     def finished_rows(self) -> Iterable[DetectionRow]:
-        """Rows finished since the last call, in order of their looks."""
+        """Rows finished since the last call, in order of their frames."""
 
     def finish(self) -> None:
-        """Finish the rows that were waiting for more pictures."""
+        """Finish all rows: there are no more frames."""
 
 
-class Tracker:
-    """Ultralytics' ByteTrack on bare boxes; ``new``: the score from which a newcomer is tracked."""
+class ByteTracker:
+    """Ultralytics' ByteTrack on boxes alone; ``new_track_score``: the score that begins a track."""
 
-    def __init__(self, new: float = NEW_TRACK_SCORE) -> None:
+    def __init__(self, new_track_score: float = NEW_TRACK_SCORE) -> None:
         self._tracker = BYTETracker(
             SimpleNamespace(
-                track_high_thresh=new, track_low_thresh=_LOST_SCORE, new_track_thresh=new,
+                track_high_thresh=new_track_score, track_low_thresh=_LOW_SCORE, new_track_thresh=new_track_score,
                 track_buffer=int(video_reader.NETWORK_FPS), match_thresh=0.8, fuse_score=True,
             )
         )  # fmt: skip
@@ -79,58 +83,58 @@ class Tracker:
 
 
 class LandmarkTracker:
-    """Follows people by their own landmarks and asks the detector for newcomers; rows are ready at once."""
+    """Tracks people by their landmarks and runs the detector at intervals for new people; rows are finished at once."""
 
     def __init__(self, detect: Detector, landmarker: Landmarker) -> None:
         self._detect, self._landmarker = detect, landmarker
-        self._tracker = Tracker()
-        self._first_track = 0  # of this scene
-        self._followed: dict[int, Observation] = {}
-        self._waiting = True  # someone may be there whom nobody follows
-        self._looks, self._lost_at = 0, -_SEARCH
+        self._tracker = ByteTracker()
+        self._track_offset = 0  # of this shot's track ids
+        self._tracked: dict[int, Observation] = {}  # by track id: the last observation
+        self._detect_next = True  # whether to run the detector in the next frame
+        self._frame, self._last_lost = 0, -_SEARCH_DURATION
         self._rows: list[DetectionRow] = []
 
     def process_frame(self, image: np.ndarray) -> np.ndarray:
         """See `PeopleSource`."""
-        followed, lost = _track_people(image, self._followed, partial(self._landmarker, mirrored=self._looks % 2 == 1))
-        looks = list(followed.values())
-        boxes, scores = _boxes(looks), np.array([look.score for look in looks])
-        newcomers: list[Crop] = []
+        tracked, lost = _track_people(image, self._tracked, partial(self._landmarker, mirrored=self._frame % 2 == 1))
+        observations = list(tracked.values())
+        boxes, scores = _boxes(observations), np.array([each.score for each in observations])
+        new_crops: list[Crop] = []
         if lost:
-            self._lost_at = self._looks
-        every = _SEARCH_EVERY if self._looks - self._lost_at < _SEARCH else DETECT_EVERY
-        if self._waiting or lost or self._looks % every == 0:
-            found, found_scores, found_keypoints = self._detect(image)
-            new = (found_scores > _LOST_SCORE) & (bbox_ioa(found, boxes, iou=True) < _SAME).all(1)
-            newcomers = [
+            self._last_lost = self._frame
+        interval = _SEARCH_INTERVAL if self._frame - self._last_lost < _SEARCH_DURATION else DETECTION_INTERVAL
+        if self._detect_next or lost or self._frame % interval == 0:
+            detected, detected_scores, detected_keypoints = self._detect(image)
+            new = (detected_scores > _LOW_SCORE) & (bbox_ioa(detected, boxes, iou=True) < _SAME_PERSON_IOU).all(1)
+            new_crops = [
                 crop_around_keypoints(keypoints) if len(keypoints) else crop_around_box(box)
-                for box, keypoints in zip(found[new], found_keypoints[new], strict=True)
+                for box, keypoints in zip(detected[new], detected_keypoints[new], strict=True)
             ]
-            boxes = np.concatenate([boxes, found[new]])
-            scores = np.concatenate([scores, found_scores[new]])
-        self._waiting = bool((scores[len(looks) :] > NEW_TRACK_SCORE).any())
-        self._followed = {}
+            boxes = np.concatenate([boxes, detected[new]])
+            scores = np.concatenate([scores, detected_scores[new]])
+        self._detect_next = bool((scores[len(observations) :] > NEW_TRACK_SCORE).any())
+        self._tracked = {}
         for index, track in self._tracker.update(boxes, scores, image.shape[:2]).items():
-            if index < len(looks):
-                self._followed[track] = looks[index]
+            if index < len(observations):
+                self._tracked[track] = observations[index]
             else:
-                first = self._landmarker(image, newcomers[index - len(looks)])
-                look = self._landmarker(image, crop_around_keypoints(first.keypoints))
-                if _is_person(look):
-                    self._followed[track] = look
+                first = self._landmarker(image, new_crops[index - len(observations)])
+                second = self._landmarker(image, crop_around_keypoints(first.keypoints))
+                if _is_person(second):
+                    self._tracked[track] = second
         self._rows += [
             DetectionRow(
-                self._looks, self._first_track + track, look.box, look.keypoints, look.landmarks, look.landmarks_3d
+                self._frame, self._track_offset + track, each.box, each.keypoints, each.landmarks, each.landmarks_3d
             )
-            for track, look in self._followed.items()
+            for track, each in self._tracked.items()
         ]
-        self._looks += 1
-        return _boxes(self._followed.values())
+        self._frame += 1
+        return _boxes(self._tracked.values())
 
     def start_new_shot(self) -> None:
         """See `PeopleSource`."""
-        self._tracker, self._followed, self._waiting = Tracker(), {}, True
-        self._first_track += TRACK_IDS_PER_SHOT
+        self._tracker, self._tracked, self._detect_next = ByteTracker(), {}, True
+        self._track_offset += TRACK_IDS_PER_SHOT
 
     def finished_rows(self) -> list[DetectionRow]:
         """See `PeopleSource`."""
@@ -142,37 +146,37 @@ class LandmarkTracker:
 
 
 class DetectionTracker:
-    """Finds people in every look with a detector and tracks their boxes; nobody's keypoints are looked at yet.
+    """Runs a detector in every frame and tracks the boxes; the rows have no keypoints.
 
-    ``new``: the detector's score from which a newcomer is tracked.
+    ``new_track_score``: the detector's score that begins a track.
     """
 
-    def __init__(self, detect: Detector, new: float) -> None:
-        self._detect, self._new = detect, new
-        self._tracker = Tracker(new)
-        self._first_track = 0  # of this scene
-        self._looks = 0
+    def __init__(self, detect: Detector, new_track_score: float) -> None:
+        self._detect, self._new_track_score = detect, new_track_score
+        self._tracker = ByteTracker(new_track_score)
+        self._track_offset = 0  # of this shot's track ids
+        self._frame = 0
         self._rows: list[DetectionRow] = []
 
     def process_frame(self, image: np.ndarray) -> np.ndarray:
         """See `PeopleSource`."""
         boxes, scores, _ = self._detect(image)
-        sure = scores > _LOST_SCORE
-        boxes, scores = boxes[sure], scores[sure]
+        kept = scores > _LOW_SCORE
+        boxes, scores = boxes[kept], scores[kept]
         tracks = self._tracker.update(boxes, scores, image.shape[:2])
         self._rows += [
             DetectionRow(
-                self._looks, self._first_track + track, boxes[index], _NO_KEYPOINTS, _NO_LANDMARKS, _NO_LANDMARKS
+                self._frame, self._track_offset + track, boxes[index], _NO_KEYPOINTS, _NO_LANDMARKS, _NO_LANDMARKS
             )
             for index, track in tracks.items()
         ]
-        self._looks += 1
+        self._frame += 1
         return boxes[list(tracks)]
 
     def start_new_shot(self) -> None:
         """See `PeopleSource`."""
-        self._tracker = Tracker(self._new)
-        self._first_track += TRACK_IDS_PER_SHOT
+        self._tracker = ByteTracker(self._new_track_score)
+        self._track_offset += TRACK_IDS_PER_SHOT
 
     def finished_rows(self) -> list[DetectionRow]:
         """See `PeopleSource`."""
@@ -186,31 +190,31 @@ class DetectionTracker:
 def _track_people(
     image: np.ndarray, people: dict[int, Observation], landmarker: Callable[[np.ndarray, Crop], Observation]
 ) -> tuple[dict[int, Observation], bool]:
-    """Look where each person was a frame ago. Returns those still seen, and whether someone was lost."""
-    seen: dict[int, Observation] = {}
+    """Observe each person where they were a frame ago. Returns those still visible, and whether a person was lost."""
+    observed: dict[int, Observation] = {}
     for track, before in people.items():
-        look = landmarker(image, crop_around_keypoints(before.keypoints))
-        if _is_person(look):
-            seen[track] = look
-    # Where one has slipped onto another's body, the one that jumped farther has to go.
-    for track in sorted(seen, key=lambda track: -_shift(people[track], seen[track])):
-        others = [look for other, look in seen.items() if other != track]
-        if any(_shift(seen[track], other) < 0.1 for other in others):
-            del seen[track]
-    return seen, len(seen) < len(people)
+        observation = landmarker(image, crop_around_keypoints(before.keypoints))
+        if _is_person(observation):
+            observed[track] = observation
+    # If a track has slipped onto another person's body, the track that moved farther is dropped.
+    for track in sorted(observed, key=lambda track: -_distance(people[track], observed[track])):
+        others = [other for other_track, other in observed.items() if other_track != track]
+        if any(_distance(observed[track], other) < _DUPLICATE_DISTANCE for other in others):
+            del observed[track]
+    return observed, len(observed) < len(people)
 
 
-def _is_person(look: Observation) -> bool:
-    return look.score > PERSON_SCORE and is_confident(look.keypoints).sum() >= MIN_KEYPOINTS
+def _is_person(observation: Observation) -> bool:
+    return observation.score > PERSON_SCORE and is_confident(observation.keypoints).sum() >= MIN_KEYPOINTS
 
 
-def _shift(first: Observation, second: Observation) -> float:
-    """Mean distance between the keypoints of two looks, in body sizes (the second's box, its longer side)."""
+def _distance(first: Observation, second: Observation) -> float:
+    """Mean distance between the keypoints of two observations, over the longer side of the second's box."""
     size = np.ptp(second.keypoints[:, :2], axis=0).max()
     return float(np.linalg.norm(first.keypoints[:, :2] - second.keypoints[:, :2], axis=1).mean() / max(size, 1.0))
 
 
-def _boxes(looks: Iterable[Observation]) -> np.ndarray:
-    """Tight boxes (n, 4) x1, y1, x2, y2 round the counted keypoints."""
-    points = [look.keypoints[is_confident(look.keypoints), :2] for look in looks]
+def _boxes(observations: Iterable[Observation]) -> np.ndarray:
+    """Tight boxes (n, 4) x1, y1, x2, y2 around the confident keypoints."""
+    points = [each.keypoints[is_confident(each.keypoints), :2] for each in observations]
     return np.array([[*p.min(0), *p.max(0)] for p in points]).reshape(-1, 4)

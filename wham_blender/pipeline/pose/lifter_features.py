@@ -56,7 +56,7 @@ def load_lifter(path: str | Path) -> Lifter:
     except (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(
             f"The weight file {Path(path).name} is not a lifter ({error}). Install the extension again.",
-            code="weights-damaged",
+            code="extension-damaged",
         ) from error
 
 

@@ -56,7 +56,10 @@ def source_digest(module: Path, package: Path = _PACKAGE) -> str:
     ``module``: a source file in the folder ``package``.
     """
     digest = hashlib.sha256()
-    for path in [*import_closure(module, package), package / "pipeline/requirements.txt"]:
+    # The package's __init__.py imports the add-on in register(), which only Blender calls: without the exclusion, every
+    # change in the add-on would make all stages run again.
+    modules = import_closure(module, package, excluded=package / "addon")
+    for path in [*modules, package / "pipeline/requirements.txt"]:
         source = path.read_bytes()
         name = path.relative_to(package).as_posix() if path.is_relative_to(package) else path.name
         digest.update(f"{name}\0{len(source)}\0".encode() + source)

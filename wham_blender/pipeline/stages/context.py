@@ -35,9 +35,9 @@ class JobContext:
         """Write a line to the log."""
         self.tell(protocol.Log(text))
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, code: str = "") -> None:
         """Show the animator a sentence; the job goes on."""
-        self.tell(protocol.Warn(text))
+        self.tell(protocol.Warn(text, code))
 
     def free_memory(self) -> None:
         """Free the GPU memory of networks that are no longer referenced."""

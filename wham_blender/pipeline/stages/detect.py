@@ -27,7 +27,7 @@ from .context import JobContext
 
 @dataclass(frozen=True)
 class Detected:
-    """Everybody in the clip, frame by frame, and its background."""
+    """The people in each frame of the clip, and its background tracks."""
 
     detections: Detections
     background: BackgroundTracks
@@ -36,43 +36,46 @@ class Detected:
 
 
 def detect_people(context: JobContext) -> Detected:
-    """Decode the clip once; raises PipelineError where it cannot be decoded or changes meanwhile."""
+    """Process the clip in one pass; raises PipelineError if it cannot be decoded or changes meanwhile."""
     job, backend, info = context.job, context.backend, context.info
     settings = [context.clip_sha256, job.start, info.last_frame(job.end), backend.detection_hashes, backend.keeps_crops]
     crops = None
     if backend.keeps_crops:
         arrays, key, crops = context.cache.run_with_file(
-            "detect", settings, "crops", lambda progress, file: _watch_keeping_crops(context, progress, file)
+            "detect", settings, "crops", lambda progress, file: _process_writing_crops(context, progress, file)
         )
     else:
-        arrays, key = context.cache.run("detect", settings, lambda progress: _watch(context, progress, None))
-    detections, corners = parted(arrays)
-    return Detected(Detections(**detections), BackgroundTracks(**corners), crops, key)
+        arrays, key = context.cache.run("detect", settings, lambda progress: _process(context, progress, None))
+    detections, background = parted(arrays)
+    return Detected(Detections(**detections), BackgroundTracks(**background), crops, key)
 
 
-def _watch_keeping_crops(context: JobContext, progress: Progress, file: ArrayFile) -> Arrays:
+def _process_writing_crops(context: JobContext, progress: Progress, file: ArrayFile) -> Arrays:
     with file.writing(CROP, np.uint8) as append:
-        return _watch(context, progress, append)
+        return _process(context, progress, append)
 
 
-def _watch(context: JobContext, progress: Progress, keep: Append | None) -> Arrays:
+def _process(context: JobContext, progress: Progress, write_crops: Append | None) -> Arrays:
     job = context.job
-    known = context.info.last_frame(job.end) is not None
-    spotter = build_people_source(context, keep)
-    found = process_clip(
-        job.clip, spotter, job.start, job.end, lambda done, total: progress(done, total if known else 0)
+    length_known = context.info.last_frame(job.end) is not None
+    people_source = build_people_source(context, write_crops)
+    results = process_clip(
+        job.clip, people_source, job.start, job.end, lambda done, total: progress(done, total if length_known else 0)
     )
-    del spotter
+    del people_source
     context.free_memory()
-    if hash_file(job.clip) != context.clip_sha256:  # or another clip's people would be kept under this one's hash
-        raise PipelineError(f"{job.clip.name} was changed while it was read. Import it again when it is complete.")
-    return joined(map(vars, found))
+    if hash_file(job.clip) != context.clip_sha256:  # else another clip's people would be cached under this one's hash
+        raise PipelineError(
+            f"{job.clip.name} was changed while it was read. Import it again when it is complete.",
+            code="clip-changed-while-read",
+        )
+    return joined(map(vars, results))
 
 
-def build_people_source(context: JobContext, keep: Append | None) -> PeopleSource:
-    """MoveNet, tracker and keypoint networks of the job's quality.
+def build_people_source(context: JobContext, write_crops: Append | None) -> PeopleSource:
+    """Detector, tracker and keypoint networks for the job's quality.
 
-    ``keep`` takes the crops for HMR2.0. Raises WeightsError where a weight file is not what it should be.
+    ``write_crops``: takes the crops for HMR2.0. Raises WeightsError if a weight file is not the expected one.
     """
     files, device = context.backend.files, context.device
     detect: Detector
@@ -85,13 +88,13 @@ def build_people_source(context: JobContext, keep: Append | None) -> PeopleSourc
         people = LandmarkTracker(detect, Landmarker(files["landmarks"]))
     else:
         people = DetectionTracker(detect, score)
-    if "vitpose" not in files and keep is None:
+    if "vitpose" not in files and write_crops is None:
         return people
     vitpose = None
     if "vitpose" in files:
         vitpose = vitpose_stage.vitpose(vitpose_stage.load_vitpose(files["vitpose"].path), device, context.log)
     frame_rate = min(context.info.fps, video_reader.NETWORK_FPS)
-    return vitpose_stage.ViTPoseStage(people, vitpose, keep, frame_rate)
+    return vitpose_stage.ViTPoseStage(people, vitpose, write_crops, frame_rate)
 
 
 def hash_file(path: Path) -> str:

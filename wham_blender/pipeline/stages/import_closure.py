@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def import_closure(module: Path, package: Path) -> list[Path]:
+def import_closure(module: Path, package: Path, excluded: Path | None = None) -> list[Path]:
     """Files of ``package`` that ``module`` imports, itself first, then sorted by path.
 
     ``module``: a source file; ``package``: the folder of the package, of any name. All relative imports are followed,
     those inside functions and ``if TYPE_CHECKING``, too; imports of other packages are not. The ``__init__.py`` of a
-    package is included, since Python runs it first.
+    package is included, since Python runs it first. Files in the folder ``excluded`` are not followed.
     """
     found: dict[Path, None] = {}
     pending = [module]
     while pending:
         path = pending.pop()
-        if path in found:
+        if path in found or (excluded is not None and path.is_relative_to(excluded)):
             continue
         found[path] = None
         pending += _imported(path, package)

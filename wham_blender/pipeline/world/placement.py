@@ -7,7 +7,7 @@ pelvis in every frame, the camera's position and the floor, reweighted against o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -279,6 +279,81 @@ def _axes_from_up(up: np.ndarray, back: np.ndarray) -> np.ndarray:
     return np.stack([x, np.cross(up, x), up])
 
 
+Equation = tuple[sparse.sparray, np.ndarray]  # rows of the least-squares problem, and their right side
+
+
+@dataclass(frozen=True)
+class _Unknowns:
+    """The columns of the least-squares problem: of each frame the camera's, if it moves, and each person's pelvis.
+
+    The floor's three, height and slopes in x and y, are the last of all.
+    """
+
+    count: int  # frames
+    people: int
+    camera_moves: bool
+
+    @property
+    def block(self) -> int:
+        """Columns of a frame."""
+        return 3 * (self.people + self.camera_moves)
+
+    def camera(self, rows: slice) -> sparse.csr_array:
+        """Selects the camera's centre in frames: a matrix of 3 n rows."""
+        return self._select(0, rows)
+
+    def pelvis(self, number: int, rows: slice) -> sparse.csr_array:
+        """Selects a person's pelvis in frames: a matrix of 3 n rows."""
+        return self._select(self.block - 3 * (self.people - number), rows)
+
+    def floor(self) -> sparse.csr_array:
+        """Selects the floor: a matrix of 3 rows."""
+        return sparse.eye_array(3, self.block * self.count + 3, k=self.block * self.count, format="csr")
+
+    def _select(self, first: int, rows: slice) -> sparse.csr_array:
+        at = (self.block * np.arange(rows.start, rows.stop)[:, None] + first + np.arange(3)).ravel()
+        shape = len(at), self.block * self.count + 3
+        return sparse.csr_array((np.ones(len(at)), (np.arange(len(at)), at)), shape=shape)
+
+
+def _camera_equations(unknowns: _Unknowns) -> list[Equation]:
+    """Equations of a camera that moves: smooth, from the origin on."""
+    count = unknowns.count
+    camera = unknowns.camera(slice(0, count))
+    acceleration = _differences(count, 2) @ camera
+    return [
+        (acceleration / _CAMERA_ACCELERATION_STD, np.zeros(acceleration.shape[0])),
+        (camera[:3] / _FIXED_STD, np.zeros(3)),
+        # Without any other information the camera does not move; otherwise the problem would be singular.
+        (_differences(count, 1) @ camera, np.zeros(3 * (count - 1))),
+    ]
+
+
+def _person_equations(
+    person: _Figure, number: int, unknowns: _Unknowns, to_camera: np.ndarray, centre: np.ndarray
+) -> Iterator[Equation]:
+    """Equations of a person that no reweighting changes: WHAM's velocity, smoothness and the picture.
+
+    to_camera (T, 3, 3): the camera's rotations; centre (T, 3): its positions, not used if they are unknowns.
+    """
+    count = unknowns.count
+    pelvis = unknowns.pelvis(number, person.rows)
+    absent = np.setdiff1d(np.arange(count), np.arange(person.rows.start, person.rows.stop))
+    if len(absent):
+        unused = unknowns.pelvis(number, slice(0, count))[(3 * absent[:, None] + np.arange(3)).ravel()]
+        yield unused, np.zeros(unused.shape[0])
+    weight = np.repeat(person.velocity_weight / person.calibration.velocity, 3)
+    difference = sparse.diags_array(weight) @ _differences(len(person.pelvis), 1) @ pelvis
+    yield difference, weight * person.wham_displacement(to_camera).ravel()
+    acceleration = _differences(len(person.pelvis), 2) @ pelvis
+    yield acceleration / _ACCELERATION_STD, np.zeros(acceleration.shape[0])
+    blocks, target = _projection_equations(person, to_camera[person.rows])
+    if unknowns.camera_moves:
+        yield blocks @ (pelvis - unknowns.camera(person.rows)), target
+    else:
+        yield blocks @ pelvis, target + blocks @ centre[person.rows].ravel()
+
+
 def _solve(
     people: Sequence[_Figure], to_camera: np.ndarray, centre: np.ndarray | None
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
@@ -288,46 +363,17 @@ def _solve(
     """
     count, camera_moves = len(to_camera), centre is None
     known_centre = np.zeros((count, 3)) if centre is None else centre
-    # Columns of a frame: the camera's, then each person's. The floor's three are the last of all.
-    block = 3 * (len(people) + camera_moves)
-
-    def columns(first: int, rows: slice) -> sparse.csr_array:
-        at = (block * np.arange(rows.start, rows.stop)[:, None] + first + np.arange(3)).ravel()
-        return sparse.csr_array((np.ones(len(at)), (np.arange(len(at)), at)), shape=(len(at), block * count + 3))
-
-    floor_columns = sparse.eye_array(3, block * count + 3, k=block * count, format="csr")
-    constant: list[tuple[sparse.sparray, np.ndarray]] = []  # equations that keep their weights: rows and right side
-    if camera_moves:
-        camera = columns(0, slice(0, count))
-        acceleration = _differences(count, 2) @ camera
-        constant += [
-            (acceleration / _CAMERA_ACCELERATION_STD, np.zeros(acceleration.shape[0])),
-            (camera[:3] / _FIXED_STD, np.zeros(3)),
-        ]
-        # Without any other information the camera does not move; otherwise the problem would be singular.
-        constant.append((_differences(count, 1) @ camera, np.zeros(3 * (count - 1))))
-    pelvis_columns = []
-    for number, person in enumerate(people):
-        first_column = block - 3 * (len(people) - number)
-        pelvis = columns(first_column, person.rows)
-        pelvis_columns.append(pelvis)
-        absent = np.setdiff1d(np.arange(count), np.arange(person.rows.start, person.rows.stop))
-        if len(absent):
-            unused = columns(first_column, slice(0, count))[(3 * absent[:, None] + np.arange(3)).ravel()]
-            constant.append((unused, np.zeros(unused.shape[0])))
-        weight = np.repeat(person.velocity_weight / person.calibration.velocity, 3)
-        constant.append((
-            sparse.diags_array(weight) @ _differences(len(person.pelvis), 1) @ pelvis,
-            weight * person.wham_displacement(to_camera).ravel(),
-        ))  # fmt: skip
-        acceleration = _differences(len(person.pelvis), 2) @ pelvis
-        constant.append((acceleration / _ACCELERATION_STD, np.zeros(acceleration.shape[0])))
-        blocks, target = _projection_equations(person, to_camera[person.rows])
-        if camera_moves:
-            constant.append((blocks @ (pelvis - columns(0, person.rows)), target))
-        else:
-            constant.append((blocks @ pelvis, target + blocks @ known_centre[person.rows].ravel()))
-
+    unknowns = _Unknowns(count, len(people), camera_moves)
+    pelvis_columns = [unknowns.pelvis(number, person.rows) for number, person in enumerate(people)]
+    constant = [
+        *(_camera_equations(unknowns) if camera_moves else []),
+        *(
+            equation
+            for number, person in enumerate(people)
+            for equation in _person_equations(person, number, unknowns, to_camera, known_centre)
+        ),
+    ]
+    floor_columns = unknowns.floor()
     feet = [np.einsum("nji,nkj->nki", to_camera[person.rows], person.feet) for person in people]
     stays_planted = [person.planted[1:] & person.planted[:-1] for person in people]
     rest_weights = [rows / _SLIDE_STD for rows in stays_planted]
@@ -355,7 +401,7 @@ def _solve(
                 height = pelvis[3 * rows + 2] - sparse.csr_array(below) @ floor_columns
                 system.append((sparse.diags_array(weight) @ height, -weight * points[rows, foot, 2]))
         matrix = sparse.vstack([rows for rows, _ in system], "csc")
-        solution, floor = _least_squares(matrix, np.concatenate([right for _, right in system]), 3 * block)
+        solution, floor = _least_squares(matrix, np.concatenate([right for _, right in system]), 3 * unknowns.block)
         frames = solution.reshape(count, -1, 3)
         positions = [frames[person.rows, camera_moves + row] for row, person in enumerate(people)]
         world_feet = [position[:, None] + relative for position, relative in zip(positions, feet, strict=True)]

@@ -1,0 +1,82 @@
+"""The stage cache refuses what belongs to another key, and keeps nothing of a clip that changes while it is read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wham_blender.pipeline.array_file import ArrayFile
+from wham_blender.pipeline.clip import video_reader
+from wham_blender.pipeline.errors import PipelineError
+from wham_blender.pipeline.progress import JobProgress, StageRates
+from wham_blender.pipeline.stages import backends, detect
+from wham_blender.pipeline.stages.cache import Arrays, StageCache
+from wham_blender.pipeline.stages.context import JobContext
+from wham_blender.pipeline.stages.job import Job
+
+
+def stage_cache(folder: Path) -> StageCache:
+    def ignore(_message: object) -> None:
+        pass
+
+    return StageCache(folder, ignore, JobProgress(StageRates(folder / "rates.json", "test", {}), ignore))
+
+
+def test_a_result_renamed_to_another_key_is_refused(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def make(_progress: object) -> Arrays:
+        calls.append(1)
+        return {"value": np.array(len(calls))}
+
+    first, key = stage_cache(tmp_path).run("detect", ["a"], make)
+    again, same = stage_cache(tmp_path).run("detect", ["a"], make)
+    assert (int(first["value"]), int(again["value"]), key == same) == (1, 1, True)
+    _, other = stage_cache(tmp_path).run("detect", ["b"], make)
+    assert other != key
+    shutil.copy(tmp_path / f"detect-{key}.npz", tmp_path / f"detect-{other}.npz")
+    third, _ = stage_cache(tmp_path).run("detect", ["b"], make)
+    assert int(third["value"]) == 3
+
+
+def test_a_side_file_of_another_key_is_refused(tmp_path: Path) -> None:
+    file = ArrayFile(tmp_path / "detect-a.crops", "a" * 20)
+    with file.writing((2,), np.float32) as append:
+        append(np.ones((3, 2), np.float32))
+    assert file.is_complete()
+    other = ArrayFile(tmp_path / "detect-b.crops", "b" * 20)
+    shutil.copy(file.path, other.path)
+    assert not other.is_complete()
+    assert not ArrayFile(tmp_path / "none.crops", "c" * 20).is_complete()
+
+
+def test_nothing_is_kept_of_a_clip_that_is_exchanged_while_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = shutil.copy(Path(detect.__file__).parents[1] / "self_test.mp4", tmp_path / "walk.mp4")
+    process_clip = detect.process_clip
+
+    def exchange(*arguments: object) -> object:
+        found = process_clip(*arguments)  # type: ignore[arg-type]
+        before = clip.stat()
+        content = clip.read_bytes()
+        clip.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        os.utime(clip, ns=(before.st_atime_ns, before.st_mtime_ns))
+        return found
+
+    monkeypatch.setattr(detect, "process_clip", exchange)
+    cache = stage_cache(tmp_path / "job")
+    job = Job(clip, tmp_path / "motion.npz")
+    device = torch.device("cpu")
+    backend = backends.choose("fast", device)
+    context = JobContext(
+        job, video_reader.probe(clip), detect.hash_file(clip), backend, device, cache, lambda _message: None
+    )
+    with pytest.raises(PipelineError, match="was changed while it was read"):
+        detect.detect_people(context)
+    assert not [path.name for path in (tmp_path / "job").iterdir() if path.name.startswith("detect")]
