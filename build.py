@@ -45,7 +45,7 @@ WORKER_PACKAGE = ROOT / "wham_blender/pipeline"
 DEMO_CLIP = ROOT / "tests/clips/walk_and_jump.mp4"
 TRAINING_STEPS = ("body", "filmed", "drawn", "lifter", "wham", "contacts")
 WINDOWS = sys.platform == "win32"
-SUITE_LIMIT = 1200  # seconds after which a suite hangs and is ended
+SUITE_LIMIT = 1200  # seconds after which a suite is taken as hanging and killed
 GUI_LIMIT = 900
 
 # Shared libraries that Blender's module loads on Linux, and the Debian packages that hold them.
@@ -63,12 +63,12 @@ BLENDER_LIBRARIES = {
 
 
 class BuildError(Exception):
-    """A command cannot go on; the text says what happened and what to do."""
+    """A command failed; the text says what happened and what to do."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment: what pip installs, on which Pythons, and whose packages it sees besides its own."""
+    """A virtual environment: requirement files, Python versions, and a base whose packages it also uses."""
 
     files: tuple[Path, ...]  # requirement files, installed one after the other
     pythons: tuple[str, ...]  # in order of preference
@@ -90,15 +90,15 @@ ENVIRONMENTS = {
 
 
 def environments_folder() -> Path:
-    """Where the environments lie."""
+    """The folder of the environments."""
     return folders.cache_folder() / "envs"
 
 
 @contextmanager
 def exclusive(name: str) -> Iterator[None]:
-    """Let one process and thread at a time into the block; the others wait.
+    """A lock that one process and thread holds at a time; the others wait.
 
-    SQLite's file lock is the standard library's only one that works on every platform and ends with its process.
+    SQLite's file lock is the only one in the standard library that works on every platform and ends with its process.
     """
     environments_folder().mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(environments_folder() / f"{name}.lock", timeout=3600, isolation_level=None)
@@ -140,7 +140,10 @@ def find_python(version: str) -> Path | None:
 
 
 def environment(name: str) -> Path:
-    """The Python of an environment, which is made first where it is absent or was left half made."""
+    """The Python of an environment, which is created first if it is missing or incomplete.
+
+    Raises BuildError if no Python fits or pip fails.
+    """
     spec = ENVIRONMENTS[name]
     version, python = next(((v, found) for v in spec.pythons if (found := find_python(v))), ("", None))
     if python is None:
@@ -165,7 +168,7 @@ def environment(name: str) -> Path:
             if any(
                 stream([*pip, "-r", path], name, only=("Downloading", "Installing", "ERROR")) for path in spec.files
             ):
-                raise BuildError(f"pip could not make the environment {name}; its words are above. Run the same again.")
+                raise BuildError(f"pip could not make the environment {name}; its output is above. Run the same again.")
             complete.touch()
     return executable
 
@@ -177,7 +180,7 @@ def site_packages(python: Path) -> Path:
 
 
 def blender(name: str | None = None) -> Path:
-    """The Python of an environment with Blender as a module; without a name, of the first that can be had."""
+    """The Python of an environment with Blender as a module; without a name, of the first that this machine can run."""
     if name is None:
         name = next((known for known, python in BLENDERS.items() if find_python(python)), None)
     if name is None:
@@ -191,7 +194,7 @@ def blender(name: str | None = None) -> Path:
 
 
 def install_blender_libraries() -> None:
-    """Install what Blender's module loads from the system, or say what to install."""
+    """Install the shared libraries that Blender's module needs. Raises BuildError with their names if it cannot."""
     if sys.platform != "linux":
         return
     packages = [name for library, names in BLENDER_LIBRARIES.items() if not loads(library) for name in names]
@@ -203,7 +206,7 @@ def install_blender_libraries() -> None:
     print(f"installing {wanted}", flush=True)
     for command in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
         if stream(["apt-get", "-q", *command], "apt-get", only=("E:", "Setting up")):
-            raise BuildError(f"apt-get {command[0]} failed; its words are above. Install by hand: {wanted}")
+            raise BuildError(f"apt-get {command[0]} failed; its output is above. Install by hand: {wanted}")
 
 
 def loads(library: str) -> bool:
@@ -216,15 +219,15 @@ def loads(library: str) -> bool:
 
 
 def run(command: Sequence[str | Path], folder: Path | None = None) -> int:
-    """Run a command in a folder, or the user's, with this checkout importable; its exit status."""
+    """Run a command in ``folder`` or the current one, with this checkout importable; returns its exit status."""
     return subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False).returncode
 
 
 def stream(command: Sequence[str | Path], label: str, only: tuple[str, ...] = ("",), limit: float = 7200) -> int:
-    """Run a command in the checkout and print its lines as they come, named; its exit status.
+    """Run a command in the checkout and print its lines at once, with a label; returns its exit status.
 
-    ``only`` shows the lines that begin so, and everything that was left out when the command fails. A command that has
-    not ended after ``limit`` seconds is killed.
+    Only lines that begin with one of ``only`` are printed, and the last hidden ones if the command fails. A command
+    that has not ended after ``limit`` seconds is killed.
     """
 
     def end() -> None:
@@ -273,7 +276,7 @@ def make_zip() -> int:
         steps: list[list[str | Path]] = [["validate", source], ["build", "--source-dir", source, "--output-dir", built]]
         for step in steps:
             if stream([sys.executable, blender_ext, *step], "blender_ext"):
-                raise BuildError("Blender does not accept the extension; its words are above.")
+                raise BuildError("Blender does not accept the extension; its output is above.")
         manifest = tomllib.loads((source / "blender_manifest.toml").read_text("utf-8"))
         target = OUT / f"{manifest['id']}-{manifest['version']}.zip"
         OUT.mkdir(exist_ok=True)
@@ -286,7 +289,7 @@ def make_zip() -> int:
 
 @dataclass(frozen=True)
 class Tally:
-    """Tests counted."""
+    """Numbers of tests by result."""
 
     passed: int = 0
     failed: int = 0
@@ -300,7 +303,7 @@ NOTHING_SELECTED = 5  # pytest's exit status where -k or the folder left nothing
 
 
 def tally(report: Path, status: int) -> Tally:
-    """Count the JUnit report of a suite that ended with ``status``; one that died or never began is a failure."""
+    """Count the JUnit report of a suite that ended with ``status``; one that crashed or did not start is a failure."""
     tests = bad = skipped = 0
     if report.exists():
         for suite in ElementTree.parse(report).getroot().iter("testsuite"):  # noqa: S314 - pytest has just written it
@@ -311,7 +314,7 @@ def tally(report: Path, status: int) -> Tally:
 
 
 def run_suite(name: str, arguments: list[str]) -> Tally:
-    """Run pytest in one environment; one whose Python this machine lacks is skipped, and that is said."""
+    """Run pytest in one environment; if this machine lacks its Python, the suite is skipped with a message."""
     if name in BLENDERS and not find_python(BLENDERS[name]):
         print(f"{name:>10} | skipped: it needs Python {BLENDERS[name]}, which was not found", flush=True)
         return Tally(skipped=1)
@@ -327,7 +330,7 @@ def run_suite(name: str, arguments: list[str]) -> Tally:
 
 
 def check_code() -> Tally:
-    """Run the checks that only read the code; each counts as one test."""
+    """Run the static checks; each counts as one test."""
     python = environment("worker")
     checks: dict[str, list[str | Path]] = {
         "ruff": [python, "-m", "ruff", "check", "."],
@@ -375,16 +378,18 @@ def suite_arguments(arguments: Sequence[str]) -> dict[str, list[str]]:
 
 
 def demo(clip: str = str(DEMO_CLIP)) -> int:
-    """Take a clip through the worker, import it in Blender and save the scene with a preview."""
+    """Process a clip with the worker, import the motion in Blender and save the scene with a preview."""
     folder = OUT / "demo"
     motion = folder / "motion.npz"
     folder.mkdir(parents=True, exist_ok=True)
     module = blender()
     if run([environment("worker"), "-m", "wham_blender.pipeline", clip, "-o", motion]):
-        raise BuildError(f"No motion could be made of {clip}; the worker's words are above.")
+        raise BuildError(f"No motion could be made of {clip}; the worker's output is above.")
     if run([module, ROOT / "tools/demo_blender.py", motion, Path(clip).resolve(), folder]):
-        raise BuildError(f"Blender could not import {motion}; its words are above.")
-    print(f"{clip} is a character now. Look in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}.")
+        raise BuildError(f"Blender could not import {motion}; its output is above.")
+    print(
+        f"Imported {clip} as a character. The files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}."
+    )
     return 0
 
 
@@ -401,29 +406,29 @@ def bench(name: str | None = None, *arguments: str) -> int:
     inside = scripts[name].parent.name == "addon"
     for environ in [each for each in BLENDERS if find_python(BLENDERS[each])] if inside else ["worker"]:
         python = blender(environ) if inside else environment(environ)
-        own = f"-{environ}" if inside else ""
+        suffix = f"-{environ}" if inside else ""
         words = [
-            str(Path(word).with_stem(Path(word).stem + own)) if last == "--json" else word
+            str(Path(word).with_stem(Path(word).stem + suffix)) if last == "--json" else word
             for last, word in pairwise(["", *arguments])
         ]
         if run([python, scripts[name], *words]):
-            raise BuildError(f"The bench {name} did not end well in {environ}; its words are above.")
+            raise BuildError(f"The bench {name} failed in {environ}; its output is above.")
     print(f"Measured {name}.")
     return 0
 
 
 def train(*arguments: str) -> int:
-    """Make the open body, films and pictures of it, the lifter, WHAM's and contacts' weights; unnamed, all in order."""
+    """Run one training step, by default all in order: body, films, pictures, lifter, WHAM, contact calibration."""
     step, *options = arguments if arguments and not arguments[0].startswith("-") else ("all", *arguments)
     if step not in (*TRAINING_STEPS, "all"):
         raise BuildError(f"There is no training step {step}. Choose one of: {', '.join(TRAINING_STEPS)}, all.")
     python = environment("train")
-    # The steps run in the checkout, so a folder that the user names from elsewhere goes to them whole.
+    # The steps run in the checkout, so a path relative to the current folder must be made absolute.
     options = [str(Path(word).resolve()) if last == "--mocap" else word for last, word in pairwise(["", *options])]
     for module in TRAINING_STEPS if step == "all" else (step,):
-        needed = [] if step == "all" and module == "body" else options  # the body needs no mocap, no hours
+        needed = [] if step == "all" and module == "body" else options  # the body needs neither mocap nor training time
         if run([python, "-m", f"tools.training.{module}", *needed], ROOT):
-            raise BuildError(f"Training {module} stopped; its words are above. The same command goes on from there.")
+            raise BuildError(f"Training {module} stopped; its output is above. The same command continues from there.")
     print(f"Trained {step}; the files are in {weights.folder()}.")
     return 0
 

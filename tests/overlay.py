@@ -1,4 +1,4 @@
-"""Draws people over the clip they were filmed in, through the solved camera: what is off is seen at once."""
+"""Draws the estimated bodies over their clip through the solved camera, for inspection by eye."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _LIGHT = np.array([-0.3, -0.6, -0.75])  # in the camera's axes
 
 
 def overlays(clip: Path, people: list[Motion], body: Body, frames: list[int]) -> list[np.ndarray]:
-    """Pictures (H, W, 3) uint8 BGR of a clip's rising frames with everybody's body, dots on foot points that stand.
+    """Pictures (H, W, 3) uint8 BGR of a clip's frames (rising) with all bodies, and dots on planted foot points.
 
-    Of a fast clip not every frame is decoded to a picture: then it is the next one.
+    Of a clip with a high frame rate not every frame is decoded to a picture: then the next one is drawn.
     """
-    pictures, wanted = [], list(frames)
+    pictures, remaining = [], list(frames)
     for frame in video_reader.read_frames(clip, 1, frames[-1]):
-        if not wanted or frame.number < wanted[0] or frame.image is None:
+        if not remaining or frame.number < remaining[0] or frame.image is None:
             continue
-        wanted.pop(0)
+        remaining.pop(0)
         number, picture = frame.number, cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
         scale = _WIDTH / picture.shape[1]
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -40,7 +40,7 @@ def overlays(clip: Path, people: list[Motion], body: Body, frames: list[int]) ->
 
 
 def sheet(pictures: list[np.ndarray], columns: int = 2) -> np.ndarray:
-    """Pictures of one size in rows."""
+    """One picture of pictures of equal size, in rows."""
     blank = np.zeros_like(pictures[0])
     filled = pictures + [blank] * (-len(pictures) % columns)
     return np.vstack([np.hstack(filled[at : at + columns]) for at in range(0, len(filled), columns)])
@@ -61,19 +61,19 @@ def _draw(
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     front = np.flatnonzero((normal * corners[:, 0]).sum(1) < 0)
     order = front[np.argsort(-corners[front, :, 2].mean(1))]
-    flat = _pixels(corners, person, scale)
+    pixels = _pixels(corners, person, scale)
     light = np.clip(normal @ _LIGHT, 0.15, 1)
     layer = picture.copy()
     for face in order:
-        cv2.fillConvexPoly(layer, flat[face].round().astype(np.int32), [channel * light[face] for channel in colour])
+        cv2.fillConvexPoly(layer, pixels[face].round().astype(np.int32), [channel * light[face] for channel in colour])
     picture = cv2.addWeighted(picture, 0.4, layer, 0.6, 0)
-    seen_feet = feet @ person.camera_R[row].T + person.camera_t[row]
-    for point, stands in zip(_pixels(seen_feet, person, scale), planted(person.contacts)[row], strict=True):
-        if stands:
+    feet_in_camera = feet @ person.camera_R[row].T + person.camera_t[row]
+    for point, is_planted in zip(_pixels(feet_in_camera, person, scale), planted(person.contacts)[row], strict=True):
+        if is_planted:
             cv2.circle(picture, point.round().astype(int).tolist(), 4, (60, 220, 60), -1)
     return picture
 
 
 def _pixels(points: np.ndarray, person: Motion, scale: float) -> np.ndarray:
-    flat = points @ person.camera_K.T.astype(np.float64)
-    return flat[..., :2] / flat[..., 2:] * scale
+    pixels = points @ person.camera_K.T.astype(np.float64)
+    return pixels[..., :2] / pixels[..., 2:] * scale

@@ -1,4 +1,4 @@
-"""Stand-ins for the published weight files, for tests and benches: their names, shapes and formats, drawn numbers."""
+"""Stand-ins for the published weight files, for tests and benches: same names, shapes and formats, random numbers."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ _UPRIGHT = [1.0, 0.0, 0.0, 0.0, -1.0, 0.0] + [1.0, 0.0, 0.0, 0.0, 1.0, 0.0] * 23
 
 
 def vitpose(depth: int, seed: int = 0) -> dict[str, torch.Tensor]:
-    """ViTPose's tensors: drawn, and a last layer that is sure of each keypoint, wherever it sees it."""
-    tensors = _drawn(lambda: ViTPose(depth), seed)
+    """ViTPose's tensors: random, with a last layer that gives every keypoint a high confidence."""
+    tensors = _random_tensors(lambda: ViTPose(depth), seed)
     tensors["keypoint_head.final_layer.weight"] *= 0.1
     tensors["keypoint_head.final_layer.bias"] = torch.full((17,), 0.8)
     return tensors
 
 
 def hmr2(depth: int, seed: int = 0) -> dict[str, torch.Tensor]:
-    """HMR2.0's tensors: drawn, about an upright mean pose."""
-    tensors = _drawn(lambda: HMR2(depth), seed)
+    """HMR2.0's tensors: random, with an upright mean pose."""
+    tensors = _random_tensors(lambda: HMR2(depth), seed)
     tensors["smpl_head.init_body_pose"] = torch.tensor(_UPRIGHT)[None]
     tensors["smpl_head.init_cam"] = torch.tensor([[0.9, 0.0, 0.0]])
     return tensors
 
 
 def wham(d_feat: int | None = 1024, seed: int = 0) -> dict[str, torch.Tensor]:
-    """WHAM's tensors about an upright pose before the camera, and the open body in smplx's names."""
-    tensors = _drawn(lambda: WHAM(d_feat=d_feat), seed)
+    """WHAM's tensors: random, with an upright mean pose, and the open body in smplx's names."""
+    tensors = _random_tensors(lambda: WHAM(d_feat=d_feat), seed)
     if d_feat:
-        tensors["integrator.layer1.weight"] *= 2  # as training leaves it, beyond the first draw
+        tensors["integrator.layer1.weight"] *= 2  # trained weights are larger than initial ones
     tensors["motion_decoder.regressor.declayer0.bias"] = torch.tensor(_UPRIGHT)
     tensors["motion_decoder.regressor.declayer2.bias"] = torch.tensor([0.9, 0.0, 0.0])
     tensors["trajectory_decoder.regressor.declayer1.bias"] = torch.tensor(_UPRIGHT[:6])
@@ -51,7 +51,7 @@ def wham(d_feat: int | None = 1024, seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def yolo(config: str = "yolov8n.yaml", kind: type[nn.Module] = DetectionModel) -> dict[str, Any]:
-    """A YOLO that learned nothing, as ultralytics saves one."""
+    """An untrained YOLO in the file format of ultralytics."""
     torch.manual_seed(0)
     model: Any = kind(config, verbose=False)
     model.names = {number: f"class {number}" for number in range(model.yaml["nc"])} | {0: "person"}
@@ -59,7 +59,7 @@ def yolo(config: str = "yolov8n.yaml", kind: type[nn.Module] = DetectionModel) -
 
 
 def library(folder: Path, depth: int, roles: tuple[str, ...] = ("yolo", "vitpose", "hmr2", "wham")) -> Library:
-    """A library in ``folder`` with a file for each of the roles; transformers have ``depth`` blocks."""
+    """A weight library in ``folder`` with a file for each role; transformers have ``depth`` blocks."""
     folder.mkdir(parents=True, exist_ok=True)
     made = {
         "yolo": ("yolov8n.pt", yolo),
@@ -67,16 +67,16 @@ def library(folder: Path, depth: int, roles: tuple[str, ...] = ("yolo", "vitpose
         "hmr2": ("hmr2a.ckpt", lambda: {"state_dict": hmr2(depth)}),
         "wham": ("wham.pth.tar", lambda: {"epoch": 1, "model": wham()}),
     }
-    found = Library(folder)
+    result = Library(folder)
     for role in roles:
         name, make = made[role]
         torch.save(make(), folder / name)
-        found.choose(folder / name, role)
-    return found
+        result.choose(folder / name, role)
+    return result
 
 
-def _drawn(make: Callable[[], nn.Module], seed: int) -> dict[str, torch.Tensor]:
-    """A model's tensors, each drawn anew; no constant stays."""
+def _random_tensors(make: Callable[[], nn.Module], seed: int) -> dict[str, torch.Tensor]:
+    """Random numbers for all of a model's tensors, biases and norms included."""
     generator = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
         shapes = make().state_dict()
@@ -89,6 +89,6 @@ def _drawn(make: Callable[[], nn.Module], seed: int) -> dict[str, torch.Tensor]:
             bound = tensor[0].numel() ** -0.5
             tensor.uniform_(-bound, bound, generator=generator)
         else:
-            middle = 1.0 if name.endswith(("norm.weight", "norm1.weight", "norm2.weight", "running_var")) else 0.0
-            tensor.uniform_(middle - 0.05, middle + 0.05, generator=generator)
+            centre = 1.0 if name.endswith(("norm.weight", "norm1.weight", "norm2.weight", "running_var")) else 0.0
+            tensor.uniform_(centre - 0.05, centre + 0.05, generator=generator)
     return tensors

@@ -137,7 +137,7 @@ def sentences() -> dict[str, str]:
 def codes() -> dict[str, str]:
     """The error codes in the sources, and where one is raised."""
     return {
-        node.value.value: f"{path.relative_to(ROOT)}:{node.value.lineno}"
+        str(node.value.value): f"{path.relative_to(ROOT)}:{node.value.lineno}"
         for path in sorted(PACKAGE.rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.keyword) and node.arg == "code"
@@ -148,13 +148,13 @@ def codes() -> dict[str, str]:
 @cache
 def coded_sentences() -> dict[str, str]:
     """The openings of sentences that are raised with a code, and their code."""
-    found = {}
+    found: dict[str, str] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         module = Module(path)
         for node in ast.walk(module.tree):
             given = [each.value for each in getattr(node, "keywords", []) if each.arg == "code"]
             if isinstance(node, ast.Call) and given and isinstance(given[0], ast.Constant):
-                found |= {opening(module.text(argument).strip()): given[0].value for argument in node.args}
+                found |= {opening(module.text(argument).strip()): str(given[0].value) for argument in node.args}
     return found
 
 
@@ -202,8 +202,12 @@ def test_every_error_has_a_code():
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             raised = node.exc if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) else None
-            if raised and _name(raised.func) in ERRORS and "code" not in {each.arg for each in raised.keywords}:
-                lacking.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+            if (
+                raised is not None
+                and _name(raised.func) in ERRORS
+                and "code" not in {each.arg for each in raised.keywords}
+            ):
+                lacking.append(f"{path.relative_to(ROOT)}:{raised.lineno}")
     assert lacking == []
 
 

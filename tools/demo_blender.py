@@ -1,9 +1,9 @@
-"""Import a motion in Blender as a user would, save the scene, and picture clip and character side by side.
+"""Imports a motion in Blender as a user would, saves the scene, and renders clip and character side by side.
 
     python tools/demo_blender.py MOTION.npz CLIP OUT_DIR        (a Python that has bpy)
 
-Writes ``demo.blend`` and ``preview.png``: moments of the clip, the character over the same moments through the
-solved camera, and its way through the world. Renders with Workbench, without a display.
+Writes ``demo.blend`` and ``preview.png``: frames of the clip, the character over the same frames through the
+solved camera, and its trajectory in the world. Renders with Workbench, without a display.
 """
 
 import sys
@@ -27,8 +27,8 @@ MOMENTS = 8
 CELL = (240, 320)  # pixels, width and height
 GAP = 6
 STRIP_HEIGHT = 460
-APART = 0.6  # metres: poses nearer to each other would stand in one another
-PAPER = (0.96, 0.96, 0.965)
+SMALLEST_DISTANCE = 0.6  # metres: nearer poses would overlap
+BACKGROUND = (0.96, 0.96, 0.965)
 COLOURS = ((0.16, 0.42, 0.85), (0.9, 0.45, 0.12), (0.2, 0.62, 0.35))  # of the people, in order
 TILE = 0.5  # metres
 
@@ -52,12 +52,12 @@ def main(motion_path: Path, clip: Path, out: Path) -> None:
         pictures = [picture(p) for p in render_clip(clip, moments, scene.render, Path(folder))]
         characters = [picture(p) for p in render_frames(scene, moments, Path(folder))]
         width = MOMENTS * (CELL[0] + GAP) - GAP
-        strip = render_way(scene, people[0], (width, STRIP_HEIGHT), Path(folder))
+        strip = render_trajectory(scene, people[0], (width, STRIP_HEIGHT), Path(folder))
     boxes = crop_boxes(people[0], rows)
-    above = [crop(seen[..., :3], box) for seen, box in zip(pictures, boxes, strict=True)]
+    above = [crop(image[..., :3], box) for image, box in zip(pictures, boxes, strict=True)]
     below = [crop(over(c, p), box) for c, p, box in zip(characters, pictures, boxes, strict=True)]
-    paper = np.full((STRIP_HEIGHT, width, 3), PAPER)
-    save(stack([side_by_side(above), side_by_side(below), over(strip, paper)]), out / "preview.png")
+    background = np.full((STRIP_HEIGHT, width, 3), BACKGROUND)
+    save(stack([side_by_side(above), side_by_side(below), over(strip, background)]), out / "preview.png")
 
 
 def set_up_workbench(scene: bpy.types.Scene) -> None:
@@ -92,7 +92,7 @@ def render_frames(scene: bpy.types.Scene, frames: list[int], folder: Path) -> li
 
 
 def render_clip(clip: Path, frames: list[int], size: bpy.types.RenderSettings, folder: Path) -> list[Path]:
-    """Frames of a video, numbered from 1, as PNGs of a size: Blender's sequencer is the decoder at hand."""
+    """Frames of a video, numbered from 1, as PNGs of a size, decoded by Blender's sequencer."""
     scene = bpy.data.scenes.new("Clip")
     scene.render.resolution_x, scene.render.resolution_y = size.resolution_x, size.resolution_y
     scene.view_settings.view_transform = "Standard"
@@ -103,11 +103,11 @@ def render_clip(clip: Path, frames: list[int], size: bpy.types.RenderSettings, f
     return render_frames(scene, frames, folder)
 
 
-def render_way(scene: bpy.types.Scene, person: Motion, size: tuple[int, int], folder: Path) -> np.ndarray:
-    """The first person's poses along the way, on a floor of half-metre tiles, from the side; RGBA."""
+def render_trajectory(scene: bpy.types.Scene, person: Motion, size: tuple[int, int], folder: Path) -> np.ndarray:
+    """The first person's poses along the trajectory, on a floor of half-metre tiles, from the side; RGBA."""
     body = bodies(scene)[0]
     copies: list[bpy.types.Object] = []
-    for row in rows_apart(person):
+    for row in spaced_rows(person):
         scene.frame_set(int(person.frame[row]))
         evaluated = body.evaluated_get(bpy.context.evaluated_depsgraph_get())
         copy = bpy.data.objects.new("Pose", bpy.data.meshes.new_from_object(evaluated))
@@ -120,13 +120,13 @@ def render_way(scene: bpy.types.Scene, person: Motion, size: tuple[int, int], fo
     corners = np.array([copy.matrix_world @ Vector(corner) for copy in copies for corner in copy.bound_box])
     add_floor(scene, corners.min(0), corners.max(0))
 
-    camera = bpy.data.objects.new("Way", bpy.data.cameras.new("Way"))
+    camera = bpy.data.objects.new("Trajectory", bpy.data.cameras.new("Trajectory"))
     camera.data.lens = 70.0
     scene.collection.objects.link(camera)
     along = corners[:, :2] - corners[:, :2].mean(0)
-    across = np.linalg.svd(along, full_matrices=False)[2][1]  # look from the side that shows the whole way
+    across = np.linalg.svd(along, full_matrices=False)[2][1]  # view the trajectory from its side
     across = across if across[1] < 0 else -across
-    view = Matrix.Rotation(np.radians(25), 2) @ Vector(-across)  # and a little from the front of it
+    view = Matrix.Rotation(np.radians(25), 2) @ Vector(-across)  # and slightly from the front
     camera.rotation_euler = Vector((*view, -0.3)).to_track_quat("-Z", "Y").to_euler()
     scene.render.resolution_x, scene.render.resolution_y = size
     scene.camera = camera
@@ -137,13 +137,13 @@ def render_way(scene: bpy.types.Scene, person: Motion, size: tuple[int, int], fo
     return picture(render_frames(scene, [scene.frame_current], folder)[0])
 
 
-def rows_apart(person: Motion) -> list[int]:
-    """Rows of a motion at even distances along its way, at most about a dozen."""
+def spaced_rows(person: Motion) -> list[int]:
+    """Rows of a motion at even distances along its trajectory, at most about a dozen."""
     pelvis = person.joints()[:, 0, :2]
-    apart = max(APART, np.linalg.norm(np.diff(pelvis[::10], axis=0), axis=1).sum() / MOMENTS)
+    distance = max(SMALLEST_DISTANCE, np.linalg.norm(np.diff(pelvis[::10], axis=0), axis=1).sum() / MOMENTS)
     rows = [0]
     for row in range(len(pelvis)):
-        if np.linalg.norm(pelvis[row] - pelvis[rows[-1]]) > apart:
+        if np.linalg.norm(pelvis[row] - pelvis[rows[-1]]) > distance:
             rows.append(row)
     return rows
 
@@ -163,7 +163,7 @@ def add_floor(scene: bpy.types.Scene, low: np.ndarray, high: np.ndarray) -> None
 
 
 def crop_boxes(person: Motion, rows: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """One box (left, top, width, height) in clip pixels a row: all of one size, each round the person in its frame."""
+    """One box (left, top, width, height) in clip pixels a row: all of one size, each centred on the person."""
     joints = np.einsum("fij,fkj->fki", person.camera_R[rows], person.joints()[rows]) + person.camera_t[rows, None]
     pixels = joints @ person.camera_K.T
     pixels = pixels[..., :2] / pixels[..., 2:]
@@ -180,7 +180,7 @@ def crop(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     columns = left + (np.arange(CELL[0]) + 0.5) * width / CELL[0]
     rows = top + (np.arange(CELL[1]) + 0.5) * height / CELL[1]
     inside = ((rows >= 0) & (rows < len(image)))[:, None] & (columns >= 0) & (columns < image.shape[1])
-    # Clip pixels are averaged over the cell's pixel where they are smaller.
+    # Average the clip pixels within each pixel of the cell, to avoid aliasing.
     step = max(1, round(width / CELL[0]))
     offsets = (np.arange(step) - (step - 1) / 2) * width / CELL[0] / step
     shifted = [
@@ -201,14 +201,14 @@ def over(front: np.ndarray, back: np.ndarray) -> np.ndarray:
 
 
 def side_by_side(cells: list[np.ndarray]) -> np.ndarray:
-    """Cells in a row with gaps of paper."""
-    gap = np.full((CELL[1], GAP, 3), PAPER)
+    """Cells in a row with gaps of background."""
+    gap = np.full((CELL[1], GAP, 3), BACKGROUND)
     return np.concatenate([part for cell in cells for part in (gap, cell)][1:], axis=1)
 
 
 def stack(bands: list[np.ndarray]) -> np.ndarray:
-    """Bands of one width below each other with gaps of paper."""
-    gap = np.full((GAP, bands[0].shape[1], 3), PAPER)
+    """Bands of one width below each other with gaps of background."""
+    gap = np.full((GAP, bands[0].shape[1], 3), BACKGROUND)
     return np.concatenate([part for band in bands for part in (gap, band)][1:])
 
 

@@ -1,8 +1,8 @@
 """Locks the worker's packages: ``python -m tools.lock`` writes requirements.txt and download_sizes.json beside it.
 
 requirements.txt has every package that requirements.in brings along, with the hashes of its files for all systems, and
-keeps the versions that stand there already. ``--torch cpu cu126 cu130`` writes requirements-BUILD.txt too, out of
-PyTorch's own index, with which the add-on's setup then asks for hashes of those files as well. Needs uv
+keeps the versions of an existing file. ``--torch cpu cu126 cu130`` also writes requirements-BUILD.txt from PyTorch's
+index, with which the add-on's setup then checks the hashes of those files as well. Needs uv
 (``pip install uv``) and the package ``packaging``, which the worker's environment has.
 """
 
@@ -25,8 +25,8 @@ from wham_blender.addon.worker.installer import TORCH
 _PIPELINE = Path(__file__).resolve().parents[1] / "wham_blender/pipeline"
 _HEADER = "# Made by tools/lock.py out of requirements.in: do not edit. Every package with the hashes of its files.\n"
 _INDEX = "https://pypi.org/simple"
-_PYTHON = "3.11"  # the oldest; what newer ones need differs by little
-# What a wheel's name ends with on each system, as pytorch.here() names them, and what markers say there.
+_PYTHON = "3.11"  # the oldest supported; the packages of newer ones hardly differ
+# Platform tags of wheels, and environment markers, by system as pytorch.here() names it.
 _SYSTEMS = {
     "linux-x86_64": (r"manylinux\S*x86_64|any", {"platform_machine": "x86_64"}),
     "linux-arm64": (r"manylinux\S*aarch64|any", {"platform_machine": "aarch64"}),
@@ -37,7 +37,7 @@ _ABI = r"(?:cp311-cp311|cp3\d?\d?-abi3|(?:py2\.)?py3-none|cp311-none)"
 
 
 def compile_lock(target: Path, *options: str) -> None:
-    """Have uv write a lock; raises CalledProcessError."""
+    """Write a lock with uv. Raises CalledProcessError if it fails."""
     uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
     subprocess.run(
         [uv, "pip", "compile", _PIPELINE / "requirements.in", "--universal", "--python-version", _PYTHON, "--no-header",
@@ -48,9 +48,9 @@ def compile_lock(target: Path, *options: str) -> None:
 
 
 def sizes(lock: str) -> dict[str, dict[str, int]]:
-    """Megabytes to download on each system: ``torch`` and what PyTorch's index has besides it, and the ``others``.
+    """Megabytes to download on each system: ``torch`` with the other packages of PyTorch's index, and ``others``.
 
-    Raises SystemExit where a package has no wheel for a system.
+    Raises SystemExit if a package has no wheel for a system.
     """
     entries = re.findall(
         r"^(([\w.-]+)==([^\s;\\]+)(?: ; ([^\\\n]+?))?) \\\n((?:\s+--hash\S+.*\n)+)", lock, re.MULTILINE

@@ -24,14 +24,14 @@ def similarity(
     sign = np.ones_like(spread)
     sign[..., 2] = np.sign(np.linalg.det(u @ vh))
     rotation = (u * sign[..., None, :]) @ vh
-    variance = (centred**2).sum((-1, -2))
-    scale = (spread * sign).sum(-1) / np.maximum(variance, 1e-12) if scaled else np.ones_like(variance)
+    square_sum = (centred**2).sum((-1, -2))
+    scale = (spread * sign).sum(-1) / np.maximum(square_sum, 1e-12) if scaled else np.ones_like(square_sum)
     translation = target_mean - scale[..., None, None] * source_mean @ rotation.swapaxes(-1, -2)
     return scale, rotation, translation[..., 0, :]
 
 
 def _transformed(points: np.ndarray, transform: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-    scale, rotation, translation = by
+    scale, rotation, translation = transform
     return scale[..., None, None] * points @ rotation.swapaxes(-1, -2) + translation[..., None, :]
 
 

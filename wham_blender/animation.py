@@ -132,7 +132,7 @@ def _with_feet_of(before: Animation, after: Animation, cutoff: float, rate: floa
     """
     old_positions, old_rotations = before.pose()
     for leg in LEGS:
-        planted, ankle = before.contacts[:, leg.points].any(1), leg.ankle
+        planted, ankle = np.logical_or.reduce(before.contacts[:, leg.points], axis=1), leg.ankle
         if not planted.any():
             continue
         positions, rotations = after.pose()

@@ -1,4 +1,4 @@
-"""Rotations as arrays of quaternions (..., 4), w x y z as Blender keeps them. NumPy only."""
+"""Rotations as arrays of quaternions (..., 4) in the order w, x, y, z, as in Blender. NumPy only."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ _TINY = 1e-12
 
 
 def multiply(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The rotation that turns by ``second``, then by ``first``."""
+    """The rotation by ``second``, followed by the rotation by ``first``."""
     w, v = first[..., :1], first[..., 1:]
     s, u = second[..., :1], second[..., 1:]
     return np.concatenate([w * s - np.sum(v * u, -1, keepdims=True), w * u + s * v + np.cross(v, u)], -1)
 
 
 def inverse(rotations: np.ndarray) -> np.ndarray:
-    """The opposite turns of unit quaternions."""
+    """The inverse rotations of unit quaternions."""
     return rotations * [1.0, -1.0, -1.0, -1.0]
 
 
@@ -25,14 +25,14 @@ def normalized(vectors: np.ndarray) -> np.ndarray:
 
 
 def rotate(rotations: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) turned by unit quaternions."""
+    """Vectors (..., 3) rotated by unit quaternions."""
     w, v = rotations[..., :1], rotations[..., 1:]
     across = 2 * np.cross(v, vectors)
     return vectors + w * across + np.cross(v, across)
 
 
 def about(axes: np.ndarray, angles: np.ndarray) -> np.ndarray:
-    """Turns by angles (...) in radians about axes (..., 3) of length one."""
+    """Rotations by angles (...) in radians about axes (..., 3) of length one."""
     half = np.asarray(angles)[..., None] / 2
     return np.concatenate([np.cos(half), np.sin(half) * axes], -1)
 
@@ -44,7 +44,7 @@ def of_axis_angle(vectors: np.ndarray) -> np.ndarray:
 
 
 def to_axis_angle(rotations: np.ndarray) -> np.ndarray:
-    """Unit quaternions as axis-angle (..., 3) in radians, at most half a turn."""
+    """Unit quaternions as axis-angle (..., 3) in radians, by at most pi."""
     rotations = np.where(rotations[..., :1] < 0, -rotations, rotations)
     sine = np.linalg.norm(rotations[..., 1:], axis=-1, keepdims=True)
     angle = 2 * np.arctan2(sine, rotations[..., :1])
@@ -54,7 +54,8 @@ def to_axis_angle(rotations: np.ndarray) -> np.ndarray:
 def of_matrices(matrices: np.ndarray) -> np.ndarray:
     """Rotation matrices (..., 3, 3) as unit quaternions.
 
-    All four rows of Bar-Itzhack's symmetric form are multiples of the quaternion; the longest is the surest.
+    All four rows of Bar-Itzhack's (2000) symmetric matrix are multiples of the quaternion; the longest is the most
+    accurate.
     """
     m = np.asarray(matrices, np.float64)
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
@@ -79,50 +80,50 @@ def to_matrices(rotations: np.ndarray) -> np.ndarray:
 
 
 def between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The shortest turns that take directions (..., 3) to others; for opposite ones half a turn about any axis."""
+    """The shortest rotations from directions (..., 3) to others; for opposite ones about any perpendicular axis."""
     start, end = normalized(start), normalized(end)
     cosine = np.sum(start * end, -1, keepdims=True)
-    turn = np.concatenate([1 + cosine, np.cross(start, end)], -1)
-    spare = np.where(np.abs(start[..., :1]) < 0.9, [1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
-    half_turn = np.concatenate([np.zeros_like(cosine), normalized(np.cross(start, spare))], -1)
-    return np.where(cosine > -1 + 1e-9, normalized(turn), half_turn)
+    shortest = np.concatenate([1 + cosine, np.cross(start, end)], -1)
+    other = np.where(np.abs(start[..., :1]) < 0.9, [1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
+    opposite = np.concatenate([np.zeros_like(cosine), normalized(np.cross(start, other))], -1)
+    return np.where(cosine > -1 + 1e-9, normalized(shortest), opposite)
 
 
-def blend(start: np.ndarray, end: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Slerp (Shoemake 1985), the shorter way round: ``share`` 0 gives start, 1 gives end."""
-    share = np.asarray(share)[..., None]
+def blend(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Slerp (Shoemake 1985) along the shorter arc: weight (...) 0 gives start, 1 gives end."""
+    weight = np.asarray(weight)[..., None]
     cosine = np.sum(start * end, -1, keepdims=True)
     end = np.where(cosine < 0, -end, end)
     angle = np.arccos(np.clip(np.abs(cosine), 0.0, 1.0))
     sine = np.sin(angle)
     near = sine < 1e-6
     safe = np.where(near, 1.0, sine)
-    first = np.where(near, 1 - share, np.sin((1 - share) * angle) / safe)
-    second = np.where(near, share, np.sin(share * angle) / safe)
+    first = np.where(near, 1 - weight, np.sin((1 - weight) * angle) / safe)
+    second = np.where(near, weight, np.sin(weight * angle) / safe)
     return normalized(first * start + second * end)
 
 
 def heading(rotations: np.ndarray) -> np.ndarray:
-    """The part of each turn that is about the upright z axis (swing-twist), as quaternions."""
+    """The part of each rotation about the z axis, which is up (swing-twist decomposition), as quaternions."""
     return normalized(rotations * [1.0, 0.0, 0.0, 1.0] + [_TINY, 0.0, 0.0, 0.0])
 
 
 def without_jumps(rotations: np.ndarray) -> np.ndarray:
-    """The same rotations (F, ..., 4) with signs chosen so that each frame is near the one before."""
+    """The same rotations (F, ..., 4) with signs for which each frame's quaternion is near the one before."""
     jumps = np.sum(rotations[1:] * rotations[:-1], -1, keepdims=True) < 0
     signs = np.cumprod(np.where(jumps, -1.0, 1.0), axis=0)
     return np.concatenate([rotations[:1], rotations[1:] * signs])
 
 
 def to_euler(rotations: np.ndarray, order: str) -> np.ndarray:
-    """Rotations (F, 4) as Euler angles (F, 3) in radians, x y z, of a Blender order such as "XYZ": first about x.
+    """Rotations (F, 4) as Euler angles (F, 3) in radians, x y z, for a Blender order: "XYZ" rotates about x first.
 
-    Of the two triples that say the same, each frame has the one nearer to the frame before, without full turns.
+    Of the equivalent angles, each frame has those that are nearest to the frame before.
     """
     i, j, k = ("XYZ".index(axis) for axis in order)
     sign = 1.0 if (j - i) % 3 == 1 else -1.0
     w = rotations[:, 0]
-    x, y, z = sign * rotations[:, [1 + i, 1 + j, 1 + k]].T  # in a left-handed order turns run the other way
+    x, y, z = sign * rotations[:, [1 + i, 1 + j, 1 + k]].T  # a left-handed order reverses the rotations
     middle = np.arcsin(np.clip(2 * (w * y - x * z), -1, 1))
     first = np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
     last = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
@@ -133,6 +134,6 @@ def to_euler(rotations: np.ndarray, order: str) -> np.ndarray:
         near = both[:, row] - 2 * np.pi * np.round((both[:, row] - before) / (2 * np.pi))
         before = near[np.argmin(np.abs(near - before).sum(1))]
         angles[row] = before
-    found = np.empty_like(angles)
-    found[:, [i, j, k]] = sign * angles
-    return found
+    result = np.empty_like(angles)
+    result[:, [i, j, k]] = sign * angles
+    return result

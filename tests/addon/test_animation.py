@@ -1,4 +1,4 @@
-"""The mathematics of the edits, without Blender's objects: rotations, the filter, planted feet, the loop."""
+"""The edits of an animation without Blender's objects: rotations, low-pass filter, planted feet, loop."""
 
 from dataclasses import replace
 
@@ -86,16 +86,16 @@ def test_quaternions_are_the_matrices_rotations():
     assert np.abs(turned - quaternions.normalized(end)).max() < 1e-9
 
 
-def test_slerp_goes_the_shorter_way_at_even_speed():
+def test_slerp_takes_the_shorter_arc_at_constant_speed():
     z = np.array([0.0, 0.0, 1.0])
     start, end = quaternions.about(z, np.array(0.3)), -quaternions.about(z, np.array(1.3))
-    for share in (0.0, 0.25, 1.0):
-        between = quaternions.blend(start, end, np.array(share))
-        assert quaternions.to_axis_angle(between) == pytest.approx([0, 0, 0.3 + share], abs=1e-9)
+    for weight in (0.0, 0.25, 1.0):
+        between = quaternions.blend(start, end, np.array(weight))
+        assert quaternions.to_axis_angle(between) == pytest.approx([0, 0, 0.3 + weight], abs=1e-9)
 
 
 @pytest.mark.parametrize(("hertz", "left"), [(0.5, 0.996), (2.0, 0.5), (8.0, 0.004)])
-def test_filter_takes_what_is_fast_and_delays_nothing(hertz, left):
+def test_low_pass_removes_high_frequencies_without_delay(hertz, left):
     time = np.arange(300) / RATE
     wave = np.cos(2 * np.pi * hertz * time)
     smooth = animation.low_pass(wave[:, None], 2.0, RATE)[:, 0]
@@ -119,7 +119,7 @@ def test_feet_stay_planted_while_the_body_is_smoothed():
     assert (knees[..., 1] < -0.05).all()  # knees still point to the front
 
 
-def test_jitter_of_planted_feet_goes_too():
+def test_jitter_of_planted_feet_is_filtered():
     rng = np.random.default_rng(1)
     noise = quaternions.of_axis_angle(rng.normal(0, 0.02, (120, 24, 3)))
     still = squats(hertz=0.1)
@@ -131,7 +131,7 @@ def test_jitter_of_planted_feet_goes_too():
     assert now < 0.25 * was
 
 
-def test_feet_are_let_go_without_a_jump():
+def test_feet_do_not_jump_at_the_ends_of_contacts():
     before = squats(hertz=2.0)
     contacts = before.contacts.copy()
     contacts[40:80] = False
@@ -158,7 +158,7 @@ def test_sliding_and_floor_are_measured_in_contact_only():
 
 @pytest.mark.parametrize("turn", [0.0, 0.02])
 @pytest.mark.parametrize("in_place", [False, True])
-def test_loop_closes_in_pose_and_speed_and_goes_straight_on(turn, in_place):
+def test_loop_closes_in_pose_and_velocity_and_goes_straight_on(turn, in_place):
     cycle = animation.looped(walk(count=70, cycle=30, turn=turn), 10, in_place)
     assert len(cycle) == 61
     round_one, rotations = cycle.pose()
@@ -183,6 +183,6 @@ def test_loop_of_a_periodic_walk_changes_nothing():
     assert np.abs(cycle.pose()[0] - before.pose()[0][:61]).max() < 1e-9
 
 
-def test_loop_that_is_all_blend_is_refused():
+def test_loop_not_longer_than_its_blend_is_refused():
     with pytest.raises(ValueError, match="longer than its blend"):
         animation.looped(walk(count=20), 10, False)

@@ -1,4 +1,4 @@
-"""Planted feet on bodies of other proportions, without Blender: they stay, do not sink, and legs reach them."""
+"""Foot locking on bodies of other proportions, without Blender: feet stay and do not sink, and legs reach them."""
 
 from dataclasses import replace
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tests.rigs import skeletons, targets, walks
-from wham_blender import leg_ik, quaternions
+from wham_blender import quaternions
 from wham_blender.addon.retarget import foot_geometry, foot_locking, foot_pins, transfer
 from wham_blender.addon.retarget.foot_pins import Floor
+from wham_blender.planted_feet import HINGED, two_bone_ik
 from wham_blender.skeleton import JOINT_NAMES
 
 SIDES = ("left", "right")
@@ -26,7 +27,7 @@ UNEVEN = matrix(np.eye(3), (1.2, 0.7, 1.0), (1, 1, 0))
 
 @pytest.fixture(scope="module")
 def body():
-    """Joints and foot points at rest, near enough to a person's."""
+    """Joints and foot points at rest, similar to a person's."""
     rest = {
         "pelvis": (0, 0, 0.95), "hip": (0.09, 0, 0.88), "knee": (0.1, -0.01, 0.48), "ankle": (0.1, 0.02, 0.08),
         "foot": (0.11, -0.11, 0.03), "collar": (0.05, 0, 1.35), "shoulder": (0.17, 0, 1.38), "elbow": (0.43, 0, 1.38),
@@ -40,7 +41,7 @@ def body():
 
 
 def planted(source, made):
-    """The pose before and after feet are planted."""
+    """The pose before and after foot locking."""
     pose = transfer.retarget(source, made)
     return pose, foot_locking.lock_feet(source, made, pose, targets.spread(made, pose), walks.RATE)
 
@@ -108,7 +109,7 @@ def test_feet_of_every_map_are_planted(body, kind):
             assert points[name][:, 2].min() > -1e-5
 
 
-def test_what_needs_no_correction_is_left(body):
+def test_a_pose_without_contacts_and_above_the_floor_is_unchanged(body):
     source = walks.walk(*body)
     source = replace(source, contacts=np.zeros_like(source.contacts), root=source.root + np.array([0, 0, 0.2]))
     made = targets.target("mixamo")
@@ -118,7 +119,7 @@ def test_what_needs_no_correction_is_left(body):
     assert np.abs(before.hips - after.hips).max() < 1e-12
 
 
-def test_feet_that_slide_far_slide_on_and_travelling_contacts_are_none(body):
+def test_sliding_contacts_slide_and_contacts_of_fast_points_are_dropped(body):
     source = walks.walk(*body)
     still = replace(
         source, rotations=np.repeat(source.rotations[:1], len(source), 0), contacts=np.ones_like(source.contacts),
@@ -152,7 +153,7 @@ def test_a_foot_that_points_down_is_not_laid_flat(body):
     assert steps(heel).max() < 1e-9
 
 
-def test_who_jumps_off_a_roof_lets_the_legs_hang(body):
+def test_legs_hang_in_a_jump_from_a_roof(body):
     source = walks.walk(*body)
     rows = np.arange(len(source))
     height = 1.5 - 1.5 * np.clip((rows - 50) / 20, 0, 1) ** 2
@@ -186,7 +187,7 @@ def test_stairs_keep_their_height(body):
         assert len(np.unique(np.round(heel[on], 6))) <= 7
 
 
-def test_the_pelvis_gives_way_smoothly_where_legs_do_not_reach(body):
+def test_the_pelvis_comes_down_smoothly_for_legs_that_do_not_reach(body):
     source = walks.walk(*body)
     hop = np.sin(np.pi * np.clip((np.arange(len(source)) - 40) / 30, 0, 1)) ** 2
     source = replace(source, root=source.root + 0.09 * hop[:, None] * [0, 0, 1])  # feet that stand leave the floor
@@ -212,7 +213,7 @@ def test_short_motions(body, count):
     assert all(np.isfinite(turns).all() for turns in after.rotations.values())
 
 
-def test_soles_are_found_though_bones_end_anywhere():
+def test_foot_points_are_found_for_bones_with_arbitrary_tails():
     rng = np.random.default_rng(3)
     made = targets.target("unreal_ue4")
     wild = {name: made.heads[name] + 0.1 * quaternions.normalized(rng.normal(size=3)) for name in made.tails}
@@ -226,7 +227,7 @@ def test_soles_are_found_though_bones_end_anywhere():
 FLOOR = Floor(up=np.array([0.0, 0, 1]), height=0.0, step=0.1, slip=0.1, creep=0.001, gap=4)
 
 
-def test_toes_and_heel_that_are_planted_at_once_are_a_foots_length_apart():
+def test_toe_and_heel_that_are_planted_together_are_a_foot_length_apart():
     rng = np.random.default_rng(0)
     points = np.array([[0, -0.2, 0], [0, 0.0, 0]]) + 0.01 * rng.normal(size=(60, 2, 3))
     flags = np.zeros((60, 2), bool)
@@ -240,7 +241,7 @@ def test_toes_and_heel_that_are_planted_at_once_are_a_foots_length_apart():
     assert np.abs(pinned.positions[pinned.planted][:, 2]).max() < 1e-12
 
 
-def test_gaps_are_bridged_only_where_nothing_moves():
+def test_gaps_are_bridged_only_if_the_point_does_not_move():
     flags = np.ones((30, 2), bool)
     flags[10:13] = flags[20:23] = False
     points = np.zeros((30, 2, 3))
@@ -249,7 +250,7 @@ def test_gaps_are_bridged_only_where_nothing_moves():
     assert found[10:13].all()
     assert not found[20:23].any()
     flags = np.zeros((30, 2), bool)
-    flags[5:15, 1] = flags[16:25, 0] = True  # from heel to toes without a moment on both
+    flags[5:15, 1] = flags[16:25, 0] = True  # from heel to toe without a row on both
     assert foot_pins.bridge_gaps(flags, np.zeros((30, 2, 3)), FLOOR).all(1).sum() == 3
 
 
@@ -263,7 +264,7 @@ def test_legs_reach_and_never_bend_backwards():
     shin = np.array([0, 0.1, -0.4]) + 0.1 * rng.normal(size=(count, 3))
     target = thigh + shin + 0.1 * rng.normal(size=(count, 3))
     hinge = np.broadcast_to([1.0, 0, 0], (count, 3))
-    first, second, pointing = leg_ik.solve(thigh, shin, target, hinge)
+    first, second, pointing = two_bone_ik(thigh, shin, target, hinge, HINGED)
     knee = quaternions.rotate(first, thigh)
     ankle = knee + quaternions.rotate(second, shin)
     length = np.linalg.norm(thigh, axis=1) + np.linalg.norm(shin, axis=1)
@@ -278,7 +279,7 @@ def test_legs_reach_and_never_bend_backwards():
     assert (np.sum(knee * front, 1) > -1e-9).all()
 
 
-def test_a_leg_that_is_where_it_should_be_stays():
+def test_a_leg_at_its_target_is_unchanged():
     thigh, shin = np.array([[0.03, -0.1, -0.4]]), np.array([[0.0, 0.15, -0.4]])
-    first, second, _ = leg_ik.solve(thigh, shin, thigh + shin, np.array([[1.0, 0, 0]]))
+    first, second, _ = two_bone_ik(thigh, shin, thigh + shin, np.array([[1.0, 0, 0]]), HINGED)
     assert np.abs(np.abs(np.concatenate([first, second])[:, 0]) - 1).max() < 1e-12

@@ -1,4 +1,4 @@
-"""Feet of real and of bad motions on legs of all lengths: planted points stay, and nothing pops where they begin to."""
+"""Foot locking of real and bad motions on legs of all lengths: planted points stay, contacts begin without a jump."""
 
 from dataclasses import replace
 
@@ -23,20 +23,21 @@ def early(source):
 
 
 def sunk(source):
-    """A walk that goes down, so that feet go through the floor when they leave it."""
+    """A walk that sinks, so that feet go through the floor when they leave it."""
     wave = np.sin(2 * np.pi * np.arange(len(source)) / walks.ROWS)
     return replace(source, root=source.root - np.outer(0.02 + 0.02 * wave, [0, 0, 1]))
 
 
 def drifting(source):
-    """A walk that is carried to the side at 0.1 m/s: standing feet slide."""
+    """A walk that drifts to the side at 0.1 m/s: planted feet slide."""
     return replace(source, root=source.root + np.outer(np.arange(len(source)), [0.1 / walks.RATE, 0, 0]))
 
 
 def standing(source):
-    """Who stands for six seconds while the world drifts away under the feet by half a metre."""
+    """Somebody who stands for six seconds while the estimated position drifts by half a metre."""
     count = 180
-    rows = {name: np.repeat(getattr(source, name)[:1], count, 0) for name in ("rotations", "probabilities", "confidence")}
+    names = ("rotations", "probabilities", "confidence")
+    rows = {name: np.repeat(getattr(source, name)[:1], count, 0) for name in names}
     root = source.root[:1] + np.outer(np.linspace(0, 0.5, count), [0.6, 0.8, 0])
     return replace(
         source, frames=np.arange(1.0, count + 1), root=root, contacts=np.ones((count, 4), bool),
@@ -61,7 +62,7 @@ def steps(points):
 
 @pytest.mark.parametrize("legs", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("name", [*motions.NAMES, *(how.__name__ for how in BAD)])
-def test_planted_feet_stay_and_do_not_pop_at_the_edges_of_contacts(sources, name, legs):
+def test_planted_feet_stay_and_do_not_jump_at_the_ends_of_contacts(sources, name, legs):
     source, made = sources[name], targets.target("unreal_ue4", legs=legs)
     before = transfer.retarget(source, made)
     after = foot_locking.lock_feet(source, made, before, targets.spread(made, before), motions.RATE)

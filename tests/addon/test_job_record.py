@@ -45,7 +45,7 @@ def test_a_record_of_an_older_version_still_loads(tmp_path):
     path.write_text(json.dumps(values), "utf-8")
     (old,) = job_record.scan(tmp_path)
     assert (old.error, old.error_code, old.results_key, old.clip_state) == ("Dark.", "", "", [])
-    assert not old.clip_is_another
+    assert not old.clip_was_exchanged()
 
 
 def test_an_exchanged_clip_of_the_same_size_and_time_is_noticed(tmp_path):
@@ -53,14 +53,14 @@ def test_an_exchanged_clip_of_the_same_size_and_time_is_noticed(tmp_path):
     clip.write_bytes(b"first")
     record = JobRecord(tmp_path / "job", str(clip), {}, clip_state=file_state(clip))
     before = clip.stat()
-    assert not record.clip_is_another
+    assert not record.clip_was_exchanged()
     time.sleep(0.02)  # file systems keep change times of a few milliseconds
     clip.write_bytes(b"other")
     os.utime(clip, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert clip.stat().st_mtime_ns == before.st_mtime_ns
-    assert record.clip_is_another
+    assert record.clip_was_exchanged()
     clip.unlink()
-    assert not record.clip_is_another
+    assert not record.clip_was_exchanged()
 
 
 @pytest.mark.parametrize(

@@ -161,3 +161,9 @@ def rest_turn(armature, bone, turn):
     """A turn in armature space, seen from a bone's axes at rest."""
     rest = armature.data.bones[bone].matrix_local.to_3x3()
     return rest.inverted() @ turn @ rest
+
+
+def test_a_map_saved_with_the_old_key_is_read(tmp_path):
+    path = tmp_path / "old.toml"
+    path.write_text(maps.to_toml(SHIPPED["rigify"]).replace("location_bone =", "mover ="), "utf-8")
+    assert maps.read(path) == SHIPPED["rigify"]

@@ -1,8 +1,8 @@
-"""The world of filmed clips: two balance clips against their motion capture, and a walk and a jump by what must be so.
+"""World-space checks of real clips: balance clips against motion capture, a walk and jump by physical plausibility.
 
-``build.py bench filmed [--clips FOLDER] [--pictures FOLDER]``. FOLDER of clips as in the bench of accuracy; without one
-only the clip that comes with the tests is measured. The pictures show everybody's body over the clip, through the
-solved camera, green dots on foot points that stand: look at them.
+``build.py bench filmed [--clips FOLDER] [--pictures FOLDER]``. FOLDER of clips as in the bench ``accuracy``; without
+one only the clip of the tests is measured. The pictures show every person's body over the clip through the solved
+camera, with green dots on planted foot points, for inspection by eye.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HIPS = ("LHip", "RHip")
 
 
 def landmarks(person: Motion, body: Body) -> tuple[np.ndarray, np.ndarray]:
-    """COCO's points (F, 17, 3) and the foot points (F, 4, 3) in the world, metres."""
+    """COCO keypoints (F, 17, 3) and foot points (F, 4, 3) in the world, metres."""
     rotations = torch.from_numpy(rotation_matrices(person.poses.reshape(-1, 24, 3))).float()
     with torch.inference_mode():
         points = body.landmarks(rotations, torch.from_numpy(person.betas).expand(len(person), -1))
@@ -39,51 +39,51 @@ def landmarks(person: Motion, body: Body) -> tuple[np.ndarray, np.ndarray]:
     return points.joints[:, :17].numpy() + shift, points.feet.numpy() + shift
 
 
-def about(clip: Path, number: int, person: Motion, body: Body) -> list[Cell]:
-    """What must be so of anyone: feet that stand do not move or sink, and the body lies over its keypoints."""
+def checks(clip: Path, number: int, person: Motion, body: Body) -> list[Cell]:
+    """A row of checks that need no truth: sliding and penetration of planted feet, and reprojection error."""
     points, feet = landmarks(person, body)
-    stands = planted(person.contacts)
-    both = stands[1:] & stands[:-1]
+    contacts = planted(person.contacts)
+    both = contacts[1:] & contacts[:-1]
     seconds = np.diff(person.time)[:, None]
     speed = 100 * np.linalg.norm(np.diff(feet, axis=0), axis=-1) / seconds
-    seen = np.einsum("fij,fkj->fki", person.camera_R, points) + person.camera_t[:, None]
-    pixels = seen @ person.camera_K.T
-    off = np.linalg.norm(pixels[..., :2] / pixels[..., 2:] - person.keypoints[..., :2], axis=-1)
+    in_camera = np.einsum("fij,fkj->fki", person.camera_R, points) + person.camera_t[:, None]
+    pixels = in_camera @ person.camera_K.T
+    error = np.linalg.norm(pixels[..., :2] / pixels[..., 2:] - person.keypoints[..., :2], axis=-1)
     counted = person.keypoints[..., 2] > 0.3
     pelvis = person.joints()[:, 0, 2]
     return [
-        clip.name, number, len(person), float(stands.any(1).mean()), float(speed[both].mean()) if both.any() else None,
-        100 * float(feet[..., 2].min()), 100 * float(off[counted].mean() / np.hypot(*person.meta["size"])),
+        clip.name, number, len(person), float(contacts.any(1).mean()),
+        float(speed[both].mean()) if both.any() else None,
+        100 * float(feet[..., 2].min()), 100 * float(error[counted].mean() / np.hypot(*person.meta["size"])),
         float(pelvis.max()), float(pelvis.min()), float(pelvis[-1]),
     ]  # fmt: skip
 
 
-ABOUT = [
-    "clip", "person", "frames", "share with a foot down", "sliding in contacts cm/s", "lowest foot cm",
-    "keypoints off, % of the diagonal", "pelvis highest m", "lowest", "at the end",
+CHECKS = [
+    "clip", "person", "frames", "frames with contact", "sliding in contact cm/s", "lowest foot cm",
+    "reprojection error, % of diagonal", "pelvis highest m", "lowest", "last",
 ]  # fmt: skip
 
 
 def pelvis_error(clip: Path, person: Motion, folder: Path, body: Body) -> list[Cell]:
-    """Errors of the hips' way against the markers, after yaw and place are aligned; the tilt of the world, degrees."""
+    """Errors of the hips' trajectory against the markers, aligned by yaw and position; tilt of the world in degrees."""
     markers = read_markers(next(folder.glob("*.trc")))
     camera = read_camera(next(folder.glob("*.toml")), clip)
     true = (markers[HIPS[0]] + markers[HIPS[1]]) / 2
     known = person.frame <= len(true)
-    ours, true = landmarks(person, body)[0][known][:, 11:13].mean(1), true[person.frame[known] - 1]
-    _, turn, _ = similarity(ours * (1, 1, 0), true * (1, 1, 0), scaled=False)
-    ours = (ours - ours.mean(0)) @ turn.T + true.mean(0)
-    off = ours - true
-    apart, level = np.linalg.norm(off, axis=1).mean(), np.linalg.norm(off[:, :2], axis=1).mean()
+    hips, true = landmarks(person, body)[0][known][:, 11:13].mean(1), true[person.frame[known] - 1]
+    _, yaw, _ = similarity(hips * (1, 1, 0), true * (1, 1, 0), scaled=False)
+    difference = (hips - hips.mean(0)) @ yaw.T + true.mean(0) - true
+    error, horizontal = (np.linalg.norm(difference[:, :axes], axis=1).mean() for axes in (3, 2))
     tilt = np.degrees(np.arccos(np.clip(person.camera_R[0][:, 2] @ camera.rotation[:, 2], -1, 1)))
     return [
-        clip.name, 100 * float(apart), 100 * float(level), 100 * float(np.abs(off[:, 2]).mean()),
+        clip.name, 100 * float(error), 100 * float(horizontal), 100 * float(np.abs(difference[:, 2]).mean()),
         float(np.linalg.norm(np.diff(true, axis=0), axis=1).sum()), float(tilt),
     ]  # fmt: skip
 
 
 def main() -> None:
-    """Measure the clips, draw them, print the tables."""
+    """Measure the clips, write the pictures, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=Path, help="a folder of clips with their motion capture")
     parser.add_argument("--pictures", type=Path, default=Path(__file__).parents[2] / "out" / "world")
@@ -99,17 +99,17 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             job = Job(clip, Path(folder) / "motion.npz", "ALL", resume=Path(folder) / "job", quality="draft")
             people = motion.load(run(job, lambda message: None))
-        rows += [about(clip, number, person, body) for number, person in enumerate(people, 1)]
+        rows += [checks(clip, number, person, body) for number, person in enumerate(people, 1)]
         if clip != CLIP:
             errors.append(pelvis_error(clip, people[0], options.clips, body))
         frames = people[0].frame[np.linspace(0, len(people[0]) - 1, SHOWN).round().astype(int)].tolist()
         picture = options.pictures / f"{clip.stem}.png"
         cv2.imwrite(str(picture), sheet(overlays(clip, people, body, frames)))
-        print(f"Look at {picture}")
+        print(f"Wrote {picture}: check it by eye.")
     if errors:
-        columns = ["clip", "hips' way off cm", "level", "height", "way m", "world tilted deg"]
-        report("The balance clips against motion capture, yaw and place aligned", columns, errors)
-    report("Everybody", ABOUT, rows, options.json)
+        columns = ["clip", "hip error cm", "horizontal", "vertical", "path m", "tilt deg"]
+        report("Balance clips against motion capture, yaw and position aligned", columns, errors)
+    report("All people", CHECKS, rows, options.json)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""ViTPose-H and HMR2.0: many crops at once against one at a time, and how their stages' memory grows with the clip.
+"""Speed of ViTPose-H and HMR2.0 with batched crops, and memory of their stages by clip length.
 
-``build.py bench preprocess [--depth N] [--crops N]``: drawn numbers in the networks (the work is the same), of the
-published 32 blocks on a CUDA card and of 2 on the CPU, unless ``--depth`` says otherwise. "At a time" is as the
-reference does it: one crop and one view in each pass. Memory: a film of 1080 x 1920 with one person, decoded, looked at
-by ViTPose, cut out, described by HMR2.0; each length in a process of its own, networks without blocks, as their size
-is the same for every length.
+``build.py bench preprocess [--depth N] [--crops N]``: networks with random weights (the work is the same), with the
+published 32 blocks on a CUDA card and 2 on the CPU, unless ``--depth`` is given. "One at a time" is the reference's
+procedure: one crop and one view in each pass. Memory: a clip of 1080 x 1920 with one person is decoded, processed by
+ViTPose, cropped, processed by HMR2.0; each length in a separate process, networks without blocks, as their size is the
+same for every length.
 """
 
 from __future__ import annotations
@@ -40,40 +40,40 @@ from wham_blender.pipeline.pose import hmr2_features
 
 CLIP = Path(__file__).parents[1] / "clips/balance_cam01.mp4"
 SHORT, LONG = 100, 1000  # frames
-ROUNDS = 3  # of both ways in turn; the fastest counts
+ROUNDS = 3  # of both modes, alternating; the fastest is reported
 LIMIT = 100.0  # MB that peak memory may grow from the short film to the long one
 MB = 1e6
 BOXES = np.array([[160.0, 500, 640, 1090]], np.float32)
 
 
-class Stays:
-    """A PeopleSource for whom one person stands where the film shows him."""
+class StationaryPerson:
+    """A PeopleSource with the constant bounding box of the clip's person."""
 
     def __init__(self) -> None:
-        self._looks = 0
+        self._frames = 0
         self._rows: list[DetectionRow] = []
 
     def process_frame(self, _image: np.ndarray) -> np.ndarray:
-        """The same box every time."""
+        """The same box in every frame."""
         blank = np.zeros((0, 3), np.float32)
-        self._rows += [DetectionRow(self._looks, number, box, blank, blank, blank) for number, box in enumerate(BOXES)]
-        self._looks += 1
+        self._rows += [DetectionRow(self._frames, number, box, blank, blank, blank) for number, box in enumerate(BOXES)]
+        self._frames += 1
         return BOXES
 
     def start_new_shot(self) -> None:
-        """There is none."""
+        """Do nothing: the clip has one shot."""
 
     def finished_rows(self) -> list[DetectionRow]:
-        """The look's rows."""
+        """The rows of the frames since the last call."""
         rows, self._rows = self._rows, []
         return rows
 
     def finish(self) -> None:
-        """Nothing waits."""
+        """Do nothing: no rows are pending."""
 
 
 def networks(depth: int, device: torch.device) -> dict[str, tuple[nn.Module, BatchedNetwork, Callable[..., object]]]:
-    """By name: the model, the same for batches, and what is asked of it."""
+    """By name: the model, its batched network, and its forward function."""
     pose = ViTPose.from_state_dict(published.vitpose(depth), depth)
     body = HMR2.from_state_dict(published.hmr2(depth), depth)
     return {
@@ -84,43 +84,43 @@ def networks(depth: int, device: torch.device) -> dict[str, tuple[nn.Module, Bat
 
 @torch.inference_mode()
 def speed(depth: int, count: int, device: torch.device) -> list[list[Cell]]:
-    """Crops a second of both networks, both ways."""
+    """Crops a second of both networks, single and batched."""
     crops = np.random.default_rng(0).integers(0, 255, (count, *CROP), dtype=np.uint8)
     rows: list[list[Cell]] = []
-    for name, (_, network, see) in networks(depth, device).items():
+    for name, (_, network, forward) in networks(depth, device).items():
 
-        def one_at_a_time(see: Callable[..., object] = see) -> None:
+        def one_at_a_time(forward: Callable[..., object] = forward) -> None:
             for crop in crops:
                 picture = person_crops.normalise(torch.from_numpy(crop[None]).to(device))
                 for view in (picture, picture.flip(-1)):
-                    found = see(view)
+                    found = forward(view)
                     for value in found if isinstance(found, tuple) else (found,):
                         value.float().cpu().numpy()
 
         network(crops[: network.batch])
-        seconds: dict[str, list[float]] = {"apart": [], "together": []}
+        seconds: dict[str, list[float]] = {"single": [], "batched": []}
         for _ in range(ROUNDS):
-            for way, work in (("apart", one_at_a_time), ("together", lambda: network(crops))):  # noqa: B023
+            for mode, work in (("single", one_at_a_time), ("batched", lambda: network(crops))):  # noqa: B023
                 begun = time.perf_counter()
                 work()
-                seconds[way].append(time.perf_counter() - begun)
-        apart, together = (count / min(each) for each in seconds.values())
-        rows.append([name, depth, network.batch, apart, together, together / apart])
+                seconds[mode].append(time.perf_counter() - begun)
+        single, batched = (count / min(each) for each in seconds.values())
+        rows.append([name, depth, network.batch, single, batched, batched / single])
     return rows
 
 
 def film(path: Path, frames: int) -> None:
-    """The test clip to and fro."""
+    """Write the test clip, played forwards and backwards, until it has ``frames`` frames."""
     pictures = [frame.image[..., ::-1] for frame in video_reader.read_frames(CLIP, 1, 20) if frame.image is not None]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, pictures[0].shape[1::-1])
-    turn = [*pictures, *pictures[-2:0:-1]]
+    loop = [*pictures, *pictures[-2:0:-1]]
     for number in range(frames):
-        writer.write(turn[number % len(turn)])
+        writer.write(loop[number % len(loop)])
     writer.release()
 
 
 def memory(frames: int, device: torch.device) -> dict[str, float]:
-    """Peak memory of this process, and of the card, after it did the stages for a film."""
+    """Peak memory of this process and of the card after the stages ran on a clip of ``frames`` frames."""
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder, "film.mp4")
         crops, features = (ArrayFile(Path(folder, name), "bench") for name in ("crops", "features"))
@@ -129,7 +129,7 @@ def memory(frames: int, device: torch.device) -> dict[str, float]:
         nets = networks(0, device)
         with crops.writing(CROP, np.uint8) as append:
             detections, corners = watch.process_clip(
-                clip, vitpose_stage.ViTPoseStage(Stays(), nets["ViTPose-H"][1], append)
+                clip, vitpose_stage.ViTPoseStage(StationaryPerson(), nets["ViTPose-H"][1], append)
             )
         people = track_cleanup.build_people(detections, corners.shot)
         for person in people:
@@ -146,11 +146,11 @@ def memory(frames: int, device: torch.device) -> dict[str, float]:
 
 
 def main() -> int:
-    """Print both tables; 1 where memory grows by more than the limit."""
+    """Print both tables; returns 1 if memory grows by more than the limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", help="also write the figures there")
     parser.add_argument("--depth", type=int, help="blocks of the transformers")
-    parser.add_argument("--crops", type=int, help="how many crops are looked at")
+    parser.add_argument("--crops", type=int, help="number of crops")
     parser.add_argument("--frames", type=int, help="measure one film's memory in this process and print it as JSON")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -168,10 +168,10 @@ def main() -> int:
         for frames in (SHORT, LONG)
     ]
     columns = ["frames", "people", "seconds", "peak MB", "on the card MB", "crops on disk MB"]
-    report("Memory of watching and describing", columns, [list(run.values()) for run in runs])
-    grown = runs[1]["peak"] - runs[0]["peak"]
-    print(f"{LONG / SHORT:.0f} times as many frames take {grown:.0f} MB more.")
-    return int(grown > LIMIT)
+    report("Memory of the people and feature stages", columns, [list(run.values()) for run in runs])
+    growth = runs[1]["peak"] - runs[0]["peak"]
+    print(f"{LONG / SHORT:.0f} times as many frames need {growth:.0f} MB more.")
+    return int(growth > LIMIT)
 
 
 if __name__ == "__main__":

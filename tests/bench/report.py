@@ -1,4 +1,4 @@
-"""What every bench ends with: its figures as a table on the screen and, where asked, as JSON in a file."""
+"""Output of every bench: the figures as a printed table and, on request, as a JSON file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Cell = str | int | float | None
 
 
 def json_path(description: str | None) -> str | None:
-    """Where a bench that takes no other option was asked to write its figures, too."""
+    """The value of --json, for benches without other options."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", help="also write the figures there")
-    asked: str | None = parser.parse_args().json
-    return asked
+    path: str | None = parser.parse_args().json
+    return path
 
 
 def report(
@@ -23,8 +23,8 @@ def report(
 ) -> None:
     """Print the rows as an aligned table under a title; write them to ``json_path`` as one object a row.
 
-    Floats are shown with four significant digits and written in full. Raises ValueError where a row has not
-    one cell for each column.
+    Floats are shown with four significant digits and written in full. Raises ValueError if a row does
+    not have one cell for each column.
     """
     lines = [list(columns), *([_show(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -1,7 +1,7 @@
-"""How fast the lift runs at the published size, with the flip test, and how its memory grows with the clip.
+"""Speed of WHAM's inference at the published size with the flip test, and its memory by clip length.
 
-Random weights and tracks (the work is the same), the body that ships inside. Run by ``build.py bench lift``.
-Each length runs in a process of its own.
+Random weights and tracks (the work is the same), with the bundled body. Run by ``build.py bench wham``. Each length
+runs in a separate process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MB = 1e6
 
 
 def measure(count: int) -> dict[str, float]:
-    """Lift ``count`` frames once, after a warm-up."""
+    """Run WHAM once on ``count`` frames, after a warm-up."""
     torch.manual_seed(0)
     model, body = WHAM().eval(), Body.load(weights.find("body").path)
     rng = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def measure(count: int) -> dict[str, float]:
 
 
 def main() -> int:
-    """Print the table; 1 where memory grows by more than the limit."""
+    """Print the table; returns 1 if memory grows by more than the limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", help="also write the figures there")
     parser.add_argument("--frames", type=int, help="measure one length in this process and print it as JSON")
@@ -71,7 +71,7 @@ def main() -> int:
         json.loads(subprocess.run([*command, str(count)], check=True, capture_output=True, text=True).stdout)
         for count in (SHORT, LONG)
     ]
-    own = [run["peak"] - run["inputs_outputs"] for run in runs]
+    beyond = [run["peak"] - run["inputs_outputs"] for run in runs]
     rows = [
         [
             run["frames"],
@@ -79,13 +79,13 @@ def main() -> int:
             run["frames"] / run["seconds"],
             run["peak"],
             run["inputs_outputs"],
-            each - own[0],
+            each - beyond[0],
         ]
-        for run, each in zip(runs, own, strict=True)
+        for run, each in zip(runs, beyond, strict=True)
     ]
     columns = ["frames", "seconds", "frames/s", "peak MB", "inputs and outputs MB", "growth beyond them MB"]
-    report("Lift with flip test, published size, one CPU thread", columns, rows, arguments.json)
-    return int(own[1] - own[0] > LIMIT)
+    report("WHAM with flip test, published size, one CPU thread", columns, rows, arguments.json)
+    return int(beyond[1] - beyond[0] > LIMIT)
 
 
 if __name__ == "__main__":

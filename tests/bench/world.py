@@ -1,9 +1,10 @@
-"""How near the world comes to the truth of clips made in Blender (tests/synthetic), beside the reference's way.
+"""World-space accuracy on synthetic clips (tests/synthetic): placement, its variants and the reference rollout.
 
-``build.py bench world [NAME ...] [--keypoints truth|net]``. Ours, ours without the camera's turn (taken as standing),
-ours without the static anchor, and the reference's way: a camera taken as standing, WHAM's steps added up. With
-``truth`` the keypoints are the projected truth with a detector's noise, which tests the world alone; with ``net`` they
-are the landmark net's, which tests everything. The lens is known, as from a phone's metadata.
+``build.py bench world [NAME ...] [--keypoints truth|net]``. Variants: the default, the camera taken as static, without
+the static anchor, and "World: WHAM"; besides, the reference's procedure, WHAM's rollout with the camera taken as
+static. With ``truth`` the keypoints are the projected truth with a detector's noise, which tests placement alone; with
+``net`` they are the landmark network's, which tests the full pipeline. The focal length is known, as from a phone's
+metadata.
 """
 
 from __future__ import annotations
@@ -41,19 +42,19 @@ from wham_blender.pipeline.world.wham_world import rollout_y_up
 from wham_blender.skeleton import COCO_NAMES
 
 HIPS = [COCO_NAMES.index("left_hip"), COCO_NAMES.index("right_hip")]
-NOISE = 0.012  # of a box's side, of a keypoint in the picture
-DEPTH_NOISE = 0.03  # metres, of a landmark in 3D
-WAYS: dict[str, dict[str, Any]] = {
-    "ours": {},
-    "no turn": {"camera": "static"},
-    "no anchor": {"anchor": False},
+NOISE = 0.012  # standard deviation of a keypoint, of the box's side
+LANDMARK_NOISE = 0.03  # standard deviation of a 3D landmark, metres
+VARIANTS: dict[str, dict[str, Any]] = {
+    "placed": {},
+    "camera taken as static": {"camera": "static"},
+    "without anchor": {"anchor": False},
     "World: WHAM": {"world": "wham"},
 }
 CAMERA_FIELDS, WHAM_FIELDS = ([field.name for field in fields(kind)] for kind in (CameraMotion, WhamTrack))
 
 
 class TruePeople:
-    """Sees everybody where the truth has them, with a detector's noise, slow and fast."""
+    """A PeopleSource that returns the projected truth with a detector's noise, slow and fast."""
 
     def __init__(self, known: Truth, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -64,43 +65,43 @@ class TruePeople:
             rotations = torch.from_numpy(rotation_matrices(known.poses[person].reshape(-1, 24, 3))).float()
             betas = torch.from_numpy(known.betas[person]).float().expand(frames, -1)
             with torch.inference_mode():
-                own = TrainingBody()(rotations, betas)[1].numpy() + known.trans[person][:, None]
-            points[person, :, LIFTER_LANDMARKS] = own.swapaxes(0, 1)
-            points[person, :, filler] = own[:, 0]  # the face's other points, which nobody uses
+                observed = TrainingBody()(rotations, betas)[1].numpy() + known.trans[person][:, None]
+            points[person, :, LIFTER_LANDMARKS] = observed.swapaxes(0, 1)
+            points[person, :, filler] = observed[:, 0]  # the face's other points, which are not used
         self._pixels = known.pixels(points)
         side = np.ptp(self._pixels, axis=2).max(-1)[..., None, None]
-        self._pixels = self._pixels + NOISE * side * _trembling(rng, self._pixels.shape)
-        seen = np.einsum("fij,pfnj->pfni", known.camera_R, points)
-        seen -= seen[:, :, COCO_LANDMARKS[HIPS]].mean(2, keepdims=True)
-        self._metres = seen + DEPTH_NOISE * _trembling(rng, seen.shape)
+        self._pixels = self._pixels + NOISE * side * keypoint_noise(rng, self._pixels.shape)
+        in_camera = np.einsum("fij,pfnj->pfni", known.camera_R, points)
+        in_camera -= in_camera[:, :, COCO_LANDMARKS[HIPS]].mean(2, keepdims=True)
+        self._metres = in_camera + LANDMARK_NOISE * keypoint_noise(rng, in_camera.shape)
         self._boxes = known.boxes()
-        self._looks = 0
+        self._frame = 0
         self._rows: list[DetectionRow] = []
 
     def process_frame(self, image: np.ndarray) -> np.ndarray:
-        """The boxes of the next look."""
+        """The boxes of the next frame."""
         for person in range(len(self._pixels)):
-            landmarks = np.insert(self._pixels[person, self._looks], 2, 0.95, axis=1)
-            metres = self._metres[person, self._looks]
-            box = self._boxes[self._looks][person]
-            self._rows.append(DetectionRow(self._looks, person, box, landmarks[COCO_LANDMARKS], landmarks, metres))
-        self._looks += 1
-        return self._boxes[self._looks - 1]
+            landmarks = np.insert(self._pixels[person, self._frame], 2, 0.95, axis=1)
+            metres = self._metres[person, self._frame]
+            box = self._boxes[self._frame][person]
+            self._rows.append(DetectionRow(self._frame, person, box, landmarks[COCO_LANDMARKS], landmarks, metres))
+        self._frame += 1
+        return self._boxes[self._frame - 1]
 
     def start_new_shot(self) -> None:
-        """There is none."""
+        """Do nothing: the clips have one shot."""
 
     def finished_rows(self) -> Iterable[DetectionRow]:
-        """The look's rows."""
+        """The rows of the frames since the last call."""
         rows, self._rows = self._rows, []
         return rows
 
     def finish(self) -> None:
-        """Nothing waits."""
+        """Do nothing: no rows are pending."""
 
 
-def _trembling(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Noise of variance one along axis 1, half of it slow."""
+def keypoint_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Noise of about unit variance along axis 1, half of it slow, like a keypoint detector's."""
     fast = rng.standard_normal(shape)
     slow = gaussian_filter1d(rng.standard_normal(shape), 6, axis=1, mode="wrap")
     return (fast + slow / slow.std()) / np.sqrt(2)
@@ -108,7 +109,7 @@ def _trembling(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 @dataclass
 class World:
-    """One person as a way of working has it: joints (F, 24, 3) and feet (F, 4, 3), metres, and contacts (F, 4)."""
+    """One person's result of a variant: joints (F, 24, 3) and feet (F, 4, 3), metres, and contacts (F, 4)."""
 
     joints: np.ndarray
     feet: np.ndarray
@@ -126,7 +127,7 @@ def of_motion(person: Motion, body: Body) -> World:
 
 
 def of_reference(lifted: WhamTrack, body: Body, frame: np.ndarray) -> World:
-    """WHAM's own world, as the reference writes it."""
+    """WHAM's rollout, as the reference implementation returns it."""
     root, hips = rollout_y_up(lifted)
     poses = lifted.poses.copy()
     poses[:, 0] = root
@@ -141,101 +142,101 @@ def of_reference(lifted: WhamTrack, body: Body, frame: np.ndarray) -> World:
     return World(joints[:count], feet[:count], planted(lifted.contacts)[:count], frame[:count])
 
 
-def errors(found: World, known: Truth, person: int) -> list[float]:
-    """What ERRORS names."""
-    joints, feet = known.joints[person, found.frame], known.feet[person, found.frame]
-    contacts = known.contacts[person, found.frame] > 0.5
-    hits = (found.contacts & contacts).sum()
-    both = found.contacts[1:] & found.contacts[:-1]
-    marked = np.linalg.norm(np.diff(found.feet, axis=0), axis=-1)[both]
+def errors(result: World, known: Truth, person: int) -> list[float]:
+    """The errors named by ERRORS."""
+    joints, feet = known.joints[person, result.frame], known.feet[person, result.frame]
+    contacts = known.contacts[person, result.frame] > 0.5
+    hits = (result.contacts & contacts).sum()
+    both = result.contacts[1:] & result.contacts[:-1]
+    in_contact = np.linalg.norm(np.diff(result.feet, axis=0), axis=-1)[both]
     return [
-        1000 * float(metrics.wa_mpjpe(found.joints, joints).mean()),
-        1000 * float(metrics.w_mpjpe(found.joints, joints).mean()),
-        100 * float(metrics.rte(found.joints[:, 0], joints[:, 0]).mean()),
-        float(metrics.jitter(found.joints, truth.FPS).mean()),
-        1000 * float(metrics.foot_sliding(found.feet, feet).mean()),
-        100 * truth.FPS * float(marked.mean()) if len(marked) else 0.0,
-        float(hits / max(found.contacts.sum(), 1)), float(hits / max(contacts.sum(), 1)),
+        1000 * float(metrics.wa_mpjpe(result.joints, joints).mean()),
+        1000 * float(metrics.w_mpjpe(result.joints, joints).mean()),
+        100 * float(metrics.rte(result.joints[:, 0], joints[:, 0]).mean()),
+        float(metrics.jitter(result.joints, truth.FPS).mean()),
+        1000 * float(metrics.foot_sliding(result.feet, feet).mean()),
+        100 * truth.FPS * float(in_contact.mean()) if len(in_contact) else 0.0,
+        float(hits / max(result.contacts.sum(), 1)), float(hits / max(contacts.sum(), 1)),
     ]  # fmt: skip
 
 
 ERRORS = [
-    "WA-MPJPE-100 mm", "W-MPJPE-100 mm", "RTE %", "jitter", "sliding mm/frame", "in its contacts cm/s",
+    "WA-MPJPE-100 mm", "W-MPJPE-100 mm", "RTE %", "jitter", "foot sliding mm/frame", "sliding in contact cm/s",
     "contact precision", "recall",
 ]  # fmt: skip
 
 
-def turn_errors(view: CameraMotion, known: Truth) -> list[Cell]:
-    """Whether a standing camera was recognised; degrees of turn: error a frame, and after ten seconds or the end."""
+def camera_errors(view: CameraMotion, known: Truth) -> list[Cell]:
+    """Whether a static camera was recognised; rotation error in degrees, by frame and after ten seconds (or all)."""
     true = known.camera_R @ known.camera_R[0].T
-    stands = bool(np.ptp(known.camera_R, axis=0).max() < 1e-6 and np.ptp(known.camera_t, axis=0).max() < 1e-6)
+    is_static = bool(np.ptp(known.camera_R, axis=0).max() < 1e-6 and np.ptp(known.camera_t, axis=0).max() < 1e-6)
 
-    def apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def angle(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.degrees(Rotation.from_matrix(first @ second.mT).magnitude())
 
-    steps = apart(view.rotations[1:] @ view.rotations[:-1].mT, true[1:] @ true[:-1].mT)
+    steps = angle(view.rotations[1:] @ view.rotations[:-1].mT, true[1:] @ true[:-1].mT)
     late = min(len(true) - 1, round(10 * truth.FPS))
-    recognised = stands == bool(view.kind[0] == STATIC)
-    return ["yes" if recognised else "no", float(steps.mean()), float(apart(view.rotations[late], true[late]))]
+    recognised = is_static == bool(view.kind[0] == STATIC)
+    return ["yes" if recognised else "no", float(steps.mean()), float(angle(view.rotations[late], true[late]))]
 
 
 def measure(name: str, keypoints: str, body: Body, folder: Path) -> tuple[list[Cell], list[list[Cell]]]:
-    """Rows of one clip: the camera's, and the people's by way of working."""
+    """Rows of one clip: the camera's, and the people's by variant."""
     known = truth.load(name)
     millimetres = float(known.camera_K[0, 0] / max(truth.SIZE) * 36)
     rows: list[list[Cell]] = []
     camera: list[Cell] = []
     clip = truth.FOLDER / f"{name}.mp4"
-    spotter = mock.patch.object(detect, "build_people_source", lambda *_: TruePeople(known))
-    for way, settings in WAYS.items():
-        with spotter if keypoints == "truth" else mock.patch.dict({}):
+    true_people = mock.patch.object(detect, "build_people_source", lambda *_: TruePeople(known))
+    for variant, settings in VARIANTS.items():
+        with true_people if keypoints == "truth" else mock.patch.dict({}):
             job = Job(clip, folder / "motion.npz", "ALL", resume=folder, quality="draft",
                           focal_length=millimetres, **settings)  # fmt: skip
             run(job, lambda message: None)
         people = motion.load(job.output)
-        order = [_who(person, known) for person in people]
+        order = [_true_person(person, known) for person in people]
         worlds = [of_motion(person, body) for person in people]
-        if way == "ours":
+        if variant == "placed":
             (stage,) = folder.glob("camera-*.npz")
             with np.load(stage, allow_pickle=False) as arrays:
-                turned = turn_errors(CameraMotion(**{name: arrays[name] for name in CAMERA_FIELDS}), known)
-            camera = [name, keypoints, *turned, _tilt(people[0], known), _apart(worlds, order, known)]
-        rows += [_mean(name, keypoints, way, [errors(w, known, p) for w, p in zip(worlds, order, strict=True)])]
-        if way == "no turn":
+                rotation_errors = camera_errors(CameraMotion(**{name: arrays[name] for name in CAMERA_FIELDS}), known)
+            camera = [name, keypoints, *rotation_errors, _tilt(people[0], known), _distance_error(worlds, order, known)]
+        rows += [_mean(name, keypoints, variant, [errors(w, known, p) for w, p in zip(worlds, order, strict=True)])]
+        if variant == "camera taken as static":
             newest = sorted(folder.glob("wham-*.npz"), key=lambda path: path.stat().st_mtime)[-len(people) :]
-            found = []
+            reference_errors = []
             for path, person, number in zip(newest, people, order, strict=True):
                 with np.load(path, allow_pickle=False) as arrays:
                     track = WhamTrack(**{name: arrays[name] for name in WHAM_FIELDS})
-                found.append(errors(of_reference(track, body, person.frame - 1), known, number))
-            reference = _mean(name, keypoints, "reference's way", found)
+                reference_errors.append(errors(of_reference(track, body, person.frame - 1), known, number))
+            reference = _mean(name, keypoints, "reference rollout", reference_errors)
     return camera, [*rows, reference]
 
 
-def _mean(name: str, keypoints: str, way: str, values: list[list[float]]) -> list[Cell]:
-    return [name, keypoints, way, *np.mean(values, axis=0).tolist()]
+def _mean(name: str, keypoints: str, variant: str, values: list[list[float]]) -> list[Cell]:
+    return [name, keypoints, variant, *np.mean(values, axis=0).tolist()]
 
 
-def _who(person: Motion, known: Truth) -> int:
-    """Which of the true people a Motion is, by the keypoints in the picture."""
-    off = known.pixels(known.keypoints)[:, person.frame - 1] - person.keypoints[None, ..., :2]
-    return int(np.linalg.norm(off, axis=-1).mean((1, 2)).argmin())
+def _true_person(person: Motion, known: Truth) -> int:
+    """Index of the true person with the nearest keypoints in the picture."""
+    distance = known.pixels(known.keypoints)[:, person.frame - 1] - person.keypoints[None, ..., :2]
+    return int(np.linalg.norm(distance, axis=-1).mean((1, 2)).argmin())
 
 
 def _tilt(person: Motion, known: Truth) -> float:
-    """Degrees between the world's z and the true way up, both in the camera's axes."""
+    """Degrees between the world's z and the true vertical, both in the camera's axes."""
     up, true = person.camera_R[..., 2], known.camera_R[person.frame - 1][..., 2]
     return float(np.degrees(np.arccos(np.clip((up * true).sum(-1), -1, 1))).mean())
 
 
-def _apart(worlds: list[World], order: list[int], known: Truth) -> float | None:
-    """Mean error of two people's distance, metres."""
+def _distance_error(worlds: list[World], order: list[int], known: Truth) -> float | None:
+    """Mean error of the distance between two people, metres; None if there are not two."""
     if sorted(order) != [0, 1]:
         return None
     both, rows, others = np.intersect1d(worlds[0].frame, worlds[1].frame, return_indices=True)
-    ours = np.linalg.norm(worlds[0].joints[rows, 0] - worlds[1].joints[others, 0], axis=1)
+    estimated = np.linalg.norm(worlds[0].joints[rows, 0] - worlds[1].joints[others, 0], axis=1)
     true = np.linalg.norm(known.joints[0, both, 0] - known.joints[1, both, 0], axis=1)
-    return float(np.abs(ours - true).mean())
+    return float(np.abs(estimated - true).mean())
 
 
 def main() -> None:
@@ -250,13 +251,13 @@ def main() -> None:
     for keypoints in [options.keypoints] if options.keypoints else ["truth", "net"]:
         for name in options.names or truth.names():
             with tempfile.TemporaryDirectory() as folder:
-                camera, ways = measure(name, keypoints, body, Path(folder))
+                camera, variants = measure(name, keypoints, body, Path(folder))
             cameras.append(camera)
-            rows += ways
-    columns = ["clip", "keypoints", "standing recognised", "turn error deg/frame", "after 10 s deg", "tilt deg",
-               "apart m"]  # fmt: skip
-    report("The camera, the world's tilt, and how far two people's distance is off", columns, cameras)
-    report("The world", ["clip", "keypoints", "way", *ERRORS], rows, options.json)
+            rows += variants
+    columns = ["clip", "keypoints", "static recognised", "rotation error deg/frame", "after 10 s deg", "tilt deg",
+               "distance error m"]  # fmt: skip
+    report("Camera rotation, world tilt, and the distance between two people", columns, cameras)
+    report("World-space errors", ["clip", "keypoints", "variant", *ERRORS], rows, options.json)
 
 
 if __name__ == "__main__":

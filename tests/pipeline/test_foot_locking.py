@@ -1,4 +1,4 @@
-"""Feet that are down stay where they are, flat, whatever the legs of the lifted poses do; and nothing jumps."""
+"""Foot locking in the worker: planted feet stay in place and flat, legs do not jump, the rest is unchanged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def held(
 
 @pytest.fixture(scope="module")
 def shaky(body: Body) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A walk with legs a few degrees off, as a net has them: poses, pelvis, contacts."""
+    """A walk whose leg rotations have errors of a few degrees, as estimates do: poses, pelvis, contacts."""
     poses, pelvis, contacts = walk(body)
     rng = np.random.default_rng(0)
     wobble = gaussian_filter1d(rng.standard_normal((len(poses), len(LEGS), 3)), 4, axis=0)
@@ -54,7 +54,7 @@ def test_no_planted_foot_slides_or_leaves_the_floor(body: Body, shaky: tuple[np.
     assert feet[..., 2].min() > -0.01
 
 
-def test_the_rest_of_the_body_stays_and_legs_do_not_jump(body: Body, shaky: tuple[np.ndarray, ...]) -> None:
+def test_other_joints_are_unchanged_and_legs_do_not_jump(body: Body, shaky: tuple[np.ndarray, ...]) -> None:
     poses, pelvis, planted = shaky
     found, moved, _, _ = held(body, poses, pelvis, planted)
     others = np.setdiff1d(np.arange(24), LEGS)
@@ -66,7 +66,7 @@ def test_the_rest_of_the_body_stays_and_legs_do_not_jump(body: Body, shaky: tupl
     assert fastest < 2 * usual
 
 
-def test_a_walk_without_errors_stays_as_it_is(body: Body) -> None:
+def test_a_walk_without_errors_hardly_changes(body: Body) -> None:
     poses, pelvis, contacts = walk(body)
     found, moved, _, _ = held(body, poses, pelvis, contacts > 0.5)
     assert np.linalg.norm(moved - pelvis, axis=1).max() < 0.01
@@ -74,14 +74,14 @@ def test_a_walk_without_errors_stays_as_it_is(body: Body) -> None:
     assert np.degrees(off).max() < 5
 
 
-def test_who_stands_on_a_box_is_not_pulled_to_the_floor(body: Body, shaky: tuple[np.ndarray, ...]) -> None:
+def test_feet_on_a_box_are_not_pulled_to_the_floor(body: Body, shaky: tuple[np.ndarray, ...]) -> None:
     poses, pelvis, planted = shaky
     _, moved, stands, feet = held(body, poses, pelvis + np.array([0, 0, 0.5]), planted)
     assert np.abs(moved[:, 2] - pelvis[:, 2] - 0.5).max() < 0.08
     assert np.abs(feet[stands][:, 2] - 0.5).max() < 0.1
 
 
-def test_a_foot_that_is_set_anew_in_one_contact_steps(body: Body) -> None:
+def test_a_step_inside_a_contact_splits_it(body: Body) -> None:
     poses, pelvis, _ = walk(body, 4)
     poses = np.repeat(poses[:1], 60, 0)
     pelvis = np.repeat(pelvis[:1], 60, 0)
@@ -95,7 +95,7 @@ def test_a_foot_that_is_set_anew_in_one_contact_steps(body: Body) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_short_ones_come_back(body: Body, count: int) -> None:
+def test_short_motions(body: Body, count: int) -> None:
     poses, pelvis, contacts = walk(body, 2)
     found, moved, _, _ = held(body, poses[:count], pelvis[:count], contacts[:count] > 0.5)
     assert np.isfinite(found).all()

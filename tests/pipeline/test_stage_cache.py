@@ -58,7 +58,8 @@ def test_a_side_file_of_another_key_is_refused(tmp_path: Path) -> None:
 def test_nothing_is_kept_of_a_clip_that_is_exchanged_while_it_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clip = shutil.copy(Path(detect.__file__).parents[1] / "self_test.mp4", tmp_path / "walk.mp4")
+    clip = tmp_path / "walk.mp4"
+    shutil.copy(Path(detect.__file__).parents[1] / "self_test.mp4", clip)
     process_clip = detect.process_clip
 
     def exchange(*arguments: object) -> object:

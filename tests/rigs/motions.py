@@ -1,4 +1,4 @@
-"""Parts of CMU motion capture as Animations: feet that turn, slide and sink where they are called planted. NumPy only.
+"""Parts of CMU motion capture as Animations, whose planted feet rotate, slide and sink into the floor. NumPy only.
 
 From mocap.cs.cmu.edu, created with funding from NSF EIA-0196217, free for all uses; on the open body (CC0).
 """
@@ -17,14 +17,14 @@ NAMES = ("001_08", "01_05", "007_01")  # jumps, a climb, a walk
 
 
 def load(name: str) -> Animation:
-    """A part of the take of that name."""
+    """Load a part of the named take."""
     with np.load(Path(__file__).with_suffix(".npz"), allow_pickle=False) as archive:
         heads, feet = archive["heads"].astype(float), archive["feet"].astype(float)
-        turns, root, contacts = (archive[f"{name}/{part}"] for part in ("turns", "root", "contacts"))
-    count = len(turns)
+        poses, root, contacts = (archive[f"{name}/{part}"] for part in ("turns", "root", "contacts"))
+    count = len(poses)
     return Animation(
         frames=np.arange(1.0, count + 1), root=root.astype(float),
-        rotations=quaternions.of_axis_angle(turns.astype(float)),
+        rotations=quaternions.of_axis_angle(poses.astype(float)),
         heads=heads, feet=feet, contacts=contacts, probabilities=contacts * 0.9, confidence=np.ones(count),
         visible=np.ones(count, bool),
     )  # fmt: skip

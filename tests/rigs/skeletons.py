@@ -1,7 +1,7 @@
-"""Bones of the test rigs, laid on one and the same body: 1.65 m tall, z up, facing -y, arms half lowered.
+"""Bones of the test rigs, all fitted to one body: 1.65 m tall, z up, facing -y, in A-pose.
 
-``read`` gives skeletons that MakeHuman's community made (``skeletons.json``, CC0); the tables below lay the names and
-trees of other tools' skeletons on the same body.
+``read`` returns skeletons by MakeHuman's community (``skeletons.json``, CC0); the tables below fit the names and
+hierarchies of other tools' skeletons to the same body.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# One chain of bones a line: "parent: bone bone ... @ start end" lays them evenly between two landmarks. A line with
-# {s} is laid once a side, with the words in the table's key for {s}.
+# One chain of bones a line: "parent: bone bone ... @ start end" divides the line between two landmarks evenly. A line
+# with {s} is repeated for both sides, with the table's two words in place of {s}.
 _UNREAL = """
 -: root @ floor ahead
 root: pelvis @ pelvis waist

@@ -1,4 +1,4 @@
-"""Test rigs as Targets of a transfer, without Blender. NumPy only."""
+"""Test rigs as retargeting Targets, without Blender. NumPy only."""
 
 from __future__ import annotations
 
@@ -47,33 +47,33 @@ def target(kind: str, legs: float = 1.0, matrix: np.ndarray | None = None, toes:
 
 
 def spread(made: Target, pose: Pose) -> np.ndarray:
-    """Where both hips (F, 2, 3) are from the middle between them."""
+    """Offsets (F, 2, 3) of both hips from their midpoint."""
     hips = np.array([made.joint(f"{side}_hip") for side in ("left", "right")])
-    turns = pose.rotations[made.rig_map.bones["pelvis"]]
-    return np.stack([quaternions.rotate(turns, hip - hips.mean(0)) for hip in hips], 1)
+    rotations = pose.rotations[made.rig_map.bones["pelvis"]]
+    return np.stack([quaternions.rotate(rotations, hip - hips.mean(0)) for hip in hips], 1)
 
 
 def leg(made: Target, pose: Pose, side: str) -> dict[str, np.ndarray]:
-    """Points of a leg (F, 3) in the world: joints, and what stands on the floor at rest."""
+    """Points of a leg (F, 3) in the world: joints, and the foot points that touch the floor at rest."""
     bones, number = made.rig_map.bones, ("left", "right").index(side)
     foot, toes = bones[f"{side}_ankle"], bones.get(f"{side}_foot", bones[f"{side}_ankle"])
-    found = {"hip": pose.hips + spread(made, pose)[:, number]}
-    found["knee"] = found["hip"] + made.limb_vector(f"{side}_hip", pose.rotations)
-    found["ankle"] = found["knee"] + made.limb_vector(f"{side}_knee", pose.rotations)
+    points = {"hip": pose.hips + spread(made, pose)[:, number]}
+    points["knee"] = points["hip"] + made.limb_vector(f"{side}_hip", pose.rotations)
+    points["ankle"] = points["knee"] + made.limb_vector(f"{side}_knee", pose.rotations)
     toe, heel = made.foot_points[2 * number : 2 * number + 2]
     up = quaternions.rotate(made.rest_orientation(), np.array([0.0, 0.0, 1.0]))
 
     def on_foot(point: np.ndarray) -> np.ndarray:
-        return found["ankle"] + quaternions.rotate(pose.rotations[foot], point - made.joint(f"{side}_ankle"))
+        return points["ankle"] + quaternions.rotate(pose.rotations[foot], point - made.joint(f"{side}_ankle"))
 
-    found["heel"] = on_foot(heel)
+    points["heel"] = on_foot(heel)
     if toes == foot:
-        found["toe"] = found["tip"] = on_foot(toe)
+        points["toe"] = points["tip"] = on_foot(toe)
     else:
         ball, tip = made.heads[toes], made.tails[toes]
-        found |= {
+        points |= {
             name: on_foot(ball) + quaternions.rotate(pose.rotations[toes], point - ball)
             for name, point in (("toe", toe), ("tip", tip + up * ((toe - tip) @ up)))
         }
     space = made.space
-    return {name: (points - space.origin) @ space.stretch.T + space.origin for name, points in found.items()}
+    return {name: (point - space.origin) @ space.stretch.T + space.origin for name, point in points.items()}

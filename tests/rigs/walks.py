@@ -1,4 +1,4 @@
-"""A walk as an Animation, made by geometry: heels strike, feet roll, toes push off. NumPy only."""
+"""A synthetic walk as an Animation, from geometry: heel strike, foot roll, toe-off. NumPy only."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from wham_blender.skeleton import JOINT_NAMES
 
 RATE = 30.0
 ROWS = 16  # of a step
-STEP, LIFT = 0.42, 0.06  # of a leg's length: how far apart feet come down, how high ankles swing
-HEEL, FLAT, TOE = 0.2, 0.8, 1.2  # steps after it came down until a foot lies flat, raises its heel, leaves the floor
-STRIKE, PUSH = np.radians(-15), np.radians(30)  # how a foot is pitched when it comes down and when it leaves
+STEP, LIFT = 0.42, 0.06  # step length and height of the swinging ankle, of the leg's length
+HEEL, FLAT, TOE = 0.2, 0.8, 1.2  # steps from heel strike to foot flat, heel-off and toe-off
+STRIKE, PUSH = np.radians(-15), np.radians(30)  # pitch of the foot at heel strike and at toe-off
 
 
 def walk(heads: np.ndarray, feet: np.ndarray, steps: int = 7, sway: float = 0.0) -> Animation:
     """Walk to -y with joints (24, 3) and foot points (4, 3) at rest, z up, soles on z = 0.
 
-    ``sway`` turns the pelvis about all axes by up to so many radians, which the legs do not know: feet slide by that.
+    ``sway`` rotates the pelvis about all axes by up to so many radians; the legs do not compensate, so that the feet
+    slide.
     """
     count = steps * ROWS
     phase = np.arange(count) / ROWS
@@ -31,18 +32,22 @@ def walk(heads: np.ndarray, feet: np.ndarray, steps: int = 7, sway: float = 0.0)
     for side, name in enumerate(("left", "right")):
         joints = [JOINT_NAMES.index(f"{name}_{part}") for part in ("hip", "knee", "ankle")]
         toe, heel = feet[2 * side], feet[2 * side + 1]
-        begun = np.floor((phase + side) / 2) * 2 - side  # when the foot came down last
+        begun = np.floor((phase + side) / 2) * 2 - side  # time of the last heel strike
         since = phase - begun
         ankle, pitch = _foot(since, heads[joints[2]], toe, heel)
-        there, pitched = _foot(np.zeros(count), heads[joints[2]], toe, heel)
-        share = np.clip((since - TOE) / (2 - TOE), 0, 1)
-        share = share * share * (3 - 2 * share)
-        left, leaving = _foot(np.full(count, TOE), heads[joints[2]], toe, heel)
+        landing, landing_pitch = _foot(np.zeros(count), heads[joints[2]], toe, heel)
+        fraction = np.clip((since - TOE) / (2 - TOE), 0, 1)
+        fraction = fraction * fraction * (3 - 2 * fraction)
+        toe_off, toe_off_pitch = _foot(np.full(count, TOE), heads[joints[2]], toe, heel)
         swing = since > TOE
-        there = there - [0, 2 * STEP * leg, 0]
-        between = left + share[:, None] * (there - left) + LIFT * leg * np.sin(np.pi * share)[:, None] ** 2 * [0, 0, 1]
+        landing = landing - [0, 2 * STEP * leg, 0]
+        between = (
+            toe_off
+            + fraction[:, None] * (landing - toe_off)
+            + LIFT * leg * np.sin(np.pi * fraction)[:, None] ** 2 * [0, 0, 1]
+        )
         ankle = np.where(swing[:, None], between, ankle) - (STEP * leg * (begun + 0.45))[:, None] * [0, 1, 0]
-        pitch = np.where(swing, leaving + share * (pitched - leaving), pitch)
+        pitch = np.where(swing, toe_off_pitch + fraction * (landing_pitch - toe_off_pitch), pitch)
         lean, bend = _two_links(heads[joints], ankle - root - heads[joints[0]] + heads[0])
         for joint, angle in zip(joints, (lean, bend, pitch - lean - bend), strict=True):
             rotations[:, joint] = quaternions.about(x, angle)
@@ -57,7 +62,7 @@ def walk(heads: np.ndarray, feet: np.ndarray, steps: int = 7, sway: float = 0.0)
 
 
 def _foot(since: np.ndarray, ankle: np.ndarray, toe: np.ndarray, heel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the ankle (F, 3) of a foot at rest on the floor is, and its pitch (F,), steps after it came down."""
+    """Ankle (F, 3) and pitch (F,) of a foot, ``since`` steps after its heel strike."""
     striking = np.clip(1 - since / HEEL, 0, 1)
     pushing = np.clip((since - FLAT) / (TOE - FLAT), 0, 1)
     pitch = STRIKE * striking + PUSH * pushing**2
@@ -67,7 +72,7 @@ def _foot(since: np.ndarray, ankle: np.ndarray, toe: np.ndarray, heel: np.ndarra
 
 
 def _two_links(joints: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turns (F,) of hip and knee about x that bring the ankle to targets (F, 3) from the hip: the law of cosines.
+    """Angles (F,) of hip and knee about x that bring the ankle to targets (F, 3) from the hip, by the law of cosines.
 
     ``joints`` (3, 3): hip, knee and ankle at rest.
     """

@@ -1,8 +1,8 @@
-"""Makes the clips of tests/synthetic/clips and their truth: the open body, moved by motion capture, filmed in Blender.
+"""Makes the synthetic clips (tests/synthetic/clips) and their truth: the open body, animated by mocap, in Blender.
 
     python -m tests.synthetic.make --mocap FOLDER [NAME ...]        (in the environment that trains)
 
-The motion is held out from training (tools/training/mocap.py). Cameras stand, pan, travel and are held by hand.
+The motion is held out from training (tools/training/mocap.py). Cameras are static, pan, travel and are hand-held.
 """
 
 from __future__ import annotations
@@ -26,48 +26,48 @@ from wham_blender.body.body import Body
 from wham_blender.motion import forward_kinematics, rotation_matrices
 
 Y_UP_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-WIDE = 0.75 * SIZE[0]  # pixels: a phone's main lens, 27 mm on film
+WIDE = 0.75 * SIZE[0]  # focal length in pixels: a phone's main lens, 27 mm full-frame equivalent
 LONG = 1.2 * SIZE[0]
 
-Path3 = Callable[[np.ndarray], np.ndarray]  # seconds (F,) to positions (F, 3)
+Trajectory = Callable[[np.ndarray], np.ndarray]  # seconds (F,) to positions (F, 3)
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Who plays: a take of motion capture, where it begins and which way it is turned."""
+    """A person: a take of motion capture, its start position and heading."""
 
     take: str
-    start: tuple[float, float]  # metres, the first frame's pelvis on the floor
-    turn: float  # degrees about z
+    start: tuple[float, float]  # metres, x and y of the first frame's pelvis
+    yaw: float  # degrees about z
     first: int = 0
-    seed: int = 0  # of the body's shape
+    seed: int = 0  # of the random betas
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A clip to be made."""
+    """What a clip shows and how it is filmed."""
 
     place: str  # room or lawn
     actors: tuple[Actor, ...]
     frames: int
-    position: Path3
-    target: Path3
-    shake: tuple[float, float] = (0.0, 0.0)  # of the hand: degrees and metres, root mean square
+    position: Trajectory
+    target: Trajectory
+    shake: tuple[float, float] = (0.0, 0.0)  # of a hand-held camera: degrees and metres, root mean square
     focal: float = WIDE
 
 
-def still(x: float, y: float, z: float) -> Path3:
-    """A place that stays."""
+def still(x: float, y: float, z: float) -> Trajectory:
+    """A constant position."""
     return lambda time: np.tile([x, y, z], (len(time), 1)).astype(float)
 
 
-def along(start: tuple[float, float, float], velocity: tuple[float, float, float]) -> Path3:
-    """A place that moves evenly, metres a second."""
+def along(start: tuple[float, float, float], velocity: tuple[float, float, float]) -> Trajectory:
+    """A position with constant velocity, metres a second."""
     return lambda time: np.array(start) + np.outer(time, velocity)
 
 
-def arc(radius: float, height: float, start: float, speed: float) -> Path3:
-    """Round the origin at so many degrees a second."""
+def arc(radius: float, height: float, start: float, speed: float) -> Trajectory:
+    """A circle around the z axis, start in degrees, speed in degrees a second."""
     angle = lambda time: np.radians(start + speed * time)  # noqa: E731
     return lambda time: np.stack(
         [radius * np.cos(angle(time)), radius * np.sin(angle(time)), np.full(len(time), height)], 1
@@ -94,7 +94,7 @@ SCENES = {
 
 
 def shake(frames: int, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """A hand's trembling (F, 3): waves of 0.2 to 6 Hz, weaker the faster, of that root mean square per axis."""
+    """Shake of a hand-held camera (F, 3): sines of 0.2 to 6 Hz, amplitude ~ 1/f, ``amount`` is the RMS of each axis."""
     time = np.arange(frames) / FPS
     hertz = np.geomspace(0.2, 6.0, 14)
     waves = np.sin(2 * np.pi * (hertz * time[:, None])[..., None] + rng.uniform(0, 2 * np.pi, (14, 3)))
@@ -112,13 +112,13 @@ def film(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     right = np.cross(ahead, [0, 0, 1])
     right /= np.linalg.norm(right, axis=1, keepdims=True)
     rotation = np.stack([right, np.cross(ahead, right), ahead], 1)
-    trembling = np.radians(shake(scene.frames, scene.shake[0], rng))
-    rotation = Rotation.from_rotvec(trembling).as_matrix() @ rotation
+    shaking = np.radians(shake(scene.frames, scene.shake[0], rng))
+    rotation = Rotation.from_rotvec(shaking).as_matrix() @ rotation
     return rotation, -np.einsum("fij,fj->fi", rotation, centre)
 
 
 def play(actor: Actor, frames: int, folder: Path, body: Body) -> dict[str, np.ndarray]:
-    """Poses, path, shape, contacts and points of an actor, and the mesh's vertices (F, V, 3)."""
+    """Poses, trajectory, betas, contacts and keypoints of an actor, and the mesh's vertices (F, V, 3)."""
     training = simulate.TrainingBody()
     path = next(path for path in folder.glob("*/*") if path.stem == actor.take)
     read = mocap.read_bvh if path.suffix == ".bvh" else mocap.read_amc
@@ -126,14 +126,14 @@ def play(actor: Actor, frames: int, folder: Path, body: Body) -> dict[str, np.nd
     clip = mocap.to_body(read(path), mean, training.foot_points)
     rows = slice(actor.first, actor.first + frames)
     poses, contacts = clip.poses[rows].reshape(-1, 24, 3).copy(), clip.contacts[rows]
-    turn = Rotation.from_euler("z", actor.turn, degrees=True).as_matrix() @ Y_UP_TO_Z_UP
-    poses[:, 0] = (Rotation.from_matrix(turn) * Rotation.from_rotvec(poses[:, 0])).as_rotvec()
-    pelvis = (clip.trans[rows] + mean[0]) @ turn.T
+    to_world = Rotation.from_euler("z", actor.yaw, degrees=True).as_matrix() @ Y_UP_TO_Z_UP
+    poses[:, 0] = (Rotation.from_matrix(to_world) * Rotation.from_rotvec(poses[:, 0])).as_rotvec()
+    pelvis = (clip.trans[rows] + mean[0]) @ to_world.T
     betas = torch.from_numpy(np.random.default_rng(actor.seed).normal(0, 0.7, 10)).float()
     rest = body.rest_joints(betas).numpy()
-    # Longer legs take longer steps.
-    ours, theirs = (np.linalg.norm(joints[[4, 7]] - joints[[1, 4]], axis=1).sum() for joints in (rest, mean))
-    pelvis *= ours / theirs
+    # Scale the trajectory by the leg length, so that feet do not slide.
+    actor_leg, mean_leg = (np.linalg.norm(joints[[4, 7]] - joints[[1, 4]], axis=1).sum() for joints in (rest, mean))
+    pelvis *= actor_leg / mean_leg
     pelvis[:, :2] += actor.start - pelvis[0, :2]
     trans = pelvis - rest[0]
     rotations = torch.from_numpy(rotation_matrices(poses)).float()
@@ -154,7 +154,7 @@ def play(actor: Actor, frames: int, folder: Path, body: Body) -> dict[str, np.nd
 
 
 def make(name: str, mocap_folder: Path) -> None:
-    """Compute a scene's truth, then have Blender film it."""
+    """Compute a scene's truth and render its clip in Blender."""
     scene = SCENES[name]
     body = Body.load(weights.find("body").path)
     actors = [play(actor, scene.frames, mocap_folder, body) for actor in scene.actors]
@@ -166,8 +166,8 @@ def make(name: str, mocap_folder: Path) -> None:
     people = {key: np.stack([actor[key] for actor in actors]) for key in actors[0] if key != "vertices"}
     FOLDER.mkdir(exist_ok=True)
     Truth(**people, camera_R=camera_R, camera_t=camera_t, camera_K=camera_K).save(FOLDER / f"{name}.npz")
-    with tempfile.TemporaryDirectory() as aside:
-        arrays = Path(aside, "meshes.npz")
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = Path(folder, "meshes.npz")
         vertices = np.stack([actor["vertices"] for actor in actors]).astype(np.float32)
         joint = body.smpl.lbs_weights.argmax(1).numpy()
         np.savez(
@@ -188,9 +188,9 @@ def make(name: str, mocap_folder: Path) -> None:
 
 
 def main() -> None:
-    """Make the clips that are named, or all."""
+    """Make the named clips, by default all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mocap", type=Path, required=True, help="motion capture as build.py train takes it")
+    parser.add_argument("--mocap", type=Path, required=True, help="motion capture as for build.py train")
     parser.add_argument("names", nargs="*", choices=[*SCENES, []], help="default: all")
     options = parser.parse_args()
     for name in options.names or SCENES:

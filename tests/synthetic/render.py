@@ -1,4 +1,4 @@
-"""Films meshes in a textured room or on a lawn with a known camera, in Blender as a module.
+"""Renders meshes in a textured room or on a lawn with a known camera, in Blender as a module.
 
 python render.py MESHES.npz room|lawn CLIP.mp4 WIDTH HEIGHT
 """
@@ -12,7 +12,7 @@ import numpy as np
 from mathutils import Matrix
 
 SENSOR = 36.0  # millimetres
-# Which of SMPL's joints wear what; the rest is a shirt.
+# SMPL joints by clothing; the others are a shirt.
 TROUSERS, SHOES, SKIN = {0, 1, 2, 4, 5}, {7, 8, 10, 11}, {12, 15, 18, 19, 20, 21, 22, 23}
 CLOTHES = [
     {"trousers": (0.05, 0.07, 0.16), "shirt": (0.55, 0.08, 0.07), "shoes": (0.05, 0.05, 0.05)},
@@ -40,8 +40,10 @@ def picture(name: str, pixels: np.ndarray) -> bpy.types.Image:
     return image
 
 
-def speckled(rng: np.random.Generator, colour: np.ndarray | tuple[float, float, float], contrast: float) -> np.ndarray:
-    """A surface (512, 512, 3) with detail at every scale: leaves, dirt, plaster."""
+def noise_texture(
+    rng: np.random.Generator, colour: np.ndarray | tuple[float, float, float], contrast: float
+) -> np.ndarray:
+    """A surface (512, 512, 3) with noise at every scale, so that corners can be tracked."""
     total = np.zeros((512, 512))
     for size in (4, 8, 16, 32, 64, 128):
         total += np.kron(rng.normal(0, 1, (size, size)), np.ones((512 // size, 512 // size)))
@@ -49,9 +51,9 @@ def speckled(rng: np.random.Generator, colour: np.ndarray | tuple[float, float, 
     return np.clip(np.array(colour) * (1 + contrast * total[..., None]), 0, 1)
 
 
-def papered(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
+def wall_texture(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     """A wall (512, 512, 3) with posters and shelves."""
-    wall = speckled(rng, colour, 0.06)
+    wall = noise_texture(rng, colour, 0.06)
     for _ in range(26):
         x, y, w, h = rng.integers(0, 440), rng.integers(120, 440), rng.integers(16, 90), rng.integers(12, 80)
         wall[y : y + h, x : x + w] = rng.uniform(0.05, 0.95, 3)
@@ -59,7 +61,7 @@ def papered(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     return wall
 
 
-def sheet(
+def quad(
     name: str, corners: list[tuple[float, float, float]], repeat: tuple[float, float], image: bpy.types.Image
 ) -> None:
     """A textured quadrilateral."""
@@ -77,8 +79,8 @@ def box(name: str, low: np.ndarray, high: np.ndarray, image: bpy.types.Image) ->
     (a, b, c), (d, e, f) = low, high
     ring = [(a, b), (d, b), (d, e), (a, e)]
     for number, (p, q) in enumerate(zip(ring, ring[1:] + ring[:1], strict=True)):
-        sheet(f"{name}{number}", [(*p, c), (*q, c), (*q, f), (*p, f)], (1, 1), image)
-    sheet(f"{name} top", [(*p, f) for p in ring], (1, 1), image)
+        quad(f"{name}{number}", [(*p, c), (*q, c), (*q, f), (*p, f)], (1, 1), image)
+    quad(f"{name} top", [(*p, f) for p in ring], (1, 1), image)
 
 
 def room(rng: np.random.Generator) -> None:
@@ -86,25 +88,30 @@ def room(rng: np.random.Generator) -> None:
     x, y, z = 4.5, 6.0, 3.0
     ring = [(-x, -y), (x, -y), (x, y), (-x, y)]
     for number, (p, q) in enumerate(zip(ring, ring[1:] + ring[:1], strict=True)):
-        image = picture(f"wall{number}", papered(rng, rng.uniform(0.5, 0.8, 3)))
-        sheet(f"wall{number}", [(*p, 0), (*q, 0), (*q, z), (*p, z)], (2, 1), image)
-    sheet("floor", [(*p, 0) for p in ring], (3, 4), picture("floor", speckled(rng, (0.45, 0.33, 0.22), 0.25)))
-    sheet("ceiling", [(*p, z) for p in ring[::-1]], (2, 2), picture("ceiling", speckled(rng, (0.75, 0.75, 0.72), 0.08)))
+        image = picture(f"wall{number}", wall_texture(rng, rng.uniform(0.5, 0.8, 3)))
+        quad(f"wall{number}", [(*p, 0), (*q, 0), (*q, z), (*p, z)], (2, 1), image)
+    quad("floor", [(*p, 0) for p in ring], (3, 4), picture("floor", noise_texture(rng, (0.45, 0.33, 0.22), 0.25)))
+    quad(
+        "ceiling",
+        [(*p, z) for p in ring[::-1]],
+        (2, 2),
+        picture("ceiling", noise_texture(rng, (0.75, 0.75, 0.72), 0.08)),
+    )
     for number, (u, v) in enumerate([(-3.9, 2.5), (3.8, 1.0), (-1.0, 5.3), (2.2, 5.2), (-3.8, -2.6), (3.7, -3.2)]):
         half = rng.uniform(0.3, 0.6, 2)
         low, high = (
             np.array([*(np.array([u, v]) - half), 0]),
             np.array([*(np.array([u, v]) + half), rng.uniform(0.5, 1.9)]),
         )
-        box(f"cupboard{number}", low, high, picture(f"cupboard{number}", papered(rng, rng.uniform(0.2, 0.7, 3))))
+        box(f"cupboard{number}", low, high, picture(f"cupboard{number}", wall_texture(rng, rng.uniform(0.2, 0.7, 3))))
 
 
 def lawn(rng: np.random.Generator) -> None:
-    """A meadow with bushes, and a wood far behind."""
+    """A lawn with bushes, and distant trees."""
     r = 40.0
-    grass = picture("grass", speckled(rng, (0.16, 0.33, 0.09), 0.3))
-    sheet("lawn", [(-r, -r, 0), (r, -r, 0), (r, r, 0), (-r, r, 0)], (20, 20), grass)
-    wood = picture("wood", speckled(rng, (0.10, 0.22, 0.08), 0.45))
+    grass = picture("grass", noise_texture(rng, (0.16, 0.33, 0.09), 0.3))
+    quad("lawn", [(-r, -r, 0), (r, -r, 0), (r, r, 0), (-r, r, 0)], (20, 20), grass)
+    wood = picture("wood", noise_texture(rng, (0.10, 0.22, 0.08), 0.45))
     for number in range(36):
         angle = 2 * np.pi * number / 36
         far = rng.uniform(22, 36)
@@ -116,18 +123,18 @@ def lawn(rng: np.random.Generator) -> None:
 
 
 def person(number: int, vertices: np.ndarray, faces: np.ndarray, joint: np.ndarray) -> bpy.types.Object:
-    """A dressed mesh."""
+    """A mesh with materials for clothes, skin and hair."""
     mesh = bpy.data.meshes.new(f"person {number}")
     mesh.from_pydata(vertices.tolist(), [], faces.tolist())
     clothes = CLOTHES[number % len(CLOTHES)]
     hair = vertices[:, 2] > vertices[joint == 15, 2].max() - 0.09
     for name, colour in {**clothes, "skin": SKIN_COLOUR, "hair": (0.06, 0.04, 0.03)}.items():
         mesh.materials.append(material(f"{name} {number}", colour))
-    worn = np.full(len(joint), 1)
+    material_index = np.full(len(joint), 1)
     for index, joints in ((0, TROUSERS), (2, SHOES), (3, SKIN)):
-        worn[np.isin(joint, list(joints))] = index
-    worn[(joint == 15) & hair] = 4
-    mesh.polygons.foreach_set("material_index", np.median(worn[faces], 1).astype(np.int32))
+        material_index[np.isin(joint, list(joints))] = index
+    material_index[(joint == 15) & hair] = 4
+    mesh.polygons.foreach_set("material_index", np.median(material_index[faces], 1).astype(np.int32))
     mesh.polygons.foreach_set("use_smooth", np.ones(len(faces), bool))
     made = bpy.data.objects.new(mesh.name, mesh)
     bpy.context.scene.collection.objects.link(made)
@@ -180,4 +187,4 @@ def main(arrays: Path, place: str, clip: Path, width: int, height: int) -> None:
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), *map(int, sys.argv[4:6]))
     sys.stdout.flush()
-    os._exit(0)  # the module may hang while it tidies up
+    os._exit(0)  # Blender as a module may hang at exit

@@ -1,4 +1,4 @@
-"""What is known of a clip made in Blender: its camera, its people, their contacts. The clip lies beside its truth."""
+"""Ground truth of the synthetic clips: camera, people and foot contacts, in an ``.npz`` beside each clip."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Truth:
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
         """World points (P, F, N, 3) to pixels (P, F, N, 2)."""
-        seen = np.einsum("fij,pfnj->pfni", self.camera_R, points) + self.camera_t[:, None]
-        projected = seen @ self.camera_K.T
+        in_camera = np.einsum("fij,pfnj->pfni", self.camera_R, points) + self.camera_t[:, None]
+        projected = in_camera @ self.camera_K.T
         return projected[..., :2] / projected[..., 2:]
 
     def boxes(self) -> np.ndarray:
-        """Tight boxes (F, P, 4) x1, y1, x2, y2 round everybody's keypoints."""
+        """Tight boxes (F, P, 4) x1, y1, x2, y2 of all people's keypoints, pixels."""
         points = self.pixels(self.keypoints)
         return np.concatenate([points.min(2), points.max(2)], -1).swapaxes(0, 1)
 
@@ -44,11 +44,11 @@ class Truth:
 
 
 def load(name: str) -> Truth:
-    """The truth of a clip of that name."""
+    """Load the truth of a clip."""
     with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as archive:
         return Truth(**{field.name: archive[field.name].astype(np.float64) for field in fields(Truth)})
 
 
 def names() -> list[str]:
-    """All clips that are there."""
+    """Names of all clips."""
     return sorted(path.stem for path in FOLDER.glob("*.mp4"))

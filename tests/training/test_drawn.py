@@ -1,4 +1,4 @@
-"""What is drawn for the lifter: pictures that end within a body, things before it, people who sit and crouch."""
+"""Tests of the rendered training pictures: truncated and occluded bodies, poses with bent legs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BODY = np.stack([np.linspace(60, 140, 25), np.linspace(30, 170, 25)], 1)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_cut_picture_ends_within_the_body_and_is_black_beyond(seed: int) -> None:
+def test_truncated_picture_is_black_beyond_a_line_through_the_body(seed: int) -> None:
     picture = np.full((SIDE, SIDE, 3), 200, np.uint8)
     low, high = drawn.truncate(picture, BODY, np.random.default_rng(seed))
     rows, columns = np.mgrid[:SIDE, :SIDE]
@@ -26,7 +26,7 @@ def test_a_cut_picture_ends_within_the_body_and_is_black_beyond(seed: int) -> No
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_what_stands_before_a_body_hides_a_part_of_it(seed: int) -> None:
+def test_occluder_covers_a_part_of_the_body(seed: int) -> None:
     picture = np.zeros((SIDE, SIDE, 3), np.uint8)
     drawn.occlude(picture, BODY, np.random.default_rng(seed))
     rows, columns = np.nonzero(picture.any(2))
@@ -35,7 +35,7 @@ def test_what_stands_before_a_body_hides_a_part_of_it(seed: int) -> None:
     assert columns.min() < right and columns.max() > left and rows.min() < bottom and rows.max() > top
 
 
-def test_who_sits_or_crouches_bends_the_legs_as_people_do() -> None:
+def test_bent_legs_are_anatomically_plausible() -> None:
     generator = torch.Generator().manual_seed(0)
     poses = torch.eye(3).expand(200, 24, 3, 3)
     folded = simulate.with_bent_legs(poses, generator)

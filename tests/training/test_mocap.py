@@ -1,4 +1,4 @@
-"""The readers of motion capture and the way onto the open body, on small files made here from known poses."""
+"""Tests of the motion-capture readers and retargeting to the open body, on small files made from known poses."""
 
 import json
 
@@ -54,7 +54,7 @@ def walk(body):
 
 
 def write_bvh(path, poses, trans, rest):
-    """The motion as a BVH whose bones have arbitrary frames of their own, none of them SMPL's."""
+    """Write the motion as a BVH whose bones have arbitrary rest frames that differ from SMPL's."""
     positions, rotations = forward_kinematics(poses, trans, rest)
     rng = np.random.default_rng(3)
     own = {name: Rotation.random(rng=rng).as_matrix() for name, _, _ in BONES}
@@ -111,7 +111,7 @@ def angles_between(first, second):
     )
 
 
-def test_a_bvh_of_the_body_comes_back_as_it_was(tmp_path, body, walk):
+def test_bvh_of_the_body_is_retargeted_to_the_same_poses(tmp_path, body, walk):
     poses, trans = walk
     rest = body.rest.double().numpy()
     (tmp_path / "cmu_bvh").mkdir()
@@ -133,7 +133,7 @@ def test_a_bvh_of_the_body_comes_back_as_it_was(tmp_path, body, walk):
     assert np.abs(moved).max() < 0.03
 
 
-def test_knees_and_elbows_bend_as_people_bend_them(tmp_path, body):
+def test_knees_and_elbows_bend_about_their_hinge_axes(tmp_path, body):
     (tmp_path / "pybullet").mkdir()
     rows = []
     for frame in range(60):
@@ -176,7 +176,7 @@ def test_contacts_are_slow_and_low_feet():
     assert mocap.contacts(feet, flat_floor=False)[:, 1].all()
 
 
-def test_an_empty_folder_is_refused(tmp_path, body):
+def test_empty_folder_raises(tmp_path, body):
     with pytest.raises(SystemExit, match="No motion capture"):
         mocap.read_folder(tmp_path, body.rest.numpy(), body.foot_points)
 
@@ -191,7 +191,7 @@ def stepping(frames=120):
     return feet, np.ones(frames)
 
 
-def test_a_floor_that_climbs_is_followed():
+def test_floor_follows_a_slope():
     feet, hips = stepping()
     slope = np.linspace(0, 0.1, len(feet))
     below = mocap.floor_below(feet + slope[:, None, None] * [0, 1, 0], hips + slope)
@@ -202,7 +202,7 @@ def test_a_floor_that_climbs_is_followed():
     assert (mocap.contacts(levelled, flat_floor=True) == true).mean() > 0.95
 
 
-def test_who_jumps_or_lies_takes_no_floor_along():
+def test_jumping_or_lying_does_not_change_the_floor():
     feet, hips = stepping()
     jump = np.zeros(len(feet))
     jump[50:66] = 0.4 * np.sin(np.linspace(0, np.pi, 16))

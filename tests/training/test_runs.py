@@ -1,4 +1,4 @@
-"""Training runs of a few steps on a made-up clip: they learn, ship what they say, and go on where they stopped."""
+"""Tests of training runs of a few steps on a synthetic clip: they learn, write weights and figures, and resume."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from wham_blender.models.wham import WHAM
 
 @pytest.fixture
 def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a mocap clip, and bundled weights and checkpoints of its own."""
+    """A folder with a mocap clip, bundled weights and checkpoints for one test."""
     still = [1.0, 0, 0, 0]
     rows = [
         [1 / 30, 0.03 * i, 0.9, 0, *still, *still, *still, *still, -0.6 + 0.3 * np.sin(i / 6), *still, *still, 0.8,
@@ -40,7 +40,7 @@ def tensors(role: str) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(arrays[name]).float() for name in arrays.files}
 
 
-def test_it_trains_ships_and_resumes(workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_writes_weights_and_resumes(workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     filmed.main(["--mocap", str(workshop), "--films", "1"])
     drawn.main(["--mocap", str(workshop), "--pictures", "3"])
     options = ["--mocap", str(workshop), "--steps"]
@@ -57,11 +57,11 @@ def test_it_trains_ships_and_resumes(workshop: Path, capsys: pytest.CaptureFixtu
     network = WHAM.from_state_dict(tensors("wham"))
     assert network.d_feat == 154
     figures = weights.find("wham").figures
-    # It starts as what it is fed with, so one step cannot make it much worse.
+    # It is initialised to return the lifter's pose, so one step cannot make it much worse.
     assert figures["pa_mpjpe_mm"] < 1.2 * figures["lifter_pa_mpjpe_mm"] + 5
 
 
-def test_a_picture_in_the_mirror_is_as_well_seen(workshop: Path) -> None:
+def test_mirrored_pictures_match_their_poses(workshop: Path) -> None:
     shutil.copy(Path(simulate.__file__).with_name("landmark_net_errors.npz"), simulate.ERRORS_FILE)
     drawn.main(["--mocap", str(workshop), "--pictures", "3"])
     with np.load(checkpoint.FOLDER / drawn.TRAINING, allow_pickle=False) as kept:
@@ -69,17 +69,17 @@ def test_a_picture_in_the_mirror_is_as_well_seen(workshop: Path) -> None:
     pictures = views.PictureSampler(checkpoint.FOLDER / drawn.TRAINING, simulate.TrainingBody(), seed=0, varied=True)
     assert len(pictures) == 6
     view, _, _, placed = pictures.draw(256)
-    true, look = placed[:, 24:] @ view.to_input_axes.mT, view.lifter_input
-    rays = look.keypoints * look.half_extent[..., None]
-    there = true + fit_translation(rays, true, look.mask[..., None].float())[:, None]
-    flat = ((rays * there[..., 2:] - there[..., :2]) * look.mask[..., None]).norm(dim=-1)
-    deep = (look.landmarks - true).norm(dim=-1)
-    # Metres; a picture whose points were turned otherwise than its pose would be off by a body's breadth and more.
+    true, inputs = placed[:, 24:] @ view.to_input_axes.mT, view.lifter_input
+    rays = inputs.keypoints * inputs.half_extent[..., None]
+    there = true + fit_translation(rays, true, inputs.mask[..., None].float())[:, None]
+    flat = ((rays * there[..., 2:] - there[..., :2]) * inputs.mask[..., None]).norm(dim=-1)
+    deep = (inputs.landmarks - true).norm(dim=-1)
+    # Metres; landmarks mirrored differently from the pose would have errors of a body's width or more.
     assert float(flat.mean(1).quantile(0.9)) < 0.1
     assert float(deep.mean(1).quantile(0.9)) < 0.25
 
 
-def test_what_is_shipped_is_listed_with_its_hash(workshop: Path) -> None:
+def test_written_weights_are_in_the_manifest_with_their_hash(workshop: Path) -> None:
     shipped.write_arrays("lifter", "x.npz", {"a": np.zeros(3)}, licence="CC0-1.0", source="here", figures={"b": 1.5})
     entry = weights.find("lifter")
     assert (entry.licence, entry.figures, entry.path.name) == ("CC0-1.0", {"b": 1.5}, "x.npz")
@@ -89,7 +89,7 @@ def test_what_is_shipped_is_listed_with_its_hash(workshop: Path) -> None:
         weights.find("lifter")
 
 
-def test_the_simulated_net_is_as_wrong_and_as_slow_as_the_filmed_one() -> None:
+def test_simulated_errors_match_the_measured_ones_in_size_and_time() -> None:
     films, frames = 150, 16
     rng = np.random.default_rng(0)
     points = rng.normal(0, 0.3, (films, 1, 25, 3)) + rng.normal(0, 0.02, (films, frames, 25, 3))
@@ -104,10 +104,10 @@ def test_the_simulated_net_is_as_wrong_and_as_slow_as_the_filmed_one() -> None:
         "points": points, "place": np.tile([0, 0, 4.0], (films, frames, 1)), "uv": uv, "seen": seen,
         "seen_3d": points * (1, 1, 0.7) + slow_and_fast(0.05, 3),
     })  # fmt: skip
-    whole_film, slow, every_frame = errors.variance_fractions
-    assert 0.5 < whole_film < 0.95
-    assert every_frame < 0.3
-    assert whole_film + slow + every_frame == pytest.approx(1, abs=0.05)
+    constant, slow, white = errors.variance_fractions
+    assert 0.5 < constant < 0.95
+    assert white < 0.3
+    assert constant + slow + white == pytest.approx(1, abs=0.05)
     generator = torch.Generator().manual_seed(0)
     true = torch.from_numpy(points[:, 0]).float().repeat_interleave(30, 0)
     drawn, off = errors.draw(true, 30, generator)

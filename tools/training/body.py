@@ -110,7 +110,7 @@ class Anny:
 
     @staticmethod
     def _t_direction(bone: str) -> tuple[str, np.ndarray, float] | None:
-        """(child bone, direction it shall have, how much of the turn to make) of the bones that a T directions_by_bone."""
+        """(child bone, its direction in T-pose, fraction of the rotation to apply) of a bone that a T-pose rotates."""
         stem, _, side = bone.partition(".")
         outward = np.array([1.0 if side == "L" else -1.0, 0, 0])
         directions_by_bone = {
@@ -185,7 +185,9 @@ def make() -> dict[str, np.ndarray]:
             name = f"{'left' if side == 1 else 'right'}_{'big_toe' if part == 'toe' else 'heel'}"
             centre = source.regressors[name] @ template
             foot = np.flatnonzero((template[:, 1] < template[:, 1].min() + 0.012) & (side * template[:, 0] > 0))
-            inside = np.add(centre, (0, 0, -0.02 if part == "toe" else 0.03))  # the ball of the foot and the centre of the heel
+            inside = np.add(
+                centre, (0, 0, -0.02 if part == "toe" else 0.03)
+            )  # the ball of the foot and the centre of the heel
             sole = foot[np.argsort(np.linalg.norm((template[foot] - inside)[:, [0, 2]], axis=1))[:12]]
             row = np.zeros(len(template))
             row[sole] = 1 / len(sole)

@@ -1,9 +1,9 @@
-"""Shows the landmark net drawn bodies whose pose is known, for the lifter to learn from: ``build.py train drawn``.
+"""Runs the landmark network on rendered bodies of known pose, as training data of the lifter: ``build.py train drawn``.
 
-What the net makes of a picture is wrong in ways that no simple noise has: it sees another pose that outputs alike. So a
-part of the lifter's views are pictures that were really looked at: random poses of the open body, dressed and drawn
-before random backgrounds, seen plainly and in the mirror. They lie in ``out/training/drawn.npz``, those of clips validation
-for validation in ``drawn_held_out.npz``. A second call goes on where the first ended.
+Simple noise does not model the network's errors: it often returns another pose with a similar projection. So a part of
+the lifter's views are real outputs of the network: random poses of the open body, in random clothes and before random
+backgrounds, each picture and its mirror image. They are in ``out/training/drawn.npz``, those of held-out clips in
+``drawn_held_out.npz``. A second call continues where the first ended.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS
 _HEIGHT = 250.0  # approximate height of a body in pixels (about 180 in the network's input)
 _SIDE = 460  # pixels of the picture
 _CROP_ERROR = 0.015  # of a person's size: error of the previous frame's keypoints, from which the crop is made
-_TRUNCATED, _OCCLUDED = 0.12, 0.1  # fractions of the pictures whose edge truncates the body, or in which it is partly occluded
+_TRUNCATED, _OCCLUDED = 0.12, 0.1  # fractions of the pictures with a body that is cut off or partly occluded
 _EDGE = 0.03  # of a person's size: the pipeline ignores points nearer to the edge of the picture
 _BATCH = 256  # poses at a time; those that leave the picture are skipped
 _PER_SAVE = 1000
@@ -56,7 +56,7 @@ def pictures(
             middle = (place[:2] / place[2]).numpy()
 
             def project(at: torch.Tensor, middle: np.ndarray = middle, focal: float = focal) -> np.ndarray:
-                """Pixels of the drawn picture, whose middle outputs at the hips."""
+                """Pixels in the rendered picture, whose centre is at the hips."""
                 return ((at[:, :2] / at[:, 2:]).numpy() - middle) * focal + _SIDE / 2
 
             true = project(points + place)
@@ -101,8 +101,8 @@ def truncate(picture: np.ndarray, true: np.ndarray, rng: np.random.Generator) ->
     axis, before = ((1, False), (1, False), (1, True), (0, False), (0, True))[rng.integers(5)]
     fraction = rng.uniform(0.05, 0.55)
     position = float(np.quantile(true[:, axis], fraction if before else 1 - fraction))
-    (low if before else high)[axis] = where
-    beyond = np.arange(len(picture)) < position if before else np.arange(len(picture)) > where
+    (low if before else high)[axis] = position
+    beyond = np.arange(len(picture)) < position if before else np.arange(len(picture)) > position
     np.moveaxis(picture, 1 - axis, 0)[beyond] = 0
     return low, high
 

@@ -1,9 +1,9 @@
-"""Measures what the landmark net makes of bodies whose pose is known: ``build.py train filmed``.
+"""Measures the landmark network's errors on rendered films of known poses: ``build.py train filmed``.
 
-The open body moves as captured, is dressed in random colours and drawn before random backgrounds; the landmark net
-outputs at each frame as the pipeline does, its crop taken from the look before. What it saw lies beside the truth in
-``out/training/filmed.npz``; the errors fitted to it, which the training draws from, in ``landmark_net_errors.npz``
-beside this file. A second call goes on where the first ended.
+The open body moves by motion capture, in random clothes and before random backgrounds; the landmark network processes
+each frame as in the pipeline, with a crop from the previous frame's keypoints. Its output and the truth are written to
+``out/training/filmed.npz``, the error model fitted to them, from which training samples, to ``landmark_net_errors.npz``
+beside this file. A second call continues where the first ended.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wham_blender.pipeline.people.landmarks import Landmarker, crop_around_keypo
 from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS
 
 FRAMES = 32  # of one film
-_HEIGHT = 420.0  # pixels that a body is drawn high, about: the net outputs at 256
+_HEIGHT = 420.0  # approximate height of a body in pixels; the network's input has 256
 _HALF_SIDE = 700  # pixels: half the side of the picture
 
 
@@ -66,7 +66,7 @@ def film(studio: Studio, first_picture: Path | None = None) -> dict[str, np.ndar
     middle = place[FRAMES // 2]
 
     def project(at: torch.Tensor) -> np.ndarray:
-        """Pixels of points in camera axes; the picture's middle outputs at where the person is half-way."""
+        """Pixels of points in camera axes; the picture's centre is where the person is in the middle frame."""
         return (at[..., :2] / at[..., 2:] - middle[:2] / middle[2]).numpy() * focal + _HALF_SIDE
 
     true = points + (place - hips)[:, None]
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
     generator, rng = torch.Generator().manual_seed(len(films)), np.random.default_rng(len(films))
     painter, landmarker = Painter(body, rng, 2 * _HALF_SIDE), Landmarker(weights.find("landmarks"))
     studio = Studio(library, point_body, body, painter, landmarker, generator, rng)
-    begin, lost = time.monotonic(), 0
+    begin, dropped = time.monotonic(), 0
     while len(films) < args.films and time.monotonic() - begin < 60 * args.minutes:
         made = film(studio, args.pictures / f"{len(films)}.png" if args.pictures else None)
         dropped += made is None
@@ -129,8 +129,12 @@ def main(argv: list[str] | None = None) -> None:
             checkpoint.write_rows(path, films)
             print(f"{len(films)} films, {dropped} dropped, {time.monotonic() - begin:.0f} s", flush=True)
     if not films:
-        raise SystemExit("No film was made: the landmark network lost every person, or the time was too short. Give more --minutes.")
-    simulate.LandmarkErrors.of({name: np.stack([f[name] for f in films]) for name in films[0]}).save(simulate.ERRORS_FILE)
+        raise SystemExit(
+            "No film was made: the landmark network lost every person, or the time was too short. Give more --minutes."
+        )
+    simulate.LandmarkErrors.of({name: np.stack([f[name] for f in films]) for name in films[0]}).save(
+        simulate.ERRORS_FILE
+    )
 
 
 if __name__ == "__main__":

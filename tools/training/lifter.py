@@ -43,7 +43,7 @@ def pa_mpjpe_mm(predicted: Tensor, true: Tensor) -> float:
 
 @torch.no_grad()
 def validate(model: Lifter, views: ViewSampler, drawn: PictureSampler) -> dict[str, float]:
-    """Errors in millimetres on held-out clips, simulated and rendered: PA-MPJPE, MPJPE, the landmark network's PA-MPJPE."""
+    """Errors in millimetres on held-out clips, simulated and rendered, and the landmark network's PA-MPJPE."""
     model.eval()
     figures: dict[str, float] = {}
     for kind, source, count in (("", views, 4096), ("drawn_", drawn, len(drawn))):
@@ -80,7 +80,9 @@ def concatenated(first: Sample, second: Sample) -> Sample:
 
     inputs = LifterInput(*(torch.cat(pair) for pair in zip(first[0].lifter_input, second[0].lifter_input, strict=True)))
     names = ("pixels", "keypoints", "mask", "place", "landmarks", "box")
-    view = simulate.View(**{name: both(name) for name in names}, lifter_input=inputs, to_input_axes=both("to_input_axes"))
+    view = simulate.View(
+        **{name: both(name) for name in names}, lifter_input=inputs, to_input_axes=both("to_input_axes")
+    )
     rotations, betas, placed = (torch.cat(pair) for pair in zip(first[1:], second[1:], strict=True))
     return view, rotations, betas, placed
 
@@ -104,7 +106,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=24_000)
     parser.add_argument("--shipped", action="store_true", help="start from the bundled weights instead of random ones")
     parser.add_argument("--rate", type=float, default=1e-3, help="the learning rate's peak")
-    parser.add_argument("--drawn", type=float, default=PICTURE_FRACTION, help="fraction of the samples that are pictures")
+    parser.add_argument(
+        "--drawn", type=float, default=PICTURE_FRACTION, help="fraction of the samples that are pictures"
+    )
     parser.add_argument("--mean-with", type=Path, help="write the mean with the weights of another run's checkpoint")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
@@ -142,7 +146,9 @@ def main(argv: list[str] | None = None) -> None:
             rotations[:, 0] = view.to_input_axes @ rotations[:, 0]
             true = true @ view.to_input_axes.mT
             has_landmarks = (torch.rand(BATCH, 1, generator=views.generator) >= NO_3D_FRACTION).float()
-        rounds = run_lifter(model, view.lifter_input._replace(has_landmarks=has_landmarks), train_first_estimate=step % 2 == 0)
+        rounds = run_lifter(
+            model, view.lifter_input._replace(has_landmarks=has_landmarks), train_first_estimate=step % 2 == 0
+        )
         loss = torch.stack([loss_of(each, rotations, betas, true) for each in rounds]).sum()
         losses.append(checkpoint.optimise(model, optimizer, loss))
         average.update_parameters(model)

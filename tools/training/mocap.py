@@ -231,7 +231,7 @@ def read_deepmimic(path: Path) -> Take:
 
 
 def basis(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(..., 3, 3): columns ``first``, the part of ``second`` perpendicular to it, and their cross product, unit length."""
+    """(..., 3, 3): columns ``first``, the part of ``second`` perpendicular to it, their cross product; unit length."""
     x = first / np.linalg.norm(first, axis=-1, keepdims=True)
     y = second - (second * x).sum(-1, keepdims=True) * x
     y = y / np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), 1e-9)
@@ -333,7 +333,9 @@ def to_body(take: Take, rest: np.ndarray, foot_points: Callable[[np.ndarray, np.
         shoulder = np.einsum("fji,fj->fi", chest, direction("collar", "shoulder"))
         hanging = upper[:, 1] < -0.7
         mean = _unit(shoulder[hanging].mean(0)) if hanging.any() else _unit(shoulder.mean(0))
-        lowered = Rotation.from_euler("z", -outward * 8, degrees=True).apply(collar)  # shoulders are lower while the arms hang
+        lowered = Rotation.from_euler("z", -outward * 8, degrees=True).apply(
+            collar
+        )  # shoulders are lower while the arms hang
         offset = Rotation.align_vectors([lowered], [mean])[0]
         world[f"{side}_collar"] = chest @ _shortest_rotation(collar, offset.apply(shoulder))
 
@@ -390,12 +392,17 @@ def floor_below(feet: np.ndarray, hips: np.ndarray) -> np.ndarray:
     """Height (F,) of the floor in metres, from the lowest foot points of frames in which the person stands.
 
     feet (F, 4, 3), hips (F,) their height, metres. A constant floor would be wrong: some recordings of a flat floor are
-    tilted, so that a walk of three metres climbs by eight centimetres, and the body's legs differ from the captured ones.
+    tilted, so that a walk of three metres climbs by eight centimetres, and the body's legs differ from the captured
+    ones.
     """
     lowest = feet[..., 1].min(1)
     clip_floor = np.percentile(lowest, 3)
     resting = (_is_slow(feet) & (feet[..., 1] < lowest[:, None] + _REST_HEIGHT)).any(1)
-    stands = resting & (hips - lowest > _STANDING_HEIGHT * np.percentile(hips - lowest, 95)) & (lowest < clip_floor + _FLOOR_RANGE)
+    stands = (
+        resting
+        & (hips - lowest > _STANDING_HEIGHT * np.percentile(hips - lowest, 95))
+        & (lowest < clip_floor + _FLOOR_RANGE)
+    )
     if not stands.any():
         return np.full(len(feet), clip_floor)
     rows = np.flatnonzero(stands)
@@ -404,7 +411,7 @@ def floor_below(feet: np.ndarray, hips: np.ndarray) -> np.ndarray:
 
 
 def contacts(feet: np.ndarray, flat_floor: bool) -> np.ndarray:
-    """(F, 4) 0 or 1: a foot point is in contact if it is slow and, on a flat floor, low. feet (F, 4, 3) metres, y up."""
+    """(F, 4) 0 or 1: foot points in contact: slow and, on a flat floor, low. feet (F, 4, 3) metres, y up."""
     touching = _is_slow(feet)
     if flat_floor:
         touching &= feet[..., 1] < _CONTACT_HEIGHT

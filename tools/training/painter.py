@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from wham_blender.body.body import Body
 
-# What is colours, by the joints whose skin it covers; what comes later lies over what comes before.
+# Clothes by the joints whose skin they cover; later ones are over earlier ones.
 _CLOTHES = {
     "skin": range(24), "shirt": (3, 6, 9, 13, 14), "sleeves": (16, 17), "cuffs": (18, 19), "trousers": (0, 1, 2),
     "shins": (4, 5), "shoes": (7, 8, 10, 11), "hair": (),

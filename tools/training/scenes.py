@@ -1,4 +1,4 @@
-"""Clips of motion before virtual cameras, whole, and what the pipeline makes of them."""
+"""Simulated scenes (a motion clip and a virtual camera) and the pipeline's results, for benches and calibration."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ from wham_blender.pipeline.pose.types import View, WhamInput, WhamTrack
 from wham_blender.pipeline.world import placement
 from wham_blender.pipeline.world.calibration import UNCALIBRATED, calibration_for
 
-CAMERAS = ("stands", "turns", "travels")
+CAMERAS = ("static", "pans", "travels")
 FPS = wham_inference.FPS
 Y_UP_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
 class Scene:
-    """One clip before one virtual camera."""
+    """One clip observed by one virtual camera: a static one, or one that follows by panning or by travelling."""
 
-    def __init__(self, clip: mocap.Clip, kind: str, body: simulate.TrainingBody, errors: simulate.LandmarkErrors, seed: int):
+    def __init__(
+        self, clip: mocap.Clip, kind: str, body: simulate.TrainingBody, errors: simulate.LandmarkErrors, seed: int
+    ):
         g = torch.Generator().manual_seed(seed)
         count = len(clip.poses)
         motion = simulate.Library.of([clip], mirrored=False)
@@ -49,14 +51,15 @@ class Scene:
         if kind == "travels":
             place = camera.place + (rotation @ (hips - smooth)[..., None])[..., 0]
         place[:, 2] += max(0.0, 1.5 - float(place[:, 2].min()))
-        if kind == "turns":
-            # The camera stays where it is and keeps the smoothed hips where they were at first.
-            seen = place - (rotation @ (hips - smooth)[..., None])[..., 0]
-            pan = simulate.rotation_to_optical_axis(seen[:1]).mT @ simulate.rotation_to_optical_axis(seen)
+        if kind == "pans":
+            # The camera keeps its position and rotates so that the smoothed hips stay where they were in the first
+            # frame.
+            target = place - (rotation @ (hips - smooth)[..., None])[..., 0]
+            pan = simulate.rotation_to_optical_axis(target[:1]).mT @ simulate.rotation_to_optical_axis(target)
             rotation, place = pan @ rotation, (pan @ place[..., None])[..., 0]
-        every = simulate.Camera(rotation, camera.focal.expand(count), camera.size.expand(count, 2), place)
-        around = (rotation @ (points - offset[:, None]).mT).mT
-        self.view = simulate.observe(around, every, g, errors, frames=count)
+        cameras = simulate.Camera(rotation, camera.focal.expand(count), camera.size.expand(count, 2), place)
+        hip_centred = (rotation @ (points - offset[:, None]).mT).mT
+        self.view = simulate.observe(hip_centred, cameras, g, errors, frames=count)
         width, height = camera.size[0].round().int().tolist()
         self.size = (width, height)
         focal = float(camera.focal[0])
@@ -65,7 +68,7 @@ class Scene:
         )
         self.camera_R = rotation.double().numpy() @ Y_UP_TO_Z_UP.T
         self.kind, self.clip = kind, clip
-        self.points = around[:, LIMBS].double().numpy()  # camera axes, round the hips
+        self.points = hip_centred[:, LIMBS].double().numpy()  # camera axes, relative to the hips
         self.hips = hips.double().numpy() @ Y_UP_TO_Z_UP.T
         self.contacts = motion.contacts.numpy() > 0.5
         self.net = (
@@ -73,7 +76,7 @@ class Scene:
         )
 
     def person(self) -> Person:
-        """What the pipeline would have kept of it, smoothed as it smooths."""
+        """The Person of the people stages for this scene, smoothed as in track clean-up."""
         count = len(self.hips)
         landmarks, metres = np.zeros((count, LANDMARKS, 3), np.float32), np.zeros((count, LANDMARKS, 3), np.float32)
         landmarks[:, LIFTER_LANDMARKS, :2], landmarks[:, LIFTER_LANDMARKS, 2] = self.view.pixels, self.view.mask
@@ -89,24 +92,24 @@ class Scene:
 
 
 def networks(wham: Path | None = None) -> tuple[Lifter, WHAM, Body]:
-    """The open lifter and body, and WHAM out of a file; None: the open one."""
+    """The open lifter and body, and WHAM of a file, by default the open one."""
     lifter, open_wham, body = (weights.find(role).path for role in ("lifter", "wham", "body"))
     return lifter_features.load_lifter(lifter), wham_weights.load_wham(wham or open_wham), Body.load(body)
 
 
 def run_networks(scene: Scene, networks: tuple[Lifter, WHAM, Body]) -> WhamTrack:
-    """Lifter and WHAM on what the scene's camera saw; its lens and turn are given."""
+    """Run lifter and WHAM on the scene's observations, with the true intrinsics and camera rotations."""
     lifter, wham, body = networks
     person = scene.person()
-    *views, own = lifter_features.extract_features(lifter, person, scene.size, scene.camera_K)
+    *views, poses = lifter_features.extract_features(lifter, person, scene.size, scene.camera_K)
     features = views[0].features
     if features is not None and features.shape[1] != wham.d_feat:
-        # Other weights take features of pictures, which scenes lack.
+        # WHAM weights with image features run without them, as scenes have no pictures.
         views = [View(view.init_pose, view.init_betas) for view in views]
     cam_angvel = wham_inference.camera_angular_velocity(scene.camera_R)
-    track = WhamInput(person.keypoints, person.boxes, scene.size, views, cam_angvel, scene.camera_K)
-    track = wham_inference.run_wham(wham, body, track)
-    track = replace(track, **vars(own))
+    inputs = WhamInput(person.keypoints, person.boxes, scene.size, views, cam_angvel, scene.camera_K)
+    track = wham_inference.run_wham(wham, body, inputs)
+    track = replace(track, **vars(poses))
     track.trans_cam = camera_translation.solve_translation(track, body, person.keypoints, scene.camera_K)
     return track
 
@@ -119,7 +122,7 @@ def place(
     camera_stays: bool = True,
     contact_model: placement.ContactModel | None = None,
 ) -> placement.Placed:
-    """One person who is seen throughout, placed as draft quality does; arguments as `placement.place_together`."""
+    """Place one person who is always visible, as in draft quality; arguments as of `placement.place_together`."""
     calibration = calibration_for(weights.find("wham"), weights.folder()) or UNCALIBRATED
     (placed,) = placement.place_together(
         [placement.PlacementInput(lifted)], body, calibration, camera_R=camera_R, camera_stays=camera_stays,

@@ -141,7 +141,9 @@ class Camera:
     def project(self, points: torch.Tensor) -> torch.Tensor:
         """Pixels (N, K, 2) of points (N, K, 3) round the hips, in camera axes."""
         in_camera = points + self.place[:, None]
-        return in_camera[..., :2] / in_camera[..., 2:].clamp(min=0.3) * self.focal[:, None, None] + self.size[:, None] / 2
+        return (
+            in_camera[..., :2] / in_camera[..., 2:].clamp(min=0.3) * self.focal[:, None, None] + self.size[:, None] / 2
+        )
 
 
 def random_cameras(count: int, generator: torch.Generator) -> Camera:
@@ -187,12 +189,12 @@ class LandmarkErrors:
     """A model of the landmark network's errors, fitted to rendered films of known poses (``filmed.py``).
 
     A joint Gaussian of all points around a linear prediction from the pose (the network flattens depths). Its noise is
-    the sum of a constant for each film, a slow wave, and white noise. Resampling the measured errors instead gives worse
-    results on people, as the lifter overfits to them.
+    the sum of a constant for each film, a slow wave, and white noise. Resampling the measured errors instead gives
+    worse results on people, as the lifter overfits to them.
     """
 
     def __init__(self, fit: torch.Tensor, mix: torch.Tensor, fractions: tuple[float, float, float]) -> None:
-        """``fit`` (76, 125): linear regression on the pose and a one; ``mix`` (125, 125): Cholesky factor of the residuals.
+        """``fit`` (76, 125): regression on the pose and a one; ``mix`` (125, 125): Cholesky factor of the residuals.
 
         ``fractions``: of the variance, the part that is constant in a film, slow, and white.
         """
@@ -233,7 +235,9 @@ class LandmarkErrors:
 
     def save(self, path: Path) -> None:
         """Write the model to ``path``, an ``.npz``."""
-        np.savez_compressed(path, allow_pickle=False, fit=self.fit, mix=self.mix, shares=np.array(self.variance_fractions))
+        np.savez_compressed(
+            path, allow_pickle=False, fit=self.fit, mix=self.mix, shares=np.array(self.variance_fractions)
+        )
 
     def draw(self, points: torch.Tensor, frames: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """The network's output for points (N, 25, 3) in the crop's axes, in runs of ``frames`` consecutive frames.
@@ -269,7 +273,7 @@ class LandmarkErrors:
     def _bone_errors(
         self, points: torch.Tensor, frames: int, generator: torch.Generator, pick: Callable[..., torch.Tensor]
     ) -> torch.Tensor:
-        """Landmarks with a rotation error of the whole skeleton and a tilt error of each bone, which add up along chains.
+        """Landmarks with a global rotation error and a tilt error of each bone, which add up along chains.
 
         Bone lengths are kept and projected lengths nearly so: the errors are mostly in depth.
         """
@@ -300,7 +304,9 @@ class LandmarkErrors:
         constant, slow, fast = (fraction**0.5 for fraction in self.variance_fractions)
         wave = torch.randn(runs, size, frames // 8 + 2, generator=generator)
         wave = torch.nn.functional.interpolate(wave, size=frames, mode="linear", align_corners=True).transpose(1, 2)
-        noise = fast * torch.randn(runs, frames, size, generator=generator) + slow * 1.2 * wave  # 1.2: interpolation lowers the variance between knots
+        noise = (
+            fast * torch.randn(runs, frames, size, generator=generator) + slow * 1.2 * wave
+        )  # 1.2: interpolation lowers the variance between knots
         return (noise + constant * torch.randn(runs, 1, size, generator=generator)).flatten(0, 1)
 
 
@@ -381,7 +387,9 @@ def box_side(pixels: torch.Tensor) -> torch.Tensor:
     return (coco.amax(-2) - coco.amin(-2)).amax(-1) * 1.2
 
 
-def observe(points: torch.Tensor, camera: Camera, generator: torch.Generator, errors: LandmarkErrors, frames: int = 1) -> View:
+def observe(
+    points: torch.Tensor, camera: Camera, generator: torch.Generator, errors: LandmarkErrors, frames: int = 1
+) -> View:
     """Simulate the detector and landmark network on points (N, 25, 3), relative to the hips and in camera axes.
 
     ``frames``: samples come in runs of that many consecutive frames, each with the errors of one film.
@@ -459,7 +467,7 @@ _BALL_JOINTS = (1, 2, 16, 17)  # hips and shoulders, whose range of motion is la
 
 
 def perturb(rotations: torch.Tensor, generator: torch.Generator, size: float = 0.2) -> torch.Tensor:
-    """Augmented poses (N, 24, 3, 3): limbs swapped between poses, and small random rotations of all joints but the root.
+    """Augmented poses (N, 24, 3, 3): limbs swapped between poses, small random rotations of all joints but the root.
 
     A knee or elbow that would bend backwards keeps its rotation.
     """

@@ -1,4 +1,4 @@
-"""Training views for the lifter: simulated ones, and rendered pictures processed by the landmark network (``drawn.py``)."""
+"""Training views for the lifter: simulated ones, and rendered pictures seen by the landmark network (``drawn.py``)."""
 
 from __future__ import annotations
 
@@ -90,9 +90,7 @@ class PictureSampler:
 
         # The result of the picture, of its mirror image, or (in half of the cases) their mean, as in the pipeline.
         plain_weight = ((pick(0, 4).floor() + 1) // 2) / 2 if self._varied else 0.5
-        observed, landmarks = (
-            plain_weight * each[:, 0] + (1 - plain_weight) * each[:, 1] for each in (both, both_3d)
-        )
+        observed, landmarks = (plain_weight * each[:, 0] + (1 - plain_weight) * each[:, 1] for each in (both, both_3d))
         landmarks = landmarks - landmarks[:, 11:13].mean(1, keepdim=True)
         pixels, mask = observed[..., :2], observed[..., 2] >= CONFIDENCE_THRESHOLD
         rotations = batch_rodrigues(poses.reshape(-1, 3)).view(count, 24, 3, 3)

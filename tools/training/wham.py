@@ -213,7 +213,8 @@ def pass_through(model: WHAM, features: Tensor) -> None:
 
     The integrator replaces the encoder's hidden state in the context by the feature, which holds the lifter's pose and
     shape; each LSTM layer passes it on in the linear range of its tanh; the last layers decode it. Training then starts
-    from the lifter's accuracy. features (N, d_feat): samples, for their scale. Raises ValueError if a layer is too small.
+    from the lifter's accuracy. features (N, d_feat): samples, for their scale. Raises ValueError if a layer is too
+    small.
     """
     assert model.integrator is not None
     width, context = model.motion_encoder.regressor.rnn.hidden_size, model.integrator.layer3.out_features
@@ -267,7 +268,7 @@ def pass_through(model: WHAM, features: Tensor) -> None:
 def run(
     model: WHAM, body: simulate.TrainingBody, batch: Sequences, previous: Previous | None, *, refine: bool = True
 ) -> Result:
-    """One pass over a batch from the lifter's first pose; with ``previous`` None the network runs on its own outputs."""
+    """One pass over a batch from the lifter's first pose; without ``previous`` the network uses its own outputs."""
     count = len(batch.x)
     first, first_betas = batch.lifted[:, 0], batch.lifted_betas[:, 0]
     _, points, _ = body(first, first_betas)
@@ -442,10 +443,17 @@ def main(argv: list[str] | None = None) -> None:
     model = WHAM(width=256, layers=2, d_feat=D_FEAT, integrator_width=512, refiner_width=256, refiner_layers=2)
     if args.shipped:  # except layers that depend on features, as the lifter may have changed
         with np.load(weights.find("wham").path, allow_pickle=False) as arrays:
-            initial = {name: torch.from_numpy(arrays[name]).float() for name in arrays.files if not name.startswith(_FEATURE_LAYERS)}
+            initial = {
+                name: torch.from_numpy(arrays[name]).float()
+                for name in arrays.files
+                if not name.startswith(_FEATURE_LAYERS)
+            }
         model.load_state_dict(initial, strict=False)
     groups = [
-        {"params": [p for name, p in model.named_parameters() if name.startswith(PASS_THROUGH) == passing], "rate": rate}
+        {
+            "params": [p for name, p in model.named_parameters() if name.startswith(PASS_THROUGH) == passing],
+            "rate": rate,
+        }
         for passing, rate in ((True, 0.1), (False, 1.0))
     ]
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.01)
@@ -458,7 +466,9 @@ def main(argv: list[str] | None = None) -> None:
     while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
         elapsed = (time.monotonic() - begin) / (60 * args.minutes)
         for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * checkpoint.learning_rate(step, args.steps, elapsed, LEARNING_RATE, warm_up=100)
+            group["lr"] = group["rate"] * checkpoint.learning_rate(
+                step, args.steps, elapsed, LEARNING_RATE, warm_up=100
+            )
         batch = sampler.draw()
         if step % 2 == 0:
             previous = noisy_previous(batch, sampler.generator)

@@ -160,7 +160,7 @@ def _with_root(known: dict[str, str], skeleton: SampledSkeleton, root_motion: bo
         known_pelvis = known.get("pelvis") in skeleton.names
         pelvis = skeleton.names.index(known["pelvis"]) if known_pelvis else skeleton.main_root()
         from_rest = quaternions.multiply(rotations[:, pelvis], quaternions.inverse(skeleton.rest_rotations[pelvis]))
-        path, yaw = root.over_ground(heads[:, pelvis], from_rest, rate)
+        path, yaw = root.floor_path(heads[:, pelvis], from_rest, rate)
         path[:, 2] = rest_head[2]
         offset = (rest_head - skeleton.rest_heads[pelvis]) * [1.0, 1.0, 0.0]
         rotations[:, index] = quaternions.multiply(yaw, rest_rotation)

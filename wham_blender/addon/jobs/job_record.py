@@ -94,8 +94,7 @@ class JobRecord:
         """Where a person's motion file is written."""
         return self.folder / f"motion-{person.lower()}.npz"
 
-    @property
-    def clip_is_another(self) -> bool:
+    def clip_was_exchanged(self) -> bool:
         """Whether the file at the clip's path was exchanged or changed since the worker was started."""
         state = file_state(Path(self.clip))
         return bool(state and self.clip_state) and state != self.clip_state

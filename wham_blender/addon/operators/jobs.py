@@ -68,7 +68,7 @@ class WHAM_OT_import_job(_RecordOperator, PlacementOptions, bpy.types.Operator):
         if path is None:
             return self._refuse(f"{Path(record.clip).name} has no motion yet. Wait for it, or run the job again.")
         clip: Path | None = Path(record.clip)
-        if record.clip_is_another:
+        if record.clip_was_exchanged():
             clip = None  # the film that is there now does not show this motion
             warning = protocol.Warn(
                 f"{Path(record.clip).name} was changed after its motion was made. The motion is that of the old clip, "

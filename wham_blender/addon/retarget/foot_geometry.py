@@ -187,7 +187,7 @@ class PlantedFoot:
 
 
 def _planted_rotations(leg: Leg, pins: Pins, foot: np.ndarray, up: np.ndarray, ease: float) -> np.ndarray:
-    """A foot's rotations (F, 4) where it is planted: flat on two pins, else as in the pose (F, 4), but above the floor."""
+    """Rotations (F, 4) of a foot where it is planted: flat on two pins, else the pose's (F, 4) kept above the floor."""
     toe, heel = pins.planted.T
     level = quaternions.between(leg.up, up)
     sole, wanted = quaternions.rotate(level, leg.toe - leg.heel), pins.positions[:, 0] - pins.positions[:, 1]
@@ -220,7 +220,7 @@ def eased_rotations(
 
 
 def _raising(vectors: np.ndarray, up: np.ndarray, lowest: np.ndarray) -> np.ndarray:
-    """The smallest rotations (F, 4) after which vectors (F, 3) are not below the heights ``lowest`` (F,) along ``up``."""
+    """The smallest rotations (F, 4) that raise vectors (F, 3) to at least the heights ``lowest`` (F,) along ``up``."""
     length = np.linalg.norm(vectors, axis=-1)
     height = np.clip(vectors @ up, np.minimum(lowest, 0.99 * length), None)
     horizontal = quaternions.normalized(vectors - (vectors @ up)[:, None] * up)

@@ -60,13 +60,13 @@ def pin(points: np.ndarray, source: np.ndarray, planted: np.ndarray, length: flo
             positions[contact.rows, contact.point] = centre + drift + height * floor.up
             ground[contact.rows] = height
         _restore_length(group, positions, planted, length)
-    held = planted.any(1)
+    held = np.asarray(planted.any(1))
     if held.any():
         before, after = nearest_rows(held)
         ground = np.minimum(ground[before], ground[after])
     # A foot that goes down by two steps or more has left the roof or box that it stood on, or even the floor.
     lowest = (source @ floor.up).min(1)
-    for start, stop in true_intervals(np.asarray(~held)):
+    for start, stop in true_intervals(~held):
         heights, low = ground[start:stop], lowest[start:stop]
         for lower in (np.minimum(heights, floor.height), low):
             if (heights - low).max() > 2 * floor.step:

@@ -319,6 +319,8 @@ class _Reader:
         self._source = source
 
     def rig_map(self, table: dict[str, Any]) -> RigMap:
+        # Version 0.1 called the key "mover": maps that users saved with it stay readable.
+        table = {("location_bone" if key == "mover" else key): value for key, value in table.items()}
         self._only(table, {item.name for item in fields(RigMap)}, "the map")
         bones = self._names(table.get("bones"), JOINTS, "bones")
         if missing := [joint for joint in REQUIRED_JOINTS if joint not in bones]:

@@ -1,4 +1,4 @@
-"""The way over the ground as a root bone does it: below the hips, heading where the body heads. NumPy only."""
+"""The path of a root bone on the floor: below the hips, with the body's heading. NumPy only."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from ...animation import Animation, low_pass
 from . import transfer
 from .transfer import Pose, Target
 
-_CUTOFF = 1.0  # hertz: steps sway the hips over the root, a walk carries it
+_CUTOFF = 1.0  # hertz, set by hand: the root follows a walk, but not the sway of the hips in each step
 
 
-def over_ground(hips: np.ndarray, turns: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where (F, 3) and how turned (F, 4) a root is, at z = 0 and about the upright.
+def floor_path(hips: np.ndarray, rotations: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Low-pass filtered positions (F, 3) on z = 0 and rotations (F, 4) about z of a root below the hips.
 
-    Takes where hips are (F, 3) and how they turn (F, 4) from facing -y; ``rate``: frames a second, to leave out what
-    is faster than a walk.
+    hips (F, 3); rotations (F, 4) of the hips from facing -y; ``rate``: frames a second.
     """
-    heading = quaternions.heading(turns)
+    heading = quaternions.heading(rotations)
     angles = np.unwrap(2 * np.arctan2(heading[:, 3], heading[:, 0]))
     upright = np.broadcast_to([0.0, 0.0, 1.0], (len(angles), 3))
     yaw = quaternions.about(upright, low_pass(angles[:, None], _CUTOFF, rate)[:, 0])
@@ -26,19 +25,19 @@ def over_ground(hips: np.ndarray, turns: np.ndarray, rate: float) -> tuple[np.nd
 
 
 def root_path(source: Animation, target: Target, pose: Pose, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """Turns (F, 4) from rest and places (F, 3) of a target's root bone, in its body's space.
+    """Rotations (F, 4) from rest and positions (F, 3) of a target's root bone, in its body's space.
 
-    The root moves as if it were one with a body that stands as at rest, its hips over the floor where the motion's
-    are, and faces where they face. ``rate``: keys a second.
+    The root moves as if rigidly attached to a body in its rest pose whose hips follow the motion's over the floor, in
+    position and heading. ``rate``: keys a second.
     """
     space = target.space
     hips = (pose.hips - space.origin) @ space.stretch.T + space.origin
-    floor, yaw = over_ground(hips, source.rotations[:, 0], rate)
+    floor, yaw = floor_path(hips, source.rotations[:, 0], rate)
     floor[:, 2] = transfer.ground(source, target).floor
-    turns = quaternions.multiply(yaw, quaternions.inverse(target.rest_orientation()))
+    rotations = quaternions.multiply(yaw, quaternions.inverse(target.rest_orientation()))
 
     root = target.heads[target.rig_map.root]
     middle = (target.joint("left_hip") + target.joint("right_hip")) / 2
     up = quaternions.rotate(target.rest_orientation(), np.array([0.0, 0.0, 1.0]))
-    beside = root - middle
-    return turns, space.from_world(floor) + quaternions.rotate(turns, beside - up * (beside @ up))
+    offset = root - middle
+    return rotations, space.from_world(floor) + quaternions.rotate(rotations, offset - up * (offset @ up))

@@ -179,9 +179,8 @@ def _transfer(children: list[Path], target: Path, progress: Progress) -> None:
 
 
 def _copy(path: Path, copy: Path) -> None:
-    temporary = copy.with_name(
-        f"{copy.name}.part"
-    )  # one name for all attempts: a large copy that broke off is replaced
+    # One name for all attempts, so that the next one replaces a large copy that broke off.
+    temporary = copy.with_name(f"{copy.name}.part")
     temporary.unlink(missing_ok=True)
     try:
         shutil.copy2(path, temporary, follow_symlinks=False)

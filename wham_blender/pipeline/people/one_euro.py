@@ -32,7 +32,7 @@ class OneEuroFilter:
         if self._previous is None:
             self._previous, self._velocity = points, np.zeros_like(points)
             return keypoints
-        weight = self._weight(np.float64(self._frame_rate))
+        weight = self._weight(np.array(self._frame_rate))
         self._velocity = weight * (points - self._previous) + (1 - weight) * self._velocity
         weight = self._weight(_MIN_CUTOFF + _BETA * np.abs(self._velocity))
         smooth = weight * points + (1 - weight) * self._previous

@@ -119,7 +119,7 @@ def _goal(
 
     feet and locked (F, 2, 3): toe and heel as they are, and where they have to be while they are planted (F, 2).
     """
-    flat, held = planted.all(1), planted.any(1)
+    flat, held = np.all(planted, 1), np.any(planted, 1)
     foot = feet[:, 0] - feet[:, 1]
     correction = quaternions.to_axis_angle(quaternions.between(foot, locked[:, 0] - locked[:, 1]))
     size = np.linalg.norm(correction, axis=1, keepdims=True)
@@ -156,7 +156,7 @@ def _follow_support_feet(
     """
     supports = planted[:, ::2] | planted[:, 1::2]  # by toe or heel, left and right
     wanted = np.stack([ankle - joints[:, leg.ankle] for leg, (ankle, _) in zip(LEGS, goals, strict=True)], 1)
-    shift = _least_squares_eased(mean_of_planted(wanted, supports), supports.any(1))
+    shift = _least_squares_eased(mean_of_planted(wanted, supports), np.any(supports, 1))
     return gaussian_filter1d(shift, _BODY_SMOOTHING, axis=0, mode="nearest")
 
 

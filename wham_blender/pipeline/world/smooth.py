@@ -1,4 +1,4 @@
-"""Takes trembling out of a placed motion, poses and path alike; planted feet stay planted."""
+"""Smooths a placed motion: low-pass filters poses and trajectory, keeps planted feet in place."""
 
 from __future__ import annotations
 
@@ -16,29 +16,28 @@ from .placement import Placed
 
 
 def smooth(placed: Placed, body: Body, seconds: float) -> Placed:
-    """The motion at FPS frames a second without what comes again within ``seconds``; 0 changes nothing.
+    """The motion, at FPS frames a second, without oscillations of a period below ``seconds``; 0 changes nothing.
 
-    A fourth-order low-pass without delay, see ``animation.smoothed``.
+    A low-pass filter without delay, see ``animation.smoothed``.
     """
     if seconds <= 0:
         return placed
     count = len(placed.poses)
-    down = planted(placed.contacts)
-    # The axes at rest are SMPL's, y up, in all of them: the root's turn leads from there to the world.
-    whole = Animation(
+    # Rest joints and foot points are in SMPL's axes, y up; the root's rotation leads from these to the world, z up.
+    before = Animation(
         frames=np.arange(count, dtype=float),
         root=(placed.trans + placed.rest_joints[0]).astype(float),
         rotations=quaternions.without_jumps(
             quaternions.of_axis_angle(placed.poses.reshape(count, 24, 3).astype(float))
         ),
         heads=placed.rest_joints.astype(float),
-        feet=_feet(placed, body),
-        contacts=down,
+        feet=_rest_foot_points(placed, body),
+        contacts=planted(placed.contacts),
         probabilities=placed.contacts,
         confidence=np.ones(count),
         visible=np.ones(count, bool),
     )
-    result = animation.smoothed(whole, 1 / seconds, FPS)
+    result = animation.smoothed(before, 1 / seconds, FPS)
     return replace(
         placed,
         poses=quaternions.to_axis_angle(result.rotations).reshape(count, 72).astype(np.float32),
@@ -47,8 +46,8 @@ def smooth(placed: Placed, body: Body, seconds: float) -> Placed:
 
 
 @torch.inference_mode()
-def _feet(placed: Placed, body: Body) -> np.ndarray:
-    """The foot points (4, 3) of the body at rest."""
+def _rest_foot_points(placed: Placed, body: Body) -> np.ndarray:
+    """The foot points (4, 3) of the body at rest, SMPL's axes, metres."""
     device = body.smpl.v_template.device
     betas = torch.from_numpy(placed.betas).to(device)[None]
     points = body.landmarks(torch.eye(3, device=device).expand(1, 24, 3, 3), betas)

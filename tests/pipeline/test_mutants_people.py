@@ -1,0 +1,74 @@
+"""Errors of a sign or a factor in track clean-up and camera motion that the other tests would let through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from tests.pipeline.test_camera_motion import solved, walls, watched
+from tests.pipeline.test_track_cleanup import detections, people
+from wham_blender.pipeline.camera.camera_motion import ROTATING, STATIC, CameraMotion
+from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS
+from wham_blender.pipeline.people.types import Detections
+
+
+def trembling(landmark_keypoints: bool) -> Detections:
+    """One person whose landmarks tremble, with the landmark net's keypoints, or ViTPose's, which tremble otherwise."""
+    rows = detections({1: (range(60), 500.0)}, looks=60)
+    rng = np.random.default_rng(0)
+    rows.landmarks[..., :2] += rng.normal(0, 5, rows.landmarks[..., :2].shape)
+    rows.landmarks_3d += rng.normal(0, 0.01, rows.landmarks_3d.shape).astype(np.float32)
+    keypoints = rows.landmarks[:, COCO_LANDMARKS].copy()
+    if not landmark_keypoints:
+        keypoints[..., :2] += rng.normal(0, 5, keypoints[..., :2].shape)
+    return replace(rows, keypoints=keypoints)
+
+
+def test_keypoints_of_vitpose_are_not_smoothed_and_landmarks_are() -> None:
+    rows = trembling(landmark_keypoints=False)
+    (person,) = people(rows)
+    np.testing.assert_allclose(person.keypoints, rows.keypoints, atol=1e-3)
+    smoothed = person.landmarks[..., :2] - rows.landmarks[..., :2]
+    assert (np.abs(smoothed[5:-5]).max((0, 2)) > 1).all()  # each of the 33
+    assert (np.abs(person.landmarks_3d - rows.landmarks_3d).max((0, 2)) > 1e-3).all()
+
+
+def test_keypoints_that_are_landmarks_are_smoothed_with_them() -> None:
+    rows = trembling(landmark_keypoints=True)
+    (person,) = people(rows)
+    np.testing.assert_array_equal(person.keypoints, person.landmarks[:, COCO_LANDMARKS])
+    assert (np.abs(person.keypoints - rows.keypoints)[..., :2].max((0, 2)) > 1).all()
+
+
+def test_keypoints_without_landmarks_are_not_smoothed() -> None:
+    rows = trembling(landmark_keypoints=False)
+    rows = replace(rows, landmarks=rows.landmarks[:, :0], landmarks_3d=rows.landmarks_3d[:, :0])
+    (person,) = people(rows)
+    np.testing.assert_allclose(person.keypoints, rows.keypoints, atol=1e-3)
+
+
+@pytest.mark.parametrize(("pixels", "kind"), [(0.3, STATIC), (2.5, ROTATING)])
+def test_a_slow_pan_is_not_a_static_camera(pixels: float, kind: int) -> None:
+    """A pan that moves the picture by those pixels of 480 in all: more than a tripod's trembling, and hardly more."""
+    (wall,) = walls(1)
+    shifts = np.linspace(0, pixels, 30)
+    views = [cv2.warpAffine(wall, np.array([[1.0, 0, -x], [0, 1, 0]]), (480, 270))[:, 10:-10] for x in shifts]
+    view = solved(watched(views)[0], 400)
+    assert (view.kind == kind).all()
+    turned = Rotation.from_matrix(view.rotations).as_rotvec()[-1]
+    expected = -np.arctan(pixels / 400) if kind == ROTATING else 0
+    np.testing.assert_allclose(turned, [0, expected, 0], atol=1e-3)
+
+
+def test_the_camera_between_two_network_frames() -> None:
+    """Rotations are interpolated in time and held before the first and after the last frame."""
+    angles = np.array([0.0, 0.2, 0.3])
+    rotations = Rotation.from_rotvec(np.outer(angles, [0, 1, 0])).as_matrix()
+    flat = np.ones(3)
+    motion = CameraMotion(rotations, flat.astype(np.int64), flat.astype(bool), flat, np.array(500.0))
+    found = motion.rotations_at(np.array([-1.0, 0.5, 1.5, 9.0]), np.array([0.0, 1.0, 2.0]))
+    np.testing.assert_allclose(Rotation.from_matrix(found).as_rotvec()[:, 1], [0, 0.1, 0.25, 0.3], atol=1e-9)
