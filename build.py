@@ -387,9 +387,8 @@ def demo(clip: str = str(DEMO_CLIP)) -> int:
         raise BuildError(f"No motion could be made of {clip}; the worker's output is above.")
     if run([module, ROOT / "tools/demo_blender.py", motion, Path(clip).resolve(), folder]):
         raise BuildError(f"Blender could not import {motion}; its output is above.")
-    print(
-        f"Imported {clip} as a character. The files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}."
-    )
+    names = ", ".join(sorted(path.name for path in folder.iterdir()))
+    print(f"Imported {clip} as a character. The files are in {folder}: {names}.")
     return 0
 
 

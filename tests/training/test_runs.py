@@ -64,8 +64,8 @@ def test_training_writes_weights_and_resumes(workshop: Path, capsys: pytest.Capt
 def test_mirrored_pictures_match_their_poses(workshop: Path) -> None:
     shutil.copy(Path(simulate.__file__).with_name("landmark_net_errors.npz"), simulate.ERRORS_FILE)
     drawn.main(["--mocap", str(workshop), "--pictures", "3"])
-    with np.load(checkpoint.FOLDER / drawn.TRAINING, allow_pickle=False) as kept:
-        assert kept["seen"].shape == kept["seen_3d"].shape == (3, 2, 25, 3)
+    with np.load(checkpoint.FOLDER / drawn.TRAINING, allow_pickle=False) as arrays:
+        assert arrays["seen"].shape == arrays["seen_3d"].shape == (3, 2, 25, 3)
     pictures = views.PictureSampler(checkpoint.FOLDER / drawn.TRAINING, simulate.TrainingBody(), seed=0, varied=True)
     assert len(pictures) == 6
     view, _, _, placed = pictures.draw(256)

@@ -75,7 +75,7 @@ class PictureSampler:
         self.generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
-        return len(self._kept["betas"])
+        return len(self._pictures["betas"])
 
     def draw(self, count: int) -> Sample:
         """A batch of pictures; random ones if they are varied."""
