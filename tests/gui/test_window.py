@@ -126,7 +126,7 @@ def test_another_person_is_a_click_away(window: Window) -> None:
     assert finish(window) == {"status": "imported", "error": ""}
     assert len(objects(window)) == len(before) + 3
     log = Path(window.ask("str(module('addon.jobs.import_job').jobs.all[0].log)")).read_text("utf-8")
-    assert "watch: kept from an earlier run" in log, "the frames were looked at anew"
+    assert "detect: kept from an earlier run" in log, "the frames were processed again"
 
 
 def test_the_file_menu_asks_for_a_clip(window: Window) -> None:

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from tests.pipeline.test_camera_motion import solved, walls, watched
 from tests.pipeline.test_track_cleanup import detections, people
 from wham_blender.pipeline.camera.camera_motion import ROTATING, STATIC, CameraMotion
+from wham_blender.pipeline.people import track_cleanup
 from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS
 from wham_blender.pipeline.people.types import Detections
 
@@ -49,6 +50,22 @@ def test_keypoints_without_landmarks_are_not_smoothed() -> None:
     rows = replace(rows, landmarks=rows.landmarks[:, :0], landmarks_3d=rows.landmarks_3d[:, :0])
     (person,) = people(rows)
     np.testing.assert_allclose(person.keypoints, rows.keypoints, atol=1e-3)
+
+
+@pytest.mark.parametrize(("frames", "stays"), [(6, False), (10, True)])
+def test_the_median_takes_boxes_out_that_are_wrong_for_a_quarter_of_a_second(frames: int, stays: bool) -> None:
+    rows = detections({1: (range(90), 500.0)}, looks=90)
+    (clean,) = people(rows)
+    rows.landmarks[40 : 40 + frames, :, 1] *= 1.5
+    (person,) = people(replace(rows, keypoints=rows.landmarks[:, COCO_LANDMARKS]))
+    assert ((person.boxes[:, 2] > 1.2 * clean.boxes[:, 2]).any()) == stays
+
+
+def test_nobody_is_joined_over_a_cut() -> None:
+    rows = detections({1: (range(50), 500.0), 2: (range(55, 120), 500.0)})
+    shot = np.arange(120) >= 52
+    assert len(track_cleanup.build_people(rows, np.zeros(120, int))) == 1
+    assert len(track_cleanup.build_people(rows, shot.astype(int))) == 2
 
 
 @pytest.mark.parametrize(("pixels", "kind"), [(0.3, STATIC), (2.5, ROTATING)])

@@ -28,7 +28,6 @@ def write_arrays(
     licence: str,
     source: str,
     figures: dict[str, Any],
-    version: str = "1",
 ) -> Path:
     """Save arrays as a compressed ``.npz`` under ``bundled_weights/`` and list it under ``role``."""
     path = weights.folder() / name
@@ -36,7 +35,7 @@ def write_arrays(
         np.savez_compressed(stream, allow_pickle=False, **arrays)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     entries = weights.manifest()
-    entries[role] = weights.WeightFile(role, path, digest, licence, source, version, figures)
+    entries[role] = weights.WeightFile(role, path, digest, licence, source, "1", figures)
     listed = weights.folder() / "manifest.toml"
     _, mark, published = listed.read_text("utf-8").partition(_PUBLISHED)
     text = _HEADER + "".join(_entry(entry) for entry in entries.values()) + mark + published

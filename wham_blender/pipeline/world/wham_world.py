@@ -18,7 +18,7 @@ from ..pose.types import WhamTrack
 from .placement import Placed, hips_and_feet, rotation_vectors
 
 CONTACT_ABOVE = 0.5  # WHAM's threshold for a foot point in contact
-_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # from WHAM's axes, y down
+_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # from y up
 
 
 def rollout_y_up(track: WhamTrack) -> tuple[np.ndarray, np.ndarray]:
@@ -48,9 +48,10 @@ def _place(track: WhamTrack, body: Body) -> Placed:
     rest = body.rest_joints(torch.from_numpy(betas).to(body.smpl.v_template.device)).cpu().numpy()
     hips, feet = hips_and_feet(track.poses, body, betas, rest[0])  # camera axes
     root_cam = track.poses[:, 0].astype(np.float64)
-    root = _TO_Z_UP @ track.root_world.astype(np.float64)
+    root_y_up, hips_y_up = rollout_y_up(track)
+    root = _TO_Z_UP @ root_y_up.astype(np.float64)
     to_world = root @ root_cam.mT  # (F, 3, 3) from camera axes
-    pelvis = track.trans_world @ _TO_Z_UP.T - np.einsum("fij,fj->fi", to_world, hips)
+    pelvis = hips_y_up @ _TO_Z_UP.T - np.einsum("fij,fj->fi", to_world, hips)
 
     front = root[0, :, 2]  # SMPL faces z
     heading = _about_z(-np.pi / 2 - np.arctan2(front[1], front[0]))
