@@ -1,4 +1,4 @@
-"""Feet of rigs onto which a walk was baked, in the scene as Blender evaluates it: planted, not sunk, on every make."""
+"""Foot locking after a bake: in the evaluated scene planted feet neither slide nor penetrate the floor."""
 
 import math
 
@@ -23,9 +23,9 @@ def walking(motion_path):
     """An imported character that walks, its feet sliding a little by a sway of the pelvis."""
     bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP")
     source = bpy.context.selected_objects[0]
-    found = character.read(source)
-    feet = found.feet * [1, 1, 0]
-    character.write(source, walks.walk(found.heads, feet, sway=0.03))
+    imported = character.read(source)
+    feet = imported.feet * [1, 1, 0]
+    character.write(source, walks.walk(imported.heads, feet, sway=0.03))
     return source
 
 
@@ -47,13 +47,13 @@ class Feet:
                 self.points.append((bone.name, bone.matrix_local.inverted() @ point))
 
     def at(self, frames):
-        """Where they are (F, 4, 3) in the world."""
-        found = []
+        """World positions (F, 4, 3) at these frames: left toe, left heel, right toe, right heel; metres."""
+        positions = []
         for frame in frames:
             bpy.context.scene.frame_set(int(frame), subframe=frame % 1)
             pose, world = self.rig.pose.bones, self.rig.matrix_world
-            found.append([world @ pose[bone].matrix @ point for bone, point in self.points])
-        return np.array(found)
+            positions.append([world @ pose[bone].matrix @ point for bone, point in self.points])
+        return np.array(positions)
 
 
 @pytest.mark.parametrize(
@@ -66,33 +66,33 @@ class Feet:
         ("rigify", {"legs": 0.7, "rest": "T"}),
     ],
 )
-def test_planted_feet_of_a_rig_stay_and_nothing_sinks(walking, kind, options):
+def test_planted_feet_neither_slide_nor_penetrate_the_floor(walking, kind, options):
     rig = make.make_rig(kind, **options)
     bake(walking, rig, plant_feet=False)
-    slid = Feet(rig).at(FRAMES)
+    unlocked = Feet(rig).at(FRAMES)
     bake(walking, rig)
     source = character.read(walking)
     feet = Feet(rig).at(FRAMES)
     if options.get("object_matrix") is MIRRORED:
-        feet, slid = feet[:, [2, 3, 0, 1]], slid[:, [2, 3, 0, 1]]
+        feet, unlocked = feet[:, [2, 3, 0, 1]], unlocked[:, [2, 3, 0, 1]]
     contacts = source.contacts[FRAMES.start - 1 : FRAMES.stop - 1]
     steps = np.linalg.norm(np.diff(feet, axis=0), axis=-1)
     assert steps[contacts[1:] & contacts[:-1]].max() < 0.002
-    stands = contacts.reshape(-1, 2, 2).any(2).repeat(2, axis=1)
-    pops = np.linalg.norm(np.diff(feet - slid, axis=0), axis=-1)[stands[1:] != stands[:-1]]
-    assert pops.max() < 0.005  # where a foot comes down or leaves
+    planted = contacts.reshape(-1, 2, 2).any(2).repeat(2, axis=1)
+    jumps = np.linalg.norm(np.diff(feet - unlocked, axis=0), axis=-1)[planted[1:] != planted[:-1]]
+    assert jumps.max() < 0.005  # no jump at touchdown and lift-off
     assert steps.max() > 0.03
     assert feet[..., 2].min() > -0.002
-    assert np.abs(feet[..., 2][contacts]).max() < 0.005  # they roll over a heel that may be a little elsewhere
+    assert np.abs(feet[..., 2][contacts]).max() < 0.005  # foot locking's heel may differ a little from this one
     if kind == "rigify":
         switches = [rig.pose.bones[f"{limb}_parent.L"]["IK_FK"] for limb in ("thigh", "upper_arm")]
         assert switches == [0.0, 1.0]  # legs on IK, arms on FK
         for fk, deforming in (("shin_fk.L", "DEF-shin.L"), ("foot_fk.L", "DEF-foot.L")):
             joints = [rig.pose.bones[name].matrix.translation for name in (fk, deforming)]
-            assert (joints[0] - joints[1]).length < 0.001  # so that the switch can be set back, and no leg is shorter
+            assert (joints[0] - joints[1]).length < 0.001  # FK matches IK, so that the switch can be set back
 
 
-def test_keys_need_no_more_than_one_a_frame_for_feet_to_stay_between_them(walking):
+def test_planted_feet_do_not_slide_between_keyframes(walking):
     rig = make.make_rig("mixamo")
     bake(walking, rig)
     between = Feet(rig).at(np.arange(30, 50, 0.5))
@@ -102,7 +102,7 @@ def test_keys_need_no_more_than_one_a_frame_for_feet_to_stay_between_them(walkin
     assert steps[contacts[1:] & contacts[:-1]].max() < 0.002
 
 
-def test_feet_slide_where_they_are_not_to_be_planted(walking):
+def test_feet_slide_without_plant_feet(walking):
     rig = make.make_rig("mixamo", legs=1.5)
     bake(walking, rig, plant_feet=False)
     feet = Feet(rig).at(FRAMES)
@@ -111,13 +111,13 @@ def test_feet_slide_where_they_are_not_to_be_planted(walking):
     assert steps[contacts[1:] & contacts[:-1]].max() > 0.004
 
 
-def test_arms_and_trunk_are_as_without_planting(walking):
+def test_plant_feet_does_not_change_arms_and_trunk(walking):
     rig = make.make_rig("unreal_ue5", legs=0.6)
-    turned = []
+    rotations = []
     for plant in (False, True):
         bake(walking, rig, plant_feet=plant)
         bpy.context.scene.frame_set(50)
         names = ("pelvis", "spine_03", "head", "upperarm_l", "lowerarm_r", "hand_l")
-        turned.append([rig.pose.bones[name].matrix.to_quaternion() for name in names])
-    for one, other in zip(*turned, strict=True):
+        rotations.append([rig.pose.bones[name].matrix.to_quaternion() for name in names])
+    for one, other in zip(*rotations, strict=True):
         assert one.rotation_difference(other).angle < math.radians(0.1)

@@ -1,4 +1,4 @@
-"""What `import_motion` builds is what the motion file says, measured in the evaluated scene."""
+"""Import Motion: skeleton, skin, contacts and camera of the evaluated scene match the motion file."""
 
 import shutil
 from dataclasses import replace
@@ -50,7 +50,7 @@ def go_to(frame):
         ("SCENE", 24, -3, lambda row: -3 + row * 24 / 25),
     ],
 )
-def test_joints_and_rotations_are_the_motions(motion, motion_path, fps, scene_fps, start, expected):
+def test_joints_and_rotations_match_the_motion_file(motion, motion_path, fps, scene_fps, start, expected):
     bpy.context.scene.render.fps = scene_fps
     assert bpy.ops.wham.import_motion(filepath=str(motion_path), fps=fps, start_frame=start) == {"FINISHED"}
     (armature,) = objects("ARMATURE")
@@ -63,11 +63,11 @@ def test_joints_and_rotations_are_the_motions(motion, motion_path, fps, scene_fp
             bone = evaluated.pose.bones[name]
             head = evaluated.matrix_world @ bone.head
             assert np.linalg.norm(np.array(head) - positions[row, joint]) < MILLIMETRE, (row, name)
-            turned = np.array(bone.matrix.to_3x3()) @ np.array(bone.bone.matrix_local.to_3x3()).T
-            assert np.abs(turned @ upright - rotations[row, joint]).max() < 1e-4, (row, name)
+            rotation = np.array(bone.matrix.to_3x3()) @ np.array(bone.bone.matrix_local.to_3x3()).T
+            assert np.abs(rotation @ upright - rotations[row, joint]).max() < 1e-4, (row, name)
 
 
-def test_one_action_without_jumps_of_sign(motion, motion_path):
+def test_quaternion_keys_do_not_change_sign(motion, motion_path):
     bpy.ops.wham.import_motion(filepath=str(motion_path))
     (armature,) = objects("ARMATURE")
     found = {(c.data_path, c.array_index): c for c in curves(armature.animation_data.action)}
@@ -85,7 +85,7 @@ def test_one_action_without_jumps_of_sign(motion, motion_path):
         assert {k.interpolation for k in curve.keyframe_points} == {"CONSTANT" if path in steps else "LINEAR"}
 
 
-def test_rig_stands_and_faces_minus_y(motion_path):
+def test_rest_pose_is_upright_and_faces_minus_y(motion_path):
     bpy.ops.wham.import_motion(filepath=str(motion_path))
     (armature,), (skin,) = objects("ARMATURE"), objects("MESH")
     bones = armature.data.bones
@@ -99,7 +99,7 @@ def test_rig_stands_and_faces_minus_y(motion_path):
     assert left[:, 2] @ right[:, 2] > 0.9  # z axes alike on both sides
 
 
-def test_skin_moves_as_linear_blend_skinning_says(motion, motion_path, body):
+def test_skin_matches_linear_blend_skinning(motion, motion_path, body):
     bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP")
     (skin,) = objects("MESH")
     rest = body["v_template"] + body["shapedirs"] @ motion.betas
@@ -130,7 +130,7 @@ def test_contacts_are_keyed_and_marked(motion, motion_path):
                 assert (f"{name} {'down' if down[row, index] else 'up'}", 5 + row) in markers
 
 
-def test_camera_sees_what_the_clip_showed(motion, motion_path):
+def test_camera_projects_joints_to_the_clips_pixels(motion, motion_path):
     bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP")
     scene = bpy.context.scene
     (camera,) = objects("CAMERA")
@@ -146,7 +146,7 @@ def test_camera_sees_what_the_clip_showed(motion, motion_path):
             assert abs((1 - v) * 720 - y / depth) < 1
 
 
-def test_still_camera_has_no_keys(motion, tmp_path, body):
+def test_static_camera_has_no_keys(motion, tmp_path, body):
     still = make_motion(body)
     still.camera_R[:], still.camera_t[:] = still.camera_R[0], still.camera_t[0]
     motion_file.save(tmp_path / "still.npz", [still])
@@ -201,7 +201,7 @@ def test_scenes_own_settings_stay_unless_the_clips_are_asked_for(motion_path):
     assert (render.fps, render.pixel_aspect_x, scene.frame_start, scene.frame_end) == (25, 1.0, 1, 40)
 
 
-def test_one_undo_takes_everything_away_again(motion_path):
+def test_one_undo_removes_the_import(motion_path):
     kept = ("objects", "actions", "collections", "armatures", "meshes", "cameras")
     bpy.ops.mesh.primitive_cube_add()
     bpy.ops.ed.undo_push(message="a cube")
@@ -222,7 +222,7 @@ def test_motion_without_a_clips_name_is_named_after_its_file(motion, tmp_path, b
     assert objects("ARMATURE", bpy.data.collections["jump"])
 
 
-def test_second_import_leaves_the_first_alone(motion_path):
+def test_second_import_does_not_change_the_first(motion_path):
     bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP")
     first = bpy.data.collections["dance"]
     (armature,) = objects("ARMATURE")
@@ -251,7 +251,7 @@ def test_all_people_of_a_file_and_their_one_camera(motion, tmp_path, body):
     assert np.linalg.norm(np.array(evaluated.pose.bones["head"].head) - other.joints()[4, 15]) < MILLIMETRE
 
 
-def test_other_bodys_motion_gets_bones_only(motion, tmp_path, body):
+def test_motion_of_another_body_gets_no_mesh(motion, tmp_path, body):
     taller = make_motion(body)
     taller.rest_joints *= 1.1
     motion_file.save(tmp_path / "taller.npz", [taller])
@@ -262,7 +262,7 @@ def test_other_bodys_motion_gets_bones_only(motion, tmp_path, body):
     assert np.linalg.norm(np.array(evaluated.pose.bones["left_hand"].head) - taller.joints()[7, 22]) < MILLIMETRE
 
 
-def test_missing_body_gets_bones_only(motion_path, monkeypatch, tmp_path):
+def test_missing_body_file_gets_no_mesh(motion_path, monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "folder", lambda: tmp_path)
     assert bpy.ops.wham.import_motion(filepath=str(motion_path)) == {"FINISHED"}
     assert objects("ARMATURE")
@@ -279,7 +279,7 @@ def test_missing_body_gets_bones_only(motion_path, monkeypatch, tmp_path):
         ({"poses": np.array([object()])}, "bad.npz is not a motion file"),
     ],
 )
-def test_bad_files_give_a_sentence(tmp_path, content, sentence):
+def test_bad_files_raise_a_message(tmp_path, content, sentence):
     path = tmp_path / "bad.npz"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -300,7 +300,7 @@ def test_import_leaves_another_objects_edit_mode_and_selects_the_character(motio
 
 
 def test_a_file_is_imported_without_an_operator(motion_path):
-    """As the panel, scripts and other add-ons may call it: settings and a function that gets the reports."""
+    """The function that panel, scripts and add-ons call, with settings and a callback for reports."""
     shutil.copy(CLIP, motion_path.with_name("dance.mp4"))
     reports = []
     settings = PlacementSettings(start_frame=5)

@@ -1,4 +1,4 @@
-"""What is drawn of jobs in each of their states, and of the people found."""
+"""The panel Jobs: labels and buttons for each job status, the progress bar, and the thumbnails of detected people."""
 
 import time
 import zlib
@@ -17,13 +17,13 @@ from wham_blender.protocol import Progress
 
 @pytest.fixture
 def drawn():
-    """What the stand-in for UILayout was asked for."""
+    """The calls that the stand-in for UILayout received."""
     yield []
     job_queue.stop()
     import_job.jobs.all, import_job.jobs.elsewhere = [], set()
 
 
-def words(drawn):
+def label_text(drawn):
     return " ".join(str(call[-1]) for call in drawn if call[-1])
 
 
@@ -36,7 +36,7 @@ def record(tmp_path, **values):
 
 
 @pytest.mark.parametrize(
-    ("status", "elsewhere", "said", "offered"),
+    ("status", "elsewhere", "text", "operators"),
     [
         (Status.RUNNING, False, "interrupted when Blender closed", ["wham.discard_job", "wham.resume_job"]),
         (Status.QUEUED, False, "interrupted when Blender closed", ["wham.discard_job", "wham.resume_job"]),
@@ -48,7 +48,7 @@ def record(tmp_path, **values):
         (Status.IMPORTED, False, "imported", ["wham.discard_job"]),
     ],
 )  # fmt: skip
-def test_a_job_of_an_earlier_blender_offers_what_fits(drawn, tmp_path, status, elsewhere, said, offered):
+def test_a_job_of_an_earlier_session_has_the_buttons_of_its_status(drawn, tmp_path, status, elsewhere, text, operators):
     job = record(
         tmp_path, status=status, error="No person found in walk.mp4 (230 frames looked at)." * (status is Status.FAILED)
     )
@@ -56,11 +56,11 @@ def test_a_job_of_an_earlier_blender_offers_what_fits(drawn, tmp_path, status, e
     import_job.jobs.elsewhere = {job.name} if elsewhere else set()
     panel = type("Panel", (), {"layout": Layout(drawn)})()
     jobs.WHAM_PT_jobs.draw(panel, bpy.context)
-    assert said in words(drawn)
-    assert buttons(drawn) == offered
+    assert text in label_text(drawn)
+    assert buttons(drawn) == operators
 
 
-def test_what_runs_shows_its_bar_and_its_line(drawn, tmp_path):
+def test_a_running_job_shows_its_progress_bar_and_stage(drawn, tmp_path):
     work = Work()
     work.title = "walk.mp4"
     job_queue.running = work
@@ -75,11 +75,11 @@ def test_what_runs_shows_its_bar_and_its_line(drawn, tmp_path):
     )
     ui_text.draw_progress(Layout(drawn))
     assert all(len(call[-1]) < 60 for call in drawn if call[0] == "label")
-    assert "reason told at length." in words(drawn)
+    assert "reason told at length." in label_text(drawn)
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.QUEUED])
-def test_the_log_is_one_click_away(drawn, tmp_path, status):
+def test_every_job_has_one_log_button(drawn, tmp_path, status):
     job = record(tmp_path, status=status)
     job.folder.mkdir()
     job.log.touch()
@@ -87,7 +87,7 @@ def test_the_log_is_one_click_away(drawn, tmp_path, status):
     assert buttons(drawn).count("wm.path_open") == 1
 
 
-def test_people_are_shown_with_their_pictures_and_frames(drawn, tmp_path):
+def test_people_are_shown_with_thumbnails_and_frame_ranges(drawn, tmp_path):
     people = [
         {"id": 1, "first_frame": 1, "last_frame": 230, "picture": "person-1.png"},
         {"id": 2, "first_frame": 41, "last_frame": 200, "picture": "../person-2.png"},

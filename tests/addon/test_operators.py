@@ -1,4 +1,4 @@
-"""All operators, those of tomorrow too: none refuses without its reason, none leaves a script with a traceback."""
+"""Every registered operator: a failing poll() gives its reason, and scripts get a sentence instead of a traceback."""
 
 import threading
 
@@ -13,7 +13,7 @@ from wham_blender.addon.operators.setup import WHAM_OT_measure_storage
 
 
 @pytest.fixture(autouse=True)
-def _nothing_there(tmp_path, monkeypatch):
+def _nothing_installed(tmp_path, monkeypatch):
     """No worker, no weights, no jobs, no consent to go online."""
     monkeypatch.delenv("WHAM_WORKER_PYTHON", raising=False)
     for name in ("XDG_DATA_HOME", "LOCALAPPDATA"):
@@ -23,61 +23,61 @@ def _nothing_there(tmp_path, monkeypatch):
 
 
 def operators():
-    """Names and classes of all that are registered."""
+    """Names and classes of all registered operators."""
     names = dir(bpy.ops.wham)
     return {name: bpy.types.Operator.bl_rna_get_subclass_py(f"WHAM_OT_{name}") for name in names}
 
 
 def refusals():
-    """What each operator that is refused just now says to it."""
-    found = {}
+    """The reason of each operator whose poll() fails now."""
+    reasons = {}
     for name in operators():
-        verb = getattr(bpy.ops.wham, name)
-        if not verb.poll():
+        operator = getattr(bpy.ops.wham, name)
+        if not operator.poll():
             with pytest.raises(RuntimeError) as caught:
-                verb()
-            found[name] = str(caught.value).partition("poll() ")[2].strip()
-    return found
+                operator()
+            reasons[name] = str(caught.value).partition("poll() ")[2].strip()
+    return reasons
 
 
-def test_every_refusal_says_why(monkeypatch):
-    said: dict[str, set[str]] = {}
+def test_every_failing_poll_gives_a_reason(monkeypatch):
+    reasons_by_name: dict[str, set[str]] = {}
 
-    def note():
+    def collect():
         for name, reason in refusals().items():
-            said.setdefault(name, set()).add(reason)
+            reasons_by_name.setdefault(name, set()).add(reason)
 
-    note()  # nothing is there
+    collect()  # empty scene, nothing installed
     bpy.ops.mesh.primitive_cube_add()
     bpy.ops.object.mode_set(mode="EDIT")
-    note()
-    monkeypatch.setattr(job_queue, "waiting", [Work()])  # a job waits
+    collect()
+    monkeypatch.setattr(job_queue, "waiting", [Work()])  # a queued job
     monkeypatch.setattr(WHAM_OT_measure_storage, "_thread", threading.current_thread())
-    note()
-    for name, reasons in said.items():
+    collect()
+    for name, reasons in reasons_by_name.items():
         for reason in reasons:
             assert reason[:1].isupper(), (name, reason)
             assert "context is incorrect" not in reason, name
-    can_refuse = {name for name, cls in operators().items() if any("poll" in vars(base) for base in cls.__mro__)}
-    assert can_refuse == set(said)  # each was refused once, and nothing else ever is
+    have_poll = {name for name, cls in operators().items() if any("poll" in vars(base) for base in cls.__mro__)}
+    assert have_poll == set(reasons_by_name)  # every operator that has a poll() failed at least once
 
 
-def test_called_with_nothing_they_end_or_say_a_sentence():
-    ended = set()
+def test_operators_without_arguments_finish_or_raise_a_sentence():
+    finished = set()
     for name in operators():
-        verb = getattr(bpy.ops.wham, name)
-        if not verb.poll():
+        operator = getattr(bpy.ops.wham, name)
+        if not operator.poll():
             continue
         try:
-            assert verb("EXEC_DEFAULT") == {"FINISHED"}
-            ended.add(name)
+            assert operator("EXEC_DEFAULT") == {"FINISHED"}
+            finished.add(name)
         except RuntimeError as error:
             sentence = str(error).removeprefix("Error: ").strip()
             assert sentence[:1].isupper(), (name, sentence)
             assert sentence.endswith("."), (name, sentence)
             assert "Traceback" not in sentence, name
-    assert {"refresh_jobs", "clean_jobs", "measure_storage"} <= ended
-    assert not {"import_video", "import_motion", "import_job", "choose_weights", "find_weights"} & ended
+    assert {"refresh_jobs", "clean_jobs", "measure_storage"} <= finished
+    assert not {"import_video", "import_motion", "import_job", "choose_weights", "find_weights"} & finished
 
 
 def test_a_message_is_explained(capfd):

@@ -1,4 +1,4 @@
-"""The examples of docs/scripting.md and the README are run as they stand, with a stand-in for the worker."""
+"""The examples of docs/scripting.md and the README run unchanged, with a stand-in for the worker."""
 
 import re
 import shutil
@@ -35,7 +35,7 @@ def examples(heading):
 
 @pytest.fixture
 def run(tmp_path, fake_worker, motion_path, monkeypatch):
-    """Runs an example with its folders /clips and /studio in the test's."""
+    """Runs an example with /clips and /studio replaced by folders of the test."""
     takes = tmp_path / "clips/takes"
     takes.mkdir(parents=True)
     (tmp_path / "studio").mkdir()
@@ -61,7 +61,7 @@ def run(tmp_path, fake_worker, motion_path, monkeypatch):
 
 
 def characters():
-    return [thing for thing in bpy.data.objects if thing.type == "ARMATURE" and thing.wham_motion.take]
+    return [ob for ob in bpy.data.objects if ob.type == "ARMATURE" and ob.wham_motion.take]
 
 
 def test_one_clip(run, tmp_path, capfd):
@@ -77,7 +77,7 @@ def test_one_clip(run, tmp_path, capfd):
     assert {clip.name for clip in bpy.data.movieclips} >= {"walk.mp4"}
 
 
-def test_the_readmes_example(run):
+def test_the_example_of_the_readme(run):
     (code,) = code_blocks((DOCUMENT.parents[1] / "README.md").read_text("utf-8"))
     run(code)
     assert len(characters()) == 2
@@ -118,7 +118,7 @@ def test_to_a_game_engine(run, tmp_path):
 
 @pytest.fixture
 def hero(tmp_path, run):
-    """The studio's rig, whose bones no map knows, and the map that the studio made for it."""
+    """A rig with bone names that no bundled map has, and an exported rig map for it."""
     rig = make.make_rig("mixamo")
     rig.name = "Hero"
     for bone in rig.data.bones:
@@ -151,7 +151,7 @@ def test_called_after_every_import(run, hero, tmp_path):
     assert not bpy.data.actions
 
 
-def test_a_hook_that_fails_takes_nothing_away(run, tmp_path, capfd):
+def test_a_failing_hook_keeps_the_import_and_the_other_hooks(run, tmp_path, capfd):
     called: list[bpy.types.Object] = []
 
     def fail(context, armatures):
@@ -166,4 +166,4 @@ def test_a_hook_that_fails_takes_nothing_away(run, tmp_path, capfd):
 def test_every_operator_is_listed():
     table = re.split(r"^## All operators\n", DOCUMENT.read_text("utf-8"), flags=re.MULTILINE)[1].split("\n## ")[0]
     listed = set(re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in table.splitlines() if "`" in line)))
-    assert listed == set(dir(bpy.ops.wham)) - {"add_rig_map_bone"}  # which is a button of a list
+    assert listed == set(dir(bpy.ops.wham)) - {"add_rig_map_bone"}  # only for the button of a list

@@ -1,4 +1,4 @@
-"""The operators of the preferences: a worker is installed, checked, repaired, measured, moved and removed by script."""
+"""The operators of the preferences by script: install, check, repair, measure, move and remove the worker."""
 
 import json
 import shutil
@@ -16,21 +16,21 @@ PACKAGE = Path(python_environment.__file__).parents[2]
 
 
 @pytest.fixture
-def chosen(tmp_path, monkeypatch):
-    """The preferences of a user who has nothing yet, not even the consent to go online."""
+def addon_preferences(tmp_path, monkeypatch):
+    """The preferences of a user who has installed nothing and has not allowed online access."""
     monkeypatch.delenv("WHAM_WORKER_PYTHON", raising=False)
     for name in ("XDG_DATA_HOME", "LOCALAPPDATA"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
-    found = bpy.context.preferences.addons["wham_blender"].preferences
+    values = bpy.context.preferences.addons["wham_blender"].preferences
     options = ("worker_python", "base_python", "torch_build", "wheels_folder", "storage_state")
-    yield found
+    yield values
     for name in options:
-        found.property_unset(name)
+        values.property_unset(name)
 
 
 @pytest.fixture
 def wheels(tmp_path, monkeypatch):
-    """A folder of packages, and a copy of the add-on that wants just these and one more."""
+    """A folder of packages, and a copy of the add-on that requires these and one more that is missing."""
     folder = tmp_path / "wheels"
     folder.mkdir()
     lock = [make_wheel(folder / f"{name}-1.0-py3-none-any.whl") for name in ("tiny", "torch")]
@@ -48,9 +48,9 @@ def wheels(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the packages are those of Linux")
-def test_install_repair_check_move_remove(chosen, wheels, tmp_path):
+def test_install_repair_check_move_remove(addon_preferences, wheels, tmp_path):
     wham = bpy.ops.wham
-    chosen.wheels_folder, chosen.torch_build = str(wheels), "CPU"
+    addon_preferences.wheels_folder, addon_preferences.torch_build = str(wheels), "CPU"
     with pytest.raises(RuntimeError, match=r"lacks large\. Click Repair Worker"):  # the self-test's report
         wham.install_worker()
     python = python_environment.find()
@@ -69,7 +69,7 @@ def test_install_repair_check_move_remove(chosen, wheels, tmp_path):
     assert wham.copy_worker_report() == {"FINISHED"}
 
     wham.measure_storage()
-    assert "worker 0.0" in chosen.storage_state
+    assert "worker 0.0" in addon_preferences.storage_state
     with pytest.raises(RuntimeError, match=r"lies in .* already"):
         wham.move_worker(directory=str(location.default_folder()))
     wham.move_worker(directory=str(tmp_path / "big"))
@@ -78,7 +78,7 @@ def test_install_repair_check_move_remove(chosen, wheels, tmp_path):
     assert not python_environment.worker_folder().exists()
 
 
-def test_refusals_give_a_reason(chosen, tmp_path):
+def test_operators_that_cannot_run_give_the_reason(addon_preferences, tmp_path):
     wham = bpy.ops.wham
     with pytest.raises(RuntimeError, match="No worker is installed in"):
         wham.remove_worker()
@@ -90,15 +90,15 @@ def test_refusals_give_a_reason(chosen, tmp_path):
         wham.check_worker()
     with pytest.raises(RuntimeError, match="No folder to move to"):
         wham.move_worker()
-    chosen.wheels_folder, chosen.base_python = str(tmp_path), str(tmp_path / "gone")
+    addon_preferences.wheels_folder, addon_preferences.base_python = str(tmp_path), str(tmp_path / "gone")
     with pytest.raises(RuntimeError, match=r"no Python at .*gone"):
         wham.install_worker()
-    chosen.worker_python = str(tmp_path / "gone")
+    addon_preferences.worker_python = str(tmp_path / "gone")
     with pytest.raises(RuntimeError, match=r"no Python at .*gone"):
         wham.check_worker()
 
 
-def test_preferences_draw_from_a_path_relative_to_the_file(chosen):
-    chosen.worker_python = sys.executable
+def test_an_existing_python_from_the_preferences_is_usable(addon_preferences):
+    addon_preferences.worker_python = sys.executable
     assert settings.worker_python() == Path(sys.executable)
     assert python_environment.state(settings.worker_path()).usable

@@ -1,4 +1,4 @@
-"""The files of full quality in the preferences: choose, look for, forget and download them, each on a click."""
+"""The files of full quality in the preferences: choose, look for, forget and download them, by operators."""
 
 import json
 import pickle
@@ -62,7 +62,7 @@ def drawn(draw, *arguments):
     return texts
 
 
-def test_a_chosen_file_shows_as_there(library, body):
+def test_a_chosen_file_is_listed(library, body):
     before = drawn(weights_box.draw_weights)
     assert {"wham.sign_in_to_download", "wham.download_weights Download (2.7 GB)"} <= set(before)
     assert bpy.ops.wham.choose_weights(role="smpl", filepath=str(body)) == {"FINISHED"}
@@ -75,14 +75,14 @@ def test_a_chosen_file_shows_as_there(library, body):
     assert drawn(weights_box.draw_weights) == before
 
 
-def test_a_wrong_file_is_told_what_it_is(body):
+def test_a_wrong_file_is_refused_with_what_it_seems_to_be(body):
     with pytest.raises(RuntimeError, match=r"is not WHAM: it seems to be SMPL\. Choose wham_vit"):
         bpy.ops.wham.choose_weights(role="wham", filepath=str(body))
     with pytest.raises(RuntimeError, match="no file of full quality called 'wam': choose one of yolo, vitpose"):
         bpy.ops.wham.choose_weights(role="wam", filepath=str(body))
 
 
-def test_a_folder_is_looked_through(library, body):
+def test_a_folder_is_searched(library, body):
     assert bpy.ops.wham.find_weights(directory=str(body.parents[1])) == {"FINISHED"}
     assert library.path("smpl") == body
     with pytest.raises(RuntimeError, match="No file that is still missing"):
@@ -112,7 +112,7 @@ def test_nothing_is_downloaded_without_consent(monkeypatch):
             assert operator.poll() == allowed
 
 
-def test_the_password_reaches_the_download_and_stays_nowhere(tmp_path, monkeypatch):
+def test_the_password_reaches_the_download_and_is_not_kept(tmp_path, monkeypatch):
     """The process gets it, its command line does not, and neither the operator nor this process keeps it."""
     answer = tmp_path / "answer.json"
     script = (
@@ -137,25 +137,25 @@ def test_the_password_reaches_the_download_and_stays_nowhere(tmp_path, monkeypat
     assert commands == [("smpl", settings.library().folder)]
 
 
-def test_a_download_ends_in_the_library(tmp_path, monkeypatch, capsys, library, body):
-    """The process that downloads, without a network: what arrives is taken, what fails is said."""
+def test_a_downloaded_file_is_added_to_the_library(tmp_path, monkeypatch, capsys, library, body):
+    """The download process, without a network: a file that arrives is added to the library, a failure is reported."""
 
-    def arrive(entry, folder, progress, account, also):
+    def fake_download(entry, folder, progress, account, also):
         assert [each.role for each in also] == ["smpl_male", "smpl_female"]
         assert account == ("anna", "secret")
         progress(0, 100)
         progress(100, 100)
         return body
 
-    monkeypatch.setattr(fetch.download, "download", arrive)
+    monkeypatch.setattr(fetch.download, "download", fake_download)
     monkeypatch.setattr(sys, "argv", ["fetch", "smpl", str(library.folder)])
     monkeypatch.setattr(fetch.signal, "signal", lambda *_: None)
     with fetch.account("anna", "secret"):
         assert fetch.main() == 0
         fetch.os.environ |= {"WHAM_DOWNLOAD_USER": "", "WHAM_DOWNLOAD_PASSWORD": ""}
-    said = [protocol.decode(line) for line in capsys.readouterr().out.splitlines()]
-    assert said[-1] == protocol.Done(str(body))
-    assert said[-2] == protocol.Progress("download, MB", 0, 0, 1.0, 0.0)
+    messages = [protocol.decode(line) for line in capsys.readouterr().out.splitlines()]
+    assert messages[-1] == protocol.Done(str(body))
+    assert messages[-2] == protocol.Progress("download, MB", 0, 0, 1.0, 0.0)
     assert library.path("smpl") == body
 
     def fail(*_, **__):
@@ -168,8 +168,8 @@ def test_a_download_ends_in_the_library(tmp_path, monkeypatch, capsys, library, 
 
 def test_a_script_waits_for_a_download(monkeypatch, tmp_path):
     monkeypatch.setattr(bpy.context.preferences.system, "use_online_access", True)
-    said = protocol.encode(protocol.Failed("The page is closed. Try tomorrow."))
-    monkeypatch.setattr(fetch, "command", lambda *_: [sys.executable, "-c", f"print({said!r})"])
+    message = protocol.encode(protocol.Failed("The page is closed. Try tomorrow."))
+    monkeypatch.setattr(fetch, "command", lambda *_: [sys.executable, "-c", f"print({message!r})"])
     with pytest.raises(RuntimeError, match="The page is closed"):
         bpy.ops.wham.download_weights(role="yolo")
 

@@ -1,4 +1,4 @@
-"""What an animator sees and does, in a real window with the real worker. The tests go on from one another."""
+"""End-to-end tests in a real Blender window with the real worker. Each continues from the one before."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from window import Window
 CLIP = ROOT / "tests/clips/walk_and_jump.mp4"
 PAIR = ROOT / "tests/synthetic/clips/lawn_pair.mp4"
 NO_CLIP = ROOT / "tests/clips/LICENSE"
-FILE_MENU, IMPORT_ROW = (45, 14), 311  # where Blender's own menu is, which cannot be asked for
+FILE_MENU, IMPORT_ROW = (45, 14), 311  # pixels: Blender's own menu has no buttons that can be located
 WORKER = "wham_blender.pipeline"  # in the command line of every worker
 IDLE = "not module('addon.jobs.queue').job_queue.busy and not module('addon.jobs.queue').job_queue.finishing"
 PROGRESS = "vars(progress) if (progress := module('addon.jobs.queue').job_queue.progress) else None"
 NEWEST = "(lambda job: {'status': job.status.value, 'error': job.error})(module('addon.jobs.import_job').jobs.all[0])"
-RIGHT = 0.83  # of the panel's width, where the small buttons are
-JOB_SECONDS = 120  # that a short job may take on a machine that does much else
+RIGHT = 0.83  # fraction of the panel's width at which the small buttons are
+JOB_SECONDS = 120  # time limit of a short job on a busy machine
 
 
 def ask_for(window: Window, clip: Path, end: int) -> None:
@@ -38,7 +38,7 @@ def finish(window: Window) -> dict[str, str]:
 
 def objects(window: Window) -> dict[str, str]:
     """Kinds of the objects in the scene."""
-    return dict(window.ask("[(thing.name, thing.type) for thing in bpy.context.scene.objects]"))
+    return dict(window.ask("[(ob.name, ob.type) for ob in bpy.context.scene.objects]"))
 
 
 def test_the_tab_has_what_an_import_needs(window: Window) -> None:
@@ -48,7 +48,7 @@ def test_the_tab_has_what_an_import_needs(window: Window) -> None:
     window.shot("tab")
 
 
-def test_the_bar_moves_and_cancel_ends_the_worker(window: Window) -> None:
+def test_progress_bar_grows_and_cancel_ends_the_worker(window: Window) -> None:
     ask_for(window, CLIP, 0)
     window.click(*window.find("wham.import_video"))
     window.wait_for(f"({PROGRESS} or {{}}).get('fraction', 0) > 0.02", JOB_SECONDS)
@@ -115,7 +115,7 @@ def test_a_failed_job_says_why_and_its_report_can_be_copied(window: Window) -> N
     window.shot("failed")
 
 
-def test_another_person_is_a_click_away(window: Window) -> None:
+def test_another_person_is_imported_without_detecting_again(window: Window) -> None:
     ask_for(window, PAIR, 20)
     window.click(*window.find("wham.import_video"))
     assert finish(window) == {"status": "imported", "error": ""}
@@ -147,7 +147,7 @@ def test_the_file_menu_asks_for_a_clip(window: Window) -> None:
     window.shot("browser")
     space = "bpy.context.window_manager.windows[-1].screen.areas[0].spaces.active"
     assert window.ask(f"{space}.active_operator.bl_idname") == "WHAM_OT_import_video"
-    assert window.ask(f"{space}.active_operator.person") == "MAIN", "what was asked of another clip is remembered"
+    assert window.ask(f"{space}.active_operator.person") == "MAIN", "the option of the clip before is still set"
     window.click(*window.find("file.cancel", 0.75, window.region("FILE_BROWSER", "EXECUTE")))
     window.wait_for(lambda: not window.has("FILE_BROWSER"), 5)
 
@@ -178,7 +178,7 @@ def test_a_job_outlives_blender(window: Window) -> None:
     window.wait_for(f"({PROGRESS} or {{}}).get('fraction', 0) > 0.02", JOB_SECONDS)
     assert window.processes(WORKER)
     window.kill()
-    limit = time.monotonic() + 30  # what a network computes just then goes on to its end
+    limit = time.monotonic() + 30  # a network call that has begun runs to its end
     while window.processes(WORKER):
         assert time.monotonic() < limit, "the worker runs on without its Blender"
         time.sleep(0.05)

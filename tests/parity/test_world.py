@@ -75,7 +75,7 @@ def test_without_errors_everything_is_found(scene: Scene, open_body: Body) -> No
     assert ((placed.contacts > 0.5) == (contacts > 0.5)).mean() > 0.95
 
 
-def test_world_is_the_animators(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
+def test_placed_people_are_in_the_animators_world(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
     placed = place(noisy, open_body)
     pelvis = pelvis_of(placed)
     np.testing.assert_allclose(pelvis[0, :2], 0, atol=1e-5)
@@ -87,7 +87,7 @@ def test_world_is_the_animators(scene: Scene, noisy: WhamTrack, open_body: Body)
     assert np.linalg.norm(pelvis - scene[1], axis=1).max() < 0.1
 
 
-def test_planted_feet_stand_and_hops_fly(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
+def test_planted_feet_are_static_and_jumps_leave_the_floor(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
     _, pelvis, contacts, *_ = scene
     placed = place(noisy, open_body)
     feet, planted = feet_of(placed, open_body), contacts > 0.5
@@ -99,7 +99,7 @@ def test_planted_feet_stand_and_hops_fly(scene: Scene, noisy: WhamTrack, open_bo
     assert height[HOP].max() - height[80] == pytest.approx(pelvis[HOP, 2].max() - pelvis[80, 2], abs=0.03)
 
 
-def test_a_still_camera_stands_and_sees_the_person(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
+def test_a_static_camera_is_static_and_projects_the_person(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
     poses, pelvis, _, camera_R, camera_t = scene
     placed = place(noisy, open_body)
     assert np.ptp(placed.camera_R, axis=0).max() == 0
@@ -112,7 +112,7 @@ def test_a_still_camera_stands_and_sees_the_person(scene: Scene, noisy: WhamTrac
 
 
 @pytest.mark.parametrize("axis", [[1, 0, 0], [0, 0, 1]])
-def test_a_wrong_idea_of_level_is_corrected_by_the_floor(
+def test_a_tilted_gravity_estimate_is_corrected_by_the_floor(
     scene: Scene, noisy: WhamTrack, open_body: Body, axis: list[int]
 ) -> None:
     error = Rotation.from_rotvec(np.radians(5) * np.array(axis)).as_matrix().astype(np.float32)
@@ -124,14 +124,14 @@ def test_a_wrong_idea_of_level_is_corrected_by_the_floor(
     assert np.linalg.norm(pelvis_of(placed) - scene[1], axis=1).max() < 0.15
 
 
-def test_contacts_that_the_movement_belies_are_dropped(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
+def test_contacts_of_moving_feet_are_rejected(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
     _, _, contacts, *_ = scene
     always = replace(noisy, contacts=np.full_like(noisy.contacts, 0.7))
     found = place(always, open_body).contacts > 0.5
     assert (found == (contacts > 0.5)).mean() > 0.8
 
 
-def test_feet_that_nobody_sees_do_not_hold_a_walker(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
+def test_contacts_of_occluded_feet_do_not_stop_a_walk(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
     """Legs behind a counter are guessed to hang down, WHAM takes each foot for rather planted and the walk for slow."""
     _, pelvis, _, camera_R, camera_t = scene
     poses = noisy.poses.copy()
@@ -146,7 +146,7 @@ def test_feet_that_nobody_sees_do_not_hold_a_walker(scene: Scene, noisy: WhamTra
     assert (placed.contacts > 0.5).mean() < 0.2
 
 
-def test_a_turning_camera_follows(scene: Scene, open_body: Body) -> None:
+def test_a_rotating_camera_is_placed(scene: Scene, open_body: Body) -> None:
     poses, pelvis, contacts, camera_R, camera_t = scene
     centre = -np.einsum("nji,nj->ni", camera_R, camera_t)
     pan = Rotation.from_rotvec(np.outer(0.2 * np.sin(np.arange(len(poses)) / 40), [0, 1, 0])).as_matrix() @ camera_R
@@ -170,7 +170,7 @@ def test_a_second_person_is_put_beside_the_first(scene: Scene, noisy: WhamTrack,
     np.testing.assert_array_equal(placed.camera_t, first.camera_t)
 
 
-def test_a_roof_stays_a_roof(scene: Scene, open_body: Body) -> None:
+def test_a_person_on_a_roof_stays_above_the_floor(scene: Scene, open_body: Body) -> None:
     poses, pelvis, contacts, camera_R, camera_t = scene
     high, apart = pelvis.copy(), contacts.copy()
     high[:, 2] += np.interp(np.arange(len(pelvis)), [60, 75], [2.2, 0])
@@ -202,7 +202,7 @@ def test_a_person_without_contacts_stands_on_the_floor(scene: Scene, noisy: Wham
     assert np.median(lowest) < 0.03
 
 
-def test_unseen_frames_are_walked_through(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
+def test_occluded_frames_are_bridged_by_whams_velocity(scene: Scene, noisy: WhamTrack, open_body: Body) -> None:
     lost = replace(noisy, trans_cam=noisy.trans_cam.copy())
     lost.trans_cam[40:60] = [5, 5, 2]
     seen = np.ones(len(lost.trans_cam), bool)

@@ -1,6 +1,6 @@
-"""The files of full quality that a user has chosen: where each lies, and whether it has changed since.
+"""The user's weight files for full quality (networks and SMPL bodies): their paths, and whether they have changed.
 
-Kept in ``library.json`` in a folder of the user's, into which downloads go too; a file chosen elsewhere stays there.
+Stored in ``library.json`` in the weights folder, where downloads go too; a file chosen elsewhere is not copied.
 Standard library only.
 """
 
@@ -18,7 +18,7 @@ from ..files import replace_text
 from ..folders import data_folder
 from . import Published, WeightFile, WeightsError, contents, published, published_for
 
-_MOST_FILES = 20_000  # searched in a folder that a user chose
+_MAX_SEARCHED_FILES = 20_000  # maximum number of files in a folder to search; set by hand
 NEEDED = ("yolo", "vitpose", "hmr2", "wham")  # for full quality; WHAM's file holds SMPL's body
 BODIES = {"neutral": "smpl", "male": "smpl_male", "female": "smpl_female"}  # roles of SMPL's bodies by gender
 _GENDERS = {"neutral": "neutral", "male": "male", "m": "male", "female": "female", "f": "female"}
@@ -46,7 +46,7 @@ def _role(path: Path, content: contents.Contents) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _FileRecord:
     """A file as it was when its content was recognised."""
 
     path: str  # relative to the library's folder if it lies in there, so that the folder can be moved
@@ -66,23 +66,23 @@ class Library:
         return self.folder / "body_in_wham.npz"
 
     def path(self, role: str) -> Path | None:
-        """The role's file; None if there is none, or its size or time shows that it was exchanged."""
-        known = self._read().get(role)
-        path = self.folder / known.path if known else None
-        return path if known and path and _state(path) == (known.size, known.modified) else None
+        """The role's file; None if there is none, or its size or modification time has changed."""
+        record = self._read().get(role)
+        path = self.folder / record.path if record else None
+        return path if record and path and _state(path) == (record.size, record.modified) else None
 
     def paths(self) -> dict[str, Path]:
-        """All chosen files by role, exchanged and missing ones too."""
-        return {role: self.folder / known.path for role, known in self._read().items()}
+        """Paths of all chosen files by role, including changed and missing files."""
+        return {role: self.folder / record.path for role, record in self._read().items()}
 
     def missing(self) -> list[Published]:
-        """The files that full quality lacks."""
+        """The entries of the files that full quality needs and the library lacks."""
         return [entry for entry in published() if entry.role in NEEDED and self.path(entry.role) is None]
 
     def choose(self, path: Path, role: str | None = None) -> Published:
-        """Use a file for the role that its content has; returns the entry of that role.
+        """Add a file under the role that its content shows; returns the entry of that role.
 
-        Raises WeightsError if it is not a file for ``role``, or none that the add-on uses.
+        Raises WeightsError if the file does not fit ``role``, or if the add-on uses no such file.
         """
         wanted = published_for(role) if role else None
         content = contents.recognise(path)
@@ -96,26 +96,26 @@ class Library:
                 f"{seems}. Choose {wanted.name if wanted else 'another file'}.",
                 code="weights-wrong-file",
             )
-        self._keep({actual: path})
+        self._add({actual: path})
         return published_for(actual)
 
     def search(self, folder: Path) -> list[Published]:
         """Find files for all roles without one in a folder and its subfolders; returns the entries of those roles."""
         wanted = {entry.role: entry for entry in published() if self.path(entry.role) is None}
-        found: dict[str, Path] = {}
+        matches: dict[str, Path] = {}
         for path in _files(folder):
             role = _role(path, contents.recognise(path))
-            if role in wanted and role not in found:
-                found[role] = path
-        if found:
-            self._keep(found)
-        return [wanted[role] for role in found]
+            if role in wanted and role not in matches:
+                matches[role] = path
+        if matches:
+            self._add(matches)
+        return [wanted[role] for role in matches]
 
     def forget(self, role: str) -> None:
         """Stop using the role's file, without deleting it."""
-        known = self._read()
-        known.pop(role, None)
-        self._write(known)
+        records = self._read()
+        records.pop(role, None)
+        self._write(records)
 
     def file(self, role: str) -> WeightFile:
         """The role's file with the hash of its content. Takes about a second per GB: for the worker only.
@@ -129,7 +129,7 @@ class Library:
                 f"The file of {entry.title} is missing. Choose {entry.name} in the add-on's preferences.",
                 code="weights-missing",
             )
-        # Hashed each time: a file that was exchanged may have the old one's size and time.
+        # Hashed each time: a replaced file may have the size and modification time of the old one.
         try:
             with path.open("rb") as stream:
                 sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -140,27 +140,29 @@ class Library:
             ) from error
         return WeightFile(role, path, sha256, entry.licence, entry.page, "", {})
 
-    def _known(self, path: Path) -> _Known:
+    def _record(self, path: Path) -> _FileRecord:
         state = _state(path)
         if state is None:
             raise WeightsError(f"There is no file at {path}. Choose another.", code="weights-file-not-found")
         folder = self.folder.absolute()
-        return _Known(str(path.relative_to(folder) if path.is_relative_to(folder) else path), *state)
+        return _FileRecord(str(path.relative_to(folder) if path.is_relative_to(folder) else path), *state)
 
-    def _keep(self, paths: dict[str, Path]) -> None:
-        self._write(self._read() | {role: self._known(path.absolute()) for role, path in paths.items()})
+    def _add(self, paths: dict[str, Path]) -> None:
+        self._write(self._read() | {role: self._record(path.absolute()) for role, path in paths.items()})
 
-    def _read(self) -> dict[str, _Known]:
+    def _read(self) -> dict[str, _FileRecord]:
         try:
-            kept = json.loads((self.folder / "library.json").read_text("utf-8"))
-            return {role: _Known(each["path"], each["size"], each["modified"]) for role, each in kept.items()}
+            stored = json.loads((self.folder / "library.json").read_text("utf-8"))
+            return {
+                role: _FileRecord(entry["path"], entry["size"], entry["modified"]) for role, entry in stored.items()
+            }
         except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none yet, or damaged: choosing rewrites it
             return {}
 
-    def _write(self, known: dict[str, _Known]) -> None:
+    def _write(self, records: dict[str, _FileRecord]) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            content = {role: asdict(each) for role, each in known.items()}
+            content = {role: asdict(record) for role, record in records.items()}
             replace_text(self.folder / "library.json", json.dumps(content, indent=1))
         except OSError as error:
             raise WeightsError(
@@ -185,7 +187,7 @@ def _files(folder: Path) -> Iterator[Path]:
         folders.sort()
         for name in sorted(names):
             count += 1
-            if count > _MOST_FILES:
+            if count > _MAX_SEARCHED_FILES:
                 raise WeightsError(
                     f"{folder} holds too many files to search. Choose the folder of the weights.",
                     code="weights-folder-too-large",

@@ -23,8 +23,8 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
     filter_glob: StringProperty(default="*.fbx;*.glb;*.bvh;*.usdc", options={"HIDDEN"})
     target: EnumProperty(
         name="Target",
-        description="Program that reads the file, which sets its format, units and axes",
-        items=[(key, one.label, one.description) for key, one in PRESETS.items()],
+        description="Program that will read the file. It determines the file's format, units and axes",
+        items=[(key, preset.label, preset.description) for key, preset in PRESETS.items()],
     )
     root_motion: EnumProperty(
         name="Root Motion",
@@ -44,7 +44,7 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Require an active armature with animation."""
-        rig = _rig(context)
+        rig = _active_armature(context)
         reason = None
         if rig is None:
             reason = "Select the armature of the character to export"
@@ -64,12 +64,12 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Write the file."""
-        preset, rig = PRESETS[self.target], _rig(context)
+        preset, rig = PRESETS[self.target], _active_armature(context)
         if rig is None:  # for mypy: poll() requires one
             return {"CANCELLED"}
         path = Path(bpy.path.ensure_ext(bpy.path.abspath(self.filepath), preset.suffix))
         try:
-            done = export.export(context, rig, path, preset, self.root_motion == "ROOT", self.meshes)
+            result = export.export(context, rig, path, preset, self.root_motion == "ROOT", self.meshes)
         except (ExportError, MapError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -82,13 +82,13 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
             )
         self.report(
             {"INFO"},
-            f"{path.name}: frames {done.frames[0]} to {done.frames[1]} at {done.rate:g} fps, {done.bones} bones, "
-            f"{done.meshes} meshes",
+            f"{path.name}: frames {result.frames[0]} to {result.frames[1]} at {result.rate:g} fps, "
+            f"{result.bones} bones, {result.meshes} meshes",
         )
         return {"FINISHED"}
 
 
-def _rig(context: bpy.types.Context) -> bpy.types.Object | None:
+def _active_armature(context: bpy.types.Context) -> bpy.types.Object | None:
     """The active armature, or the one that deforms the active mesh."""
     active = context.active_object
     if active is not None and active.type == "MESH":

@@ -20,7 +20,7 @@ from .foot_geometry import FootMotion, Leg, PlantedFoot
 from .foot_pins import Floor, pin, pin_drift
 from .transfer import Pose, Target, ground
 
-# All set by hand, judged on the motions, leg lengths and limits of tests/addon/test_feet_of_motions.py.
+# All set by hand, judged on the motions, leg lengths and limits of tests/addon/test_foot_locking_on_motions.py.
 _EASE = 0.4  # seconds in which a correction fades around a contact
 _PELVIS_CUTOFF = 0.5  # hertz: the pelvis follows the low-pass filtered correction of the feet
 _PELVIS_EASE = 0.2  # seconds in which the pelvis comes down for a leg that does not reach
