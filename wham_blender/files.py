@@ -1,11 +1,12 @@
 """Writes files that are either complete or absent: to a temporary file beside the target, which is then renamed.
 
-Also tells when a file was exchanged. Standard library only.
+Also hashes files and tells when one was exchanged. Standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,12 @@ def replace_text(path: Path, text: str) -> None:
     """Write a text file, UTF-8, as `replaced` does. Raises OSError."""
     with replaced(path) as stream:
         stream.write(text.encode("utf-8"))
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits. Takes about a second per GB. Raises OSError."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def file_state(path: Path) -> list[int]:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from wham_blender.pipeline.people.one_euro import MISSING, OneEuroFilter
+from wham_blender.pipeline.people.tracking import DetectionRow
+from wham_blender.pipeline.people.vitpose_stage import ViTPoseStage
 
 
 def keypoints(*xy: tuple[float, float], confidence: float = 0.9) -> np.ndarray:
@@ -53,3 +55,22 @@ def test_jitter_is_reduced_and_fast_movement_is_followed() -> None:
     path = 500 + 300 * np.sin(np.arange(60) / 5)
     moved = np.array([fast(keypoints((each, 300)))[0, 0] for each in path])
     assert np.abs(moved - path)[5:].max() < 15  # a quarter of a frame at 60 pixels a frame
+
+
+class NoPeople:
+    """A PeopleSource that is never asked."""
+
+
+def test_each_track_has_a_filter_and_a_gap_restarts_it() -> None:
+    stage = ViTPoseStage(NoPeople(), None, None, 30.0)  # type: ignore[arg-type]
+    none = np.zeros((0, 3), np.float32)
+
+    def smoothed(frame: int, track: int, x: float) -> float:
+        row = DetectionRow(frame, track, np.zeros(4), none, none, none)
+        return float(stage._smoothed(row, keypoints((x, 50))).keypoints[0, 0])
+
+    assert smoothed(0, 1, 100) == 100
+    assert smoothed(0, 2, 300) == 300  # another track starts unfiltered
+    assert 100 < smoothed(1, 1, 110) < 110
+    assert smoothed(3, 1, 200) == 200  # frame 2 is missing
+    assert 200 < smoothed(4, 1, 210) < 210

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from wham_blender.files import sha256_of
 from wham_blender.pipeline.array_file import ArrayFile
 from wham_blender.pipeline.clip import video_reader
 from wham_blender.pipeline.errors import PipelineError
@@ -75,9 +76,7 @@ def test_nothing_is_kept_of_a_clip_that_is_exchanged_while_it_is_decoded(
     job = Job(clip, tmp_path / "motion.npz")
     device = torch.device("cpu")
     backend = backends.choose("fast", device)
-    context = JobContext(
-        job, video_reader.probe(clip), detect.hash_file(clip), backend, device, cache, lambda _message: None
-    )
+    context = JobContext(job, video_reader.probe(clip), sha256_of(clip), backend, device, cache, lambda _message: None)
     with pytest.raises(PipelineError, match="was changed while it was read"):
         detect.detect_people(context)
     assert not [path.name for path in (tmp_path / "job").iterdir() if path.name.startswith("detect")]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wham_blender import weights
-from wham_blender.files import replace_text, replaced
+from wham_blender.files import replace_text, replaced, sha256_of
 from wham_blender.pipeline.world.calibration import UNCALIBRATED
 
 _CALIBRATIONS = (
@@ -33,7 +32,7 @@ def write_arrays(
     path = weights.folder() / name
     with replaced(path) as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256_of(path)
     entries = weights.manifest()
     entries[role] = weights.WeightFile(role, path, digest, licence, source, "1", figures)
     listed = weights.folder() / "manifest.toml"
@@ -51,7 +50,7 @@ def write_trained(role: str, arrays: dict[str, np.ndarray], source: str, figures
 
 def write_calibration(path: Path, wham: Path, contact_weights: list[float], source: str) -> None:
     """Write the calibration of a file of WHAM weights to ``calibrations.toml``, replacing an existing one."""
-    sha256 = hashlib.sha256(wham.read_bytes()).hexdigest()
+    sha256 = sha256_of(wham)
     others = [entry for entry in weights.calibrations(path.parent) if entry["wham"] != sha256]
     measured = {
         "wham": sha256, "contact_weights": contact_weights, "velocity": UNCALIBRATED.velocity,

@@ -6,7 +6,6 @@ files that users bring, ``contents`` recognises a file by its content, ``downloa
 
 from __future__ import annotations
 
-import hashlib
 import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CodedError
+from ..files import sha256_of
 
 
 class WeightsError(CodedError):
@@ -148,5 +148,4 @@ def find(role: str, base: Path | None = None) -> WeightFile:
 
 @lru_cache(maxsize=64)
 def _sha256(path: str, _modified: int, _size: int) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_of(Path(path))

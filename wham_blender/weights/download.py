@@ -6,7 +6,6 @@ An incomplete file lies beside the target as NAME.part, with its version and len
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import json
 import shutil
@@ -20,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..files import sha256_of
 from . import Published, WeightsError, contents
 
 Progress = Callable[[int, int], None]  # bytes downloaded, and the file's size (0: not known)
@@ -179,9 +179,7 @@ def _check_answer(entry: Published, answer: Any, have: int, total: int, part: Pa
 def _check_hash(entry: Published, part: Path) -> None:
     if not entry.sha256:
         return
-    with part.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if digest != entry.sha256:
+    if sha256_of(part) != entry.sha256:
         _remove(part)
         raise WeightsError(
             f"{entry.name} arrived damaged, or is not the file that this add-on knows: its SHA-256 is not the one in "

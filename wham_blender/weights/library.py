@@ -6,7 +6,6 @@ Standard library only.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..files import replace_text
+from ..files import file_state, replace_text, sha256_of
 from ..folders import data_folder
 from . import Published, WeightFile, WeightsError, contents, published, published_for
 
@@ -69,7 +68,7 @@ class Library:
         """The role's file; None if there is none, or its size or modification time has changed."""
         record = self._read().get(role)
         path = self.folder / record.path if record else None
-        return path if record and path and _state(path) == (record.size, record.modified) else None
+        return path if record and path and file_state(path)[:2] == [record.size, record.modified] else None
 
     def paths(self) -> dict[str, Path]:
         """Paths of all chosen files by role, including changed and missing files."""
@@ -131,8 +130,7 @@ class Library:
             )
         # Hashed each time: a replaced file may have the size and modification time of the old one.
         try:
-            with path.open("rb") as stream:
-                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            sha256 = sha256_of(path)
         except OSError as error:
             raise WeightsError(
                 f"{path} cannot be read: {error.strerror}. Check its disk and its permissions.",
@@ -141,11 +139,11 @@ class Library:
         return WeightFile(role, path, sha256, entry.licence, entry.page, "", {})
 
     def _record(self, path: Path) -> _FileRecord:
-        state = _state(path)
-        if state is None:
+        state = file_state(path)
+        if not state:
             raise WeightsError(f"There is no file at {path}. Choose another.", code="weights-file-not-found")
         folder = self.folder.absolute()
-        return _FileRecord(str(path.relative_to(folder) if path.is_relative_to(folder) else path), *state)
+        return _FileRecord(str(path.relative_to(folder) if path.is_relative_to(folder) else path), *state[:2])
 
     def _add(self, paths: dict[str, Path]) -> None:
         self._write(self._read() | {role: self._record(path.absolute()) for role, path in paths.items()})
@@ -169,15 +167,6 @@ class Library:
                 f"Cannot write to {self.folder}: {error.strerror}. Make room there, or allow writing to it.",
                 code="folder-not-writable",
             ) from error
-
-
-def _state(path: Path) -> tuple[int, int] | None:
-    """Size and modification time; None if there is no such file."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return (stat.st_size, stat.st_mtime_ns) if path.is_file() else None
 
 
 def _files(folder: Path) -> Iterator[Path]:

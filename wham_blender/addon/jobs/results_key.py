@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import weights
-from ...files import file_state
+from ...files import file_state, sha256_of
 from ...weights.library import Library
 
 _PACKAGE = Path(__file__).resolve().parents[2]
@@ -38,7 +38,7 @@ def _weights_state(library: Library) -> list[Any]:
         weights.folder() / "manifest.toml",
         *(base / "calibrations.toml" for base in (weights.folder(), library.folder)),
     ]
-    return [chosen, [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in lists]]
+    return [chosen, [sha256_of(path) if path.is_file() else "" for path in lists]]
 
 
 @cache

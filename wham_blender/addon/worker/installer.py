@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import base64
 import csv
-import hashlib
 import json
 import re
 import shutil
@@ -30,7 +29,7 @@ from pathlib import Path
 
 from ... import protocol
 from ...errors import CodedError
-from ...files import replace_text
+from ...files import replace_text, sha256_of
 from . import location, python_environment, pytorch
 from .python_environment import WorkerError
 
@@ -135,8 +134,7 @@ def _is_complete(info: Path, thoroughly: bool) -> bool:
                 if not path.is_file() or (size and path.stat().st_size != int(size)):
                     return False
                 if thoroughly and recorded.startswith("sha256="):
-                    with path.open("rb") as stream:
-                        digest = hashlib.file_digest(stream, "sha256").digest()
+                    digest = bytes.fromhex(sha256_of(path))
                     if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != recorded.removeprefix("sha256="):
                         return False
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
 """The One-Euro filter with which WHAM's tracker smooths ViTPose's keypoints.
 
 Casiez et al., *1 Euro Filter*, CHI 2012. The constants and the treatment of missing points are those of mmpose's
-tracker, which WHAM's reference implementation asks for it.
+tracker, which WHAM's reference implementation uses.
 """
 
 from __future__ import annotations

@@ -136,8 +136,8 @@ class ViTPoseStage:
 
     def _smoothed(self, row: DetectionRow, keypoints: np.ndarray) -> DetectionRow:
         """A row with ViTPose's keypoints, filtered along its track; a gap in the track restarts the filter."""
-        last, smooth = self._filters.get(row.track) or (-2, OneEuroFilter(self._frame_rate))
-        if row.frame != last + 1:
+        last_frame, smooth = self._filters.get(row.track, (None, None))
+        if smooth is None or row.frame - 1 != last_frame:
             smooth = OneEuroFilter(self._frame_rate)
         self._filters[row.track] = row.frame, smooth
         return replace(row, keypoints=smooth(keypoints))

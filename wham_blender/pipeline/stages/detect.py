@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from ...files import sha256_of
 from ..array_file import Append, ArrayFile
 from ..camera.background_tracks import BackgroundTracks
 from ..clip import video_reader
@@ -64,7 +63,7 @@ def _process(context: JobContext, progress: Progress, write_crops: Append | None
     )
     del people_source
     context.free_memory()
-    if hash_file(job.clip) != context.clip_sha256:  # else another clip's people would be cached under this one's hash
+    if sha256_of(job.clip) != context.clip_sha256:  # else another clip's people would be cached under this one's hash
         raise PipelineError(
             f"{job.clip.name} was changed while it was read. Import it again when it is complete.",
             code="clip-changed-while-read",
@@ -95,9 +94,3 @@ def build_people_source(context: JobContext, write_crops: Append | None) -> Peop
         vitpose = vitpose_stage.vitpose(vitpose_stage.load_vitpose(files["vitpose"].path), device, context.log)
     frame_rate = min(context.info.fps, video_reader.NETWORK_FPS)
     return vitpose_stage.ViTPoseStage(people, vitpose, write_crops, frame_rate)
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 
@@ -27,17 +28,26 @@ def import_closure(module: Path, package: Path, excluded: Path | None = None) ->
 
 def _imported(module: Path, package: Path) -> Iterator[Path]:
     """Files that the import statements of one module refer to."""
-    for node in ast.walk(ast.parse(module.read_bytes(), str(module))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = module.parents[node.level - 1]
-            for part in (node.module or "").split("."):
-                yield from _package_files(base, package)
-                base = base / part if part else base
+    for level, name, imported in _relative_imports(module.read_bytes()):
+        base = module.parents[level - 1]
+        for part in name.split("."):
             yield from _package_files(base, package)
-            yield from _module_file(base, package)
-            for alias in node.names:  # a module, a package or a name that the module defines
-                yield from _module_file(base / alias.name, package)
-                yield from _package_files(base / alias.name, package)
+            base = base / part if part else base
+        yield from _package_files(base, package)
+        yield from _module_file(base, package)
+        for alias in imported:  # a module, a package or a name that the module defines
+            yield from _module_file(base / alias, package)
+            yield from _package_files(base / alias, package)
+
+
+@cache  # the stages' closures overlap: most modules are in all six
+def _relative_imports(source: bytes) -> list[tuple[int, str, list[str]]]:
+    """The relative imports of a module: number of dots, name after them, and the imported names."""
+    return [
+        (node.level, node.module or "", [alias.name for alias in node.names])
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
 
 
 def _module_file(path: Path, package: Path) -> Iterator[Path]:

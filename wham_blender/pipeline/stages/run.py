@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import motion, protocol
+from ...files import sha256_of
 from ...folders import cache_folder
 from ..clip import video_reader
 from ..people.types import frame_rate
@@ -16,7 +17,7 @@ from . import backends
 from .cache import StageCache, Tell
 from .camera import SolvedCamera, solve_camera
 from .context import JobContext
-from .detect import detect_people, hash_file
+from .detect import detect_people
 from .features import extract_features
 from .job import Job, check_output, check_range, choose_device, device_name
 from .pose import Lifted, load_networks, run_wham
@@ -38,7 +39,7 @@ def run(job: Job, tell: Tell) -> Path:
     device = choose_device(job.device)
     backend = backends.choose(job.quality, device, job.weights)
     tell(protocol.Log(backend.reason))
-    clip_sha256 = hash_file(job.clip)
+    clip_sha256 = sha256_of(job.clip)
     tell(protocol.Clip(clip_sha256))
     folder = job.resume or cache_folder() / "jobs" / clip_sha256[:20]
     rates = StageRates(folder.parent / "rates.json", _machine(device_name(device), backend), backend.files)

@@ -39,9 +39,9 @@ UNCALIBRATED = Calibration(
 
 
 def calibration_for(wham: weights.WeightFile, *folders: Path) -> Calibration | None:
-    """The calibration of a file of WHAM weights out of the first folder that has one; None where none has.
+    """The calibration of a file of WHAM weights, from the first folder that lists one; None if none does.
 
-    Raises WeightsError where a folder's list is damaged.
+    Raises WeightsError if a folder's list is damaged.
     """
     for folder in folders:
         for entry in weights.calibrations(folder):

@@ -1,8 +1,8 @@
 """The option World: WHAM, the network's rollout as published: the trajectory refiner's rotations and path, unchanged.
 
 Nothing is fitted, held to a floor or locked. Each person's rollout is moved rigidly: z up, planted feet at z = 0, the
-first pelvis over the origin facing -y. The camera follows from it in each frame (see WHAM, section 3.3): it is placed
-so that the person projects onto the picture, so it has the rollout's errors.
+first pelvis over the origin facing -y. The camera follows from it in each frame: it is placed so that the person
+projects onto the picture, so it has the rollout's errors. After Shin et al., *WHAM*, CVPR 2024 (arXiv 2312.07531).
 """
 
 from __future__ import annotations
