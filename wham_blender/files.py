@@ -1,13 +1,15 @@
 """Writes files that are either complete or absent: to a temporary file beside the target, which is then renamed.
 
-Also hashes files and tells when one was exchanged. Standard library only.
+Also opens files from outside, hashes files and tells when one was exchanged. Standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -35,9 +37,29 @@ def replace_text(path: Path, text: str) -> None:
         stream.write(text.encode("utf-8"))
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to be read. Raises OSError for anything else: a device or pipe may have no end, or block."""
+    # Without O_NONBLOCK, opening a named pipe waits until another process writes to it.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """The content of a regular file of at most ``most`` bytes. Raises OSError if it is larger or cannot be read."""
+    with open_regular(path) as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes", str(path))
+    return content
+
+
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits. Takes about a second per GB. Raises OSError."""
-    with path.open("rb") as stream:
+    """SHA-256 of a regular file's content, in hexadecimal digits. Takes about a second per GB. Raises OSError."""
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -49,10 +71,11 @@ def file_state(path: Path) -> list[int]:
     modification time is not noticed.
     """
     try:
-        stat = path.stat()
-    except OSError:
+        state = path.stat()
+    except (OSError, ValueError):  # ValueError: a null character in the path
         return []
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino] if path.is_file() else []
+    regular = stat.S_ISREG(state.st_mode)
+    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino] if regular else []
 
 
 def temporary_path(path: Path) -> Path:
