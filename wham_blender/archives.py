@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from . import limits
 from .files import open_regular
@@ -34,6 +34,7 @@ _HEADER = re.compile(
 _ALLOWED = {"b": {1}, "i": {1, 2, 4, 8}, "u": {1, 2, 4, 8}, "f": {2, 4, 8}}
 _CHARACTERS = 1 << 16  # of a text array; a motion's meta has a few thousand
 _BLOCK = 1 << 20  # bytes
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class UnreadableArchive(ValueError):
@@ -60,8 +61,11 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
         try:
             _check_directory(stream)
             with zipfile.ZipFile(stream) as archive:
+                # Reading a few bytes of the other compressions can unpack gigabytes at once.
+                if any(entry.compress_type not in _COMPRESSIONS for entry in archive.infolist()):
+                    raise UnreadableArchive("a member is compressed by another method than deflate")
                 yield archive
-        except (OSError, UnreadableArchive):
+        except (OSError, UnreadableArchive, MemoryError):
             raise
         except Exception as error:  # zipfile raises a dozen types, RuntimeError and NotImplementedError among them
             raise UnreadableArchive(str(error) or type(error).__name__) from error
@@ -133,7 +137,7 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     return array.reshape(header.shape, order="F" if header.fortran_order else "C")
 
 
-def _header(stream: BinaryIO) -> ArrayHeader:
+def _header(stream: IO[bytes]) -> ArrayHeader:
     """Read the header of an array in the format ``.npy``."""
     start = stream.read(8)
     if start[:6] != _MAGIC or len(start) < 8 or start[6] not in (1, 2, 3):

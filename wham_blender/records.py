@@ -1,11 +1,7 @@
 """Checks JSON from outside against dataclasses: one description for reading, writing and refusing. Standard library.
 
-@dataclass(frozen=True)
-class Progress:
-    stage: Annotated[str, AtMost(100)]
-    fraction: Annotated[float, Within(0, 1)]
-
-records.make(Progress, records.parse(text, limits.JSON_BYTES))
+A field's type may be text, number, truth value, Any (one of these, or None), an enum, a record, or a list or dictionary
+of them; `Annotated` adds rules: ``fraction: Annotated[float, Within(0, 1)]``.
 """
 
 from __future__ import annotations
@@ -92,7 +88,7 @@ def make(kind: type[Record], values: object, name: str = "") -> Record:
     """
     if not isinstance(values, dict):
         raise InvalidRecord(f"{name or kind.__name__} is {_shown(values)}, not an object")
-    hints = _hints(kind)
+    hints: dict[str, Any] = _hints(kind)  # type: ignore[arg-type]
     if unknown := values.keys() - hints.keys():
         raise InvalidRecord(f"{name or kind.__name__} has the unknown field {min(map(str, unknown))!r}")
     required = {
@@ -107,7 +103,7 @@ def make(kind: type[Record], values: object, name: str = "") -> Record:
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
@@ -132,11 +128,10 @@ def value_of(hint: Any, value: Any, name: str) -> Any:
         _expect(isinstance(value, dict) and len(value) <= _MOST_ITEMS, name, value, "an object")
         return {value_of(str, key, name): value_of(arguments[1], each, f"{name}.{key}") for key, each in value.items()}
     if dataclasses.is_dataclass(hint):
-        return make(hint, value, name)
+        return make(hint, value, name)  # type: ignore[type-var]
     if isinstance(hint, type) and issubclass(hint, enum.Enum):  # stored by name
-        _expect(
-            isinstance(value, str) and value in hint.__members__, name, value, f"one of {', '.join(hint.__members__)}"
-        )
+        names = hint.__members__
+        _expect(isinstance(value, str) and value in names, name, value, f"one of {', '.join(names)}")
         return hint[value]
     check, description = _SIMPLE[hint]
     _expect(check(value), name, value, description)

@@ -80,3 +80,35 @@ def test_nothing_is_kept_of_a_clip_that_is_exchanged_while_it_is_decoded(
     with pytest.raises(PipelineError, match="was changed while it was read"):
         detect.detect_people(context)
     assert not [path.name for path in (tmp_path / "job").iterdir() if path.name.startswith("detect")]
+
+
+def test_a_stage_is_made_again_whatever_is_damaged(tmp_path: Path) -> None:
+    """Each flipped bit gives the same arrays, or the stage runs again: no error, and no other arrays."""
+    expected = {"value": np.arange(40.0), "name": np.array("walk")}
+    calls: list[int] = []
+
+    def make(_progress: object, file: ArrayFile) -> Arrays:
+        calls.append(1)
+        with file.writing((3,), np.float32) as append:
+            append(np.arange(30, dtype=np.float32).reshape(10, 3))
+        return expected
+
+    _, key, side = stage_cache(tmp_path).run_with_file("detect", ["a"], "crops", make)
+    random = np.random.default_rng(0)
+    for path in (tmp_path / f"detect-{key}.npz", side.path):
+        whole = path.read_bytes()
+        made = 0
+        for place in random.integers(0, len(whole), 150):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << int(random.integers(8))
+            path.write_bytes(damaged)
+            calls.clear()
+            arrays, _, found = stage_cache(tmp_path).run_with_file("detect", ["a"], "crops", make)
+            assert all(np.array_equal(arrays[name], value) for name, value in expected.items())
+            assert np.array_equal(found.read((3,), np.float32), np.arange(30).reshape(10, 3))
+            made += len(calls)
+        assert made > 70
+        path.write_bytes(whole[: len(whole) // 2])
+        calls.clear()
+        stage_cache(tmp_path).run_with_file("detect", ["a"], "crops", make)
+        assert calls

@@ -1,10 +1,12 @@
 """Arrays too large for memory: appended row by row to a file in the job folder, and read back memory-mapped.
 
-The file begins with a header of 64 bytes that holds the key of the stage that wrote it.
+The file begins with a header of 64 bytes that holds the key of the stage that wrote it, and the CRC-32 and size of what
+follows it.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import replaced
+from ..files import open_regular, replaced
 from .errors import write_failed
 
 _HEADER = 64  # bytes; a multiple of every number's size, so that rows are aligned
+_BLOCK = 1 << 20  # bytes read at once
 
 Shape = tuple[int, ...]
 Append = Callable[[np.ndarray], None]  # takes rows (n, *shape)
@@ -36,21 +39,31 @@ class ArrayFile:
         """
         try:
             with replaced(self.path) as stream:
-                stream.write(self._header())
+                stream.write(bytes(_HEADER))
+                crc = size = 0
 
                 def append(rows: np.ndarray) -> None:
+                    nonlocal crc, size
                     assert rows.shape[1:] == shape
-                    stream.write(np.ascontiguousarray(rows, dtype).data)
+                    content = np.ascontiguousarray(rows, dtype)
+                    stream.write(content.data)
+                    crc, size = zlib.crc32(content.data, crc), size + content.nbytes
 
                 yield append
+                stream.seek(0)
+                stream.write(self._header(crc, size))
         except OSError as error:
             raise write_failed(self.path.parent, error) from error
 
     def is_complete(self) -> bool:
-        """Whether the file exists and carries this key."""
+        """Whether the file exists, carries this key and is undamaged. Reads all of it: about a second per GB."""
         try:
-            with self.path.open("rb") as stream:
-                return stream.read(_HEADER) == self._header()
+            with open_regular(self.path) as stream:
+                header = stream.read(_HEADER)
+                crc = size = 0
+                while block := stream.read(_BLOCK):
+                    crc, size = zlib.crc32(block, crc), size + len(block)
+            return header == self._header(crc, size)
         except OSError:
             return False
 
@@ -60,5 +73,5 @@ class ArrayFile:
             return np.empty((0, *shape), dtype)
         return np.memmap(self.path, dtype, "r", offset=_HEADER).reshape(-1, *shape)
 
-    def _header(self) -> bytes:
-        return f"wham_blender {self.key}\n".encode().ljust(_HEADER, b"\0")
+    def _header(self, crc: int, size: int) -> bytes:
+        return f"wham_blender {self.key} {crc:08x} {size}\n".encode().ljust(_HEADER, b"\0")

@@ -12,7 +12,6 @@ import inspect
 import json
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ... import protocol
+from ... import archives, limits, protocol
 from ...files import replaced
 from ..array_file import ArrayFile
 from ..errors import folder_not_writable, write_failed
@@ -136,10 +135,9 @@ def _key(stage: str, settings: list[Any], make: Callable[..., Arrays]) -> str:
 def _load(path: Path, key: str) -> Arrays | None:
     """The arrays of a key; None if there are none, the file is damaged, or it belongs to another key."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
+        arrays = archives.arrays(path, most=limits.STAGE_BYTES)
         return arrays if str(arrays.pop(_KEY)) == key else None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except (OSError, KeyError, archives.UnreadableArchive):
         return None
 
 

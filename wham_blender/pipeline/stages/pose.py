@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ... import weights
+from ... import archives, weights
 from ...body.body import Body
 from ...models.wham import WHAM
 from ...weights.library import BODIES, Library
@@ -76,10 +75,8 @@ def _load_body(context: JobContext) -> Body:
 
 def _copy_body(library: Library, arrays: Arrays, source_sha256: str) -> None:
     """Save the arrays of MESH_ARRAYS for the add-on, unless the library has them from the same checkpoint."""
-    with (
-        suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
-        np.load(library.body_copy, allow_pickle=False) as kept,
-    ):
+    with suppress(OSError, KeyError, archives.UnreadableArchive):
+        kept = archives.arrays(library.body_copy)
         if str(kept["source_sha256"]) == source_sha256:
             return
     with suppress(PipelineError):  # without the copy the character has no mesh, and the add-on says why
