@@ -128,7 +128,7 @@ def value_of(hint: Any, value: Any, name: str) -> Any:
         _expect(isinstance(value, dict) and len(value) <= _MOST_ITEMS, name, value, "an object")
         return {value_of(str, key, name): value_of(arguments[1], each, f"{name}.{key}") for key, each in value.items()}
     if dataclasses.is_dataclass(hint):
-        return make(hint, value, name)  # type: ignore[type-var]
+        return make(hint, value, name)  # type: ignore[arg-type]
     if isinstance(hint, type) and issubclass(hint, enum.Enum):  # stored by name
         names = hint.__members__
         _expect(isinstance(value, str) and value in names, name, value, f"one of {', '.join(names)}")
