@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from . import limits
+from .errors import CodedError
 from .files import open_regular
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
                 if any(entry.compress_type not in _COMPRESSIONS for entry in archive.infolist()):
                     raise UnreadableArchive("a member is compressed by another method than deflate")
                 yield archive
-        except (OSError, UnreadableArchive, MemoryError):
+        except (OSError, UnreadableArchive, MemoryError, CodedError):
             raise
         except Exception as error:  # zipfile raises a dozen types, RuntimeError and NotImplementedError among them
             raise UnreadableArchive(str(error) or type(error).__name__) from error
