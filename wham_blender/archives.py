@@ -8,6 +8,7 @@ an array is read, because the list of weight files is drawn without it.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import struct
 import zipfile
@@ -95,14 +96,27 @@ def _check_directory(stream: BinaryIO) -> None:
     stream.seek(0)
 
 
-def headers(path: Path) -> dict[str, ArrayHeader]:
-    """The headers of all arrays in an ``.npz``. Raises as `opened` does."""
+def names(path: Path) -> set[str]:
+    """The names of all arrays in an ``.npz``. Raises as `opened` does."""
+    with opened(path) as archive:
+        return {name.removesuffix(".npy") for name in archive.namelist()}
+
+
+def headers(path: Path, wanted: Iterable[str] | None = None) -> dict[str, ArrayHeader]:
+    """The headers of the arrays of an ``.npz`` whose names are in ``wanted``; all if None. Raises as `opened` does."""
     with opened(path) as archive:
         found = {}
-        for entry in archive.infolist():
+        for name, entry in _entries(archive, wanted).items():
             with archive.open(entry) as stream:
-                found[entry.filename.removesuffix(".npy")] = _header(stream)
+                found[name] = _header(stream)
         return found
+
+
+def _entries(archive: zipfile.ZipFile, wanted: Iterable[str] | None) -> dict[str, zipfile.ZipInfo]:
+    """The members by the names of their arrays: those in ``wanted``, or all if None."""
+    chosen = None if wanted is None else set(wanted)
+    found = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+    return {name: entry for name, entry in found.items() if chosen is None or name in chosen}
 
 
 def arrays(path: Path, wanted: Iterable[str] | None = None, most: int = limits.ARRAYS_BYTES) -> dict[str, np.ndarray]:
@@ -111,29 +125,38 @@ def arrays(path: Path, wanted: Iterable[str] | None = None, most: int = limits.A
     Other members are not unpacked. Raises OSError if the file is no regular file or cannot be read, UnreadableArchive
     if it is damaged, an array is of another kind than numbers and text, or the arrays have more than ``most`` bytes.
     """
-    names = None if wanted is None else set(wanted)
     with opened(path) as archive:
-        entries = {
-            entry.filename.removesuffix(".npy"): entry
-            for entry in archive.infolist()
-            if names is None or entry.filename.removesuffix(".npy") in names
-        }
+        entries = _entries(archive, wanted)
         if (total := sum(entry.file_size for entry in entries.values())) > most:
             raise UnreadableArchive(f"its arrays have {total} bytes, more than {most}")
-        return {name: _array(archive, entry) for name, entry in entries.items()}
+        found = {}
+        for name, entry in entries.items():
+            with archive.open(entry) as stream:
+                found[name] = _array(stream, entry.file_size)
+        return found
 
 
-def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+def array_file(path: Path, most: int = limits.ARRAYS_BYTES) -> np.ndarray:
+    """The array of an ``.npy``. Raises as `arrays` does."""
+    with open_regular(path) as stream:
+        if (size := os.fstat(stream.fileno()).st_size) > most:
+            raise UnreadableArchive(f"its array has {size} bytes, more than {most}")
+        return _array(stream, size)
+
+
+def _array(stream: IO[bytes], size: int) -> np.ndarray:
+    """The array in the format ``.npy`` that is all of a stream of ``size`` bytes."""
     import numpy as np
 
-    with archive.open(entry) as stream:
-        header = _header(stream)
-        if stream.tell() + header.bytes != entry.file_size:
-            raise UnreadableArchive(f"{entry.filename} has another size than its header says")
-        # Filled block by block: a member that unpacks to less than its header says must not cost its size.
-        content = bytearray()
-        while block := stream.read(min(_BLOCK, header.bytes + 1 - len(content))):  # its checksum is compared at the end
-            content += block
+    header = _header(stream)
+    if stream.tell() + header.bytes != size:
+        raise UnreadableArchive("an array has another size than its header says")
+    # Filled block by block: a member that unpacks to less than its header says must not cost its size.
+    content = bytearray()
+    while block := stream.read(min(_BLOCK, header.bytes + 1 - len(content))):  # its checksum is compared at the end
+        content += block
+    if len(content) != header.bytes:
+        raise UnreadableArchive("an array was cut off")
     array = np.frombuffer(content, header.dtype)
     return array.reshape(header.shape, order="F" if header.fortran_order else "C")
 

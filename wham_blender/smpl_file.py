@@ -6,15 +6,18 @@ the add-on and the worker both use it.
 
 from __future__ import annotations
 
-import pickle
+import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from . import archives, limits
+from .errors import reason
+from .files import open_regular
+from .restricted_pickle import Call, Name, Reader, UnsafePickle
 from .weights import WeightsError
 
 KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
@@ -36,20 +39,26 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             zipped = stream.read(2) == b"PK"
         return check(_read_npz(path) if zipped else _read_pickle(path), path.name)
     except WeightsError:
         raise
-    except _Refused as error:
+    except UnsafePickle as error:
         raise WeightsError(
             f"The body file {path.name} is not safe: it asks for the code {error}, which no SMPL file needs. Nothing "
             f"of it was run. {_CHOOSE}",
             code="body-unsafe",
         ) from error
-    except Exception as error:  # a damaged pickle may raise anything
+    except MemoryError as error:
         raise WeightsError(
-            f"The body file {path.name} cannot be read: it is no SMPL file, or incomplete ({error}). {_CHOOSE}",
+            f"The body file {path.name} cannot be read: this computer has too little free memory. Close other "
+            "programs, and try again.",
+            code="out-of-memory",
+        ) from error
+    except (OSError, LookupError, TypeError, ValueError) as error:  # UnreadableArchive and PickleError among them
+        raise WeightsError(
+            f"The body file {path.name} cannot be read: it is no SMPL file, or incomplete ({reason(error)}). {_CHOOSE}",
             code="body-unreadable",
         ) from error
 
@@ -90,101 +99,140 @@ def check(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as archive:
-        return {key: archive[key] for key in (*KEYS, *REGRESSORS) if key in archive.files}
+    return archives.arrays(path, (*KEYS, *REGRESSORS))
+
+
+# NumPy's functions, whose module changed with NumPy 2, and SciPy's and chumpy's classes. Only their records are used.
+_MAKES_ARRAY = re.compile(r"numpy\._?core\.multiarray\._reconstruct")
+_MAKES_ARRAY_OF_BUFFER = re.compile(r"numpy\._?core\.numeric\._frombuffer")
+_MAKES_SCALAR = re.compile(r"numpy\._?core\.multiarray\.scalar")
+_SPARSE = re.compile(r"scipy\.sparse\.(?:_?cs[cr]\.)?(cs[cr])_(?:matrix|array)")
+_CHUMPY = re.compile(r"chumpy\.(ch\.Ch|reordering\.Select)")
+_ALLOWED = re.compile(
+    r"numpy\.(ndarray|dtype)|copyreg\._reconstructor|builtins\.(object|set|bytes|bytearray)|_codecs\.encode|"
+    + "|".join(kind.pattern for kind in (_MAKES_ARRAY, _MAKES_ARRAY_OF_BUFFER, _MAKES_SCALAR, _SPARSE, _CHUMPY))
+)
+_DTYPE = re.compile(r"[biufU]\d{1,5}")
+_DEEPEST = 8  # selections from selections; published files have one
 
 
 def _read_pickle(path: Path) -> dict[str, np.ndarray]:
-    with path.open("rb") as stream:
-        data = _Unpickler(stream, encoding="latin1").load()
-    if not isinstance(data, Mapping):
+    with open_regular(path) as stream:
+        data = Reader(stream, os.fstat(stream.fileno()).st_size, _ALLOWED.fullmatch).load()
+    if not isinstance(data, dict):
         raise ValueError("it holds no named arrays")
-    return {key: _dense(data[key]) for key in (*KEYS, *REGRESSORS) if key in data}
+    arrays = _Arrays()
+    return {key: arrays.read(data[key]) for key in (*KEYS, *REGRESSORS) if key in data}
 
 
-class _Refused(Exception):
-    """A pickle names a class or function that is not allowed; the text is its name."""
+class _Arrays:
+    """Makes arrays from the records of a pickle.
 
+    No state of the pickle reaches NumPy's own ``__setstate__``, which trusts it: with crafted flags, bytes become
+    Python objects.
+    """
 
-class _State:
-    """Stands in for an object of SciPy or chumpy: keeps the state from the pickle, and has no behaviour."""
+    def __init__(self) -> None:
+        self._computed = 0  # bytes
 
-    def __init__(self, *_arguments: object) -> None:
-        self.state: dict[str, Any] = {}
+    def read(self, record: object, depth: int = 0) -> np.ndarray:
+        """The array of a record: an array, a sparse matrix or an array of chumpy; read-only. Raises ValueError."""
+        if not isinstance(record, Call) or depth > _DEEPEST:
+            raise ValueError("it holds no array where one belongs")
+        name = record.name
+        if _MAKES_ARRAY.fullmatch(name) and isinstance(record.state, tuple) and len(record.state) in (4, 5):
+            shape, dtype, fortran, content = record.state[-4:]
+            return self._plain(shape, dtype, content, "F" if fortran is True or fortran == 1 else "C")
+        if _MAKES_ARRAY_OF_BUFFER.fullmatch(name) and len(record.args) == 4:
+            content, dtype, shape, order = record.args
+            return self._plain(shape, dtype, content, "F" if order == "F" else "C")
+        if _MAKES_SCALAR.fullmatch(name) and len(record.args) == 2:
+            return self._plain((), record.args[0], record.args[1], "C")
+        if name == "copyreg._reconstructor" and record.args and isinstance(record.args[0], Name):
+            name = record.args[0].text  # protocols 0 and 1
+        if not isinstance(record.state, dict):
+            raise ValueError("it holds no array where one belongs")
+        if match := _SPARSE.fullmatch(name):
+            return self._dense(record.state, by_rows=match[1] == "csr")
+        if _CHUMPY.fullmatch(name):
+            return self._chumpy(record.state, depth)
+        raise ValueError("it holds no array where one belongs")
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.state = dict(state)
+    def _count(self, size: int) -> None:
+        """Count the bytes of an array before it is computed."""
+        self._computed += size
+        if self._computed > limits.COMPUTED_BYTES:
+            raise ValueError("its arrays are larger than those of any body")
 
+    def _plain(self, shape: object, dtype: object, content: object, order: Literal["C", "F"]) -> np.ndarray:
+        if isinstance(content, str):
+            content = content.encode("latin1")  # as Python 2 writes bytes
+        if not isinstance(content, bytes):
+            raise ValueError("an array holds other things than numbers and text")
+        header = archives.checked_header(_dtype(dtype), self._shape(shape), order == "F")
+        if header.bytes != len(content):
+            raise ValueError("an array has another size than its shape says")
+        array = np.frombuffer(content, header.dtype).reshape(header.shape, order=order)
+        if array.dtype.isnative:
+            return array
+        self._count(len(content))
+        return array.astype(array.dtype.newbyteorder("="))
 
-class _Sparse(_State):
-    """SciPy's compressed sparse matrix, by columns."""
+    def _shape(self, record: object) -> tuple[int, ...]:
+        if not isinstance(record, (tuple, list)) or len(record) > limits.ARRAY_DIMENSIONS:
+            raise ValueError("an array has no shape")
+        return tuple(map(self._integer, record))
 
-    by_rows = False
+    def _integer(self, record: object) -> int:
+        if isinstance(record, Call) and _MAKES_SCALAR.fullmatch(record.name):
+            array = self.read(record)
+            record = int(array) if array.dtype.kind in "iu" else None
+        if not isinstance(record, int) or isinstance(record, bool):
+            raise ValueError("a size is no integer")
+        return record
 
-    def dense(self) -> np.ndarray:
-        """The matrix as an array."""
-        shape = self.state["_shape"] if "_shape" in self.state else self.state["shape"]
-        data, inner, pointers = (np.asarray(self.state[key]) for key in ("data", "indices", "indptr"))
-        outer = np.repeat(np.arange(len(pointers) - 1), np.diff(pointers))
-        matrix = np.zeros(tuple(int(size) for size in shape))
-        np.add.at(matrix, (outer, inner) if self.by_rows else (inner, outer), data)
+    def _integers(self, record: object) -> np.ndarray:
+        array = self.read(record)
+        if array.dtype.kind not in "iu" or array.ndim != 1:
+            raise ValueError("indices are no integers")
+        return array
+
+    def _dense(self, state: dict[Any, Any], *, by_rows: bool) -> np.ndarray:
+        """SciPy's compressed sparse matrix as an array."""
+        rows, columns = self._shape(state.get("_shape", state.get("shape")))
+        data = self.read(state["data"])
+        inner, pointers = self._integers(state["indices"]), self._integers(state["indptr"])
+        outer_size, inner_size = (rows, columns) if by_rows else (columns, rows)
+        fits = rows >= 0 and columns >= 0 and len(pointers) == outer_size + 1
+        if not fits or data.ndim != 1 or data.dtype.kind not in "biuf":
+            raise ValueError("a matrix does not fit its shape")
+        used = int(pointers[-1])
+        self._count(8 * (rows * columns + 2 * len(pointers) + len(inner)))
+        steps: np.ndarray = np.diff(pointers.astype(np.int64))
+        if pointers[0] != 0 or (steps < 0).any() or used > min(len(data), len(inner)):
+            raise ValueError("a matrix is damaged")
+        inner = inner[:used]
+        if used and (inner.min() < 0 or inner.max() >= inner_size):
+            raise ValueError("a matrix has an index outside of its shape")
+        outer = np.repeat(np.arange(outer_size), steps)
+        matrix = np.zeros((rows, columns))
+        np.add.at(matrix, (outer, inner) if by_rows else (inner, outer), data[:used])
         return matrix
 
-
-class _SparseRows(_Sparse):
-    """The same by rows."""
-
-    by_rows = True
-
-
-class _Chumpy(_State):
-    """chumpy's array: its value, or a selection from another array."""
-
-    def dense(self) -> np.ndarray:
-        """The value."""
-        if "x" in self.state:
-            return _dense(self.state["x"])
-        chosen = _dense(self.state["a"]).ravel()[np.asarray(self.state["idxs"])]
-        return chosen.reshape(self.state.get("preferred_shape", chosen.shape))
+    def _chumpy(self, state: dict[Any, Any], depth: int) -> np.ndarray:
+        """chumpy's array: its value, or a selection from another array."""
+        if "x" in state:
+            return self.read(state["x"], depth + 1)
+        values, chosen = self.read(state["a"], depth + 1).ravel(), self._integers(state["idxs"])
+        self._count(len(chosen) * (8 + values.itemsize) + values.nbytes)
+        return values[chosen].reshape(self._shape(state.get("preferred_shape", (len(chosen),))))
 
 
-def _dense(value: object) -> np.ndarray:
-    return value.dense() if isinstance(value, (_Sparse, _Chumpy)) else np.asarray(value)
-
-
-def _reconstruct(kind: type, _base: type, _state: object) -> object:
-    """copyreg's function that makes an object, which accepts the stand-ins only."""
-    if not issubclass(kind, _State):
-        raise _Refused(f"copyreg._reconstructor of {kind.__name__}")
-    return kind()
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """_codecs.encode, by which Python 3 writes bytes into old pickles."""
-    return text.encode("latin1" if encoding == "latin1" else "ascii")
-
-
-_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # since Python 2
-_MULTIARRAY = sys.modules[np.ndarray.__reduce__(np.zeros(1))[0].__module__]  # its name changed with NumPy 2
-
-
-class _Unpickler(pickle.Unpickler):
-    """Accepts NumPy's arrays and the stand-ins; raises _Refused for any other class or function."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The class or function that replaces ``module.name``."""
-        known = {
-            "numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype, "copyreg._reconstructor": _reconstruct,
-            "builtins.object": object, "builtins.set": set, "_codecs.encode": _encode,
-            "chumpy.ch.Ch": _Chumpy, "chumpy.reordering.Select": _Chumpy,
-        }  # fmt: skip
-        full = f"{_RENAMED.get(module, module)}.{name}"
-        if full in known:
-            return known[full]
-        if re.fullmatch(r"numpy\.(_?core)\.multiarray\.(_reconstruct|scalar)", full):
-            return getattr(_MULTIARRAY, name)
-        if re.fullmatch(r"scipy\.sparse\.(_?csc\.)?csc_(matrix|array)", full):
-            return _Sparse
-        if re.fullmatch(r"scipy\.sparse\.(_?csr\.)?csr_(matrix|array)", full):
-            return _SparseRows
-        raise _Refused(full)
+def _dtype(record: object) -> str:
+    """The plain type of elements of a recorded ``numpy.dtype``: "<f8". Raises ValueError for any other."""
+    if isinstance(record, Call) and record.name == "numpy.dtype" and record.args and isinstance(record.state, tuple):
+        kind, (order, *parts) = record.args[0], record.state[1:5]
+        plain = all(part is None for part in parts)  # neither an array nor a structure
+        if isinstance(kind, str) and _DTYPE.fullmatch(kind) and order in ("<", ">", "|") and plain:
+            return f"{order}{kind}"
+    raise ValueError("an array holds other things than numbers and text")

@@ -221,9 +221,9 @@ def test_a_malicious_body_runs_nothing(smpl: Arrays, tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps(dict(smpl) | {"evil": Evil(made)}))
     with pytest.raises(WeightsError, match=r"is not safe: it asks for the code (posix|nt)\.mkdir"):
         smpl_file.read(path)
-    # Python's own way of making objects must not make others than the stand-ins.
+    # Python's own way of making objects makes none here, whichever class it is asked for.
     path.write_bytes(b"ccopy_reg\n_reconstructor\n(cnumpy\nndarray\nc__builtin__\nobject\nNtR.")
-    with pytest.raises(WeightsError, match=r"is not safe: it asks for the code copyreg\._reconstructor of ndarray"):
+    with pytest.raises(WeightsError, match=r"cannot be read: it is no SMPL file.*it holds no named arrays"):
         smpl_file.read(path)
     assert not made.exists()
 

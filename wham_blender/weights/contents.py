@@ -1,19 +1,23 @@
 """Recognises weight files by their content, never by their name. Standard library only.
 
-Checkpoints and SMPL files are pickles, which can run any code when they are loaded. Here nothing that a pickle names is
-imported or called: placeholders stand for all its classes and keep their arguments. No tensor data is read, so a file
-of gigabytes is recognised in a fraction of a second.
+Checkpoints and SMPL files are pickles, which can run any code when they are loaded; here `restricted_pickle` reads
+them, which runs none. No tensor data is read, so a file of gigabytes is recognised in a fraction of a second, and none
+takes more than seconds.
 """
 
 from __future__ import annotations
 
 import io
-import pickle
+import os
 import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .. import archives, limits
+from ..files import open_regular
+from ..restricted_pickle import Call, Reader
 
 SUFFIXES = (
     ".pt",
@@ -24,10 +28,11 @@ SUFFIXES = (
     ".npz",
     ".bin",
 )  # of files that are checked when a folder is searched
-_LARGEST_PICKLE = 1 << 30  # bytes; SMPL with all its shapes has 250 million
+_LONGEST_VALUE = 4096  # bytes; longer values are the content of arrays
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first object in files of PyTorch before 1.6
 _SMPL_KEYS = {"v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f"}
 _BODIES = {24: "smpl", 52: "SMPL+H", 55: "SMPL-X", 16: "MANO"}  # by the number of joints
+_DEEPEST = 8  # wrappings of one array in others; published files have one
 _FEATURES = {"wham": 1024, "vitpose": 1280, "hmr2": 1280}  # widths of the published networks
 
 
@@ -49,24 +54,28 @@ class Contents:
 def recognise(path: Path) -> Contents:
     """The content of the file at ``path``; damaged and unreadable files are described too."""
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             start = stream.read(512)
             if not start:
                 return Contents(None, "an empty file")
             if is_page(start):
                 return Contents(None, "a web page")
-            if path.suffix == ".npz":
-                return _body(_array_shapes(path))
-            named: dict[str, type] = {}
-            found = _load(stream, named)
-            if unsafe := next(filter(_UNSAFE.fullmatch, named), ""):
-                return Contents(None, f"not safe (it asks for the code {unsafe}, and nothing of it was run)")
-            return _checkpoint(found)
+            if not is_archive(start):
+                stream.seek(0)
+                reader = Reader(stream, os.fstat(stream.fileno()).st_size, longest=_LONGEST_VALUE)
+                return _described(load(reader)[0], reader)
+            if not zipfile.is_zipfile(stream):  # looks for its end
+                return Contents(None, "a file that was cut off while it was copied or downloaded")
+        if path.suffix == ".npz":
+            return _body({name: header.shape for name, header in archives.headers(path, _SMPL_KEYS).items()})
+        with archives.opened(path) as archive:
+            reader = pickle_reader(archive, longest=_LONGEST_VALUE)
+        return _described(reader.load(), reader)
+    except MemoryError:
+        return Contents(None, "a file that cannot be looked into (this computer has too little free memory)")
     except OSError as error:
         return Contents(None, f"a file that cannot be opened ({error.strerror})")
-    except zipfile.BadZipFile:
-        return Contents(None, "a file that was cut off while it was copied or downloaded")
-    except Exception:  # an arbitrary file can make an unpickler raise anything
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):  # a damaged file's may be of any type
         return Contents(None, "a file of another kind, or a damaged one")
 
 
@@ -76,83 +85,33 @@ def is_page(start: bytes) -> bool:
     return head.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head"))
 
 
-class _Placeholder:
-    """Stands for an object of any class in a pickle, and keeps its arguments and state."""
-
-    kind = ""  # module and name of the class
-    state: Any = None
-
-    def __new__(cls, *args: Any, **_kwargs: Any) -> _Placeholder:
-        self = object.__new__(cls)
-        self.args = args
-        self.items = {}
-        return self
-
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        self.args: tuple[Any, ...]
-        self.items: dict[Any, Any]
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.items[key] = value
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def append(self, value: Any) -> None:
-        self.items[len(self.items)] = value
-
-    def extend(self, values: Any) -> None:
-        for value in values:
-            self.append(value)
-
-    add = append
+def is_archive(start: bytes) -> bool:
+    """Whether a file with such a beginning is a zip archive: an ``.npz``, or of PyTorch 1.6 or newer."""
+    return start.startswith(b"PK")
 
 
-class _Dictionary(dict[Any, Any]):
-    """An ordered dictionary, which may carry attributes."""
+def pickle_reader(archive: zipfile.ZipFile, **options: Any) -> Reader:
+    """A reader of the one pickle in a PyTorch file, with the options of Reader. Raises ValueError if it has none."""
+    (entry,) = [each for each in archive.infolist() if each.filename.endswith("/data.pkl")]
+    if entry.file_size > limits.CHECKPOINT_PICKLE_BYTES:
+        raise ValueError("its data.pkl is too large")
+    return Reader(io.BytesIO(archive.read(entry)), entry.file_size, **options)
 
 
-class _Reader(pickle.Unpickler):
-    """Reads a pickle of any origin without running any code of it."""
-
-    def __init__(self, stream: Any, classes: dict[str, type]) -> None:
-        """classes: is filled with the classes that the pickle names, and their placeholders."""
-        super().__init__(stream, encoding="latin1")
-        self._classes = classes
-
-    def find_class(self, module: str, name: str) -> Any:
-        """A plain dictionary for an ordered one; for everything else a class of placeholders."""
-        kind = f"{module}.{name}"
-        if kind == "collections.OrderedDict":
-            return _Dictionary
-        return self._classes.setdefault(kind, type("Placeholder", (_Placeholder,), {"kind": kind}))
-
-    def persistent_load(self, pid: Any) -> Any:
-        """A tensor's storage, which is not read; old files name a module's class in this way too."""
-        return pid[1] if isinstance(pid, tuple) and pid[0] == "module" else None
+def load(reader: Reader) -> tuple[Any, bool]:
+    """The object in a bare pickle or in a file of PyTorch before 1.6, and whether it is the latter."""
+    found = reader.load()
+    if type(found) is not int or found != _LEGACY_MAGIC:
+        return found, False
+    reader.load()  # version of the format
+    reader.load()  # the system that wrote it
+    return reader.load(), True
 
 
-def _load(stream: Any, named: dict[str, type]) -> Any:
-    """The object in a PyTorch file, old or new, or in a bare pickle; named: see _Reader."""
-    if zipfile.is_zipfile(stream):
-        with zipfile.ZipFile(stream) as archive:
-            (entry,) = [each for each in archive.infolist() if each.filename.endswith("/data.pkl")]
-            if entry.file_size > _LARGEST_PICKLE:
-                raise ValueError("too large")
-            return _Reader(io.BytesIO(archive.read(entry)), named).load()
-    stream.seek(0)
-    if stream.read(4) == b"PK\x03\x04":
-        raise zipfile.BadZipFile
-    stream.seek(0)
-    found = _Reader(stream, named).load()
-    if found == _LEGACY_MAGIC:
-        for _ in range(2):  # protocol version and system information
-            _Reader(stream, named).load()
-        found = _Reader(stream, named).load()
-    return found
+def _described(found: Any, reader: Reader) -> Contents:
+    if unsafe := min(filter(_UNSAFE.fullmatch, reader.names), default=""):
+        return Contents(None, f"not safe (it asks for the code {unsafe}, and nothing of it was run)")
+    return _checkpoint(found)
 
 
 def _checkpoint(found: Any) -> Contents:
@@ -161,7 +120,7 @@ def _checkpoint(found: Any) -> Contents:
     if isinstance(found, dict):
         for key in ("ema", "model"):
             model = found.get(key)
-            if isinstance(model, _Placeholder) and model.kind.startswith(("ultralytics.", "models.")):
+            if isinstance(model, Call) and model.name.startswith(("ultralytics.", "models.")):
                 return _yolo(model)
         for key in ("state_dict", "model"):
             if isinstance(found.get(key), dict):
@@ -170,20 +129,23 @@ def _checkpoint(found: Any) -> Contents:
     return Contents(None, "a file of another kind")
 
 
-def _shape(value: Any) -> tuple[int, ...]:
+def _shape(value: Any, depth: int = 0) -> tuple[int, ...]:
     """The shape of a tensor, a parameter, an array, a sparse matrix or chumpy's wrapping of one; () where unknown."""
-    if not isinstance(value, _Placeholder):
+    if not isinstance(value, Call) or depth > _DEEPEST:
         return ()
-    if value.kind == "torch._utils._rebuild_parameter":
-        return _shape(value.args[0])
-    if value.kind.startswith("torch._utils._rebuild_tensor"):
-        return tuple(value.args[2])
-    if isinstance(value.state, tuple) and len(value.state) == 5:  # NumPy's
-        return tuple(value.state[1])
-    if isinstance(value.state, dict):
+    if value.name == "torch._utils._rebuild_parameter" and value.args:
+        return _shape(value.args[0], depth + 1)
+    shape: Any = ()
+    if value.name.startswith(("torch._utils._rebuild_tensor", "numpy.core.numeric.", "numpy._core.numeric.")):
+        shape = value.args[2] if len(value.args) > 2 else ()
+    elif isinstance(value.state, tuple) and len(value.state) == 5:  # NumPy's
+        shape = value.state[1]
+    elif isinstance(value.state, dict):  # SciPy's and chumpy's
         shape = value.state.get("_shape", value.state.get("shape"))
-        return tuple(shape) if shape else _shape(value.state.get("x"))
-    return ()
+        if not shape:
+            return _shape(value.state.get("x"), depth + 1)
+    plain = isinstance(shape, tuple) and len(shape) <= limits.ARRAY_DIMENSIONS
+    return shape if plain and all(type(size) is int and 0 <= size < 1 << 48 for size in shape) else ()
 
 
 def _network(shapes: dict[str, tuple[int, ...]]) -> Contents:
@@ -205,30 +167,16 @@ def _network(shapes: dict[str, tuple[int, ...]]) -> Contents:
     return Contents(role, title)
 
 
-def _yolo(model: _Placeholder) -> Contents:
+def _yolo(model: Call) -> Contents:
     state = model.state if isinstance(model.state, dict) else {}
     names = state.get("names")
-    if model.kind.startswith("models."):
+    if model.name.startswith("models."):
         return Contents(None, "a YOLOv5 of the old kind, which ultralytics no longer reads")
-    if not model.kind.rpartition(".")[2].endswith(("DetectionModel", "PoseModel", "SegmentationModel")):
+    if not model.name.rpartition(".")[2].endswith(("DetectionModel", "PoseModel", "SegmentationModel")):
         return Contents(None, "a YOLO that does not find boxes")
     if not isinstance(names, dict) or "person" not in names.values():
         return Contents(None, "a YOLO that does not know people")
     return Contents("yolo", "YOLO")
-
-
-def _array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the arrays in an ``.npz``, from their headers."""
-    from numpy.lib import format as npy  # only here: loading NumPy is not needed otherwise
-
-    shapes = {}
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.namelist():
-            with archive.open(entry) as stream:
-                version = npy.read_magic(stream)
-                read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-                shapes[entry.removesuffix(".npy")] = read(stream)[0]
-    return shapes
 
 
 def _body(shapes: dict[str, tuple[int, ...]]) -> Contents:

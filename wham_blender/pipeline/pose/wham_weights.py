@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ... import smpl_file
+from ... import archives, smpl_file
 from ...body.body import Body
+from ...errors import reason
 from ...models.wham import WHAM
 from ...weights import WeightsError
 from ..checkpoints import Tensors, load_network, read
@@ -94,8 +95,10 @@ def body_arrays(
 
 def _regressor(path: Path, rows: int, vertices: int) -> np.ndarray:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = archives.array_file(path)
+        if array.dtype.kind != "f":
+            raise archives.UnreadableArchive("it holds no fractions")
+    except (OSError, archives.UnreadableArchive) as error:
         raise WeightsError(
             f"The joint regressor {path.name} cannot be read ({error}). Choose another file.",
             code="regressors-unreadable",
@@ -111,9 +114,15 @@ def _regressor(path: Path, rows: int, vertices: int) -> np.ndarray:
 def _body_buffers(path: str | Path) -> dict[str, np.ndarray]:
     """The body in a WHAM checkpoint, with SMPL's keys and shapes; arrays that it lacks are left out."""
     tensors = {name.removeprefix("smpl."): value for name, value in read(path).items() if name.startswith("smpl.")}
-    arrays = {name: tensors[buffer].numpy() for name, buffer in _BODY_BUFFERS.items() if buffer in tensors}
-    if "posedirs" in tensors:  # smplx keeps them flat and transposed
-        arrays["posedirs"] = tensors["posedirs"].mT.unflatten(0, (-1, 3)).numpy()
-    if "parents" in tensors:
-        arrays["kintree_table"] = np.stack([tensors["parents"].numpy(), np.arange(len(tensors["parents"]))])
+    try:
+        arrays = {name: tensors[buffer].numpy() for name, buffer in _BODY_BUFFERS.items() if buffer in tensors}
+        if "posedirs" in tensors:  # smplx keeps them flat and transposed
+            arrays["posedirs"] = tensors["posedirs"].mT.unflatten(0, (-1, 3)).numpy()
+        if "parents" in tensors:
+            arrays["kintree_table"] = np.stack([tensors["parents"].numpy(), np.arange(len(tensors["parents"]))])
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{Path(path).name} is damaged, or another version. Of its body: {reason(error)}.",
+            code="weights-damaged",
+        ) from error
     return arrays
