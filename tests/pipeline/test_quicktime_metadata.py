@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,29 @@ def test_nonsense_is_not_believed(value: bytes, tmp_path: Path) -> None:
     clip = tmp_path / "phone.mov"
     clip.write_bytes(atom(b"moov", metadata(1, value)))
     assert focal_length(clip) is None
+
+
+@pytest.mark.parametrize("size", [1 << 63, (1 << 64) - 1, 16 + (1 << 40)])
+def test_an_atom_beyond_the_file_ends_the_search(size: int, tmp_path: Path) -> None:
+    clip = tmp_path / "phone.mov"
+    clip.write_bytes(struct.pack(">I4sQ", 1, b"mdat", size) + atom(b"moov", metadata(1, b"26")))
+    assert focal_length(clip) is None
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_millions_of_empty_atoms_take_no_time(nested: bool, tmp_path: Path) -> None:
+    clip = tmp_path / "phone.mov"
+    empty = struct.pack(">I4s", 8, b"free") * 4_000_000
+    clip.write_bytes(atom(b"moov", empty) if nested else empty)
+    before = time.process_time()
+    assert focal_length(clip) is None
+    assert time.process_time() - before < 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "phone.mov")
+    assert focal_length(tmp_path / "phone.mov") is None
 
 
 def test_clips_without_it(tmp_path: Path) -> None:

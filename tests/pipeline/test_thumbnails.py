@@ -59,6 +59,18 @@ def test_the_sharpest_of_the_surest_views_is_cut_out_and_kept(clip: Path, tmp_pa
     assert (tmp_path / name).stat().st_mtime_ns == before
 
 
+def test_a_turned_clip_gives_turned_pictures(clip: Path, tmp_path: Path) -> None:
+    confidence = np.full(FRAMES, 0.6)
+    confidence[33] = 0.9  # frame 34, among the sharp ones
+    detections, person = seen(confidence)
+    person.keypoints[..., :2] = (640, 360) - person.keypoints[..., :2]
+    (name,) = thumbnails.write(clip, detections, [person], tmp_path, "0123456789abcdef", 180)
+    picture = np.asarray(cv2.imread(str(tmp_path / name), cv2.IMREAD_GRAYSCALE), int)
+    middle = slice(thumbnails.SIDE // 4, -thumbnails.SIDE // 4)
+    assert np.std(picture[middle, middle]) > 80
+    assert np.abs(picture[:12] - 90).max() < 40
+
+
 def test_without_the_clip_there_is_no_picture_and_no_error(clip: Path, tmp_path: Path) -> None:
     detections, person = seen(np.full(FRAMES, 0.6))
     clip.write_bytes(b"not a video")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...files import open_regular
+
 _KEY = b"com.apple.quicktime.camera.focal_length.35mm_equivalent"
 _MAX_HEADER = 64 << 20  # bytes; phones write shorter ones
+_MAX_ATOMS = 10_000  # side by side; a fragmented film of hours has as many, each after the header
 _NUMBER_FORMATS = {21: ">i", 22: ">I", 23: ">f", 24: ">d"}  # by well-known type; type 1 is text
 
 
@@ -19,15 +23,15 @@ def focal_length(clip: Path) -> float | None:
             for name, content in _atoms(holder):
                 if name == b"meta" and (value := _value(content)) is not None:
                     return value
-    except (OSError, struct.error, UnicodeDecodeError, ValueError):
+    except (OSError, struct.error, ValueError, OverflowError):  # OverflowError: an atom of 2^63 bytes
         pass  # a damaged header
     return None
 
 
 def _header(clip: Path) -> bytes:
     """The content of the file's ``moov`` atom."""
-    with clip.open("rb") as stream:
-        while len(start := stream.read(8)) == 8:
+    with open_regular(clip) as stream:
+        for start in itertools.islice(iter(lambda: stream.read(8), b""), _MAX_ATOMS):
             size, name = struct.unpack(">I4s", start)
             size = struct.unpack(">Q", stream.read(8))[0] - 16 if size == 1 else size - 8
             if size < 0:
@@ -41,7 +45,9 @@ def _header(clip: Path) -> bytes:
 def _atoms(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Name and content of consecutive atoms."""
     offset = 0
-    while offset + 8 <= len(content):
+    for _ in range(_MAX_ATOMS):
+        if offset + 8 > len(content):
+            return
         size, name = struct.unpack_from(">I4s", content, offset)
         if size < 8:
             return

@@ -18,16 +18,19 @@ _MARGIN = 1.3  # side of the picture over the longer side of the box around the 
 _CANDIDATES = 5  # frames of which the sharpest is taken; set by hand
 
 
-def write(clip: Path, detections: Detections, people: list[Person], folder: Path, key: str) -> list[str]:
+def write(
+    clip: Path, detections: Detections, people: list[Person], folder: Path, key: str, rotate: int = 0
+) -> list[str]:
     """Write one PNG file per person into a folder, unless it exists; returns their names, "" for one that failed.
 
-    ``key``: the stage key of the people. The pictures are optional, so no error of writing them ends the job.
+    ``key``: the stage key of the people; ``rotate``: as in `video_reader.probe`. The pictures are optional, so no error
+    of writing them ends the job.
     """
     names = [f"person-{number}-{key[:8]}.png" for number in range(1, len(people) + 1)]
     for name, person in zip(names, people, strict=True):
         if not (folder / name).is_file():
             with contextlib.suppress(PipelineError, cv2.error, OSError):
-                _write(folder / name, _sharpest_view(clip, detections, person))
+                _write(folder / name, _sharpest_view(clip, detections, person, rotate))
     return [name if (folder / name).is_file() else "" for name in names]
 
 
@@ -36,11 +39,11 @@ def _write(path: Path, picture: np.ndarray) -> None:
         stream.write(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
-def _sharpest_view(clip: Path, detections: Detections, person: Person) -> np.ndarray:
+def _sharpest_view(clip: Path, detections: Detections, person: Person, rotate: int) -> np.ndarray:
     """The sharpest of several good views of a person, by the Laplacian's variance, (SIDE, SIDE, 3) uint8 RGB."""
     views = []
     for frame in best_frames(person, _CANDIDATES):
-        image = video_reader.read_frame(clip, _frame_number(detections, person.time[frame]))
+        image = video_reader.read_frame(clip, _frame_time(detections, person.time[frame]), rotate)
         views.append(_crop(image, person.keypoints[frame]))
     return max(views, key=lambda view: float(cv2.Laplacian(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()))
 
@@ -52,9 +55,9 @@ def best_frames(person: Person, count: int) -> list[int]:
     return [int(part[np.argmax(score[part])]) for part in np.array_split(np.arange(len(score)), count) if len(part)]
 
 
-def _frame_number(detections: Detections, time: float) -> int:
-    """Number of the clip's frame nearest to a time."""
-    return int(detections.frame_numbers[np.abs(detections.frame_times - time).argmin()])
+def _frame_time(detections: Detections, time: float) -> float:
+    """The time of the clip's frame nearest to a time."""
+    return float(detections.frame_times[np.abs(detections.frame_times - time).argmin()])
 
 
 def _crop(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:

@@ -20,23 +20,27 @@ def process_clip(
     start: int = 1,
     end: int | None = None,
     progress: Progress = lambda done, total: None,
+    rotate: int = 0,
 ) -> tuple[Detections, background_tracks.BackgroundTracks]:
     """The people in frames start..end of a clip, and its background tracks for `camera_motion.solve_camera_motion`.
 
-    ``progress`` is called with frames done and frames in total.
+    ``progress`` is called with frames done and frames in total; ``rotate`` is as in `video_reader.probe`.
 
     Raises PipelineError as `video_reader.read_frames` does.
     """
-    info = video_reader.probe(clip)
+    info = video_reader.probe(clip, rotate)
     total = (info.last_frame(end) or 0) - start + 1
     frame_numbers: list[int] = []
     frame_times: list[float] = []
     network_frames: list[int] = []
+    damaged: list[int] = []
     rows: list[DetectionRow] = []
     background = background_tracks.BackgroundTracker()
-    for frame in video_reader.read_frames(clip, start, end):
+    for frame in video_reader.read_frames(clip, start, end, rotate):
         frame_numbers.append(frame.number)
         frame_times.append(frame.time)
+        if frame.damaged:
+            damaged.append(frame.number)
         if frame.image is None:
             continue
         if background.track_frame(frame.image):
@@ -61,5 +65,6 @@ def process_clip(
         keypoints=column([row.keypoints for row in rows], len(COCO_LANDMARKS), 3),
         landmarks=column([row.landmarks for row in rows], -1 if rows else 0, 3),
         landmarks_3d=column([row.landmarks_3d for row in rows], -1 if rows else 0, 3),
+        damaged=np.array(damaged, np.int64),
     )
     return detections, background.result()
