@@ -137,15 +137,15 @@ def test_positions_between_the_clock_s_frames_lie_on_a_smooth_curve() -> None:
     still = np.tile(np.eye(3), (31, 1, 1))
     placed = Placed(
         poses=np.zeros((31, 72)), trans=fall, betas=np.zeros(10), contacts=np.zeros((31, 4)),
-        rest_joints=np.zeros((24, 3)), camera_R=still, camera_t=-fall,
+        rest_joints=np.arange(72).reshape(24, 3) / 72, camera_R=still, camera_t=-fall,
     )  # fmt: skip
     none = np.zeros(0, int)
     clip = Detections(
-        size=np.array([640, 480]), frame_numbers=np.arange(58), frame_times=times, network_frames=np.arange(58),
+        size=np.array([640, 480]), frame_numbers=np.arange(1, 59), frame_times=times, network_frames=np.arange(58),
         row_frame=none, track=none, keypoints=np.zeros((0, 17, 3)), landmarks=np.zeros((0, 0, 3)),
         landmarks_3d=np.zeros((0, 0, 3)),
     )  # fmt: skip
-    motion = resample.resample_to_clip(clip, person, placed, np.eye(3), {"fps": 60.0})
+    motion = resample.resample_to_clip(clip, person, placed, CAMERA_K, {"fps": 60.0})
     np.testing.assert_allclose(motion.trans[:, 2], -4.905 * times**2, atol=1e-5)
     np.testing.assert_allclose(motion.camera_t[:, 2], 4.905 * times**2, atol=1e-5)
 

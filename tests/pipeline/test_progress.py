@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -95,13 +96,33 @@ def test_messages_are_few(tmp_path: Path) -> None:
     assert len(told) < 55
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"cpu draft": 3}', '{"cpu draft": {"detect": "fast"}}'])
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "[]", '{"cpu draft": 3}', '{"cpu draft": {"detect": "fast"}}', '{"cpu draft": {"detect": 1e999}}',
+     '{"cpu draft": {"detect": NaN}}', '{"cpu draft": {"detect": 1e300}}', '{"cpu draft": {"detect": -1}}',
+     '{"cpu draft": {"detect": 0}}', '{"cpu draft": {"detect": true}}', "[" * 50_000, " " * (1 << 20) + "{}"],
+)  # fmt: skip
 def test_rates_that_cannot_be_read_are_measured_anew(damage: str, tmp_path: Path) -> None:
     (tmp_path / "rates.json").write_text(damage)
     rates = StageRates(tmp_path / "rates.json", "cpu draft")
     rates.learn("detect", 0.5)
     assert StageRates(tmp_path / "rates.json", "cpu draft")["detect"] == 0.5
     assert StageRates(tmp_path / "rates.json", "H100 draft")["detect"] != 0.5  # another machine
+
+
+def test_a_clock_that_is_too_coarse_leaves_rates_that_can_be_read(tmp_path: Path) -> None:
+    StageRates(tmp_path / "rates.json", "cpu draft").learn("tracks", 0.0)
+    rates = StageRates(tmp_path / "rates.json", "cpu draft")
+    rates.learn("detect", 0.5)
+    assert 0 < StageRates(tmp_path / "rates.json", "cpu draft")["tracks"] < 1e-6
+    assert StageRates(tmp_path / "rates.json", "cpu draft")["detect"] == 0.5
+
+
+def test_a_named_pipe_instead_of_rates_does_not_block(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("named pipes are files on POSIX only")
+    os.mkfifo(tmp_path / "rates.json")
+    assert StageRates(tmp_path / "rates.json", "cpu draft")["detect"] > 0
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:

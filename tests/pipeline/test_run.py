@@ -68,7 +68,7 @@ def test_a_clip_that_breaks_off_is_warned_about(write_clip: WriteClip, tmp_path:
     with pytest.raises(PipelineError, match="No person found"):
         run(Job(clip, tmp_path / "motion.npz", resume=tmp_path / "job"), told.append)
     (warning,) = [message.text for message in told if isinstance(message, protocol.Warn)]
-    assert warning.startswith("grey.avi breaks off: ")
+    assert warning.startswith("grey.avi is damaged or cut off: ")
 
 
 def test_an_audio_file(tmp_path: Path) -> None:
@@ -319,7 +319,8 @@ def test_results_are_resampled_to_the_clip_s_frames() -> None:
     poses[:, 5] = np.outer(clock, (0.5, 0, 0))
     placed = Placed(
         poses=poses.reshape(31, 72), trans=np.outer(clock, (1, 2, 0)), betas=np.zeros(10), contacts=np.zeros((31, 4)),
-        rest_joints=np.zeros((24, 3)), camera_R=np.tile(np.eye(3), (31, 1, 1)), camera_t=np.zeros((31, 3)),
+        rest_joints=np.arange(72).reshape(24, 3) / 72, camera_R=np.tile(np.eye(3), (31, 1, 1)),
+        camera_t=np.zeros((31, 3)),
     )  # fmt: skip
     times = np.sort(np.random.default_rng(0).uniform(0, 3, 200))
     seen = types.Detections(
@@ -327,7 +328,8 @@ def test_results_are_resampled_to_the_clip_s_frames() -> None:
         row_frame=np.zeros(0, int), track=np.zeros(0, int), keypoints=np.zeros((0, 17, 3)),
         landmarks=np.zeros((0, 33, 3)), landmarks_3d=np.zeros((0, 33, 3)),
     )  # fmt: skip
-    result = resample.resample_to_clip(seen, person, placed, np.eye(3), {"fps": 66.7})
+    camera_K = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
+    result = resample.resample_to_clip(seen, person, placed, camera_K, {"fps": 66.7})
     inside = (times >= 1) & (times <= 2)
     assert (result.frame == np.arange(11, 211)[inside]).all()
     assert np.allclose(result.trans, np.outer(times[inside], (1, 2, 0)), atol=1e-5)

@@ -81,3 +81,20 @@ def test_a_card_that_does_not_work(monkeypatch):
         self_test.SelfTestError, match=r"does not work on RTX \(CUDA error: no kernel image .*device\)\. Get"
     ):
         self_test._check_card("cuda:0", "RTX")
+
+
+def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(self_test, "examine", lambda tell: self_test.Report(whole=True))
+    assert self_test.main(["--json", "-o", str(tmp_path / "file" / "report.json")]) == 1
+    (message,) = [decode(line) for line in capsys.readouterr().out.splitlines()]
+    assert isinstance(message, Failed)
+    assert message.text.startswith(f"Cannot write to {tmp_path / 'file'}: ")
+    assert message.code == "folder-not-writable"
+
+
+def test_whatever_the_self_test_raises_is_in_the_report(monkeypatch):
+    monkeypatch.setattr(self_test, "_check_packages", lambda report: fault())
+    report = self_test.examine(lambda message: None)
+    assert (report.whole, report.code) == (False, "self-test-failed")
+    assert report.sentence.startswith("The self-test failed (ZeroDivisionError: a fault). Click")

@@ -20,11 +20,13 @@ _PYRAMID_LEVELS = 4
 _BLACK_BRIGHTNESS = 20.0  # of 255: mean brightness below which a frame is black
 _SAME_SCENE_CORRELATION = 0.7  # of two frames' thumbnails, above which they show the same shot
 _MAX_HOMOGRAPHY_ERROR = 0.1  # of LONG_SIDE, between a tracked corner and its position by the homography
+_CHANGE_SIDE = 160  # pixels, longer side of the images whose difference is taken: large enough for small people
+THUMBNAIL = 32  # pixels, side of the thumbnails
 
 
 @dataclass
 class BackgroundTracks:
-    """Corners of the background over L network frames: P corners of K key frames, observed M times."""
+    """Of L network frames: how they differ, and P corners of K key frames in the background, observed M times."""
 
     shot: np.ndarray  # (L,) int64 shot of each network frame, from 0
     key_frames: np.ndarray  # (K,) int64 network frame of each key frame
@@ -33,6 +35,8 @@ class BackgroundTracks:
     observation_frame: np.ndarray  # (M,) int64 network frame
     observation_point: np.ndarray  # (M,) int64 corner, 0..P-1
     observations: np.ndarray  # (M, 2) float32 pixels
+    change: np.ndarray  # (L,) float32 mean absolute difference from the frame before, of 255 grey levels
+    thumbnails: np.ndarray  # (L, 32, 32) uint8 grey, stretched to squares
 
 
 class BackgroundTracker:
@@ -50,6 +54,9 @@ class BackgroundTracker:
         self._key_frames: list[int] = []
         self._points: list[np.ndarray] = []
         self._observations: list[tuple[int, np.ndarray, np.ndarray]] = []  # network frame, corner numbers, pixels
+        self._small = np.empty((0, 0), np.float32)  # the current frame, grey, for the change to the next
+        self._changes: list[float] = []
+        self._thumbnails: list[np.ndarray] = []
 
     def track_frame(self, image: np.ndarray) -> bool:
         """Track the corners into the next frame, (H, W, 3) uint8 RGB; returns whether a new shot begins with it."""
@@ -58,6 +65,7 @@ class BackgroundTracker:
         self._image = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         self._scale = self._image.shape[1] / image.shape[1]
         self._tracked = self._track_corners()
+        self._compare_frames()
         cut = self._tracked is None and self._is_cut()
         if cut:
             self._shot += 1
@@ -97,7 +105,17 @@ class BackgroundTracker:
             observations=np.concatenate(
                 [*(positions for _, _, positions in self._observations), np.empty((0, 2))]
             ).astype(np.float32),
+            change=np.array(self._changes, np.float32),
+            thumbnails=np.array(self._thumbnails, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL),
         )
+
+    def _compare_frames(self) -> None:
+        """Store the current frame's thumbnail and how much it differs from the frame before."""
+        before, scale = self._small, _CHANGE_SIDE / max(self._image.shape)
+        size = [max(1, round(side * scale)) for side in self._image.shape[::-1]]
+        self._small = cv2.resize(self._image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        self._changes.append(float(np.abs(self._small - before).mean()) if before.shape == self._small.shape else 0.0)
+        self._thumbnails.append(cv2.resize(self._image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA))
 
     def _track_corners(self) -> np.ndarray | None:
         """Which corners of the key frame, or of a new one at the frame before, are in this frame; None if too few."""

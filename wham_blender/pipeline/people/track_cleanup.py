@@ -18,7 +18,7 @@ _MIN_SECONDS = 1.0  # of a track; shorter ones are dropped, as in WHAM
 _MAX_GAP_SECONDS = 2.0
 _MAX_SIZE_RATIO = 1.5
 _MAX_DISTANCE, _MAX_DISTANCE_GROWTH = 1.0, 1.5
-_BOX_MARGIN = 1.2  # WHAM's box: the longer side of the tight one times this
+BOX_MARGIN = 1.2  # WHAM's box: the longer side of the tight one times this
 _EDGE = 0.03  # of the box's side: a point nearer to the picture's edge may be outside; set by hand
 BOX_MEDIAN_FRAMES = 15  # frames; WHAM's median filter of the box at 30 fps
 # Frames and degree of the Savitzky-Golay filter that removes the landmark net's jitter and keeps fast movements: on
@@ -27,23 +27,29 @@ BOX_MEDIAN_FRAMES = 15  # frames; WHAM's median filter of the box at 30 fps
 LANDMARK_SMOOTHING = (7, 2)
 
 
-def build_people(detections: Detections, shot: np.ndarray) -> list[Person]:
+def build_people(detections: Detections, part: np.ndarray) -> list[Person]:
     """Complete tracks at 30 fps, the largest and longest first. Pieces of one person are joined, gaps bridged.
 
-    shot (L,): the shot of each network frame; no track continues over a cut. A track of less than a second is dropped
-    (in a clip shorter than two seconds: one of less than half the clip).
+    part (L,): the part of the film to which each network frame belongs, -1 if it is left out; no track continues from
+    one part into another. A track of less than a second is dropped (in a clip shorter than two seconds: one of less
+    than half the clip).
     """
     if len(detections.network_frames) < 2:
         return []
-    pieces = [np.flatnonzero(detections.track == track) for track in np.unique(detections.track)]
+    row_part = part[detections.row_frame]
+    pieces = [
+        np.flatnonzero((detections.track == track) & (row_part == number))
+        for track, number in np.unique(np.column_stack([detections.track, row_part]), axis=0)
+        if number >= 0
+    ]
     seconds = detections.frame_times[detections.network_frames]
     seconds_per_frame = np.ptp(seconds) / (len(seconds) - 1)
-    min_rows = max(2, min(round(_MIN_SECONDS / seconds_per_frame), len(seconds) / 2))
-    people = [_build_person(detections, rows) for rows in _join(detections, pieces, shot) if len(rows) >= min_rows]
+    min_rows = max(2, min(round(_MIN_SECONDS / seconds_per_frame), (part >= 0).sum() / 2))
+    people = [_build_person(detections, rows) for rows in _join(detections, pieces, part) if len(rows) >= min_rows]
     return sorted(people, key=lambda person: -float(person.boxes[person.visible, 2].sum()))
 
 
-def _join(detections: Detections, pieces: list[np.ndarray], shot: np.ndarray) -> list[np.ndarray]:
+def _join(detections: Detections, pieces: list[np.ndarray], part: np.ndarray) -> list[np.ndarray]:
     """Join pieces of tracks if one begins soon after the other ended, nearby and with a similar size."""
     seconds = detections.frame_times[detections.network_frames][detections.row_frame]
     boxes = wham_boxes(detections.keypoints)
@@ -52,12 +58,12 @@ def _join(detections: Detections, pieces: list[np.ndarray], shot: np.ndarray) ->
         best, least_distance = None, 1.0
         for index, rows in enumerate(joined):
             gap = seconds[piece[0]] - seconds[rows[-1]]
-            smaller, larger = sorted(float(np.median(boxes[part, 2])) for part in (rows, piece))
+            smaller, larger = sorted(float(np.median(boxes[each, 2])) for each in (rows, piece))
             distance = float(np.linalg.norm(boxes[rows[-1], :2] - boxes[piece[0], :2])) / (200 * larger)
-            same_shot = shot[detections.row_frame[rows[-1]]] == shot[detections.row_frame[piece[0]]]
+            same_part = part[detections.row_frame[rows[-1]]] == part[detections.row_frame[piece[0]]]
             distance /= _MAX_DISTANCE + _MAX_DISTANCE_GROWTH * max(gap, 0)
             similar = larger < _MAX_SIZE_RATIO * smaller
-            if same_shot and 0 < gap <= _MAX_GAP_SECONDS and similar and distance < least_distance:
+            if same_part and 0 < gap <= _MAX_GAP_SECONDS and similar and distance < least_distance:
                 best, least_distance = index, distance
         if best is None:
             joined.append(piece)
@@ -74,7 +80,7 @@ def wham_boxes(keypoints: np.ndarray, *, include_hidden: bool = False) -> np.nda
     """
     points = np.where((is_confident(keypoints) | include_hidden)[..., None], keypoints[..., :2], np.nan)
     low, high = np.nanmin(points, 1), np.nanmax(points, 1)
-    return np.concatenate([(low + high) / 2, (high - low).max(-1, keepdims=True) * _BOX_MARGIN / 200], 1)
+    return np.concatenate([(low + high) / 2, (high - low).max(-1, keepdims=True) * BOX_MARGIN / 200], 1)
 
 
 def _build_person(detections: Detections, rows: np.ndarray) -> Person:

@@ -5,7 +5,7 @@ Network frames are the frames that the networks process: those nearest to a 30 f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,6 +23,8 @@ class Detections:
     keypoints: np.ndarray  # (N, 17, 3) COCO x, y (pixels), confidence
     landmarks: np.ndarray  # (N, 33, 3) x, y (pixels), visibility; (N, 0, 3) if the landmark net was not run
     landmarks_3d: np.ndarray  # (N, 33, 3) metres, as in Person; or (N, 0, 3)
+    # (D,) int64 clip numbers of damaged frames, of which the networks saw nothing
+    damaged: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def frame_rate(detections: Detections) -> float:

@@ -37,7 +37,10 @@ class Detected:
 def detect_people(context: JobContext) -> Detected:
     """Process the clip in one pass; raises PipelineError if it cannot be decoded or changes meanwhile."""
     job, backend, info = context.job, context.backend, context.info
-    settings = [context.clip_sha256, job.start, info.last_frame(job.end), backend.detection_hashes, backend.keeps_crops]
+    settings = [
+        context.clip_sha256, job.start, info.last_frame(job.end), job.rotate, backend.detection_hashes,
+        backend.keeps_crops,
+    ]  # fmt: skip
     crops = None
     if backend.keeps_crops:
         arrays, key, crops = context.cache.run_with_file(
@@ -59,8 +62,9 @@ def _process(context: JobContext, progress: Progress, write_crops: Append | None
     length_known = context.info.last_frame(job.end) is not None
     people_source = build_people_source(context, write_crops)
     results = process_clip(
-        job.clip, people_source, job.start, job.end, lambda done, total: progress(done, total if length_known else 0)
-    )
+        job.clip, people_source, job.start, job.end,
+        lambda done, total: progress(done, total if length_known else 0), job.rotate,
+    )  # fmt: skip
     del people_source
     context.free_memory()
     if sha256_of(job.clip) != context.clip_sha256:  # else another clip's people would be cached under this one's hash

@@ -22,6 +22,7 @@ class Job:
     person: str | int = "MAIN"  # MAIN, ALL, or a number from 1, largest and longest first
     start: int = 1  # first clip frame, from 1
     end: int | None = None  # last clip frame; None: the clip's last
+    rotate: int = 0  # 0, 90, 180 or 270 degrees clockwise by which the picture is turned, after the clip's own rotation
     resume: Path | None = None  # the job folder; None: one of the clip's own in the user's cache
     device: str = "auto"  # auto, cpu or cuda
     quality: str = "auto"  # one of backends.QUALITIES

@@ -12,6 +12,7 @@ from ..clip import video_reader
 from ..people.types import frame_rate
 from ..progress import JobProgress, StageRates
 from ..world.placement import Placed
+from ..world.plausibility import implausible
 from ..world.resample import resample_to_clip
 from . import backends
 from .cache import StageCache, Tell
@@ -33,7 +34,7 @@ def run(job: Job, tell: Tell) -> Path:
 
     Raises PipelineError, WeightsError or MotionFileError, with a sentence for the animator.
     """
-    info = video_reader.probe(job.clip)
+    info = video_reader.probe(job.clip, job.rotate)
     check_range(job, info)
     check_output(job.output)
     device = choose_device(job.device)
@@ -57,7 +58,9 @@ def run(job: Job, tell: Tell) -> Path:
     lifted = run_wham(context, tracks, camera, features, networks)
     placed = place_people(context, tracks, camera, lifted)
     progress.begin("write")
-    motion.save(job.output, _motions(context, tracks, camera, lifted, placed))
+    motions = _motions(context, tracks, camera, lifted, placed)
+    _check_result(context, tracks.numbers, motions)
+    motion.save(job.output, motions)
     progress.finish()
     return job.output
 
@@ -73,6 +76,16 @@ def _is_part_of(stage: str, job: Job) -> bool:
     if stage == "smplify":
         return job.refine and job.world != "wham"
     return stage != "placement" or job.world != "wham"
+
+
+def _check_result(context: JobContext, numbers: list[int], motions: list[motion.Motion]) -> None:
+    """Warn of people whose motion cannot be right."""
+    for index, fault in implausible(motions).items():
+        context.warn(
+            f"The motion of person {numbers[index]} in {context.job.clip.name} cannot be right: the body {fault}. See "
+            "whether the clip lies on its side, its camera moves, or the person is seen in part only.",
+            code="result-implausible",
+        )
 
 
 def _motions(

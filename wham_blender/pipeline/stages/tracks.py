@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from ... import protocol
+from ... import limits, protocol
 from ..errors import PipelineError
 from ..people import thumbnails, track_cleanup
 from ..people.types import Detections, Person, frames_in_track, is_confident
+from . import clip_checks
 from .cache import joined, parted
 from .context import JobContext
 from .detect import Detected
@@ -47,29 +47,34 @@ def clean_tracks(context: JobContext, detected: Detected) -> Tracks:
 
     Raises PipelineError if nobody is found, or not the person that the job asks for.
     """
-    job, detections, shot = context.job, detected.detections, detected.background.shot
+    job, detections = context.job, detected.detections
     _check_detections(context, detections)
-    _warn_of_cuts(context, detections, shot)
+    clip_checks.check_clip(context, detections)
+    part = clip_checks.parts(context, detected)
     arrays, key = context.cache.run(
-        "tracks", [detected.key], lambda progress: joined(map(vars, track_cleanup.build_people(detections, shot)))
+        "tracks", [detected.key], lambda progress: joined(map(vars, track_cleanup.build_people(detections, part)))
     )
     if not arrays:
         raise PipelineError(
             f"No person found in {job.clip.name} ({len(detections.network_frames)} frames looked at). Choose a clip "
-            "that shows a whole person for a second or more, not too small and not in the dark.",
+            "that shows a whole person for a second or more, at least a sixth of the picture high and not in the dark; "
+            "turn one that lies on its side or is upside down, with Rotate Clip.",
             code="no-person",
         )
     people = [Person(**each) for each in parted(arrays)]
-    pictures = thumbnails.write(job.clip, detections, people, context.cache.folder, key)
-    context.tell(protocol.People([
-        _description(number, person, detections) | ({"picture": picture} if picture else {})
+    pictures = thumbnails.write(job.clip, detections, people, context.cache.folder, key, job.rotate)
+    found = [
+        _description(number, person, detections, picture)
         for number, (person, picture) in enumerate(zip(people, pictures, strict=True), 1)
-    ]))  # fmt: skip
-    return Tracks(detected, people, _chosen(context, len(people)), key)
+    ]
+    context.tell(protocol.People(found[: limits.PEOPLE]))
+    chosen = _chosen(context, len(people))
+    _warn_of_small_people(context, people, chosen)
+    return Tracks(detected, people, chosen, key)
 
 
 def _check_detections(context: JobContext, detections: Detections) -> None:
-    """Raise PipelineError for fewer than two frames; warn if the clip ends before its header says."""
+    """Raise PipelineError for fewer than two frames; warn if frames are missing or damaged."""
     job = context.job
     if len(detections.network_frames) < 2:
         raise PipelineError(
@@ -77,40 +82,44 @@ def _check_detections(context: JobContext, detections: Detections) -> None:
             "of a picture, and a longer range of its frames.",
             code="clip-too-short",
         )
-    count = len(detections.frame_numbers)
-    expected = (context.info.last_frame(job.end) or 0) - job.start + 1
-    if count < 0.9 * expected:
+    numbers, times = detections.frame_numbers, detections.frame_times
+    expected = len(numbers) + context.info.missing_frames(job.start, job.end, numbers, times)
+    count = len(numbers) - len(detections.damaged)
+    if count < expected:
         context.warn(
-            f"{job.clip.name} breaks off: {count} of {expected} frames could be decoded. Copy the clip again if the "
-            "rest matters.",
+            f"{job.clip.name} is damaged or cut off: {count} of {expected} frames could be decoded. Copy the clip "
+            "again if the others matter.",
             code="clip-cut-off",
         )
 
 
-def _warn_of_cuts(context: JobContext, detections: Detections, shot: np.ndarray) -> None:
-    frames = detections.frame_numbers[detections.network_frames[1:][np.diff(shot) > 0]].tolist()
-    if frames:
+def _warn_of_small_people(context: JobContext, people: list[Person], chosen: list[int]) -> None:
+    """``chosen``: numbers, from 1, of the people asked for."""
+    sizes = {number: np.median(people[number - 1].boxes[:, 2]) * 200 / track_cleanup.BOX_MARGIN for number in chosen}
+    small = [str(number) for number, size in sizes.items() if size < clip_checks.SMALLEST_PERSON * context.size[1]]
+    if small:
         context.warn(
-            f"{context.job.clip.name} is cut at frame{'s' * (len(frames) > 1)} {', '.join(map(str, frames))}: the "
-            "parts become separate motions, each in a world of its own. Choose the person ALL to import every part.",
-            code="clip-has-cuts",
+            f"Too small in {context.job.clip.name} for a good motion: person {', '.join(small)}, less than a sixth of "
+            "the picture high. Film nearer, or crop the clip around the person.",
+            code="person-small",
         )
 
 
-def _description(number: int, person: Person, detections: Detections) -> dict[str, Any]:
+def _description(number: int, person: Person, detections: Detections, picture: str) -> protocol.FoundPerson:
     """The entry of one person in the People message."""
     frames = detections.frame_numbers[frames_in_track(detections, person)]
     points = person.landmarks if person.landmarks.size else person.keypoints
     if points is person.keypoints:  # a ViTPose point of low confidence may be anywhere
         points = np.where(is_confident(points)[..., None], points, np.nan)
     height = np.nanmax(points[person.visible, :, 1], 1) - np.nanmin(points[person.visible, :, 1], 1)
-    return {
-        "id": number,
-        "first_frame": int(frames[0]),
-        "last_frame": int(frames[-1]),
-        "frames": len(frames),
-        "height": round(float(np.nanmedian(height) / detections.size[1]), 3),
-    }
+    return protocol.FoundPerson(
+        id=number,
+        first_frame=int(frames[0]),
+        last_frame=int(frames[-1]),
+        frames=len(frames),
+        height=round(float(np.clip(np.nan_to_num(np.nanmedian(height) / detections.size[1]), 0, 1000)), 3),
+        picture=picture or None,
+    )
 
 
 def _chosen(context: JobContext, count: int) -> list[int]:

@@ -20,7 +20,8 @@ def resample_to_clip(
 ) -> motion.Motion:  # fmt: skip
     """One person at the clip's frames: rotations and translations by cubic splines, the rest linearly."""
     rows = frames_in_track(detections, person)
-    times = detections.frame_times[rows].clip(*person.time[[0, -1]])
+    frame_times = detections.frame_times[rows]
+    times = frame_times.clip(*person.time[[0, -1]])  # of which two may be equal
     position = np.interp(times, person.time, np.arange(len(person)))
     before, after = np.floor(position).astype(int), np.ceil(position).astype(int)
     fraction = position - before
@@ -45,14 +46,14 @@ def resample_to_clip(
         betas=placed.betas,
         mocap_framerate=meta["fps"],
         contacts=linear(placed.contacts),
-        confidence=keypoints[..., 2].mean(1),
+        confidence=keypoints[..., 2].mean(1).clip(0, 1),  # heatmaps of ViTPose may exceed 1
         visible=person.visible[before] & person.visible[after],
         camera_R=rotation_spline(Rotation.from_matrix(placed.camera_R), 1).as_matrix(),
         camera_t=spline(placed.camera_t),
         camera_K=camera_K,
         rest_joints=placed.rest_joints,
         frame=detections.frame_numbers[rows],
-        time=times,
+        time=frame_times,
         keypoints=keypoints,
         gender=gender,
         meta=meta,
