@@ -257,7 +257,8 @@ class TestProtocol:
     @pytest.mark.parametrize(
         "message",
         [protocol.Progress("lift", 3, 10, 0.25, 1.5), protocol.Progress("decode", 0, 0, 0.0), protocol.Log("näh"),
-         protocol.Warn("line one\nline two"), protocol.People([{"id": 1, "frames": 20}]),
+         protocol.Warn("line one\nline two"),
+         protocol.People([protocol.FoundPerson(1, 1, 20, 20, 0.5, "person-1.png")]),
          protocol.Environment("Python 3.11; no CUDA card"),
          protocol.Failed("No person found in clip.mp4."), protocol.Done("/tmp/motion.npz")],
     )  # fmt: skip

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """A text with "?" for lone surrogates, which names of files may have and Blender's reports refuse."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, to be quoted in a sentence: its first line, or its type if it says nothing."""
+    return printable(next(iter(str(error).splitlines()), "").strip()[:300]) or type(error).__name__
+
+
 class CodedError(Exception):
     """``str()`` is a sentence for an animator: what happened, where, and what to do.
 
@@ -10,5 +20,5 @@ class CodedError(Exception):
     """
 
     def __init__(self, text: str, *, code: str = "") -> None:
-        super().__init__(text)
+        super().__init__(printable(text))
         self.code = code

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
+
+from . import limits, records
+from .files import read_bounded
 
 NAME = "wham_blender"
 RECORD = "location.json"
@@ -40,9 +42,17 @@ def cache_folder() -> Path:
 
 
 def record() -> dict[str, str]:
-    """What a move wrote into `default_folder`: ``folder``, ``moving_to``, ``left_behind``; each may be missing."""
+    """What a move wrote into `default_folder`: ``folder``, ``moving_to``, ``left_behind``; each may be missing.
+
+    Empty if there is no record, or any value in it is no absolute path.
+    """
     try:
-        kept = json.loads((default_folder() / RECORD).read_text("utf-8"))
-        return {key: value for key, value in kept.items() if isinstance(value, str)}
-    except (OSError, ValueError, AttributeError):
+        kept = records.parse(read_bounded(default_folder() / RECORD, limits.SETTINGS_BYTES), limits.SETTINGS_BYTES)
+    except (OSError, records.InvalidRecord):
         return {}
+    return kept if isinstance(kept, dict) and all(map(_is_path, kept.values())) else {}
+
+
+def _is_path(value: object) -> bool:
+    """Whether a value is an absolute path; other than in other records, with lone surrogates too: folders have them."""
+    return isinstance(value, str) and Path(value).is_absolute() and "\0" not in value

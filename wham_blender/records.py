@@ -1,7 +1,7 @@
 """Checks JSON from outside against dataclasses: one description for reading, writing and refusing. Standard library.
 
-A field's type may be text, number, truth value, Any (one of these, or None), an enum, a record, or a list or dictionary
-of them; `Annotated` adds rules: ``fraction: Annotated[float, Within(0, 1)]``.
+A field's type may be text, number, truth value, Any (one of these, or None), an enum, a record, a list or dictionary
+of them, or a path that the caller adds; `Annotated` adds rules: ``fraction: Annotated[float, Within(0, 1)]``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .files import read_bounded
 
 Record = TypeVar("Record")
 
-_INTEGERS = 2**53  # what every JSON reader keeps exactly
+_INTEGERS = 2**128  # times in nanoseconds and inodes are larger than 2**53; larger ones could be no numbers
 _MOST_ITEMS = 100_000  # of a list or dictionary
 
 
@@ -65,14 +65,24 @@ def parse(text: str | bytes, most: int) -> Any:
     """The value of JSON text of at most ``most`` bytes. Raises InvalidRecord for anything else, NaN included."""
     if len(text) > most:
         raise InvalidRecord(f"it has more than {most} bytes")
+    marks = (",", "[", "{") if isinstance(text, str) else (b",", b"[", b"{")
+    if sum(map(text.count, marks)) > limits.JSON_VALUES:  # type: ignore[arg-type]
+        raise InvalidRecord(f"it has more than {limits.JSON_VALUES} values")
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:  # nested too deeply
         raise InvalidRecord(str(error)) from error
 
 
 def _no_constant(name: str) -> None:
     raise InvalidRecord(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    """The number of a JSON text; 1e999 would be infinite."""
+    if not math.isfinite(number := float(text)):
+        raise InvalidRecord(f"{text[:20]} is larger than any number")
+    return number
 
 
 def load(path: Path, kind: type[Record], most: int = limits.JSON_BYTES) -> Record:
@@ -112,6 +122,10 @@ def value_of(hint: Any, value: Any, name: str) -> Any:
     """``value`` as the type ``hint``, which is one that a field of a record may have. Raises InvalidRecord."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
+        lengths = [rule for rule in arguments[1:] if isinstance(rule, AtMost)]
+        if isinstance(value, (str, list, dict)) and any(rule.check(value) for rule in lengths):
+            # Before the items are looked at: that could take a second for a file of a few MB.
+            raise InvalidRecord(f"{name} is {_shown(value)}, {lengths[0].check(value)}")
         value = value_of(arguments[0], value, name)
         if problem := "; ".join(filter(None, (rule.check(value) for rule in arguments[1:]))):
             raise InvalidRecord(f"{name} is {_shown(value)}, {problem}")
@@ -138,8 +152,8 @@ def value_of(hint: Any, value: Any, name: str) -> Any:
     return float(value) if hint is float else value
 
 
-def _is_text(value: object) -> bool:
-    """Whether it is a string without lone surrogates, which cannot be written or shown."""
+def is_text(value: object) -> bool:
+    """Whether it is a string without lone surrogates, which cannot be written or shown: undecodable paths have them."""
     if not isinstance(value, str):
         return False
     try:
@@ -158,14 +172,15 @@ def _is_number(value: object) -> bool:
 
 
 def _is_scalar(value: object) -> bool:
-    return value is None or isinstance(value, bool) or _is_text(value) or _is_number(value)
+    return value is None or isinstance(value, bool) or is_text(value) or _is_number(value)
 
 
 _SIMPLE: dict[Any, tuple[Callable[[object], bool], str]] = {
-    str: (_is_text, "a text"),
+    str: (is_text, "a text"),
     bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (_is_integer, "an integer"),
     float: (_is_number, "a number"),
+    Path: (lambda value: isinstance(value, Path), "a path"),  # given by the caller: JSON has none
     Any: (_is_scalar, "a text, number, true, false or null"),
 }
 
@@ -177,5 +192,7 @@ def _expect(valid: bool, name: str, value: object, description: str) -> None:
 
 def _shown(value: object) -> str:
     """A value as it is quoted in an error."""
+    if isinstance(value, int) and abs(value) > _INTEGERS:
+        return "a huge integer"  # Python refuses to print one of thousands of digits
     text = ascii(value) if isinstance(value, (str, int, float, bool, type(None))) else f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:60]}..."

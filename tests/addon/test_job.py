@@ -19,8 +19,10 @@ PATIENCE = 20.0  # seconds within which anything here must have happened
 SPEAK = (
     "import os, signal, subprocess, sys, time\n"
     f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+    "from wham_blender import launch\n"
+    "launch.separate_messages('wham_blender')\n"
     "from wham_blender.protocol import *\n"
-    "say = lambda message: print(encode(message), flush=True)\n"
+    "say = send\n"
 )
 
 
@@ -86,10 +88,80 @@ def test_a_death_without_a_word_gets_a_sentence_and_its_traceback_a_log(start):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
 def test_a_killed_worker_gets_a_sentence(start):
-    job = start('sys.stdout.write(\'{"type": "Pro\'); sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)')
+    job = start('os.write(descriptor, b\'{"type": "Pro\'); os.kill(os.getpid(), signal.SIGKILL)')
     to_end(job)
     assert isinstance(job.result, Failed)
     assert "SIGKILL" in job.result.text
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="no such signals")
+def test_a_signal_without_a_name_ends_a_job_too(start):
+    job = start("os.kill(os.getpid(), signal.SIGRTMIN + 5)")
+    to_end(job)
+    assert isinstance(job.result, Failed)
+    assert job.result.text.startswith(f"The worker was ended by signal {signal.SIGRTMIN + 5}, perhaps")
+
+
+def test_what_a_library_prints_without_a_line_end_does_not_lose_the_result(start):
+    job = start(
+        "print('Python talks', end='', flush=True); os.write(1, b'{C talks'); "
+        "print('an error talks', end='', file=sys.stderr, flush=True); say(Done('motion.npz'))"
+    )
+    to_end(job)
+    assert job.result == Done("motion.npz")
+    job.stop()
+    log = job.log.read_text("utf-8")
+    assert all(text in log for text in ("Python talks", "{C talks", "an error talks"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"type": "Failed", "text": 3}', '{"type": "Log", "text": 3}', '{"type": "Log", "text": "\\ud800"}',
+        '{"type": "Warn", "text": null}', '{"type": "Progress", "stage": 1, "done": {}, "total": [], "fraction": "x"}',
+        '{"type": ' + "[" * 50_000, "{\0", "[" * 50_000,
+    ],
+)  # fmt: skip
+def test_odd_lines_do_not_lose_the_result(start, line):
+    job = start(f"os.write(descriptor, {line.encode()!r} + bytes([10])); say(Done('motion.npz'))")
+    messages = to_end(job)
+    assert [message for message in messages if not isinstance(message, Done)] == []
+    assert job.result == Done("motion.npz")
+    job.stop()
+    assert job.log.stat().st_size > 2
+
+
+def test_a_fault_of_the_reading_ends_with_a_sentence(start, monkeypatch):
+    """A bug there is not known; if there is one, the job must end nevertheless."""
+
+    def fault(line):
+        raise ArithmeticError("a fault")
+
+    monkeypatch.setattr("wham_blender.protocol.decode", fault)
+    job = start("[say(Warn('x' * 1000)) for n in range(1000)]")  # more than a pipe holds
+    to_end(job)
+    assert isinstance(job.result, Failed)
+    assert "ended without a result (exit code 0)" in job.result.text
+    job.stop()
+    assert "ArithmeticError: a fault" in job.log.read_text("utf-8")
+
+
+def test_the_line_that_is_shown_is_short(start):
+    job = start("print('word ' * 100_000, flush=True); time.sleep(60)")
+    until(job, lambda _: job.last_line)
+    assert len(job.last_line) <= 500
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes are files on POSIX only")
+def test_a_log_that_is_a_named_pipe_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "worker.log")
+    with pytest.raises(JobError, match="cannot be started"):
+        Job([sys.executable, "-c", ""], tmp_path / "worker.log")
+
+
+def test_a_null_character_in_an_argument_is_a_sentence(tmp_path):
+    with pytest.raises(JobError, match="cannot be started"):
+        Job([sys.executable, "-c", "a\0b"], tmp_path / "worker.log")
 
 
 def test_poll_does_not_wait_for_a_worker_that_hangs(start):
@@ -165,6 +237,7 @@ def test_a_module_runs_under_its_name_and_other_extensions_stay_behind(tmp_path,
     package.mkdir()
     (package / "__init__.py").write_text("", "utf-8")
     shutil.copy(launch.__file__, package)
+    (package / "protocol.py").touch()
     (package / "worker.py").write_text("import json, sys; print(__name__, __package__, sys.argv[1:])", "utf-8")
     monkeypatch.setattr("wham_blender.addon.worker.process._PACKAGE", package)
     job = Job(module_command(Path(sys.executable), "wham_blender.worker", "a clip.mp4"), tmp_path / "worker.log")
@@ -179,7 +252,8 @@ def test_a_worker_ends_with_whoever_started_it(tmp_path):
     package = tmp_path / "wham_blender"
     package.mkdir()
     shutil.copy(launch.__file__, package)
-    (package / "__init__.py").write_text("", "utf-8")
+    for name in ("__init__.py", "protocol.py"):
+        (package / name).touch()
     (package / "worker.py").write_text(
         "import os, signal, subprocess, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
@@ -300,4 +374,4 @@ def test_stopping_in_a_flood_leaves_no_thread_behind(start):
     job = start("while True: say(Warn('again'))")
     until(job, bool)
     job.stop()
-    assert job._reader not in threading.enumerate()
+    assert not set(job._readers) & set(threading.enumerate())

@@ -12,7 +12,7 @@ from wham_blender.addon.jobs.job_record import JobRecord, Status
 from wham_blender.addon.jobs.queue import Work, job_queue
 from wham_blender.addon.panels import jobs
 from wham_blender.addon.ui import ui_text
-from wham_blender.protocol import Progress
+from wham_blender.protocol import FoundPerson, Progress
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ def test_every_job_has_one_log_button(drawn, tmp_path, status):
 
 def test_people_are_shown_with_thumbnails_and_frame_ranges(drawn, tmp_path):
     people = [
-        {"id": 1, "first_frame": 1, "last_frame": 230, "picture": "person-1.png"},
-        {"id": 2, "first_frame": 41, "last_frame": 200, "picture": "../person-2.png"},
+        FoundPerson(1, 1, 230, 230, 0.6, "person-1.png"),
+        FoundPerson(2, 41, 200, 160, 0.3, "person-2.png"),
     ]
     job = record(tmp_path, status=Status.IMPORTED, people=people)
     job.folder.mkdir()
@@ -102,10 +102,17 @@ def test_people_are_shown_with_thumbnails_and_frame_ranges(drawn, tmp_path):
         "Person 2, 41 - 200",
         "All People",
     ]
-    assert [call[0] for call in drawn].count("template_icon") == 1  # nothing is read outside the job's folder
+    assert [call[0] for call in drawn].count("template_icon") == 1  # the other picture is not in the job's folder
     shown = jobs._thumbnail(job, "person-1.png")
     assert shown is not None
     assert tuple(shown.image_size) == (2, 2)
+
+
+def test_of_many_people_the_largest_are_shown(drawn, tmp_path):
+    job = record(tmp_path, status=Status.IMPORTED, people=[FoundPerson(n, 1, 9, 9, 0.5) for n in range(1, 201)])
+    jobs.draw_job(Layout(drawn), job)
+    assert buttons(drawn).count("wham.import_person") == 51  # fifty, and all
+    assert "and 150 more" in label_text(drawn)
 
 
 def png():

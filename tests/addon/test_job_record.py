@@ -11,10 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from wham_blender import limits
 from wham_blender.addon.jobs import job_record
 from wham_blender.addon.jobs.job_record import FolderLock, JobRecord, Status
 from wham_blender.addon.worker.process import JobError
 from wham_blender.files import file_state
+from wham_blender.protocol import FoundPerson
 
 DAY = 86400.0
 
@@ -30,7 +32,12 @@ def make(jobs, name, size=0, **values):
 
 def test_a_record_is_loaded_as_it_was_saved(tmp_path):
     record = make(
-        tmp_path, "näh", status=Status.FAILED, error="Dark.", people=[{"id": 1}], results={"1": "motion-1.npz"}
+        tmp_path,
+        "näh",
+        status=Status.FAILED,
+        error="Dark.",
+        people=[FoundPerson(1, 1, 9, 9, 0.5)],
+        results={"1": "motion-1.npz"},
     )
     assert job_record.scan(tmp_path) == [record]
     assert sorted(path.name for path in record.folder.iterdir()) == ["detect.npz", "job.json"]
@@ -61,6 +68,88 @@ def test_an_exchanged_clip_of_the_same_size_and_time_is_noticed(tmp_path):
     assert record.clip_was_exchanged()
     clip.unlink()
     assert not record.clip_was_exchanged()
+
+
+def test_all_that_a_file_system_and_a_worker_may_say_comes_back(tmp_path):
+    """Inodes and times beyond 2**53, undecodable names, long sentences: a record that is written can be read."""
+    record = make(tmp_path, "walk", clip_state=[5, 1764300000123456789, 1764300000123456789, 2**64 - 1])
+    record.fail("Cannot read /clips/caf\udce9.mp4. " + "x" * 100_000, "unexpected")
+    for number in range(limits.WARNINGS + 5):
+        record.warn(f"{number} " + "\U0001f600\0" * 10_000)
+    record.people = [FoundPerson(number, 1, 9, 9, 0.5, "p" * 200) for number in range(1, limits.PEOPLE + 1)]
+    record.save()
+    assert job_record.load(record.folder) == record
+    assert record.error.startswith("Cannot read /clips/caf?.mp4. ")
+    assert len(record.warnings) == limits.WARNINGS
+
+
+@pytest.mark.parametrize(
+    ("person", "key"),
+    [
+        ("MAIN", "1"),
+        (" main ", "1"),
+        ("all", "ALL"),
+        ("12", "12"),
+        ("../../x", "1"),
+        ("9" * 5000, "1"),
+        (3, "3"),
+        (None, "1"),
+    ],
+)
+def test_the_option_person_never_leads_out_of_the_folder(tmp_path, person, key):
+    record = JobRecord(tmp_path / "walk", "/clips/walk.mp4", {"person": person})
+    assert record.person == key
+    assert record.result_path(record.person).parent == tmp_path / "walk"
+
+
+GOOD = {"clip": "a.mp4", "options": {}, "status": "DONE"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"clip": 1}, {"clip": None}, {"clip": "a\ud800"}, {"options": []}, {"options": {"person": {"a": 1}}},
+        {"options": {"person": ["MAIN"]}}, {"status": ["DONE"]}, {"status": {}}, {"created": "now"}, {"created": None},
+        {"created": 10**400}, {"ended": float("nan")}, {"ended": float("inf")}, {"started": -1}, {"pid": "x"},
+        {"pid": 1.5}, {"error": 3}, {"error_code": []}, {"warnings": [3]}, {"warnings": "dark"}, {"people": {}},
+        {"people": [{"id": "1"}]},
+        {"people": [{"id": 1, "first_frame": 1, "last_frame": 9, "frames": 9, "height": 0.5, "picture": "../x.png"}]},
+        {"results": {"1": "../../motion.npz"}}, {"results": {"1": 3}}, {"results": []}, {"results_key": 3},
+        {"clip_state": ["x"]}, {"clip_state": [1.5]}, {"environment": ["Python"]}, {"folder": 3, "options": 3},
+    ],
+    ids=lambda change: ascii(change)[:40],
+)  # fmt: skip
+def test_one_value_of_a_wrong_type_hides_no_other_job(tmp_path, change):
+    good = make(tmp_path, "good")
+    bad = make(tmp_path, "bad")
+    (bad.folder / "job.json").write_text(json.dumps(GOOD | change))
+    assert job_record.load(bad.folder) is None
+    assert job_record.scan(tmp_path) == [good]
+    job_record.clean(tmp_path, time.time())
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "deep", "huge", "device", "loop"])
+def test_whatever_lies_in_the_place_of_a_record_hides_no_other_job(tmp_path, kind):
+    good = make(tmp_path, "good")
+    path = make(tmp_path, "bad").folder / "job.json"
+    path.unlink()
+    match kind:
+        case "pipe" if hasattr(os, "mkfifo"):
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "deep":
+            path.write_text('{"clip": ' + "[" * 200_000)
+        case "huge":
+            with path.open("wb") as file:
+                file.truncate(1 << 40)
+        case "device" if Path("/dev/zero").exists():
+            path.symlink_to("/dev/zero")
+        case "loop" if hasattr(os, "symlink"):
+            path.symlink_to(path)
+        case _:
+            pytest.skip("not on this system")
+    assert job_record.scan(tmp_path) == [good]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +15,11 @@ import pytest
 
 from wham_blender import motion, protocol, weights
 from wham_blender.motion import Motion
+from wham_blender.pipeline import __main__ as worker
 from wham_blender.skeleton import COCO_NAMES, JOINT_NAMES
 
 ROOT = Path(__file__).parents[2]
+LAUNCHER = ROOT / "wham_blender" / "launch.py"
 CLIP = ROOT / "tests" / "clips" / "balance_cam01.mp4"
 _PAIRS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 LIMBS = [f"{side}_{name}" for name in _PAIRS for side in ("left", "right")]
@@ -60,8 +64,8 @@ def test_the_worker_speaks_the_protocol(balance: tuple[Path, list[protocol.Messa
     assert isinstance(said[0], protocol.Environment)
     assert "torch 2." in said[0].text
     (people,) = [message.people for message in said if isinstance(message, protocol.People)]
-    assert [person["id"] for person in people] == [1, 2]
-    assert {(person["first_frame"], person["last_frame"]) for person in people} == {(1, 100)}
+    assert [person.id for person in people] == [1, 2]
+    assert {(person.first_frame, person.last_frame) for person in people} == {(1, 100)}
     progress = [message for message in said if isinstance(message, protocol.Progress)]
     fractions = [message.fraction for message in progress]
     assert fractions == sorted(fractions)
@@ -191,10 +195,158 @@ def test_a_refusal_is_a_sentence_and_no_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--person", "SOMEBODY"), ("--person", "0"), ("--start", "first"), ("--focal-length", "-1")]
-)
-def test_a_wrong_option_is_refused_at_once(option: str, value: str, tmp_path: Path) -> None:
-    code, said, errors = finish(start(CLIP, "-o", tmp_path / "m.npz", option, value, folder=tmp_path))
-    assert code == 2
-    assert said == []
-    assert option in errors
+    ("option", "value"),
+    [("--person", "SOMEBODY"), ("--person", "0"), ("--person", "9" * 5000), ("--start", "first"), ("--end", "9" * 30),
+     ("--focal-length", "-1"), ("--focal-length", "inf"), ("--focal-length", "nan"), ("--focal-length", "1e9"),
+     ("--actor-height", "nan"), ("--actor-height", "-inf"), ("--actor-height", "1e-9"), ("--smooth", "nan"),
+     ("--smooth", "inf"), ("--quality", "\udce9")],
+)  # fmt: skip
+def test_a_wrong_option_is_refused_at_once(
+    option: str, value: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(CLIP), "-o", str(tmp_path / "m.npz"), option, value]
+    for messages in (False, True):
+        with pytest.raises(SystemExit) as ended:
+            worker.main([*arguments, *["--json"] * messages])
+        assert ended.value.code == 2
+        out, err = capfd.readouterr()
+        assert option in err
+        said = [protocol.decode(line) for line in out.splitlines()]
+        assert len(said) == messages
+    assert isinstance(said[0], protocol.Failed)
+    assert said[0].text.startswith(f"The worker refused an option: argument {option}")
+    assert said[0].code == "option-invalid"
+
+
+def test_a_null_character_in_a_path_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for arguments in (
+        ["a\0.mp4", "-o", "m.npz"],
+        ["a.mp4", "-o", "m\0.npz"],
+        ["a.mp4", "-o", "m.npz", "--resume", "\0"],
+    ):
+        with pytest.raises(SystemExit):
+            worker.main([*arguments, "--json"])
+        (message,) = [protocol.decode(line) for line in capfd.readouterr().out.splitlines()]
+        assert isinstance(message, protocol.Failed)
+        assert "a path holds a null character" in message.text
+
+
+FAULTS = {
+    "MemoryError()": ("Memory ran out while balance_cam01.mp4 was imported. Close", "memory-low"),
+    "torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')": ("Memory ran out", "memory-low"),
+    "RuntimeError('[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you tried')": (
+        "Memory ran out", "memory-low"),
+    "RuntimeError(\"DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12\")": (
+        "Memory ran out", "memory-low"),
+    "RuntimeError('cuDNN error: CUDNN_STATUS_ALLOC_FAILED')": ("Memory ran out", "memory-low"),
+    "ImportError('libtorch_cpu.so: failed to map segment from shared object')": ("Memory ran out", "memory-low"),
+    "OSError(12, 'Cannot allocate memory')": ("Memory ran out", "memory-low"),
+    "ArithmeticError('one\\ntwo')": ("balance_cam01.mp4 could not be imported: one. The log says", "unexpected"),
+    "KeyError()": ("balance_cam01.mp4 could not be imported: KeyError. The log", "unexpected"),
+    "ValueError('caf\\udce9 ' + 'x' * 100_000)": ("balance_cam01.mp4 could not be imported: caf? xxx", "unexpected"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "says"), FAULTS.items(), ids=range(len(FAULTS)))
+def test_what_nobody_expects_is_a_sentence(fault: str, says: tuple[str, str], tmp_path: Path) -> None:
+    sentence, expected = says
+    code = (
+        "import sys, torch\nfrom wham_blender.pipeline import __main__ as worker\n"
+        "from wham_blender.pipeline.stages import run\n"
+        f"def fault(*_): raise {fault}\nrun.run = fault\nsys.exit(worker.main(sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", code, str(CLIP), "-o", str(tmp_path / "m.npz"), "--json"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT, encoding="utf-8")
+    said = [protocol.decode(line) for line in ended.stdout.splitlines()]
+    assert ended.returncode == 1
+    assert isinstance(said[-1], protocol.Failed)
+    assert said[-1].text.startswith(sentence)
+    assert len(said[-1].text) < 500
+    assert said[-1].code == expected
+    assert "Traceback" in ended.stderr
+
+
+def test_a_clip_that_is_a_folder_is_a_sentence(tmp_path: Path) -> None:
+    code, said, errors = finish(start(tmp_path, "-o", tmp_path / "m.npz", "--json", folder=tmp_path))
+    assert (code, errors) == (1, "")
+    assert said == [protocol.Failed(f"{tmp_path} is a folder. Choose a video file.", code="clip-is-folder")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("messages", [True, False])
+def test_a_clip_whose_name_is_not_utf_8_is_a_sentence(messages: bool, tmp_path: Path) -> None:
+    clip = tmp_path / "caf\udce9" / "walk.mp4"
+    clip.parent.mkdir()
+    shutil.copy(CLIP, clip)
+    process = start(clip, "-o", tmp_path / "m.npz", *["--json"] * messages, folder=tmp_path)
+    out, err = process.communicate(timeout=WAIT)
+    assert process.returncode == 1
+    sentence = (
+        f"The name {tmp_path}/caf?/walk.mp4 is not valid UTF-8. Rename the clip or its folder, then choose it again."
+    )
+    if messages:
+        assert protocol.decode(out) == protocol.Failed(sentence, "name-not-utf8")
+        assert err == ""
+    else:
+        assert (out, err) == ("", f"{sentence}\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that a process runs in")
+def test_a_folder_that_was_deleted_is_named_as_the_cause(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    code = "import os, runpy, sys; os.rmdir(os.getcwd()); sys.argv[0] = sys.argv[1]; del sys.argv[1]\n"
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    arguments = [
+        str(LAUNCHER),
+        str(LAUNCHER),
+        "wham_blender.pipeline",
+        str(CLIP),
+        "-o",
+        str(tmp_path / "m.npz"),
+        "--json",
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-I", "-c", code, *arguments[1:]], cwd=folder, capture_output=True, text=True, timeout=WAIT
+    )
+    (message,) = [protocol.decode(line) for line in ended.stdout.splitlines()]
+    assert isinstance(message, protocol.Failed)
+    assert message.text.startswith("The folder in which the worker was started was deleted. Start")
+    assert message.code == "working-folder-deleted"
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/scripting.md"])
+def test_the_documented_command_runs_nothing_that_lies_beside_the_clip(document: str, tmp_path: Path) -> None:
+    (line,) = re.findall(r"^python .*wham_blender\.pipeline .*$", (ROOT / document).read_text("utf-8"), re.MULTILINE)
+    python, *arguments = line.replace("PATH", str(ROOT)).split()
+    for name in (
+        "contextlib",
+        "runpy",
+        "numpy",
+        "json",
+        "argparse",
+        "torch",
+        "wham_blender",
+        "sitecustomize",
+        "usercustomize",
+    ):
+        (tmp_path / f"{name}.py").write_text(f"open('{name} was run', 'w').close()\n")
+    ended = subprocess.run(
+        [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=WAIT,
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert python == "python"
+    assert [path.name for path in tmp_path.glob("* was run")] == []
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"There is no clip walk.mp4 in {Path('walk.mp4').parent}. Check the path.\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
+def test_a_reader_that_is_gone_is_no_traceback(tmp_path: Path) -> None:
+    process = start(tmp_path / "gone.mp4", "-o", tmp_path / "m.npz", "--json", folder=tmp_path)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait(WAIT) == 1

@@ -1,10 +1,11 @@
-"""The worker's command line, ``python -m wham_blender.pipeline CLIP -o motion.npz``: runs one job."""
+"""The worker's command line, ``python -I launch.py wham_blender.pipeline CLIP -o motion.npz``: runs one job."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import importlib.metadata
+import io
 import os
 import platform
 import re
@@ -17,30 +18,64 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .. import protocol
+from ..errors import CodedError, printable, reason
+from ..records import is_text
 from ..weights.library import BODIES
+from .errors import PipelineError
 
 _FAILED, _CANCELLED = 1, 130  # exit codes; 130 is what shells report for SIGINT
-_MAX_SMOOTH = 5.0  # seconds, as in the operator Smooth Motion
+# Ranges of options, which include those of the panel.
+_FOCAL_LENGTHS = (1.0, 10_000.0)  # millimetres, 35 mm equivalent
+_HEIGHTS = (0.1, 3.0)  # metres
+_SMOOTHINGS = (0.0, 5.0)  # seconds
 _CANCEL_TIMEOUT = 0.7  # seconds from a signal to the end of the process
+_LAST_WORDS_TIMEOUT = 0.3  # seconds
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+# How libraries say that memory ran out: PyTorch on the processor and on a card, OpenCV, the system's loader.
+_NO_MEMORY = re.compile(
+    r"not enough memory|can't allocate memory|Cannot allocate memory|out of memory|Insufficient memory|ALLOC_FAILED|"
+    r"failed to map segment from shared object$"
+)
+
+Tell = Callable[[protocol.Message], None]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the job that the command line asks for; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    tell = _tell_json if options.json else _Terminal()
-    cancelled = protocol.Failed(
-        f"Cancelled: {options.clip.name} was not imported. What was finished is kept.", code="cancelled"
-    )
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser("--json" in arguments).parse_args(arguments)
+    name = printable(options.clip.name)
+    cancelled = protocol.Failed(f"Cancelled: {name} was not imported. What was finished is kept.", code="cancelled")
+    tell: Tell = protocol.send if options.json else _Terminal()
     _handle_cancel_signals(lambda: tell(cancelled))
     try:
-        return _run_job(options, tell)
+        tell(_result(options, tell))
     except KeyboardInterrupt:
         tell(cancelled)
         return _CANCELLED
+    except Exception as error:
+        tell(_failure(name, error))
+        return _FAILED
+    return 0
+
+
+def _failure(clip: str, error: Exception) -> protocol.Failed:
+    """The message for an exception that ends a job. The traceback of an unexpected one goes to the log."""
+    if isinstance(error, CodedError):
+        return protocol.Failed(str(error), code=error.code)
+    traceback.print_exc()
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return protocol.Failed(
+            f"Memory ran out while {clip} was imported. Close other programs, choose Draft, or import fewer frames at "
+            "a time.",
+            code="memory-low",
+        )
+    return protocol.Failed(
+        f"{clip} could not be imported: {reason(error)}. The log says where it happened.", code="unexpected"
+    )
 
 
 def _handle_cancel_signals(before_exit: Callable[[], None]) -> None:
@@ -54,7 +89,9 @@ def _handle_cancel_signals(before_exit: Callable[[], None]) -> None:
     def exit_after_timeout() -> None:
         receiver.recv(1)
         time.sleep(_CANCEL_TIMEOUT)
-        before_exit()
+        last_words = threading.Thread(target=before_exit, daemon=True)  # it waits if nobody reads the messages
+        last_words.start()
+        last_words.join(_LAST_WORDS_TIMEOUT)
         _exit_now(_CANCELLED)
 
     threading.Thread(target=exit_after_timeout, name="cancel", daemon=True).start()
@@ -71,44 +108,49 @@ def _cancel(_signal: int, _frame: FrameType | None) -> None:
 
 def _exit_now(code: int) -> NoReturn:
     """End the process without the libraries' exit handlers, which take a second or two."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
     os._exit(code)
 
 
-def _run_job(options: argparse.Namespace, tell: Callable[[protocol.Message], None]) -> int:
+def _result(options: argparse.Namespace, tell: Tell) -> protocol.Done:
+    """Run the job. Raises whatever ends it: a CodedError with a sentence, or what `_failure` makes one of."""
+    _check_surroundings(options.clip)
     try:
-        from ..motion import MotionFileError
-        from ..weights import WeightsError
-        from .errors import PipelineError
         from .stages.job import Job
         from .stages.run import run
     except (ImportError, OSError) as error:  # a package is missing, or a shared library of one
+        if _NO_MEMORY.search(str(error)):
+            raise
         traceback.print_exc()
-        tell(
-            protocol.Failed(
-                f"The worker's Python is not whole ({error}). Click Install Worker in the preferences.",
-                code="worker-incomplete",
-            )
-        )
-        return _FAILED
+        raise PipelineError(
+            f"The worker's Python is not whole ({reason(error)}). Click Install Worker in the preferences.",
+            code="worker-incomplete",
+        ) from error
     tell(protocol.Environment(_environment()))
+    job = Job(**{name: value for name, value in vars(options).items() if name != "json"})
+    return protocol.Done(str(run(job, tell)))
+
+
+def _check_surroundings(clip: Path) -> None:
+    """Raise PipelineError for what the libraries would report by another cause, or not survive."""
     try:
-        job = Job(**{name: value for name, value in vars(options).items() if name != "json"})
-        tell(protocol.Done(str(run(job, tell))))
-    except (PipelineError, WeightsError, MotionFileError) as error:
-        tell(protocol.Failed(str(error), code=error.code))
-        return _FAILED
-    except Exception as error:  # a bug: the sentence goes to the panel, the traceback to the log
-        traceback.print_exc()
-        tell(
-            protocol.Failed(
-                f"{options.clip.name} could not be imported: {error}. The log says where it happened.",
-                code="unexpected",
-            )
+        Path.cwd()
+    except OSError as error:
+        raise PipelineError(
+            "The folder in which the worker was started was deleted. Start Blender, or this command, in another "
+            "folder.",
+            code="working-folder-deleted",
+        ) from error
+    if not is_text(str(clip)):
+        raise PipelineError(
+            f"The name {clip} is not valid UTF-8. Rename the clip or its folder, then choose it again.",
+            code="name-not-utf8",
         )
-        return _FAILED
-    return 0
+    with contextlib.suppress(OSError):  # of a clip that may not be read, which is reported when it is opened
+        if clip.is_dir():
+            raise PipelineError(f"{clip} is a folder. Choose a video file.", code="clip-is-folder")
 
 
 def _environment() -> str:
@@ -124,25 +166,46 @@ def _environment() -> str:
     return f"Python {platform.python_version()}, {', '.join(versions)}; {card}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m wham_blender.pipeline", description="Turn a clip of a person into a Motion file."
+class _Parser(argparse.ArgumentParser):
+    """Reports wrong options as a message, too, if messages were asked for."""
+
+    messages = False
+
+    def error(self, message: str) -> NoReturn:
+        """End the process."""
+        if self.messages:
+            protocol.send(
+                protocol.Failed(f"The worker refused an option: {message}. Correct its value.", code="option-invalid")
+            )
+        super().error(message)
+
+
+def _parser(messages: bool) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -I PATH/wham_blender/launch.py wham_blender.pipeline",
+        description="Turn a clip of a person into a Motion file.",
     )
-    parser.add_argument("clip", type=Path, metavar="CLIP", help="the video")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the motion.npz to write")
+    parser.messages = messages
+    parser.add_argument("clip", type=_path, metavar="CLIP", help="the video")
+    parser.add_argument("-o", "--output", type=_path, required=True, metavar="FILE", help="the motion.npz to write")
     parser.add_argument(
         "--person", type=_person, default="MAIN", help="MAIN (the default), ALL, or a number from 1, largest first"
     )
-    parser.add_argument("--start", type=int, default=1, metavar="N", help="first frame of the clip, from 1")
-    parser.add_argument("--end", type=int, metavar="N", help="last frame of the clip")
-    parser.add_argument("--resume", type=Path, metavar="DIR", help="store finished stages here and resume from them")
+    parser.add_argument("--start", type=_frame, default=1, metavar="N", help="first frame of the clip, from 1")
+    parser.add_argument("--end", type=_frame, metavar="N", help="last frame of the clip")
+    parser.add_argument(
+        "--rotate", type=int, choices=(0, 90, 180, 270), default=0, help="degrees clockwise by which the clip is turned"
+    )
+    parser.add_argument("--resume", type=_path, metavar="DIR", help="store finished stages here and resume from them")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--quality", choices=("auto", "fast", "draft", "mixed", "full"), default="auto")
-    parser.add_argument("--weights", type=Path, metavar="DIR", help="the library of full quality's files")
+    parser.add_argument("--weights", type=_path, metavar="DIR", help="the library of full quality's files")
     parser.add_argument("--camera", choices=("auto", "static", "moving"), default="auto")
-    parser.add_argument("--focal-length", type=_millimetres, metavar="MM", help="focal length, 35 mm equivalent")
     parser.add_argument(
-        "--actor-height", type=_metres, metavar="M", help="height of the first person; it scales the world"
+        "--focal-length", type=_number(*_FOCAL_LENGTHS), metavar="MM", help="focal length, 35 mm equivalent"
+    )
+    parser.add_argument(
+        "--actor-height", type=_number(*_HEIGHTS), metavar="M", help="height of the first person; it scales the world"
     )
     parser.add_argument(
         "--no-anchor", dest="anchor", action="store_false",
@@ -158,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
         help="placed: from the picture, WHAM's velocity and planted feet; wham: the network's rollout, unchanged",
     )  # fmt: skip
     parser.add_argument(
-        "--smooth", type=_seconds, default=0.0, metavar="S",
+        "--smooth", type=_number(*_SMOOTHINGS), default=0.0, metavar="S",
         help="smooth out movements that repeat within this time, in seconds",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print messages as lines of JSON")
@@ -168,66 +231,79 @@ def _parser() -> argparse.ArgumentParser:
 def _person(text: str) -> str | int:
     if text.upper() in ("MAIN", "ALL"):
         return text.upper()
-    if text.isdecimal() and int(text) >= 1:
+    if re.fullmatch("[1-9][0-9]{0,5}", text):
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text} is neither MAIN nor ALL nor a number from 1")
+    raise argparse.ArgumentTypeError(f"{printable(text)} is neither MAIN nor ALL nor a number from 1")
 
 
-def _millimetres(text: str) -> float:
-    if (value := float(text)) > 0:
-        return value
-    raise argparse.ArgumentTypeError(f"{text} is no length of a lens")
+def _path(text: str) -> Path:
+    if "\0" in text:
+        raise argparse.ArgumentTypeError("a path holds a null character")
+    return Path(text)
 
 
-def _metres(text: str) -> float:
-    if 0 < (value := float(text)) < 3:
-        return value
-    raise argparse.ArgumentTypeError(f"{text} is no height of a person in metres")
+def _frame(text: str) -> int:
+    if re.fullmatch("[+-]?[0-9]{1,9}", text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{printable(text)} is no number of a frame")
 
 
-def _seconds(text: str) -> float:
-    if 0 <= (value := float(text)) <= _MAX_SMOOTH:
-        return value
-    raise argparse.ArgumentTypeError(f"{text} is no time from 0 to {_MAX_SMOOTH:g} seconds")
+def _number(lowest: float, highest: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        if lowest <= (value := float(text)) <= highest:  # false for nan
+            return value
+        raise argparse.ArgumentTypeError(f"{text} is not from {lowest:g} to {highest:g}")
 
-
-def _tell_json(message: protocol.Message) -> None:
-    print(protocol.encode(message), flush=True)
+    return number
 
 
 class _Terminal:
     """Prints messages as text: a progress bar, and the other messages above it."""
 
     def __init__(self) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=100, bar_format="{desc:<10}|{bar}| {n:3.0f} % {postfix}", leave=False)
+        self._bar: Any = None
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # names of files may have what the terminal cannot show
 
     def __call__(self, message: protocol.Message) -> None:
         match message:
             case protocol.Progress():
                 left = "" if message.seconds_left is None else f", {message.seconds_left:.0f} s left"
-                self._bar.set_description_str(message.stage, refresh=False)
-                self._bar.set_postfix_str(f"{message.done} of {message.total}{left}", refresh=False)
-                self._bar.n = 100 * message.fraction
-                self._bar.refresh()
+                bar = self._bar = self._bar or _new_bar()
+                bar.set_description_str(message.stage, refresh=False)
+                bar.set_postfix_str(f"{message.done} of {message.total}{left}", refresh=False)
+                bar.n = 100 * message.fraction
+                bar.refresh()
             case protocol.People():
                 for person in message.people:
                     self._write(
-                        f"Person {person['id']}: frames {person['first_frame']} to {person['last_frame']}, "
-                        f"{person['height']:.0%} of the picture high"
+                        f"Person {person.id}: frames {person.first_frame} to {person.last_frame}, "
+                        f"{person.height:.0%} of the picture high"
                     )
             case protocol.Log() | protocol.Warn():
                 self._write(message.text)
             case protocol.Failed():
-                self._bar.close()
+                self._close()
                 print(message.text, file=sys.stderr)
             case protocol.Done():
-                self._bar.close()
-                print(f"Wrote {message.path}")
+                self._close()
+                protocol.write_line(f"Wrote {message.path}")
 
     def _write(self, text: str) -> None:
-        self._bar.write(text, file=sys.stderr)
+        if self._bar:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr)
+
+    def _close(self) -> None:
+        if self._bar:
+            self._bar.close()
+
+
+def _new_bar() -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=100, bar_format="{desc:<10}|{bar}| {n:3.0f} % {postfix}", leave=False)
 
 
 if __name__ == "__main__":

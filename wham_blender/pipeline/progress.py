@@ -7,9 +7,10 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Annotated
 
-from .. import protocol
-from ..files import replace_text
+from .. import limits, protocol, records
+from ..files import read_bounded, replace_text
 
 Progress = Callable[[int, int], None]  # called with units done and units in total; a total of 0 means unknown
 
@@ -30,8 +31,12 @@ _LARGE_NETWORKS = {"vitpose": ("detect", 8.0), "hmr2": ("features", 8.0)}
 _UNKNOWN_STAGE = 0.01  # seconds per frame of a stage that the table lacks; set by hand
 _NEWEST_WEIGHT = 0.5  # of the newest run in the exponential mean that is kept; set by hand
 _PRIOR_SECONDS = 3.0  # of work: as much as this must be measured to outweigh the stored rates; set by hand
+_LEAST_RATE, _MOST_RATE = 1e-9, 1e4  # seconds per frame; ViT-H takes 8 on one core
 _MIN_FRAMES = 30  # a stage with fewer is too short to measure its rate
 _MESSAGE_INTERVAL = 0.1  # seconds
+
+
+_Rates = dict[str, dict[str, Annotated[float, records.Within(_LEAST_RATE, _MOST_RATE)]]]  # by machine and stage
 
 
 class StageRates:
@@ -43,10 +48,10 @@ class StageRates:
     def __init__(self, path: Path, machine: str, roles: Iterable[str] = ()) -> None:
         self._path, self._machine = path, machine
         self._defaults = _SECONDS_PER_FRAME | dict(_LARGE_NETWORKS[role] for role in roles if role in _LARGE_NETWORKS)
-        self._measured: dict[str, dict[str, float]] = {}  # by machine and stage
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-            stored = json.loads(path.read_text("utf-8"))
-            self._measured = {name: {s: float(r) for s, r in rates.items() if r > 0} for name, rates in stored.items()}
+        self._measured: _Rates = {}
+        with contextlib.suppress(OSError, records.InvalidRecord):  # none yet, or damaged
+            stored = records.parse(read_bounded(path, limits.SETTINGS_BYTES), limits.SETTINGS_BYTES)
+            self._measured = records.value_of(_Rates, stored, "rates")
 
     def __getitem__(self, stage: str) -> float:
         """The rate measured on this machine, else the default."""
@@ -55,7 +60,8 @@ class StageRates:
     def learn(self, stage: str, rate: float) -> None:
         """Update the stored mean with a measured rate. A file that cannot be written is ignored."""
         rates = self._measured.setdefault(self._machine, {})
-        rates[stage] = _NEWEST_WEIGHT * rate + (1 - _NEWEST_WEIGHT) * rates.get(stage, rate)
+        mean = _NEWEST_WEIGHT * rate + (1 - _NEWEST_WEIGHT) * rates.get(stage, rate)
+        rates[stage] = min(max(mean, _LEAST_RATE), _MOST_RATE)  # 0 where the clock is too coarse
         with contextlib.suppress(OSError):
             replace_text(self._path, json.dumps(self._measured, indent=1))
 
@@ -115,5 +121,5 @@ class JobProgress:
         # The rest will be as much slower than expected as the work so far; the prior keeps the first seconds from
         # dominating the estimate.
         slowdown = (self._elapsed + stage_elapsed + _PRIOR_SECONDS) / (seconds_done - self._cached + _PRIOR_SECONDS)
-        left = (total - seconds_done) * slowdown
+        left = max(0.0, total - seconds_done) * slowdown  # rounding may leave less than nothing
         self._tell(protocol.Progress(self._stage, frames_done, self._stage_frames, self._fraction, round(left, 1)))

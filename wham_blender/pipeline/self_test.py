@@ -1,6 +1,6 @@
 """The worker's self-test: checks packages and devices, then runs the pipeline on a clip of eight frames.
 
-    python -m wham_blender.pipeline.self_test [-o REPORT.json] [--json]
+    python -I PATH/wham_blender/launch.py wham_blender.pipeline.self_test [-o REPORT.json] [--json]
 
 Imports only the standard library at first, so that it can report missing packages.
 """
@@ -22,8 +22,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .. import protocol
-from ..errors import CodedError
+from ..errors import CodedError, printable
 from ..files import replace_text
+from .errors import folder_not_writable
 
 _HERE = Path(__file__).resolve().parent
 _CLIP = _HERE / "self_test.mp4"  # eight frames of tests/clips/balance_cam01.mp4 (BSD-3-Clause, perfanalytics)
@@ -52,6 +53,10 @@ class Report:
         """Add one detail."""
         self.details.append((name, str(value)))
 
+    def to_json(self) -> str:
+        """What is written to the report's file."""
+        return json.dumps({**asdict(self), "text": self.text()}, indent=1, ensure_ascii=False)
+
     def text(self) -> str:
         """The sentence and the details, to be copied; ``~`` replaces the user's home folder."""
         lines = [self.sentence, "", *(f"{name}: {value}" for name, value in self.details)]
@@ -76,6 +81,13 @@ def examine(tell: Tell) -> Report:
         )
     except SelfTestError as error:
         report.sentence, report.code = str(error), error.code
+    except Exception as error:  # a damaged library may raise anything
+        traceback.print_exc()
+        failed = SelfTestError(
+            f"The self-test failed ({type(error).__name__}: {error}). Click Repair Worker; the log says more.",
+            code="self-test-failed",
+        )
+        report.sentence, report.code = str(failed), failed.code
     report.add("Examined in", f"{time.monotonic() - begin:.1f} s")
     return report
 
@@ -196,12 +208,6 @@ def _run_pipeline(report: Report, tell: Tell) -> float:
             (result,) = motion.load(run(job, scaled))
         except (PipelineError, WeightsError, MotionFileError) as error:
             raise SelfTestError(f"The self-test failed: {error}", code=error.code) from error
-        except Exception as error:  # a damaged library may raise anything
-            traceback.print_exc()
-            raise SelfTestError(
-                f"The self-test failed ({type(error).__name__}: {error}). Click Repair Worker; the log says more.",
-                code="self-test-failed",
-            ) from error
     seconds = time.monotonic() - begin
     heights = result.trans[:, 2]
     lowest, highest = _PELVIS_HEIGHT
@@ -220,25 +226,26 @@ def _run_pipeline(report: Report, tell: Tell) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the self-test and print its result; returns 0 if the worker works, else 1."""
-    parser = argparse.ArgumentParser(prog="python -m wham_blender.pipeline.self_test", description=__doc__)
+    prog = "python -I PATH/wham_blender/launch.py wham_blender.pipeline.self_test"
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--json", action="store_true", help="print messages as lines of JSON")
     options = parser.parse_args(arguments)
 
-    def tell(message: protocol.Message) -> None:
-        if options.json:
-            print(protocol.encode(message), flush=True)
-
-    report = examine(tell)
+    report = examine(protocol.send if options.json else lambda message: None)
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(options.output, json.dumps({**asdict(report), "text": report.text()}, indent=1))
+        try:
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(options.output, printable(report.to_json()))
+        except OSError as error:
+            problem = folder_not_writable(options.output.parent, error)
+            report.whole, report.sentence, report.code = False, str(problem), problem.code
     if not options.json:
-        print(report.text())
+        protocol.write_line(report.text())
     elif report.whole:
-        tell(protocol.Done(str(options.output or "")))
+        protocol.send(protocol.Done(str(options.output or "")))
     else:
-        tell(protocol.Failed(report.sentence, report.code))
+        protocol.send(protocol.Failed(report.sentence, report.code))
     return 0 if report.whole else 1
 
 

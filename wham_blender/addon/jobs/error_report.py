@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from ...files import open_regular
 from .job_record import JobRecord
 from .results_key import version
 
@@ -69,7 +70,7 @@ def scrub(text: str, folders: Iterable[Path] = ()) -> str:
 
 def _tail(log: Path) -> list[str]:
     try:
-        with log.open("rb") as stream:
+        with open_regular(log) as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - _LOG_BYTES))
             return stream.read().decode("utf-8", "replace").splitlines()[-_LOG_LINES:]
     except OSError as error:

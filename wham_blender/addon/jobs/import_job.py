@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ import bpy
 
 from ... import protocol
 from ...files import file_state
-from ..properties import PlacementOptions, option_names
+from ...records import is_text
+from ..properties import PlacementOptions, VideoOptions, WHAM_PG_settings, option_names
+from ..scene.reading import Reading
 from ..settings import jobs_folder, library, worker_python
 from ..worker.process import Job, JobError, module_command
 from . import job_record
@@ -21,7 +24,7 @@ from .job_record import FolderLock, JobRecord, Status
 from .queue import Work, job_queue
 from .results_key import results_key
 
-_MOST_WARNINGS = 20  # kept of one job
+_MOST_WARNINGS = 20  # kept of one run of the worker
 # Options that do not change a motion file: whom it shows, and how it is placed in the scene.
 _NOT_OF_MOTION = {"person", *option_names(PlacementOptions)}
 
@@ -107,19 +110,10 @@ def prepare(clip: Path, options: dict[str, Any]) -> ImportWork:
     """A job for a clip, with the options of WHAM_OT_import_video, to be added to the job queue.
 
     Motion files of an earlier job on the clip are kept if they are still valid (results_key.py). Raises JobError if the
-    clip is missing or a job on it is running, and WorkerError if there is no worker.
+    clip is missing, an option is not valid or a job on the clip is running, and WorkerError if there is no worker.
     """
-    if not clip.name:
-        raise JobError("No clip was named. Choose a video file.", code="no-clip-named")
-    clip = clip.absolute()
-    if not clip.is_file():
-        raise JobError(f"There is no clip at {clip}. Choose a video file.", code="clip-not-found")
-    person = options["person"].strip().upper()
-    if person not in {"MAIN", "ALL"} and not (person.isdecimal() and int(person) >= 1):
-        raise JobError(
-            f"There is no person {options['person']!r} to choose. Type MAIN, ALL or a number from 1.",
-            code="person-option-invalid",
-        )
+    clip = _checked_clip(clip)
+    _check_options(options)
     python = worker_python()
     folder = job_record.folder_for(jobs_folder(), clip, options["clip_start"], options["clip_end"])
     if any(work.name == folder.name and work.result is None for work in works()):
@@ -145,6 +139,61 @@ def prepare(clip: Path, options: dict[str, Any]) -> ImportWork:
         ) from error
     jobs.put(record)
     return ImportWork(record, lock, python)
+
+
+def _checked_clip(clip: Path) -> Path:
+    """The absolute path of a clip; raises JobError if there is none, or the worker could not name it."""
+    if not clip.name:
+        raise JobError("No clip was named. Choose a video file.", code="no-clip-named")
+    try:
+        clip = clip.absolute()
+        found = clip.is_file()
+    except PermissionError as error:
+        raise JobError(
+            f"{clip.name} may not be read: {error.strerror}. Allow your user to read it, or copy it to another folder.",
+            code="clip-no-permission",
+        ) from error
+    except OSError:  # the current folder, from which a relative path counts, was deleted
+        found = False
+    if not found:
+        raise JobError(f"There is no clip at {clip}. Choose a video file.", code="clip-not-found")
+    if not is_text(str(clip)):
+        raise JobError(
+            f"The name {clip} is not valid UTF-8. Rename the clip or its folder, then choose it again.",
+            code="name-not-utf8",
+        )
+    return clip
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    if not job_record.person_number(options["person"]):
+        raise JobError(
+            f"There is no person {options['person']!r} to choose. Type MAIN, ALL or a number from 1.",
+            code="person-option-invalid",
+        )
+    for name, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):  # Blender's limits let nan pass
+            raise JobError(f"The option {name} is {value}. Give it a number.", code="option-invalid")
+
+
+def usable_options(record: JobRecord, options: type = VideoOptions) -> dict[str, Any]:
+    """A job's values of the options of a class like VideoOptions, without those that its properties would refuse.
+
+    Another version of the add-on may have written them; then the option's default applies.
+    """
+    properties = WHAM_PG_settings.bl_rna.properties
+    names = [name for name in option_names(options) if name in record.options]
+    return {name: record.options[name] for name in names if _fits(properties[name], record.options[name])}
+
+
+def _fits(option: bpy.types.Property, value: object) -> bool:
+    if option.type == "ENUM":
+        return value in {item.identifier for item in option.enum_items}
+    if option.type in {"INT", "FLOAT"}:
+        numbers = int if option.type == "INT" else (int, float)
+        is_number = isinstance(value, numbers) and not isinstance(value, bool)
+        return is_number and option.hard_min <= value <= option.hard_max
+    return isinstance(value, bool if option.type == "BOOLEAN" else str)
 
 
 def results_are_valid(record: JobRecord, key: str | None = None) -> bool:
@@ -175,6 +224,7 @@ class ImportWork(Work):
         self._lock, self._python = lock, python
         self._files_opened = job_queue.files_opened
         self._scene = bpy.context.scene.name
+        self.reading: Reading | None = None  # of the motion, when the worker has ended
 
     def start(self) -> Job:
         """Start the worker on the clip."""
@@ -194,7 +244,7 @@ class ImportWork(Work):
         for message in messages:
             match message:
                 case protocol.Warn() if len(self.record.warnings) < _MOST_WARNINGS:
-                    self.record.warnings.append(message.text)
+                    self.record.warn(message.text)
                 case protocol.Clip():
                     if self.record.clip_sha256 not in ("", message.sha256):  # a change that file_state did not show
                         self.record.results = {}
@@ -212,13 +262,15 @@ class ImportWork(Work):
         if self.cancelled:
             record.status = Status.CANCELLED
         elif isinstance(self.result, protocol.Failed):
-            record.status, record.error, record.error_code = Status.FAILED, self.result.text, self.result.code
+            record.fail(self.result.text, self.result.code)
         else:
             record.status = Status.DONE
             record.results[record.person] = record.result_path(record.person).name
-        keep(record)
-        jobs.measure(record)
-        self._lock.release()
+        try:
+            keep(record)
+            jobs.measure(record)
+        finally:
+            self._lock.release()
 
     def abandon(self) -> None:
         """Release the job's folder; its record stays unfinished, so that it can be resumed."""
@@ -231,6 +283,10 @@ class ImportWork(Work):
         windows = list(bpy.context.window_manager.windows)
         window = next((each for each in windows if each.scene.name == self._scene), windows[0] if windows else None)
         if window is None or blocked(window):
+            return False
+        if self.reading is None and (path := self.record.result):
+            self.reading = Reading(path, library())
+        if self.reading is not None and not self.reading.done:
             return False
         with bpy.context.temp_override(window=window), contextlib.suppress(RuntimeError):  # the record keeps the error
             bpy.ops.wham.import_job("EXEC_DEFAULT", True, job=self.record.name)
@@ -267,6 +323,8 @@ def worker_arguments(record: JobRecord) -> list[str]:
     ]  # fmt: skip
     if options["clip_end"]:
         arguments += ["--end", str(options["clip_end"])]
+    if options.get("rotate", "0") != "0":  # jobs of earlier versions have no such option
+        arguments += ["--rotate", options["rotate"]]
     arguments += ["--camera", options["camera"].lower(), "--world", options["world"].lower()]
     if options["actor_height"]:
         arguments += ["--actor-height", f"{options['actor_height']:.6g}"]

@@ -16,20 +16,27 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from ...files import file_state, replace_text
+from ... import limits, protocol, records
+from ...errors import printable
+from ...files import file_state, read_bounded, replace_text
+from ...protocol import Code, FoundPerson, Text
+from ...records import AtMost, FileName, Within
 from ..worker.process import JobError
 
 KEPT_DAYS = 30  # after which the folder of a job in ENDED is deleted
 KEPT_BYTES = 10 << 30  # of all jobs, above which the oldest of these are deleted earlier
 _RECORD, _LOCK, _LOG = "job.json", "lock", "worker.log"
 _DISCARDED = ".discarded-"
+
+Seconds = Annotated[float, Within(0, 1e12)]  # since 1970
 
 
 class Status(enum.Enum):
@@ -48,25 +55,30 @@ ENDED = {Status.CANCELLED, Status.FAILED, Status.IMPORTED}  # those whose folder
 
 @dataclass
 class JobRecord:
-    """One job. ``options`` are the import operator's, so that it can run again; ``people`` as in protocol.People."""
+    """One job, as it is written to and read from ``job.json``; times are in seconds since 1970.
 
-    folder: Path
-    clip: str
-    options: dict[str, Any]
+    ``options`` are the import operator's, so that it can run again. Another version of the add-on may have written
+    them: `import_job.usable_options` tells which of them the operator has.
+    """
+
+    folder: Path  # not in the file
+    clip: Text
+    options: Annotated[dict[str, Any], AtMost(200)]
     status: Status = Status.QUEUED
-    created: float = 0.0  # seconds since 1970, like the next two
-    started: float = 0.0
-    ended: float = 0.0
-    pid: int = 0  # of the worker
-    error: str = ""
-    error_code: str = ""  # of docs/troubleshooting.md; empty in jobs of older versions
-    warnings: list[str] = field(default_factory=list)
-    people: list[dict[str, Any]] = field(default_factory=list)
-    results: dict[str, str] = field(default_factory=dict)  # person ("1", "2", ..., "ALL") -> motion file in the folder
-    results_key: str = ""  # for which ``results`` are valid, see results_key.py
-    clip_sha256: str = ""  # of the clip that the worker read
-    clip_state: list[int] = field(default_factory=list)  # files.file_state of the clip when the worker was started
-    environment: str = ""  # versions of the worker's packages, and its graphics card
+    created: Seconds = 0.0
+    started: Seconds = 0.0
+    ended: Seconds = 0.0
+    pid: Annotated[int, Within(0, 2**32)] = 0  # of the worker
+    error: Text = ""
+    error_code: Code = ""  # of docs/troubleshooting.md; empty in jobs of older versions
+    warnings: Annotated[list[Text], AtMost(limits.WARNINGS)] = field(default_factory=list)
+    people: Annotated[list[FoundPerson], AtMost(limits.PEOPLE)] = field(default_factory=list)
+    # Person ("1", "2", ..., "ALL") -> motion file in the folder.
+    results: Annotated[dict[str, Annotated[str, FileName()]], AtMost(limits.PEOPLE)] = field(default_factory=dict)
+    results_key: Annotated[str, AtMost(100)] = ""  # for which ``results`` are valid, see results_key.py
+    clip_sha256: Annotated[str, AtMost(64)] = ""  # of the clip that the worker read
+    clip_state: Annotated[list[int], AtMost(10)] = field(default_factory=list)  # its files.file_state at the start
+    environment: Text = ""  # versions of the worker's packages, and its graphics card
 
     @property
     def name(self) -> str:
@@ -81,8 +93,7 @@ class JobRecord:
     @property
     def person(self) -> str:
         """The person that the job is for, as a key of ``results``."""
-        person = str(self.options.get("person", "MAIN")).strip().upper()
-        return "1" if person == "MAIN" else person
+        return person_number(str(self.options.get("person", ""))) or "1"
 
     @property
     def result(self) -> Path | None:
@@ -99,10 +110,20 @@ class JobRecord:
         state = file_state(Path(self.clip))
         return bool(state and self.clip_state) and state != self.clip_state
 
+    def warn(self, text: str) -> None:
+        """Add a warning; those beyond limits.WARNINGS are dropped."""
+        if len(self.warnings) < limits.WARNINGS:
+            self.warnings.append(protocol.clean(text))
+
+    def fail(self, text: str, code: str) -> None:
+        """Set status, error and its code."""
+        self.status, self.error, self.error_code = Status.FAILED, protocol.clean(text), code
+
     def save(self) -> None:
         """Write the record; raises OSError."""
-        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name != "folder"}
-        replace_text(self.folder / _RECORD, json.dumps({**values, "status": self.status.name}, indent=1))
+        values = dataclasses.asdict(self) | {"status": self.status.name}
+        del values["folder"]
+        replace_text(self.folder / _RECORD, printable(json.dumps(values, indent=1, ensure_ascii=False)))
 
     def size(self) -> int:
         """Bytes of the files in the folder."""
@@ -117,25 +138,27 @@ def folder_for(jobs: Path, clip: Path, start: int, end: int) -> Path:
     return jobs / f"{clip.stem[:40].strip()}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
+def person_number(text: str) -> str:
+    """The person that an option names, as a key of `JobRecord.results`; empty if it names none."""
+    person = text.strip().upper()
+    if person == "MAIN":
+        return "1"
+    return person if person == "ALL" or re.fullmatch(r"[1-9][0-9]{0,5}", person) else ""
+
+
 def load(folder: Path) -> JobRecord | None:
     """The job of a folder; None if there is no valid record in it."""
     try:
-        values = json.loads((folder / _RECORD).read_text("utf-8"))
-        record = JobRecord(folder, **{**values, "status": Status[values["status"]]})
-    except (OSError, ValueError, TypeError, KeyError):
+        values = records.parse(read_bounded(folder / _RECORD, limits.JSON_BYTES), limits.JSON_BYTES)
+        return records.make(JobRecord, values | {"folder": folder}) if isinstance(values, dict) else None
+    except (OSError, ValueError):  # an InvalidRecord; or a null character in the path
         return None
-    types = {
-        "clip": str, "options": dict, "error": str, "error_code": str, "warnings": list, "people": list,
-        "results": dict, "results_key": str, "clip_sha256": str, "clip_state": list,
-    }  # fmt: skip
-    valid = all(isinstance(getattr(record, name), kind) for name, kind in types.items())
-    return record if valid and all(isinstance(person, dict) for person in record.people) else None
 
 
 def scan(jobs: Path) -> list[JobRecord]:
     """All jobs, the newest first."""
-    records = [record for folder in _folders(jobs) if (record := load(folder))]
-    return sorted(records, key=lambda record: -record.created)
+    found = [record for folder in _folders(jobs) if (record := load(folder))]
+    return sorted(found, key=lambda record: -record.created)
 
 
 def _folders(jobs: Path) -> list[Path]:
@@ -208,9 +231,9 @@ def clean(jobs: Path, now: float) -> None:
     While all jobs together take more than KEPT_BYTES, the oldest in ENDED are deleted earlier; locked ones never. May
     take a while. Errors are ignored: the next call tries again.
     """
-    records = scan(jobs)
-    total = sum(record.size() for record in records)
-    for record in sorted(records, key=lambda record: record.ended):
+    found = scan(jobs)
+    total = sum(record.size() for record in found)
+    for record in sorted(found, key=lambda record: record.ended):
         old = now - record.ended > KEPT_DAYS * 86400
         if record.status in ENDED and (old or total > KEPT_BYTES) and not is_locked(record.folder):
             total -= record.size()

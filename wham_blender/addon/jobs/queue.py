@@ -5,12 +5,15 @@ The timer goes on when another file is opened; nothing here depends on an operat
 
 from __future__ import annotations
 
+import contextlib
 import time
+import traceback
 from collections.abc import Sequence
 
 import bpy
 
 from ... import protocol
+from ...errors import reason
 from ..worker.process import Job, JobError
 
 _TICK = 0.1  # seconds between two polls; set by hand
@@ -130,8 +133,22 @@ class JobQueue:
             self.running = work
         except JobError as problem:
             self._finish(work, protocol.Failed(str(problem), problem.code))
+        except Exception as error:
+            self._finish(work, _unexpected(work, error))
 
     def _poll(self, work: Work, job: Job) -> None:
+        try:
+            self._receive(work, job)
+            result = job.result
+        except Exception as error:
+            result = _unexpected(work, error)
+            with contextlib.suppress(Exception):
+                job.stop()
+        if result is not None:
+            self.running = self.job = self.progress = None
+            self._finish(work, result)
+
+    def _receive(self, work: Work, job: Job) -> None:
         messages = job.poll()
         for message in messages:
             if isinstance(message, protocol.Progress):
@@ -140,18 +157,31 @@ class JobQueue:
         if others:
             self._message_count += len(others)
             work.receive(others)
-        if job.result is not None:
-            self.running = self.job = self.progress = None
-            self._finish(work, job.result)
 
     def _finish(self, work: Work, result: protocol.Done | protocol.Failed) -> None:
         work.result = result
-        work.end()
         self.finishing.append(work)
+        try:
+            work.end()
+        except Exception as error:
+            self._fail(work, _unexpected(work, error))
+            with contextlib.suppress(Exception):
+                work.abandon()
+
+    def _fail(self, work: Work, failed: protocol.Failed) -> None:
+        work.result = failed
+        self.error, self.error_code, self.error_log = failed.text, failed.code, ""
+
+    def _is_finished(self, work: Work) -> bool:
+        try:
+            return work.finish()
+        except Exception as error:
+            self._fail(work, _unexpected(work, error))
+            return True
 
     def _on_timer(self) -> float | None:
         self.tick()
-        self.finishing = [work for work in self.finishing if not work.finish()]
+        self.finishing = [work for work in self.finishing if not self._is_finished(work)]
         work, line = self.running, self.job.last_line if self.job else ""
         shown = (
             work,
@@ -166,6 +196,13 @@ class JobQueue:
             self._shown = shown
             _redraw_panels()
         return _TICK if self.busy or self.finishing else None
+
+
+def _unexpected(work: Work, error: Exception) -> protocol.Failed:
+    """The result of work in which the add-on itself failed: without one, the queue would be busy for ever."""
+    traceback.print_exc()
+    text = f"{work.title} was stopped by a fault of the add-on: {reason(error)}. Blender's console shows where."
+    return protocol.Failed(text, code="unexpected")
 
 
 def _redraw_panels() -> None:

@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ... import weights
-from ...files import file_state, sha256_of
+from ... import limits, weights
+from ...files import file_state, read_bounded
 from ...weights.library import Library
 
 _PACKAGE = Path(__file__).resolve().parents[2]
@@ -38,7 +38,15 @@ def _weights_state(library: Library) -> list[Any]:
         weights.folder() / "manifest.toml",
         *(base / "calibrations.toml" for base in (weights.folder(), library.folder)),
     ]
-    return [chosen, [sha256_of(path) if path.is_file() else "" for path in lists]]
+    return [chosen, [_digest(path) for path in lists]]
+
+
+def _digest(path: Path) -> str:
+    """The hash of a small file; empty if there is none."""
+    try:
+        return hashlib.sha256(read_bounded(path, limits.SETTINGS_BYTES)).hexdigest()
+    except OSError:
+        return ""
 
 
 @cache

@@ -1,7 +1,8 @@
 """A worker process in the background: starts it, polls its messages, cancels it. No bpy.
 
-The process writes messages of protocol.py to its standard output; all other output goes to the log. It leads a process
-group, so that a cancel reaches everything it started, and ends with Blender (launch.py).
+The process writes messages of protocol.py to its standard output. Its standard error, where launch.py also sends what
+libraries print, goes to the log, as do lines that are no messages. It leads a process group, so that a cancel reaches
+everything it started, and ends with Blender (launch.py).
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
-from ... import launch, protocol
-from ...errors import CodedError
+from ... import launch, limits, protocol
+from ...errors import CodedError, reason
 
 _PACKAGE = Path(launch.__file__).resolve().parent
 _CHUNK = 65536  # bytes of a pipe read at once
 _READ_PAUSE = 0.002  # seconds between two reads: endless output must not block Blender's interpreter
-_LONGEST = 1 << 20  # bytes of a line; longer lines are cut
 _QUEUE_SIZE = 1000  # messages kept for poll(); then the process blocks until they are read
 _OF_LIBRARIES = re.compile(rb"(INFO|WARNING): |[IW]\d{4} ")  # how log lines of the worker's libraries begin
+_SHOWN_BYTES = 500  # of a line in the panel, which wraps it at every redraw
 _LINGER = 2.0  # seconds that a process may take to end after its result, or keep its pipe open after its end
 
 
@@ -39,7 +42,8 @@ def module_command(python: Path, module: str, *arguments: str) -> list[str]:
 
     Isolated (-I): the user's packages, PYTHON* variables and the current folder stay out.
     """
-    return [str(python), "-I", "-u", "-X", "utf8", str(_PACKAGE / "launch.py"), module, *arguments]
+    launcher = [str(_PACKAGE / "launch.py"), launch.MESSAGES]
+    return [str(python), "-I", "-u", "-X", "utf8", *launcher, module, *arguments]
 
 
 class Job:
@@ -60,22 +64,27 @@ class Job:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
-            log.write_bytes(b"")
+            self._log.clear()
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
                 env={**environment, launch.ENDS_WITH_INPUT: "1"},
                 start_new_session=sys.platform != "win32",
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
                 | getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )  # fmt: skip
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a null character in an argument
             raise JobError(
-                f"The import cannot be started: {error.filename or command[0]}: {error.strerror}. "
+                f"The import cannot be started: {getattr(error, 'filename', None) or command[0]}: "
+                f"{getattr(error, 'strerror', None) or reason(error)}. "
                 "Check the worker's Python and the jobs folder in the preferences.",
                 code="job-not-started",
             ) from error
-        self._reader = threading.Thread(target=self._read, name="job output", daemon=True)
-        self._reader.start()
+        pipes = ((self._process.stdout, self._sort), (self._process.stderr, self._write_to_log))
+        self._readers = [
+            threading.Thread(target=self._read, args=pipe, name="job output", daemon=True) for pipe in pipes
+        ]
+        for reader in self._readers:
+            reader.start()
 
     @property
     def pid(self) -> int:
@@ -90,7 +99,9 @@ class Job:
         now = time.monotonic()
         ended = self._process.poll() is not None
         messages: list[protocol.Message] = []
-        reading = self._reader.is_alive()  # read before the queue is emptied: later messages are for the next call
+        reading = any(
+            reader.is_alive() for reader in self._readers
+        )  # read before the queue is emptied: later messages are for the next call
         while not self._messages.empty() and time.monotonic() < now + seconds:
             messages.append(self._messages.get())
             if isinstance(messages[-1], (protocol.Done, protocol.Failed)):
@@ -124,7 +135,8 @@ class Job:
             self._process.wait(launch.GRACE)
         self._kill_group()
         self._process.wait()
-        self._reader.join(_LINGER)
+        for reader in self._readers:
+            reader.join(_LINGER)
 
     @property
     def cancelled(self) -> bool:
@@ -137,16 +149,22 @@ class Job:
         if sys.platform != "win32" or self._process.poll() is None:
             launch.end_tree(self.pid, force=True)
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
+    def _read(self, pipe: IO[bytes], take: Callable[[list[bytes]], None]) -> None:
+        """Hand the lines of a pipe to ``take`` until it is closed. A bug there must not end the reading."""
         partial = b""
-        with self._process.stdout as pipe:
+        with pipe:
             while chunk := os.read(pipe.fileno(), _CHUNK):
                 *lines, partial = (partial + chunk).split(b"\n")
-                self._sort(lines)
-                partial = partial[-_LONGEST:]
+                self._attempt(take, lines)
+                partial = partial[-limits.MESSAGE_BYTES :]
                 time.sleep(_READ_PAUSE)
-            self._sort([partial] if partial else [])
+            self._attempt(take, [partial] if partial else [])
+
+    def _attempt(self, take: Callable[[list[bytes]], None], lines: list[bytes]) -> None:
+        try:
+            take(lines)
+        except Exception:
+            self._log.write(traceback.format_exc().encode("utf-8", "replace"))
 
     def _sort(self, lines: list[bytes]) -> None:
         """Put messages into the queue and all other lines into the log."""
@@ -156,15 +174,20 @@ class Job:
             if isinstance(message, protocol.Progress):
                 self._progress = message
             elif message is None:
-                output.append(line.rstrip(b"\r"))
+                output.append(line)
             elif isinstance(message, protocol.Log):
                 output.append(message.text.encode())
             else:
                 self._put(message)
-        if output:
-            shown = [line for line in output if line.strip() and not _OF_LIBRARIES.match(line)]
-            self.last_line = shown[-1].decode("utf-8", "replace").strip() if shown else self.last_line
-            self._log.write(b"\n".join(output) + b"\n")
+        self._write_to_log(output)
+
+    def _write_to_log(self, lines: list[bytes]) -> None:
+        if lines:
+            lines = [line.rstrip(b"\r") for line in lines]
+            shown = [line for line in lines if line.strip() and not _OF_LIBRARIES.match(line)]
+            if shown:
+                self.last_line = shown[-1][:_SHOWN_BYTES].decode("utf-8", "replace").strip()
+            self._log.write(b"\n".join(lines) + b"\n")
 
     def _put(self, message: protocol.Message) -> None:
         while not self._discard_messages:
@@ -184,14 +207,21 @@ class Job:
             )
         if exit_code is not None and exit_code < 0:
             return protocol.Failed(
-                f"The worker was ended by {signal.Signals(-exit_code).name}, perhaps because memory ran out. Import "
-                "the clip again; the log says more.",
+                f"The worker was ended by {_signal_name(-exit_code)}, perhaps because memory ran out. Import the clip "
+                "again; the log says more.",
                 code="worker-killed",
             )
         return protocol.Failed(
             f"The worker ended without a result (exit code {exit_code}). Import the clip again; the log says more.",
             code="worker-crashed",
         )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have no names
+        return f"signal {number}"
 
 
 class BoundedLog:
@@ -207,6 +237,11 @@ class BoundedLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+
+    def clear(self) -> None:
+        """Make the file empty; raises OSError, also for a named pipe: opening one would wait for its reader."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NONBLOCK", 0)
+        os.close(os.open(self._path, flags, 0o666))
 
     def write(self, lines: bytes) -> None:
         """Append whole lines."""

@@ -7,17 +7,21 @@ installer.py makes, repairs and removes it in a separate process.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from ... import limits, records
 from ...errors import CodedError
+from ...files import file_state, read_bounded
 from ...folders import data_folder, default_folder
+from ...protocol import Code, Text
+from ...records import AtMost, Within
 from . import pytorch
 from .process import module_command
 
@@ -29,7 +33,8 @@ _PROBE_SECONDS = 60.0
 _PROBE = """
 import importlib.util as u, json, sys
 makes_environments = all(map(u.find_spec, ("venv", "ensurepip")))
-print(json.dumps([sys.version_info[:3], sys.maxsize > 2**32, makes_environments]))
+print(json.dumps({"version": sys.version_info[:3], "is_64_bit": sys.maxsize > 2**32,
+                  "makes_environments": makes_environments}))
 """
 
 
@@ -41,7 +46,7 @@ class WorkerError(CodedError):
 class Interpreter:
     """Version and abilities of a Python interpreter."""
 
-    version: tuple[int, int, int]
+    version: Annotated[tuple[Annotated[int, Within(0, 1000)], ...], AtMost(3)]
     is_64_bit: bool
     makes_environments: bool  # has venv and ensurepip
 
@@ -83,7 +88,7 @@ def find(preferred: str = "") -> Path:
     """
     named = os.environ.get("WHAM_WORKER_PYTHON") or preferred
     if named:
-        if not Path(named).is_file():
+        if not file_state(Path(named)):
             raise WorkerError(
                 f"There is no Python at {named}. Correct the worker's Python in the preferences.",
                 code="python-not-found",
@@ -108,7 +113,7 @@ def find(preferred: str = "") -> Path:
             code="worker-not-installed",
         )
     python = python_of(folder)
-    if not python.is_file() or not Path(installed.get("home", "")).is_dir():
+    if not file_state(python) or not Path(installed.get("home", "")).is_dir():
         raise WorkerError(
             "The Python that the worker was made from is gone, as after an update of Blender. In the add-on's "
             "preferences click Repair Worker.",
@@ -126,29 +131,49 @@ class State:
     details: str = ""  # the self-test's report, to be copied; empty if this worker was not tested
 
 
+@dataclass(frozen=True)
+class _SelfTest:
+    """The file of the self-test's report (pipeline/self_test.py)."""
+
+    python: Text = ""
+    whole: bool = False
+    sentence: Text = ""
+    code: Code = ""
+    details: Annotated[list[list[str]], AtMost(1000)] = field(default_factory=list)  # name and value
+    text: str = ""  # all of it, to be copied
+
+
 def state(preferred: str = "") -> State:
     """Whether the worker can be used, read from the files of its installation. Quick enough for drawing."""
     try:
         python = find(preferred)
     except WorkerError as problem:
         return State(False, str(problem))
-    report = _read(self_test_report())
-    if report.get("python") != str(python):
+    try:
+        report = records.load(self_test_report(), _SelfTest)
+    except (OSError, records.InvalidRecord):  # not tested yet, or damaged
+        report = _SelfTest()
+    if report.python != str(python):
         return State(True, "The worker is installed; Check Worker tells whether it works.")
-    return State(bool(report.get("whole")), str(report.get("sentence")), str(report.get("text")))
+    return State(report.whole, report.sentence, report.text)
 
 
 def probe(python: Path) -> Interpreter:
     """Version and abilities of an interpreter; raises WorkerError if it does not run."""
     try:
-        answer = subprocess.run(
+        with subprocess.Popen(
             [str(python), "-I", "-c", _PROBE],
-            capture_output=True, check=True, timeout=_PROBE_SECONDS, encoding="utf-8",
-        ).stdout  # fmt: skip
-        version, is_64_bit, makes_environments = json.loads(answer)
-        return Interpreter(tuple(version), is_64_bit, makes_environments)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__  # not the text: it quotes the command
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            timer = threading.Timer(_PROBE_SECONDS, process.kill)
+            timer.start()
+            answer = process.stdout.read(limits.KB)  # some other program may print without end
+            process.kill()
+            timer.cancel()
+        return records.make(Interpreter, records.parse(answer, limits.KB))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it does not answer like a Python"
         raise WorkerError(
             f"{python} does not run ({reason}). Choose another Python or install the worker.", code="python-unsuitable"
         ) from error
@@ -156,7 +181,7 @@ def probe(python: Path) -> Interpreter:
 
 def base_python(chosen: str = "") -> Path:
     """The Python to make the worker's from: the chosen one, else Blender's own."""
-    if chosen and not Path(chosen).is_file():
+    if chosen and not file_state(Path(chosen)):
         raise WorkerError(
             f"There is no Python at {chosen}. Choose one of version {_versions()}, or none.", code="python-not-found"
         )
@@ -227,7 +252,8 @@ def download_size(build: pytorch.Build | None) -> int | None:
 def download_sizes() -> dict[str, int]:
     """Megabytes of the packages for this system: ``torch`` with what only it needs, and the ``others``."""
     system, machine = pytorch.here()
-    return _read(PIPELINE / "download_sizes.json").get(f"{system}-{machine}", {})
+    sizes: dict[str, dict[str, int]] = _read(PIPELINE / "download_sizes.json", dict[str, dict[str, int]])
+    return sizes.get(f"{system}-{machine}", {})
 
 
 @cache
@@ -238,9 +264,10 @@ def fingerprint() -> str:
     ).hexdigest()
 
 
-def read_marker(folder: Path, name: str) -> dict[str, Any]:
+def read_marker(folder: Path, name: str) -> dict[str, str]:
     """What an installation wrote into a worker's folder as MARKER or STARTED; empty if it wrote nothing."""
-    return _read(folder / name)
+    texts: dict[str, str] = _read(folder / name, dict[str, str])
+    return texts
 
 
 def python_of(folder: Path) -> Path:
@@ -248,12 +275,13 @@ def python_of(folder: Path) -> Path:
     return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, hint: Any) -> Any:
+    """The content of a small JSON file, checked by records.py; {} if there is none or it does not fit."""
     try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        content = records.parse(read_bounded(path, limits.SETTINGS_BYTES), limits.SETTINGS_BYTES)
+        return records.value_of(hint, content, path.name)
+    except (OSError, records.InvalidRecord):
         return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _versions() -> str:
