@@ -2,7 +2,9 @@
 
 import json
 import pickle
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import bpy
@@ -11,6 +13,8 @@ import pytest
 
 from wham_blender import protocol, weights
 from wham_blender.addon import settings
+from wham_blender.addon.jobs.queue import Work, job_queue
+from wham_blender.addon.operators import background
 from wham_blender.addon.operators.weights import WHAM_OT_download_weights
 from wham_blender.addon.ui import weights_box
 from wham_blender.addon.worker import fetch
@@ -121,12 +125,11 @@ def test_the_password_reaches_the_download_and_is_not_kept(tmp_path, monkeypatch
     )
     commands = []
 
-    def command(*asked):
-        commands.append(asked)
+    def command(self):
+        commands.append(WHAM_OT_download_weights.command(self))
         return [sys.executable, "-c", script]
 
-    monkeypatch.setattr(fetch, "command", command)
-    operator = type("Operator", (), {"role": "smpl", "user": "anna", "password": "secret"})()
+    operator = type("Operator", (), {"role": "smpl", "user": "anna", "password": "secret", "command": command})()
     job = WHAM_OT_download_weights.start(operator, bpy.context)
     while job.result is None:
         job.poll()
@@ -134,7 +137,7 @@ def test_the_password_reaches_the_download_and_is_not_kept(tmp_path, monkeypatch
     assert (operator.user, operator.password) == ("", "")
     assert "secret" not in str(commands)
     assert "WHAM_DOWNLOAD_PASSWORD" not in fetch.os.environ
-    assert commands == [("smpl", settings.library().folder)]
+    assert commands == [fetch.download_command(settings.library().folder, "smpl")]
 
 
 def test_a_downloaded_file_is_added_to_the_library(tmp_path, monkeypatch, capsys, library, body):
@@ -148,13 +151,13 @@ def test_a_downloaded_file_is_added_to_the_library(tmp_path, monkeypatch, capsys
         return body
 
     monkeypatch.setattr(fetch.download, "download", fake_download)
-    monkeypatch.setattr(sys, "argv", ["fetch", "smpl", str(library.folder)])
+    monkeypatch.setattr(sys, "argv", ["fetch", "download", str(library.folder), "smpl"])
     monkeypatch.setattr(fetch.signal, "signal", lambda *_: None)
     with fetch.account("anna", "secret"):
         assert fetch.main() == 0
         fetch.os.environ |= {"WHAM_DOWNLOAD_USER": "", "WHAM_DOWNLOAD_PASSWORD": ""}
     messages = [protocol.decode(line) for line in capsys.readouterr().out.splitlines()]
-    assert messages[-1] == protocol.Done(str(body))
+    assert messages[-1] == protocol.Done("smpl")
     assert messages[-2] == protocol.Progress("download, MB", 0, 0, 1.0, 0.0)
     assert library.path("smpl") == body
 
@@ -169,11 +172,131 @@ def test_a_downloaded_file_is_added_to_the_library(tmp_path, monkeypatch, capsys
 def test_a_script_waits_for_a_download(monkeypatch, tmp_path):
     monkeypatch.setattr(bpy.context.preferences.system, "use_online_access", True)
     message = protocol.encode(protocol.Failed("The page is closed. Try tomorrow."))
-    monkeypatch.setattr(fetch, "command", lambda *_: [sys.executable, "-c", f"print({message!r})"])
+    monkeypatch.setattr(fetch, "download_command", lambda *_: [sys.executable, "-c", f"print({message!r})"])
     with pytest.raises(RuntimeError, match="The page is closed"):
         bpy.ops.wham.download_weights(role="yolo")
 
 
 def test_the_command_starts_the_module(tmp_path):
-    assert fetch.command("yolo", tmp_path)[-3:] == ["wham_blender.addon.worker.fetch", "yolo", str(tmp_path)]
-    assert Path(fetch.command("yolo", tmp_path)[0]) == Path(sys.executable)
+    command = fetch.download_command(tmp_path, "yolo")
+    assert command[-4:] == ["wham_blender.addon.worker.fetch", "download", str(tmp_path), "yolo"]
+    assert Path(command[0]) == Path(sys.executable)
+
+
+def process(recognise, *arguments, seconds=60.0):
+    """The command of a process of `fetch` that looks into files by the statements ``recognise``."""
+    script = (
+        f"import os, sys, signal, time; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from wham_blender import limits\n"
+        "from wham_blender.weights import contents\n"
+        "from wham_blender.addon.worker import fetch\n"
+        f"limits.RECOGNISE_SECONDS, limits.SEARCH_SECONDS = 0.3, {seconds}\n"
+        "honest = contents.recognise\n"
+        f"def recognise(path):\n    {recognise}\n    return honest(path)\n"
+        f"contents.recognise, sys.argv = recognise, {['fetch', *map(str, arguments)]!r}\n"
+        "sys.exit(fetch.main())\n"
+    )
+    return [sys.executable, "-c", script]
+
+
+def run(command):
+    """The messages, standard error and exit code of a process."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return [protocol.decode(line) for line in done.stdout.splitlines()], done.stderr, done.returncode
+
+
+def test_looking_through_files_has_a_time_limit(library, body, tmp_path):
+    (body.parent / "z.pt").write_bytes(b"x")
+    slow = "if path.suffix == '.pt': time.sleep(20)"
+    messages, _, code = run(process(slow, "choose", library.folder, "yolo", body.parent / "z.pt"))
+    assert messages[-1].code == "weights-too-slow"
+    assert "z.pt could not be looked through within 0.3 seconds." in messages[-1].text
+    assert code == 1
+    messages, _, _ = run(process(slow, "search", library.folder, body.parent))
+    assert messages[0] == protocol.Progress("looking through files", 0, 2, 0.0)
+    assert messages[1] == protocol.Progress("looking through files", 1, 2, 0.5)
+    assert "z.pt could not be looked through" in messages[-1].text
+    assert library.path("smpl") == body  # which was found before
+
+
+def test_a_search_has_a_time_limit(library, body):
+    messages, _, _ = run(process("time.sleep(0.2)", "search", library.folder, body.parent, seconds=0.1))
+    assert messages[-1].code == "weights-too-slow"
+    assert messages[-1].text.startswith(f"The search in {body.parent} was ended after")
+
+
+def test_a_fault_is_a_sentence_and_its_traceback_goes_into_the_log(library, body):
+    messages, errors, code = run(process("raise ValueError('no\\nlist')", "choose", library.folder, "smpl", body))
+    assert messages == [
+        protocol.Failed(
+            "The weight files could not be handled: no. The log says where; try again.", "weights-unexpected"
+        )
+    ]
+    assert "Traceback" in errors
+    assert code == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_a_file_that_crashes_its_reader_does_not_crash_blender(monkeypatch, library, body):
+    command = process("os.kill(os.getpid(), signal.SIGSEGV)", "choose", library.folder, "smpl", body)
+    monkeypatch.setattr(fetch, "choose_command", lambda *_: command)
+    with pytest.raises(RuntimeError, match="was ended by SIGSEGV"):
+        bpy.ops.wham.choose_weights(role="smpl", filepath=str(body))
+
+
+@pytest.fixture
+def window(monkeypatch):
+    """As in a window: operators return at once, and are called again by the queue."""
+    monkeypatch.setattr(background, "from_window", lambda operator: True)
+    yield
+    job_queue.stop()
+
+
+def tick_until(condition):
+    """Tick as the timer does until a condition holds; the longest tick in seconds."""
+    longest, deadline = 0.0, time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        begun = time.monotonic()
+        job_queue._on_timer()
+        longest = max(longest, time.monotonic() - begun)
+        time.sleep(0.01)
+    return longest
+
+
+def test_blender_does_not_wait_for_a_file_and_can_cancel(monkeypatch, window, library, body):
+    command = process("time.sleep(60)", "search", library.folder, body.parent)
+    command[-1] = command[-1].replace("RECOGNISE_SECONDS, limits.SEARCH_SECONDS = 0.3", "RECOGNISE_SECONDS, _ = 60.0")
+    monkeypatch.setattr(fetch, "search_command", lambda *_: command)
+    begun = time.monotonic()
+    assert bpy.ops.wham.find_weights(directory=str(body.parent)) == {"FINISHED"}
+    assert time.monotonic() - begun < 1.0  # the start of a process
+    assert not bpy.ops.wham.choose_weights.poll()
+    longest = tick_until(lambda: job_queue.progress is not None)
+    assert job_queue.progress is not None
+    assert job_queue.progress.stage == "looking through files"
+    assert bpy.ops.wham.cancel() == {"FINISHED"}
+    assert max(longest, tick_until(lambda: not job_queue.busy)) < 0.25  # seconds, on a busy computer, too
+    assert job_queue.error == ""
+    assert library.path("smpl") is None
+
+
+def test_the_result_arrives_although_an_import_waits(window, library, body):
+    """It was reported as an error, as the operator is disabled while something waits."""
+    assert bpy.ops.wham.find_weights(directory=str(body.parent)) == {"FINISHED"}
+    tick_until(lambda: job_queue.running is not None)
+    work = Work()
+    work.start = lambda: pytest.fail("was started")  # type: ignore[method-assign]
+    job_queue.waiting.append(work)
+    tick_until(lambda: job_queue.running is None)
+    assert job_queue.error == ""
+    assert library.path("smpl") == body
+    assert not bpy.ops.wham.find_weights.poll()
+    job_queue.waiting.remove(work)
+
+
+def test_an_empty_choice_is_refused():
+    with pytest.raises(RuntimeError, match="No weight file was named"):
+        bpy.ops.wham.choose_weights(role="smpl")
+    with pytest.raises(RuntimeError, match="No folder was named"):
+        bpy.ops.wham.find_weights()

@@ -15,7 +15,7 @@ from tests.wheels import make_wheel
 from wham_blender.addon.worker import installer, location, process, python_environment, pytorch
 from wham_blender.addon.worker.process import Job
 from wham_blender.addon.worker.python_environment import WorkerError
-from wham_blender.protocol import Failed
+from wham_blender.protocol import Failed, decode
 
 BASE = Path(sys.executable)
 PACKAGE = Path(python_environment.__file__).parents[2]
@@ -308,15 +308,109 @@ def test_a_full_disk_is_said_before_anything_is_made(packages, monkeypatch):
     assert not python_environment.worker_folder().exists()
 
 
+def probed(version, **abilities):
+    """What a Python answers that is looked at."""
+    return json.dumps({"version": version, "is_64_bit": True, "makes_environments": True} | abilities)
+
+
+@posix
+def test_a_program_that_prints_without_end_is_no_python(tmp_path):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexec yes\n", "utf-8")
+    program.chmod(0o755)
+    begin = time.monotonic()
+    with pytest.raises(WorkerError, match="does not answer like a Python"):
+        python_environment.probe(program)
+    assert time.monotonic() - begin < 20
+
+
+MARKERS = ["", "{", "[]", "3", '{"packages": 3}', '{"packages": {"a": 1}, "home": []}', '{"home": null}', "[" * 50_000,
+           '{"build": "\\ud800"}', "{}" + " " * 100_000]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", MARKERS)
+def test_a_damaged_record_of_the_installation_is_as_none(data, content):
+    folder = python_environment.worker_folder()
+    folder.mkdir(parents=True)
+    for name in (python_environment.MARKER, python_environment.STARTED):
+        (folder / name).write_text(content, "utf-8")
+    assert python_environment.read_marker(folder, python_environment.MARKER) == {}
+    with pytest.raises(WorkerError, match="not installed yet"):
+        python_environment.find()
+
+
+@posix
+def test_a_named_pipe_in_its_place_does_not_block(data):
+    folder = python_environment.worker_folder()
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / python_environment.MARKER)
+    os.mkfifo(python_environment.self_test_report())
+    with pytest.raises(WorkerError, match="not installed yet"):
+        python_environment.find()
+    assert python_environment.state(sys.executable).details == ""
+
+
+REPORT = {"python": sys.executable, "whole": False, "sentence": "It is broken.", "code": "x", "details": [["a", "b"]],
+          "text": "All."}  # fmt: skip
+
+
+def test_the_self_test_s_report_is_read(data):
+    data.mkdir(parents=True)
+    python_environment.self_test_report().write_text(json.dumps(REPORT), "utf-8")
+    assert python_environment.state(sys.executable) == python_environment.State(False, "It is broken.", "All.")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"whole": "yes"}, {"sentence": 3}, {"sentence": None}, {"text": ["a"]}, {"text": "\ud800"}, {"details": "a"},
+     {"details": [{"a": 1}]}, {"more": 1}],
+)  # fmt: skip
+def test_a_damaged_report_is_as_none(data, change):
+    data.mkdir(parents=True)
+    python_environment.self_test_report().write_text(json.dumps(REPORT | change), "utf-8")
+    assert "Check Worker tells" in python_environment.state(sys.executable).sentence
+
+
+@pytest.mark.parametrize("line", ["Progress " + "9" * 400 + " of 1", "Downloading a (1.2.3MiB)", "Downloading a (.MiB)",
+                                  "Progress 1 of " + "9" * 5000])  # fmt: skip
+def test_absurd_sizes_do_not_end_an_installation(capsys, line):
+    assert installer._DownloadMeter().read(line) is False
+
+
+def test_a_fault_while_installing_is_a_sentence(data, monkeypatch, capsys):
+    def fault(*_):
+        raise ArithmeticError("a fault")
+
+    monkeypatch.setattr(installer, "install", fault)
+    monkeypatch.setattr(installer.signal, "signal", lambda *_: None)
+    assert installer.main(["install", "--base", "x"]) == 1
+    out, err = capsys.readouterr()
+    failed = decode(out.strip())
+    assert isinstance(failed, Failed)
+    assert failed.text.startswith("The worker could not be installed, moved or removed: a fault. The log says")
+    assert failed.code == "setup-failed"
+    assert "Traceback" in err
+
+
+def test_only_a_build_that_can_exist_is_repaired(data, monkeypatch):
+    monkeypatch.setattr(pytorch, "choose", lambda *_: pytorch.Build("cpu", "as the test wants"))
+    folder = python_environment.worker_folder()
+    folder.mkdir(parents=True)
+    for written, used in (("cu126", "cu126"), ("../../x", "cpu"), ("", "cpu")):
+        (folder / python_environment.STARTED).write_text(json.dumps({"build": written}), "utf-8")
+        assert installer._build(folder, "AUTO", repair=True).name == used
+
+
 @posix
 @pytest.mark.parametrize(
     ("says", "sentence"),
     [
-        ("[[3, 10, 2], true, true]", r"needs Python 3\.11 to 3\.13, 64-bit, and .*python is 3\.10\.2\. Choose"),
-        ("[[3, 14, 0], true, true]", r"is 3\.14\.0"),
-        ("[[3, 11, 9], false, true]", r"is 3\.11\.9 \(32-bit\)"),
-        ("[[3, 11, 9], true, false]", r"cannot make environments.*python3-venv"),
-        ("what?", r"does not run \(JSONDecodeError\)"),
+        (probed([3, 10, 2]), r"needs Python 3\.11 to 3\.13, 64-bit, and .*python is 3\.10\.2\. Choose"),
+        (probed([3, 14, 0]), r"is 3\.14\.0"),
+        (probed([3, 11, 9], is_64_bit=False), r"is 3\.11\.9 \(32-bit\)"),
+        (probed([3, 11, 9], makes_environments=False), r"cannot make environments.*python3-venv"),
+        ("what?", r"does not run \(it does not answer like a Python\)"),
+        ("3", r"does not run \(it does not answer like a Python\)"),
     ],
 )
 def test_a_python_that_does_not_fit(packages, tmp_path, says, sentence):

@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import shutil
+import sys
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -19,7 +20,7 @@ import scipy.sparse
 import torch
 from ultralytics.nn.tasks import ClassificationModel, DetectionModel
 
-from wham_blender import weights
+from wham_blender import limits, weights
 from wham_blender.models.wham import WHAM
 from wham_blender.weights import WeightsError, contents
 from wham_blender.weights.library import Library
@@ -164,6 +165,56 @@ def test_a_folder_gives_what_it_has_whatever_the_names(library: Library, tmp_pat
     assert library.search(folder) == []
     library.forget("yolo")
     assert library.path("yolo") is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes links and named pipes")
+def test_a_search_leaves_out_what_is_no_file(library: Library, tmp_path: Path) -> None:
+    folder = tmp_path / "downloads"
+    (folder / "deep").mkdir(parents=True)
+    whole = write(folder / "deep" / "z.pt", yolo())
+    (folder / "deep" / "again").symlink_to(folder, target_is_directory=True)
+    (folder / "a.pt").symlink_to(folder / "a.pt")
+    (folder / "b.pt").mkdir()
+    (folder / "c.pt").symlink_to("/dev/zero")
+    os.mkfifo(folder / "d.pt")
+    shutil.copy(os.fsencode(whole), os.fsencode(folder) + b"/\xff.pt")  # no text: library.json could not be read again
+    looked: list[tuple[str, int, int]] = []
+
+    def look(path: Path, done: int, total: int) -> contents.Contents:
+        looked.append((path.name, done, total))
+        return contents.recognise(path)
+
+    assert [entry.role for entry in library.search(folder, look)] == ["yolo"]
+    assert library.path("yolo") == whole
+    assert looked == [("\udcff.pt", 0, 2), ("z.pt", 1, 2)]
+
+
+def test_a_search_is_bounded(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(12):
+        (tmp_path / "many" / str(number)).mkdir(parents=True)  # also without any file
+    monkeypatch.setattr(limits, "SEARCHED_FILES", 10)
+    with pytest.raises(WeightsError, match="holds too many files"):
+        library.search(tmp_path / "many")
+
+
+def test_a_folder_that_cannot_be_searched(library: Library, tmp_path: Path) -> None:
+    for place in (tmp_path / "none", write(tmp_path / "a.pkl", 1)):
+        with pytest.raises(WeightsError, match="cannot be read: N"):
+            library.search(place)
+
+
+def test_a_search_that_is_ended_keeps_what_it_had(library: Library, tmp_path: Path) -> None:
+    write(tmp_path / "a.pt", yolo())
+    (tmp_path / "b.pt").touch()
+
+    def look(path: Path, done: int, total: int) -> contents.Contents:
+        if done:
+            raise KeyboardInterrupt
+        return contents.recognise(path)
+
+    with pytest.raises(KeyboardInterrupt):
+        library.search(tmp_path, look)
+    assert library.path("yolo") == tmp_path / "a.pt"
 
 
 def test_a_wrong_file_for_a_role_is_told_what_it_is(library: Library, tmp_path: Path) -> None:

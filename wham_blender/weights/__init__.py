@@ -86,7 +86,7 @@ def manifest(base: Path | None = None) -> dict[str, WeightFile]:
             )
             for entry in _entries(base, "file")
         }  # fmt: skip
-    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:  # TOML's and UTF-8's errors are ValueErrors
         raise _unreadable(base, error) from error
 
 
@@ -95,7 +95,7 @@ def published(base: Path | None = None) -> list[Published]:
     base = base or folder()
     try:
         return [Published(**entry) for entry in _entries(base, "published")]
-    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:  # TOML's and UTF-8's errors are ValueErrors
         raise _unreadable(base, error) from error
 
 
@@ -107,7 +107,7 @@ def calibrations(base: Path) -> list[dict[str, Any]]:
     path = base / "calibrations.toml"
     try:
         return list(tomllib.loads(path.read_text("utf-8"))["calibration"]) if path.is_file() else []
-    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:  # TOML's and UTF-8's errors are ValueErrors
         raise _unreadable(base, error) from error
 
 

@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
-from ..files import file_state, replace_text, sha256_of
+from .. import limits, records
+from ..files import file_state, read_bounded, replace_text, sha256_of
 from ..folders import data_folder
+from ..records import AtMost, Within
 from . import Published, WeightFile, WeightsError, contents, published, published_for
 
-_MAX_SEARCHED_FILES = 20_000  # maximum number of files in a folder to search; set by hand
 NEEDED = ("yolo", "vitpose", "hmr2", "wham")  # for full quality; WHAM's file holds SMPL's body
 BODIES = {"neutral": "smpl", "male": "smpl_male", "female": "smpl_female"}  # roles of SMPL's bodies by gender
+Look = Callable[[Path, int, int], contents.Contents]  # of a file, the number of files before it, and of all
 _GENDERS = {"neutral": "neutral", "male": "male", "m": "male", "female": "female", "f": "female"}
 
 
@@ -48,9 +51,12 @@ def _role(path: Path, content: contents.Contents) -> str | None:
 class _FileRecord:
     """A file as it was when its content was recognised."""
 
-    path: str  # relative to the library's folder if it lies in there, so that the folder can be moved
-    size: int
+    path: Annotated[str, AtMost(limits.TEXT)]  # relative to the library's folder if in there: it can be moved
+    size: Annotated[int, Within(0, 2**63)]
     modified: int  # nanoseconds
+
+
+_FILES = Annotated[dict[str, _FileRecord], AtMost(100)]  # by role, of which there are seven
 
 
 class Library:
@@ -79,7 +85,7 @@ class Library:
         return [entry for entry in published() if entry.role in NEEDED and self.path(entry.role) is None]
 
     def choose(self, path: Path, role: str | None = None) -> Published:
-        """Add a file under the role that its content shows; returns the entry of that role.
+        """Add a file under the role that its content shows; returns the entry of that role. Not for Blender's process.
 
         Raises WeightsError if the file does not fit ``role``, or if the add-on uses no such file.
         """
@@ -98,23 +104,27 @@ class Library:
         self._add({actual: path})
         return published_for(actual)
 
-    def search(self, folder: Path) -> list[Published]:
-        """Find files for all roles without one in a folder and its subfolders; returns the entries of those roles."""
+    def search(self, folder: Path, look: Look | None = None) -> list[Published]:
+        """Find files for all roles without one in a folder and its subfolders; returns the entries of those roles.
+
+        Each is added when it is found, so that a search that is ended keeps what it had. ``look`` is called instead of
+        `contents.recognise`. Not for Blender's process. Raises WeightsError.
+        """
         wanted = {entry.role: entry for entry in published() if self.path(entry.role) is None}
-        matches: dict[str, Path] = {}
-        for path in _files(folder):
-            role = _role(path, contents.recognise(path))
-            if role in wanted and role not in matches:
-                matches[role] = path
-        if matches:
-            self._add(matches)
-        return [wanted[role] for role in matches]
+        found: dict[str, Published] = {}
+        paths = list(_files(folder))
+        for number, path in enumerate(paths):
+            role = _role(path, look(path, number, len(paths)) if look else contents.recognise(path))
+            if role in wanted and role not in found and records.is_text(str(path)):
+                self._add({role: path})
+                found[role] = wanted[role]
+        return list(found.values())
 
     def forget(self, role: str) -> None:
         """Stop using the role's file, without deleting it."""
-        records = self._read()
-        records.pop(role, None)
-        self._write(records)
+        files = self._read()
+        files.pop(role, None)
+        self._write(files)
 
     def file(self, role: str) -> WeightFile:
         """The role's file with the hash of its content. Takes about a second per GB: for the worker only.
@@ -133,7 +143,7 @@ class Library:
             sha256 = sha256_of(path)
         except OSError as error:
             raise WeightsError(
-                f"{path} cannot be read: {error.strerror}. Check its disk and its permissions.",
+                f"{path} cannot be read: {error.strerror or error}. Check its disk and its permissions.",
                 code="weights-unreadable",
             ) from error
         return WeightFile(role, path, sha256, entry.licence, entry.page, "", {})
@@ -143,24 +153,34 @@ class Library:
         if not state:
             raise WeightsError(f"There is no file at {path}. Choose another.", code="weights-file-not-found")
         folder = self.folder.absolute()
-        return _FileRecord(str(path.relative_to(folder) if path.is_relative_to(folder) else path), *state[:2])
+        kept = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+        if not records.is_text(kept):  # library.json could not be read again
+            raise WeightsError(
+                f"The name {path} is not valid UTF-8. Rename the file or its folder, then choose it again.",
+                code="name-not-utf8",
+            )
+        return _FileRecord(kept, *state[:2])
 
     def _add(self, paths: dict[str, Path]) -> None:
         self._write(self._read() | {role: self._record(path.absolute()) for role, path in paths.items()})
 
     def _read(self) -> dict[str, _FileRecord]:
         try:
-            stored = json.loads((self.folder / "library.json").read_text("utf-8"))
-            return {
-                role: _FileRecord(entry["path"], entry["size"], entry["modified"]) for role, entry in stored.items()
-            }
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none yet, or damaged: choosing rewrites it
+            stored = records.parse(
+                read_bounded(self.folder / "library.json", limits.SETTINGS_BYTES), limits.SETTINGS_BYTES
+            )
+            for entry in stored.values() if isinstance(stored, dict) else ():
+                if isinstance(entry, dict):
+                    entry.pop("sha256", None)  # of earlier versions
+            files: dict[str, _FileRecord] = records.value_of(_FILES, stored, "library")
+        except (OSError, records.InvalidRecord):  # none yet, or damaged: choosing rewrites it
             return {}
+        return files
 
-    def _write(self, records: dict[str, _FileRecord]) -> None:
+    def _write(self, files: dict[str, _FileRecord]) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            content = {role: asdict(record) for role, record in records.items()}
+            content = {role: asdict(record) for role, record in files.items()}
             replace_text(self.folder / "library.json", json.dumps(content, indent=1))
         except OSError as error:
             raise WeightsError(
@@ -170,16 +190,29 @@ class Library:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Files with a suffix of weight files, in the order of their names."""
+    """Regular files with a suffix of weight files, in the order of their names.
+
+    Subfolders that are links, or cannot be read, are left out. Raises WeightsError if the folder itself cannot be read
+    or holds too many files.
+    """
+
+    def refuse(error: OSError) -> None:
+        if error.filename == str(folder):
+            raise WeightsError(
+                f"{folder} cannot be read: {error.strerror}. Check its disk and its permissions.",
+                code="weights-unreadable",
+            ) from error
+
     count = 0
-    for base, folders, names in os.walk(folder):
+    for base, folders, names in os.walk(folder, onerror=refuse):
         folders.sort()
+        count += 1 + len(names)
+        if count > limits.SEARCHED_FILES:
+            raise WeightsError(
+                f"{folder} holds too many files to search. Choose the folder of the weights.",
+                code="weights-folder-too-large",
+            )
         for name in sorted(names):
-            count += 1
-            if count > _MAX_SEARCHED_FILES:
-                raise WeightsError(
-                    f"{folder} holds too many files to search. Choose the folder of the weights.",
-                    code="weights-folder-too-large",
-                )
-            if name.lower().endswith(contents.SUFFIXES):
-                yield Path(base, name)
+            path = Path(base, name)
+            if name.lower().endswith(contents.SUFFIXES) and file_state(path):
+                yield path

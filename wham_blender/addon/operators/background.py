@@ -7,9 +7,9 @@ import bpy
 from bpy.props import StringProperty
 
 from ... import protocol
+from ...errors import CodedError
 from ..jobs.queue import Work, job_queue
-from ..worker.process import Job, JobError
-from ..worker.python_environment import WorkerError
+from ..worker.process import Job
 
 
 def from_window(operator: bpy.types.Operator) -> bool:
@@ -35,11 +35,12 @@ class WhenIdle:
     """Base of operators that are disabled while a process runs or waits."""
 
     poll_message_set: ClassVar[Callable[[str], None]]  # of bpy.types.Operator
+    recalling = False  # an operator gets the result of its own process, whatever else waits
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Require that no job runs or waits."""
-        if job_queue.busy:
+        if job_queue.busy and not WhenIdle.recalling:
             cls.poll_message_set("A job is running: cancel it or wait until it has ended")
             return False
         return True
@@ -60,7 +61,7 @@ class JobOperator(WhenIdle):
     result: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
 
     def start(self, context: bpy.types.Context) -> Job:
-        """Start the process; raises JobError or WorkerError if it cannot be started."""
+        """Start the process; raises CodedError if it cannot be started."""
         raise NotImplementedError
 
     def finish(self, context: bpy.types.Context, path: str) -> set[str]:
@@ -73,7 +74,7 @@ class JobOperator(WhenIdle):
             return self.finish(context, self.result)
         try:
             job = self.start(context)
-        except (JobError, WorkerError) as problem:
+        except CodedError as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
         work = _OperatorWork(self, job, recall=from_window(self))
@@ -106,11 +107,14 @@ class _OperatorWork(Work):
             job_queue.error_log = str(self._job.log)
         elif self.recall and self.result:
             verb = getattr(bpy.ops.wham, self._operator.partition(".")[2])
+            WhenIdle.recalling = True
             try:
                 verb("EXEC_DEFAULT", **self._options, result=self.result.path)
             except RuntimeError as error:  # Blender raises what the operator reports as an error
                 job_queue.error, job_queue.error_code = error_message(error), ""
                 job_queue.error_log = str(self._job.log)
+            finally:
+                WhenIdle.recalling = False
 
 
 class WHAM_OT_cancel(bpy.types.Operator):

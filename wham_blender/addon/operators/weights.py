@@ -22,16 +22,30 @@ class _FileOperator:
     )
 
 
-def _report(operator: bpy.types.Operator, added: list[weights.Published], error: str) -> set[str]:
-    """Report the files that were added to the library, or ``error`` if there are none."""
-    if not added:
-        operator.report({"ERROR"}, error)
-        return {"CANCELLED"}
-    operator.report({"INFO"}, f"{', '.join(entry.title for entry in added)}: ready to use")
-    return {"FINISHED"}
+class _LibraryOperator(JobOperator):
+    """Base of operators that start a process of `fetch`, which adds files to the library."""
+
+    def command(self) -> list[str]:
+        """The command of the process; raises WeightsError if there is nothing to do."""
+        raise NotImplementedError
+
+    def start(self, context: bpy.types.Context) -> Job:
+        """Start the process; raises WeightsError or JobError."""
+        return Job(self.command(), library().folder / "download.log")
+
+    def finish(self, context: bpy.types.Context, path: str) -> set[str]:
+        """Report the files of which the process named the roles: they can be used."""
+        titles = [weights.published_for(role).title for role in path.split()]
+        self.report({"INFO"}, f"{', '.join(titles)}: ready to use")
+        return {"FINISHED"}
 
 
-class WHAM_OT_download_weights(_FileOperator, JobOperator, bpy.types.Operator):
+def _fail(operator: bpy.types.Operator, error: str) -> set[str]:
+    operator.report({"ERROR"}, error)
+    return {"CANCELLED"}
+
+
+class WHAM_OT_download_weights(_FileOperator, _LibraryOperator, bpy.types.Operator):
     """Download a weight file of Full quality from its authors. Continues an interrupted download"""
 
     bl_idname = "wham.download_weights"
@@ -52,15 +66,15 @@ class WHAM_OT_download_weights(_FileOperator, JobOperator, bpy.types.Operator):
             return False
         return super().poll(context)
 
+    def command(self) -> list[str]:
+        """The command that downloads."""
+        return fetch.download_command(library().folder, self.role)
+
     def start(self, context: bpy.types.Context) -> Job:
-        """Start the process that downloads."""
+        """Start the process that downloads, which gets the account."""
         with fetch.account(self.user, self.password):
             self.user = self.password = ""
-            return Job(fetch.command(self.role, library().folder), library().folder / "download.log")
-
-    def finish(self, context: bpy.types.Context, path: str) -> set[str]:
-        """Report that the file can be used."""
-        return _report(self, [weights.published_for(self.role)], "")
+            return _LibraryOperator.start(self, context)
 
 
 class WHAM_OT_sign_in_to_download(_FileOperator, WhenIdle, bpy.types.Operator):
@@ -104,10 +118,10 @@ class WHAM_OT_sign_in_to_download(_FileOperator, WhenIdle, bpy.types.Operator):
         try:
             return bpy.ops.wham.download_weights(execution, role=self.role, user=user, password=password)
         except RuntimeError as error:
-            return _report(self, [], error_message(error))
+            return _fail(self, error_message(error))
 
 
-class WHAM_OT_choose_weights(_FileOperator, bpy.types.Operator):
+class WHAM_OT_choose_weights(_FileOperator, _LibraryOperator, bpy.types.Operator):
     """Use a weight file from this computer. Its content is checked, and it is not copied"""
 
     bl_idname = "wham.choose_weights"
@@ -120,18 +134,16 @@ class WHAM_OT_choose_weights(_FileOperator, bpy.types.Operator):
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        """Check the file and add it to the library, or report what it is instead."""
+    def command(self) -> list[str]:
+        """The command that checks the file and adds it to the library."""
         if not self.filepath:
-            return _report(self, [], "No file was named. Choose a file of full quality.")
-        try:
-            entry = library().choose(Path(bpy.path.abspath(self.filepath)), self.role)
-        except weights.WeightsError as error:
-            return _report(self, [], str(error))
-        return _report(self, [entry], "")
+            raise weights.WeightsError(
+                "No weight file was named. Choose a file of full quality.", code="weights-none-named"
+            )
+        return fetch.choose_command(library().folder, self.role, Path(bpy.path.abspath(self.filepath)))
 
 
-class WHAM_OT_find_weights(bpy.types.Operator):
+class WHAM_OT_find_weights(_LibraryOperator, bpy.types.Operator):
     """Search a folder for weight files of Full quality. They are recognized by their content, not their names"""
 
     bl_idname = "wham.find_weights"
@@ -145,16 +157,13 @@ class WHAM_OT_find_weights(bpy.types.Operator):
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        """Add the files found in the folder to the library."""
+    def command(self) -> list[str]:
+        """The command that searches the folder and adds what is missing to the library."""
         if not self.directory:
-            return _report(self, [], "No folder was named. Choose the one that holds files of full quality.")
-        folder = Path(bpy.path.abspath(self.directory))
-        try:
-            found = library().search(folder)
-        except weights.WeightsError as error:
-            return _report(self, [], str(error))
-        return _report(self, found, f"No file that is still missing lies in {folder}. Choose another folder.")
+            raise weights.WeightsError(
+                "No folder was named. Choose the one that holds files of full quality.", code="weights-none-named"
+            )
+        return fetch.search_command(library().folder, Path(bpy.path.abspath(self.directory)))
 
 
 class WHAM_OT_forget_weights(_FileOperator, bpy.types.Operator):
@@ -168,7 +177,7 @@ class WHAM_OT_forget_weights(_FileOperator, bpy.types.Operator):
         try:
             library().forget(self.role)
         except weights.WeightsError as error:
-            return _report(self, [], str(error))
+            return _fail(self, str(error))
         return {"FINISHED"}
 
 

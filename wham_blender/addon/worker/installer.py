@@ -23,12 +23,13 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
-from ... import protocol
-from ...errors import CodedError
+from ... import limits, protocol
+from ...errors import CodedError, reason
 from ...files import replace_text, sha256_of
 from . import location, python_environment, pytorch
 from .python_environment import WorkerError
@@ -43,20 +44,16 @@ _ETA_FROM = 5  # megabytes from which on the remaining time is estimated
 _PAUSE = 0.2  # seconds between two messages about the progress of a move
 
 
-def _send(message: protocol.Message) -> None:
-    print(protocol.encode(message), flush=True)
-
-
 def install(base: Path, wish: str, wheels: str = "", repair: bool = False) -> Path:
     """Install the worker into python_environment.worker_folder() and return its interpreter.
 
     Raises WorkerError or BuildError; the next attempt uses what was done by then.
     """
     folder = python_environment.worker_folder()
-    _send(protocol.Progress("prepare", 0, 1, 0.0))
+    protocol.send(protocol.Progress("prepare", 0, 1, 0.0))
     base_python = python_environment.check_base(base)
     build = _build(folder, wish, repair)
-    _send(protocol.Log(f"Python {base_python} at {base}; {build.reason}"))
+    protocol.send(protocol.Log(f"Python {base_python} at {base}; {build.reason}"))
     before = python_environment.read_marker(folder, python_environment.STARTED)
     python = python_environment.python_of(folder)
     if before.get("build") != build.name or before.get("python") != ".".join(map(str, base_python.version[:2])):
@@ -73,7 +70,7 @@ def install(base: Path, wish: str, wheels: str = "", repair: bool = False) -> Pa
     }
     replace_text(folder / python_environment.STARTED, json.dumps(content))
     for name in damaged(folder, thoroughly=repair):
-        _send(protocol.Log(f"{name} is damaged and is installed again"))
+        protocol.send(protocol.Log(f"{name} is damaged and is installed again"))
     _install_packages(python, build, wheels)
     if broken := damaged(folder, forget=False):
         raise WorkerError(
@@ -87,7 +84,7 @@ def install(base: Path, wish: str, wheels: str = "", repair: bool = False) -> Pa
 
 def remove() -> None:
     """Delete the installed environment and its downloads; raises WorkerError if a file cannot be deleted."""
-    _send(protocol.Progress("remove", 0, 1, 0.0))
+    protocol.send(protocol.Progress("remove", 0, 1, 0.0))
     delete(python_environment.worker_folder())
     delete(python_environment.downloads_folder())
     python_environment.self_test_report().unlink(missing_ok=True)
@@ -116,7 +113,7 @@ def damaged(folder: Path, thoroughly: bool = False, forget: bool = True) -> list
     names = []
     for number, info in enumerate(infos):
         if thoroughly:
-            _send(protocol.Progress("check files", number, len(infos), _DOWNLOAD_BEGINS * number / len(infos)))
+            protocol.send(protocol.Progress("check files", number, len(infos), _DOWNLOAD_BEGINS * number / len(infos)))
         if not _is_complete(info, thoroughly):
             names.append(info.name.split("-")[0])
             if forget:
@@ -144,8 +141,8 @@ def _is_complete(info: Path, thoroughly: bool) -> bool:
 
 def _build(folder: Path, wish: str, repair: bool) -> pytorch.Build:
     """The build that was asked for; a repair keeps the installed one."""
-    installed = python_environment.read_marker(folder, python_environment.STARTED).get("build")
-    if repair and installed:
+    installed = python_environment.read_marker(folder, python_environment.STARTED).get("build", "")
+    if repair and re.fullmatch("[a-z0-9]{1,20}", installed):
         return pytorch.Build(installed, "The same PyTorch as before.")
     return pytorch.choose(wish, *pytorch.here(), pytorch.cards())
 
@@ -188,7 +185,7 @@ def _make_environment(base: Path, folder: Path, base_python: python_environment.
     done = subprocess.run(
         command, capture_output=True, check=False, stdin=subprocess.DEVNULL, encoding="utf-8", errors="replace"
     )
-    _send(protocol.Log((done.stdout + done.stderr).strip()))
+    protocol.send(protocol.Log((done.stdout + done.stderr).strip()))
     if done.returncode or not _runs(python_environment.python_of(folder)):
         reason = next(iter((done.stderr or done.stdout).strip().splitlines()[-1:]), "no reason given")
         raise WorkerError(
@@ -214,7 +211,7 @@ def _install_packages(python: Path, build: pytorch.Build, wheels: str) -> None:
             if build.name != "cpu" or wheels:
                 raise
             # PyPI's build includes CUDA: a needlessly large download, but it runs without a card.
-            _send(
+            protocol.send(
                 protocol.Warn(
                     f"PyTorch's own index did not help, so PyPI's larger package is taken. {problem}",
                     code="package-index-unreachable",
@@ -257,7 +254,7 @@ class _Fetch:
                 return
             if error := explain(output):
                 raise self._failure(error)
-            _send(protocol.Log("uv failed, so pip is used."))
+            protocol.send(protocol.Log("uv failed, so pip is used."))
         pip = [str(self._python), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "install", *options]
         # A Python's bundled pip may be too old to report progress and to resume a download; the listed one does both.
         if listed := re.search(r"^pip==(?:.*\\\n)*.*\n?", requirements, re.MULTILINE):
@@ -286,9 +283,9 @@ class _Fetch:
             errors="replace",
         ) as process:  # fmt: skip
             assert process.stdout is not None
-            for line in process.stdout:
+            while line := process.stdout.readline(limits.MESSAGE_BYTES):
                 if not self._meter.read(line):
-                    _send(protocol.Log(line.rstrip()))
+                    protocol.send(protocol.Log(line.rstrip()))
                     output.append(line)
         return process.returncode, list(output)
 
@@ -312,19 +309,19 @@ class _DownloadMeter:
 
     def read(self, line: str) -> bool:
         """Read one line of output and report the progress; returns whether the line only shows progress."""
-        if raw := re.match(r"Progress (\d+) of (\d+)", line):  # pip, one file after the other
+        if raw := re.match(r"Progress (\d{1,15}) of (\d{1,15})\b", line):  # pip, one file after the other
             now, size = map(float, raw.groups())
             if now < self._current or size != self._size:
                 self._before += self._current
             self._current, self._size = now, size
             self._report()
-        elif begun := re.match(r"\s*Downloading (\S+) \(([\d.]+)([KMG])iB\)", line):  # uv, several at a time
+        elif begun := re.match(r"\s*Downloading (\S+) \((\d{1,9}\.?\d{0,9})([KMG])iB\)", line):  # uv, several at a time
             self._sizes[begun[1]] = float(begun[2]) * 2.0 ** {"K": 10, "M": 20, "G": 30}[begun[3]]
         elif ended := re.match(r"\s*Downloaded (\S+)", line):
             self._before += self._sizes.pop(ended[1], 0.0)
             self._report()
         elif line.startswith(("Installing collected", "Prepared ")):
-            _send(protocol.Progress("unpack", 0, 1, _UNPACK_BEGINS))
+            protocol.send(protocol.Progress("unpack", 0, 1, _UNPACK_BEGINS))
         return raw is not None
 
     def _report(self) -> None:
@@ -332,7 +329,7 @@ class _DownloadMeter:
         total = max(self._expected, done + sum(self._sizes.values()), self._before + self._size)
         left = (time.monotonic() - self._begun) * (total - done) / done if done > _ETA_FROM * _MB else None
         fraction = _DOWNLOAD_BEGINS + (_UNPACK_BEGINS - _DOWNLOAD_BEGINS) * done / max(total, 1.0)
-        _send(protocol.Progress("download (MB)", round(done / _MB), round(total / _MB), fraction, left))
+        protocol.send(protocol.Progress("download (MB)", round(done / _MB), round(total / _MB), fraction, left))
 
 
 def explain(output: list[str]) -> WorkerError | None:
@@ -390,11 +387,11 @@ def check(python: Path) -> int:
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
     ) as self_test:
         assert self_test.stdout is not None
-        for line in self_test.stdout:
+        while line := self_test.stdout.readline(limits.MESSAGE_BYTES):
             message = protocol.decode(line)
             if isinstance(message, protocol.Progress):
                 message = replace(message, fraction=_SELF_TEST_BEGINS + (1 - _SELF_TEST_BEGINS) * message.fraction)
-            _send(message)
+            protocol.send(message)
     return self_test.returncode
 
 
@@ -405,10 +402,12 @@ def _move(folder: Path) -> None:
         nonlocal last_report
         if done == total or time.monotonic() > last_report + _PAUSE:
             last_report = time.monotonic()
-            _send(protocol.Progress("move (MB)", round(done / _MB), round(total / _MB), done / total if total else 1.0))
+            protocol.send(
+                protocol.Progress("move (MB)", round(done / _MB), round(total / _MB), done / total if total else 1.0)
+            )
 
     for left in location.move(folder, progress):
-        _send(
+        protocol.send(
             protocol.Warn(
                 f"{left} was moved, but the old one cannot be deleted. Close what uses it and move again.",
                 code="old-files-not-deletable",
@@ -437,9 +436,14 @@ def main(arguments: list[str] | None = None) -> int:
                 remove()
             else:
                 _move(options.folder)
-            _send(protocol.Done(str(python_environment.data_folder())))
+            protocol.send(protocol.Done(str(python_environment.data_folder())))
     except CodedError as problem:
-        _send(protocol.Failed(str(problem), problem.code))
+        protocol.send(protocol.Failed(str(problem), problem.code))
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        text = f"The worker could not be installed, moved or removed: {reason(error)}. The log says where it happened."
+        protocol.send(protocol.Failed(text, code="setup-failed"))
         return 1
     return 0
 

@@ -10,17 +10,19 @@ import json
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ...errors import CodedError
+from ...errors import CodedError, reason
 from ...files import replace_text
 from ...folders import NAME, RECORD, data_folder, default_folder, record
 
 _LOCK = "setup.lock"
 MOVE_LOG = "move.log"
-_STAYS = {RECORD, _LOCK, MOVE_LOG}  # in the platform's folder, wherever the rest goes
+_COPY = ".moving"  # in the target: the file that is being copied
+_STAYS = {RECORD, _LOCK, MOVE_LOG, _COPY}  # in the platform's folder, wherever the rest goes
 _SPARE = 200e6  # bytes that a move leaves free on the new disk
 _CLOCK_STEP = 2.0  # seconds, the coarsest that file systems keep of a file's time (FAT)
 
@@ -40,19 +42,24 @@ def unfinished_move() -> Path | None:
 
 
 def usage(folder: Path) -> dict[str, int]:
-    """Bytes of everything in the data folder by name, largest first. Takes seconds: not for drawing."""
-    sizes = {
-        child.name: sum(size for _, size in _files(child)) if child.is_dir() else child.lstat().st_size
-        for child in _children(folder)
-    }
+    """Bytes of all that can be read in the data folder by name, largest first. Takes seconds: not for drawing."""
+    sizes: dict[str, int] = {}
+    with suppress(OSError):
+        for child in _children(folder):
+            sizes[child.name] = sum(size for _, size in _files(child, strict=False))
     return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
 def free_space(folder: Path) -> int:
-    """Bytes free on the disk where a folder lies or would lie."""
+    """Bytes free on the disk where a folder lies or would lie. Raises OSError if there is no such disk."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _existing(folder: Path) -> Path:
+    """The folder itself or the nearest one above it that is there."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return folder
 
 
 def target_in(chosen: Path) -> Path:
@@ -69,48 +76,77 @@ def exclusive() -> Iterator[None]:
     folder = default_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(folder / _LOCK, timeout=0, isolation_level=None)
+        connection = _lock(folder / _LOCK)
     except (OSError, sqlite3.Error) as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise LocationError(
+                "Another Blender is installing, moving or removing the worker. Wait for its end, then try again.",
+                code="setup-in-progress",
+            ) from error
         raise LocationError(
-            f"The folder {folder} cannot be written ({error}). Check its permissions.",
+            f"The folder {folder} cannot be written ({reason(error)}). Check its permissions.",
             code="worker-folder-not-writable",
         ) from error
     try:
-        connection.execute("BEGIN EXCLUSIVE")
         yield
-    except sqlite3.OperationalError as error:
-        raise LocationError(
-            "Another Blender is installing, moving or removing the worker. Wait for its end, then try again.",
-            code="setup-in-progress",
-        ) from error
     finally:
         connection.close()
+
+
+def _lock(path: Path) -> sqlite3.Connection:
+    """A connection that holds the lock until it is closed. Raises OSError or sqlite3.Error."""
+    for attempt in range(2):
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+            return connection
+        except sqlite3.Error as error:
+            connection.close()
+            if attempt or error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+                raise
+            os.truncate(path, 0)  # damaged: it never holds anything, and an empty file is a database, too
+    raise AssertionError
 
 
 def move(chosen: Path, progress: Progress) -> list[str]:
     """Move everything into a folder inside the chosen one; returns what could not be deleted at the old place.
 
     On one disk it is renamed; to another disk it is copied, checked, and deleted here only when everything is copied.
-    The same call continues an interrupted move. Raises LocationError; then everything is still at the old place.
+    The same call continues an interrupted move. Raises LocationError; then the old place is still the one in use.
     """
-    source, target = data_folder().resolve(), target_in(chosen).absolute().resolve()
+    target = target_in(chosen)
+    try:
+        return _move(target, progress)
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
+        place = getattr(error, "filename2", None) or getattr(error, "filename", None)
+        cause = getattr(error, "strerror", None) or reason(error)
+        shown = f"{place}: {cause}" if place else cause
+        raise LocationError(
+            f"Moving to {target} stopped ({shown}). Nothing is lost: moving there again goes on from here, and "
+            f"{data_folder()} is used until then.",
+            code="move-stopped",
+        ) from error
+
+
+def _move(target: Path, progress: Progress) -> list[str]:
+    source, target = data_folder().resolve(), target.absolute().resolve()
     kept = record()
     if target != source:
         _check(source, target, resumed=kept.get("moving_to") == str(target))
+        target.mkdir(parents=True, exist_ok=True)
+        _write({"folder": str(source), "moving_to": str(target)})
+        children = _children(source)
         try:
-            target.mkdir(parents=True, exist_ok=True)
-            _write({"folder": str(source), "moving_to": str(target)})
-            _transfer(_children(source), target, progress)
+            _transfer(children, target, progress)
             _write({"folder": str(target), "left_behind": str(source)})
-        except OSError as error:
-            raise LocationError(
-                f"Moving to {target} stopped ({error.strerror or error}). Nothing is lost: all is still in {source}, "
-                "and moving there again goes on from here.",
-                code="move-stopped",
-            ) from error
+        except BaseException:
+            _take_back(children, target)
+            raise
         old = source
     elif kept.get("left_behind"):
         old = Path(kept["left_behind"])
+        if old.name != NAME and old != default_folder().resolve():  # never the files of others
+            raise ValueError(f"{old} was never the folder of this add-on, so it is not deleted")
     else:
         raise LocationError(
             f"Everything lies in {source} already. Choose another folder.", code="move-target-unsuitable"
@@ -146,13 +182,20 @@ def _check(source: Path, target: Path, resumed: bool) -> None:
 
 
 def _same_disk(source: Path, target: Path) -> bool:
-    while not target.exists():
-        target = target.parent
-    return source.stat().st_dev == target.stat().st_dev
+    return source.stat().st_dev == _existing(target).stat().st_dev
+
+
+def _take_back(children: list[Path], target: Path) -> None:
+    """Rename those that a move which stopped had renamed: the old place remains the one in use."""
+    for child in children:
+        with suppress(OSError):
+            if not os.path.lexists(child):
+                (target / child.name).rename(child)
 
 
 def _transfer(children: list[Path], target: Path, progress: Progress) -> None:
     """Rename each child into the target, or copy it if it lies on another disk or a part of it is in the target."""
+    (target / _COPY).unlink(missing_ok=True)  # of a process that was killed
     copied = []
     for child in children:
         there = target / child.name
@@ -169,30 +212,32 @@ def _transfer(children: list[Path], target: Path, progress: Progress) -> None:
     for path, copy, size in files:
         if not _is_copy(path, copy):
             copy.parent.mkdir(parents=True, exist_ok=True)
-            _copy(path, copy)
+            _copy(path, copy, target / _COPY)
         done += size
         progress(done, total)
     for child in copied:
-        for folder, names, _ in os.walk(child):  # a folder without files would be lost
+        for folder, names, _ in os.walk(child, onerror=_fail):  # a folder without files would be lost
             for name in names:
                 (target / Path(folder, name).relative_to(child.parent)).mkdir(parents=True, exist_ok=True)
 
 
-def _copy(path: Path, copy: Path) -> None:
-    # One name for all attempts, so that the next one replaces a large copy that broke off.
-    temporary = copy.with_name(f"{copy.name}.part")
-    temporary.unlink(missing_ok=True)
+def _copy(path: Path, copy: Path, temporary: Path) -> None:
+    """Copy a file or link to a temporary file, which is then renamed to ``copy`` and never stays."""
     try:
-        shutil.copy2(path, temporary, follow_symlinks=False)
-    except OSError:
-        if not path.is_symlink():
-            raise
-        if path.is_dir():  # a disk without links: the linked folder's files are copied by themselves
-            return
-        shutil.copy2(path, temporary)
-    if not path.is_symlink() and temporary.stat().st_size != path.stat().st_size:
-        raise OSError(0, f"{copy} is not as large as {path}")
-    temporary.replace(copy)
+        try:
+            shutil.copy2(path, temporary, follow_symlinks=False)
+        except OSError:
+            if not path.is_symlink():
+                raise
+            if path.is_dir():  # a disk without links: the linked folder's files are copied by themselves
+                return
+            shutil.copy2(path, temporary)
+        if not path.is_symlink() and temporary.stat().st_size != path.stat().st_size:
+            raise OSError(0, f"{copy} is not as large as {path}")
+        temporary.replace(copy)
+    finally:
+        with suppress(OSError):  # must not hide the exception
+            temporary.unlink(missing_ok=True)
 
 
 def _is_copy(path: Path, copy: Path) -> bool:
@@ -212,8 +257,9 @@ def _delete(folder: Path) -> list[str]:
             shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
         except OSError:
             left.append(str(child))
-    if folder != default_folder() and not left and folder.is_dir():
-        folder.rmdir()
+    if folder != default_folder() and not left:
+        with suppress(OSError):  # what is not moved may lie in it
+            folder.rmdir()
     return left
 
 
@@ -221,19 +267,27 @@ def _children(folder: Path) -> list[Path]:
     return sorted(child for child in folder.iterdir() if child.name not in _STAYS) if folder.is_dir() else []
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """All files and links below a path, or the path itself, with their sizes in bytes; links are not followed."""
-    if not folder.is_dir() or folder.is_symlink():
-        yield folder, folder.lstat().st_size
-        return
-    for place, folders, names in os.walk(folder):
-        links = [name for name in folders if Path(place, name).is_symlink()]
-        for name in names + links:
-            path = Path(place, name)
-            try:
-                yield path, path.lstat().st_size
-            except FileNotFoundError:  # a job's file that has just gone
-                continue
+def _files(folder: Path, strict: bool = True) -> Iterator[tuple[Path, int]]:
+    """All regular files and links below a path, or the path itself, with their sizes in bytes; links are not followed.
+
+    Pipes and sockets are left out. strict: raise OSError for subfolders that cannot be read, which would not be moved.
+    """
+    paths: Iterator[Path] = iter([folder])
+    if folder.is_dir() and not folder.is_symlink():
+        paths = (
+            Path(place, name)
+            for place, folders, names in os.walk(folder, onerror=_fail if strict else None)
+            for name in names + [name for name in folders if Path(place, name).is_symlink()]
+        )
+    for path in paths:
+        with suppress(FileNotFoundError):  # a job's file that has just gone
+            state = path.lstat()
+            if stat.S_ISREG(state.st_mode) or stat.S_ISLNK(state.st_mode):
+                yield path, state.st_size
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def _write(kept: dict[str, str]) -> None:
