@@ -56,6 +56,13 @@ class Animation:
         return positions[:, joints] + quaternions.rotate(rotations[:, joints], self.feet - self.heads[joints])
 
 
+def between(animation: Animation, first: float, last: float) -> Animation:
+    """The rows at the scene frames first to last, ends included; it may have none."""
+    rows = (animation.frames >= first - 1e-3) & (animation.frames <= last + 1e-3)  # as trim_curve of scene/action.py
+    of_rows = ("frames", "root", "rotations", "contacts", "probabilities", "confidence", "visible")
+    return replace(animation, **{name: getattr(animation, name)[rows] for name in of_rows})
+
+
 def sliding(animation: Animation, rate: float) -> float | None:
     """The mean speed of planted foot points along the floor, metres a second at ``rate`` frames a second.
 
@@ -107,7 +114,8 @@ def low_pass(values: np.ndarray, cutoff: float, rate: float) -> np.ndarray:
         return values
     flat = values.reshape(count, -1)
     line = flat[0] + np.linspace(0, 1, count)[:, None] * (flat[-1] - flat[0])
-    margin = int(np.ceil(2 * rate / cutoff))
+    # 16 motions long at most: more changes nothing, and keyframes close together would need any amount of memory.
+    margin = min(int(np.ceil(2 * rate / cutoff)), 16 * count)
     padded = np.pad(flat - line, ((margin, margin), (0, 0)), mode="reflect", reflect_type="odd")
     gain = 1 / (1 + (np.fft.rfftfreq(len(padded), 1 / rate) / cutoff) ** 4)
     smooth = np.fft.irfft(np.fft.rfft(padded, axis=0) * gain[:, None], len(padded), axis=0)

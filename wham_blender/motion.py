@@ -7,26 +7,92 @@ reads, and further ones. World: metres, z up, floor at z = 0, the first frame at
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from . import archives, limits, records
 from .errors import CodedError
 from .files import replaced
 from .skeleton import PARENTS
 
 FORMAT_VERSION = 1
-_CAMERA_KEYS = ("camera_R", "camera_t", "camera_K")
+_PER_FRAME = ("camera_R", "camera_t")
+_CAMERA_KEYS = (*_PER_FRAME, "camera_K")
+_CHOOSE = "Choose an .npz written by Import Video as Motion."
+_GENDERS = ("neutral", "male", "female")
+# What the importer uses of ``meta``; each may be missing or null.
+_META: dict[str, Any] = {
+    "format_version": int,
+    "clip": Annotated[str, records.AtMost(limits.FILE_NAME)],
+    "quality": Annotated[str, records.AtMost(limits.FILE_NAME)],
+    "size": list[Annotated[int, records.Within(1, limits.PICTURE_SIDE)]],
+    "weights": Annotated[dict[str, dict[str, Any]], records.AtMost(100)],
+}
+_ROTATION_TOLERANCE = 1e-2  # of the elements of R R^T; float32 misses by 1e-6
+# Earlier versions wrote ViTPose's confidences as its heatmaps have them, which may exceed 1 a little.
+_FRACTION_TOLERANCE = 0.1
+_SHORTEST_LIMB, _LONGEST_LIMB = 1e-3, 100.0  # metres
 # Contact probabilities above and below which a foot point becomes planted and lifted; set by hand.
 PLANTED_ABOVE, LIFTED_BELOW = 0.6, 0.4
 
 
 class MotionFileError(CodedError):
     """A motion file cannot be read or written; the text is a sentence for the animator."""
+
+
+@dataclass(frozen=True)
+class _Array:
+    """Shape, range and type of one of a motion's arrays; -1 in the shape: the number of frames."""
+
+    shape: tuple[int, ...]
+    lowest: float
+    highest: float
+    dtype: type = np.float32
+    is_fraction: bool = False  # clipped to 0..1
+
+    def checked(self, name: str, value: Any, count: int) -> np.ndarray:
+        """The array ``name`` of a motion of ``count`` frames. Raises ValueError if it is another."""
+        array = np.asarray(value)
+        shape = tuple(count if size < 0 else size for size in self.shape)
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"{name} holds no numbers")
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{name} holds numbers that are not finite")
+        lowest, highest = array.min(), array.max()
+        if not self.lowest <= lowest <= highest <= self.highest:
+            allowed = f"from {self.lowest:g} to {self.highest:g}"
+            raise ValueError(f"{name} has values from {lowest:g} to {highest:g}, not {allowed}")
+        if self.dtype in (bool, np.int64) and array.dtype.kind == "f" and (array != np.rint(array)).any():
+            raise ValueError(f"{name} holds fractions")
+        converted: np.ndarray = array.astype(self.dtype, copy=False)
+        return np.clip(converted, 0, 1) if self.is_fraction else converted
+
+
+def _symmetric(shape: tuple[int, ...], limit: float) -> _Array:
+    return _Array(shape, -limit, limit)
+
+
+_FRACTION = (-_FRACTION_TOLERANCE, 1 + _FRACTION_TOLERANCE)
+_ARRAYS = {
+    "poses": _symmetric((-1, 72), limits.POSE),
+    "trans": _symmetric((-1, 3), limits.METRES),
+    "betas": _symmetric((10,), limits.BETAS),
+    "contacts": _Array((-1, 4), *_FRACTION, is_fraction=True),
+    "confidence": _Array((-1,), *_FRACTION, is_fraction=True),
+    "visible": _Array((-1,), 0, 1, bool),
+    "camera_R": _symmetric((-1, 3, 3), 1 + _ROTATION_TOLERANCE),
+    "camera_t": _symmetric((-1, 3), limits.METRES),
+    "camera_K": _symmetric((3, 3), limits.PIXELS),
+    "rest_joints": _symmetric((24, 3), _LONGEST_LIMB),
+    "frame": _Array((-1,), 1, limits.CLIP_FRAME, np.int64),
+    "time": _Array((-1,), -limits.CLIP_SECONDS, limits.CLIP_SECONDS, np.float64),
+    "keypoints": _symmetric((-1, 17, 3), limits.PIXELS),
+}
 
 
 @dataclass
@@ -51,25 +117,28 @@ class Motion:
     meta: dict[str, Any] = field(default_factory=dict)  # clip, size, fps, weights, settings, timings
 
     def __post_init__(self) -> None:
-        count = len(self.poses)
+        """Check shapes, ranges and order of all values. Raises ValueError, which names what is wrong.
+
+        So a wrong file is refused when it is read, and not when half of a character is built.
+        """
+        count = len(np.atleast_1d(self.poses))
         if not count:
             raise ValueError("it has no frames")
-        if not 0 < self.mocap_framerate < float("inf"):
+        for name, kind in _ARRAYS.items():
+            setattr(self, name, kind.checked(name, getattr(self, name), count))
+        for name in ("frame", "time"):
+            _check_rising(name, getattr(self, name))
+        _check_rotations("camera_R", self.camera_R)
+        K = self.camera_K
+        if min(K[0, 0], K[1, 1], K[0, 2], K[1, 2]) <= 0 or not np.allclose(K[2], [0, 0, 1]):
+            raise ValueError("camera_K is no camera matrix with positive focal lengths and principal point")
+        limbs = np.linalg.norm(self.rest_joints[1:] - self.rest_joints[list(PARENTS[1:])], axis=1)
+        if not _SHORTEST_LIMB <= limbs.min() <= limbs.max() <= _LONGEST_LIMB:
+            raise ValueError(f"rest_joints has limbs of {limbs.min():g} to {limbs.max():g} metres")
+        if not limits.FRAME_RATES[0] <= self.mocap_framerate <= limits.FRAME_RATES[1]:
             raise ValueError(f"mocap_framerate is {self.mocap_framerate}")
-        shapes = {
-            "poses": (count, 72), "trans": (count, 3), "betas": (10,), "contacts": (count, 4),
-            "confidence": (count,), "visible": (count,), "camera_R": (count, 3, 3), "camera_t": (count, 3),
-            "camera_K": (3, 3), "rest_joints": (24, 3), "frame": (count,), "time": (count,),
-            "keypoints": (count, 17, 3),
-        }  # fmt: skip
-        dtypes = {"visible": bool, "frame": np.int64, "time": np.float64}
-        for name, shape in shapes.items():
-            value = np.asarray(getattr(self, name), dtype=dtypes.get(name, np.float32))
-            if value.shape != shape:
-                raise ValueError(f"{name} has shape {value.shape}, expected {shape}")
-            if value.dtype.kind == "f" and not np.isfinite(value).all():
-                raise ValueError(f"{name} holds numbers that are not finite")
-            setattr(self, name, value)
+        if self.gender not in _GENDERS:
+            raise ValueError(f"gender is not one of {', '.join(_GENDERS)}")
 
     def __len__(self) -> int:
         return len(self.poses)
@@ -77,6 +146,23 @@ class Motion:
     def joints(self) -> np.ndarray:
         """World positions (F, 24, 3) of the joints, metres, z up."""
         return forward_kinematics(self.poses, self.trans, self.rest_joints)[0]
+
+
+def _check_rising(name: str, values: np.ndarray) -> None:
+    """Raise ValueError unless the values (F,) are strictly rising."""
+    wrong = np.flatnonzero(np.diff(values) <= 0)
+    if len(wrong):
+        row = int(wrong[0]) + 1
+        raise ValueError(f"{name} does not rise: {values[row - 1]:g} is followed by {values[row]:g} in row {row}")
+
+
+def _check_rotations(name: str, matrices: np.ndarray) -> None:
+    """Raise ValueError unless the matrices (F, 3, 3) are rotations."""
+    exact = matrices.astype(np.float64)
+    error = np.abs(exact @ np.swapaxes(exact, 1, 2) - np.eye(3)).max((1, 2))
+    wrong = np.flatnonzero((error > _ROTATION_TOLERANCE) | (np.linalg.det(exact) < 0))
+    if len(wrong):
+        raise ValueError(f"{name} holds a matrix that is no rotation, in row {wrong[0]}")
 
 
 def planted(
@@ -167,6 +253,14 @@ def save(path: str | Path, people: list[Motion]) -> None:
                   "camera_K": people[0].camera_K}  # fmt: skip
         for number, person in enumerate(people):
             arrays |= {f"p{number}/{k}": v for k, v in _arrays(person).items() if k not in _CAMERA_KEYS}
+    size = sum(array.nbytes for array in arrays.values())
+    if size > limits.MOTION_BYTES or len(people) > limits.PEOPLE:
+        raise MotionFileError(
+            f"The motion of {len(people)} people takes {size // limits.MB} MB, more than Blender could key: it takes "
+            f"up to {limits.PEOPLE} people and {limits.MOTION_BYTES // limits.MB} MB. Choose one person, or a shorter "
+            "range of the clip.",
+            code="motion-too-long",
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replaced(path) as stream:
@@ -180,62 +274,96 @@ def save(path: str | Path, people: list[Motion]) -> None:
 
 
 def load(path: str | Path) -> list[Motion]:
-    """The people of a motion file. Raises MotionFileError if it is missing, damaged or no motion file."""
+    """The people of a motion file. Raises MotionFileError if it is missing, damaged or no motion file.
+
+    Only what a motion needs is unpacked. Memory and time are limited by `limits.MOTION_BYTES`.
+    """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            data = {name: archive[name] for name in archive.files}
+        return _load(path)
     except FileNotFoundError as error:
         raise MotionFileError(
             f"There is no file {path.name} in {path.parent}. Check the path.", code="motion-file-not-found"
         ) from error
-    except (
-        OSError, ValueError, TypeError, AttributeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error
-    ) as error:  # fmt: skip
+    except KeyError as error:
         raise MotionFileError(
-            f"{path.name} is not a motion file, or it is damaged. Choose an .npz written by Import Video as Motion.",
-            code="motion-file-unreadable",
+            f"{path.name} lacks something a motion file needs ({error}). {_CHOOSE}", code="motion-file-incomplete"
         ) from error
-    try:
-        if "poses" in data:
-            return [_motion(data)]
-        people: list[Motion] = []
-        while f"p{len(people)}/poses" in data:
-            prefix = f"p{len(people)}/"
-            person = {name[len(prefix) :]: value for name, value in data.items() if name.startswith(prefix)}
-            rows = np.searchsorted(data["camera_frame"], person["frame"])
-            person |= {
-                "camera_R": data["camera_R"][rows],
-                "camera_t": data["camera_t"][rows],
-                "camera_K": data["camera_K"],
-            }
-            people.append(_motion(person))
-        if people:
-            return people
+    except (OSError, archives.UnreadableArchive, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise MotionFileError(
+            f"{path.name} is not a motion file, or it is damaged ({reason}). {_CHOOSE}", code="motion-file-unreadable"
+        ) from error
+    except Exception as error:  # a wrong value may raise anything
+        raise MotionFileError(
+            f"{path.name} holds what no motion has: {error}. {_CHOOSE}", code="motion-file-invalid"
+        ) from error
+
+
+def _load(path: Path) -> list[Motion]:
+    """`load`, with the exceptions of the readers and of Motion."""
+    names = archives.names(path)
+    keys = {item.name for item in fields(Motion)}
+    if "poses" in names:
+        return [_motion(_arrays_of(path, names, keys))]
+    keys -= {*_CAMERA_KEYS}
+    count = next(number for number in range(len(names) + 1) if f"p{number}/poses" not in names)
+    if not count:
         raise KeyError("poses")
-    except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise MotionFileError(
-            f"{path.name} lacks something a motion file needs ({error}). Choose an .npz written by "
-            "Import Video as Motion.",
-            code="motion-file-incomplete",
-        ) from error
+    if count > limits.PEOPLE:
+        raise ValueError(f"it has more than {limits.PEOPLE} people")
+    camera = {"camera_frame", *_CAMERA_KEYS}
+    data = _arrays_of(path, names, camera | {f"p{number}/{key}" for number in range(count) for key in keys})
+    frames = data["camera_frame"]
+    if frames.shape < (1,) or frames.dtype.kind not in "iu" or any(len(data[key]) != len(frames) for key in _PER_FRAME):
+        raise ValueError("camera_frame has another length than the camera")
+    _check_rising("camera_frame", frames)
+    people = []
+    for number in range(count):
+        person = {key: data[f"p{number}/{key}"] for key in keys}
+        rows = np.searchsorted(frames, person["frame"]).clip(max=len(frames) - 1)
+        if not np.array_equal(frames[rows], person["frame"]):
+            raise ValueError(f"camera_frame lacks frames of person {number + 1}")
+        people.append(_motion(person | {key: data[key][rows] for key in _PER_FRAME} | {"camera_K": data["camera_K"]}))
+    return people
+
+
+def _arrays_of(path: Path, names: set[str], wanted: set[str]) -> dict[str, np.ndarray]:
+    """The wanted arrays of a file that has arrays of these names. Raises KeyError if one is missing."""
+    if missing := wanted - names:  # checked before anything is read: files of AMASS hold arrays of other kinds, too
+        raise KeyError(min(missing))
+    return archives.arrays(path, wanted, limits.MOTION_BYTES)
 
 
 def _arrays(person: Motion) -> dict[str, np.ndarray]:
     arrays = {f.name: np.asarray(getattr(person, f.name)) for f in fields(person) if f.name != "meta"}
-    arrays["meta"] = np.asarray(json.dumps({"format_version": FORMAT_VERSION, **person.meta}))
-    return arrays
+    text = json.dumps({"format_version": FORMAT_VERSION, **person.meta}, ensure_ascii=False)
+    text = text.encode("utf-8", "replace").decode()  # a clip's name need not be valid Unicode
+    _check_meta(text)
+    return arrays | {"meta": np.asarray(text)}
+
+
+def _check_meta(text: str) -> dict[str, Any]:
+    """The object of JSON text, after a check of what the importer uses of it. Raises ValueError."""
+    meta = records.parse(text, limits.JSON_BYTES)
+    if not isinstance(meta, dict):
+        raise ValueError("meta is no JSON object")
+    if "\\u0000" in text:  # Blender's names cannot hold it
+        raise ValueError("meta holds a null character")
+    for name, hint in _META.items():
+        if meta.get(name) is not None:
+            records.value_of(hint, meta[name], f"meta.{name}")
+    if meta.get("size") is not None and len(meta["size"]) != 2:
+        raise ValueError("meta.size is not a width and a height")
+    return meta
 
 
 def _motion(data: dict[str, np.ndarray]) -> Motion:
-    meta = json.loads(str(data["meta"]))
-    if not isinstance(meta, dict):
-        raise TypeError("meta is no JSON object")
-    if meta.get("format_version", 0) > FORMAT_VERSION:
-        raise ValueError(f"format version {meta['format_version']}, newer than this add-on reads")
-    values = {f.name: data[f.name] for f in fields(Motion) if f.name not in ("gender", "mocap_framerate", "meta")}
+    meta = _check_meta(str(data["meta"]))
+    if (version := meta.get("format_version") or 0) > FORMAT_VERSION:
+        raise ValueError(f"format version {version}, newer than this add-on reads")
     return Motion(
-        **values,
+        **{name: data[name] for name in _ARRAYS},
         gender=str(data["gender"]),
         mocap_framerate=float(data["mocap_framerate"]),
         meta=meta,

@@ -138,9 +138,10 @@ def make_worker(folder: Path, body: str) -> Path:
     script.write_text(
         "import os, shutil, signal, sys, time\n"
         f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-        "from wham_blender import protocol\n"
+        "from wham_blender import launch, protocol\n"
+        "launch.separate_messages('wham_blender')\n"
         "arguments = sys.argv[sys.argv.index('wham_blender.pipeline') + 1:]\n"
-        "say = lambda message: print(protocol.encode(message), flush=True)\n" + body,
+        "say = protocol.send\n" + body,
         "utf-8",
     )
     python = folder / "python"

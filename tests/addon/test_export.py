@@ -2,6 +2,8 @@
 
 import json
 import struct
+from dataclasses import replace
+from pathlib import Path
 
 import bpy
 import numpy as np
@@ -13,7 +15,11 @@ from tests.addon.conftest import make_motion
 from tests.addon.test_bake import bake, points
 from tests.rigs import make
 from wham_blender import motion as motion_file
+from wham_blender.addon.export import export as exporting
+from wham_blender.addon.export.export import PRESETS, ExportError
 from wham_blender.addon.retarget import rig_map_state
+from wham_blender.addon.scene.action import ActionKeys
+from wham_blender.errors import CodedError
 
 MILLIMETRE = 0.001
 TURNED = Matrix.Translation((1, -2, 0)) @ Matrix.Rotation(2.1, 4, "Z") @ Matrix.Scale(0.9, 4)
@@ -183,3 +189,68 @@ def test_what_cannot_be_exported_is_said(source, tmp_path):
     bpy.context.view_layer.objects.active = None
     with pytest.raises(RuntimeError, match="Select the armature of the character to export"):
         bpy.ops.wham.export_motion(filepath=str(tmp_path / "a.fbx"))
+
+
+def test_a_file_that_cannot_be_written_is_told_and_nothing_is_left(source, tmp_path):
+    (tmp_path / "folder.fbx").mkdir()
+    (tmp_path / "file").write_text("")
+    for name in ("folder.fbx", "file/a.fbx", "missing/a.fbx", f"{'x' * 300}.fbx", "a\0b.fbx", "\ud800.fbx"):
+        before = blocks()
+        with pytest.raises(ExportError, match=r"could not be written: .*Choose another name"):
+            write(source, tmp_path / name)
+        assert blocks() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.fbx", "walk.npz"]
+
+
+OF_BLENDER = RuntimeError("Error: Python: Traceback (most recent call last):\n  x\nOSError: full\nLocation: x.py:1")
+
+
+@pytest.mark.parametrize("fault", [OF_BLENDER, OSError(28, "full"), KeyError("full"), None])
+def test_an_exporter_that_fails_leaves_the_old_file_and_the_scene(source, tmp_path, fault):
+    def exporter(path, copy):
+        Path(path).write_bytes(b"half a file")
+        bpy.data.meshes.new("of the exporter")
+        if fault is None:
+            Path(path).unlink()
+            return {"CANCELLED"}
+        raise fault
+
+    path = tmp_path / "walk.fbx"
+    path.write_bytes(b"the old file")
+    before = blocks()
+    with pytest.raises(ExportError, match=r"could not be written: (.*full|the exporter made no file)") as caught:
+        write(source, path, replace(PRESETS["UNREAL"], write=exporter))
+    assert "Traceback" not in str(caught.value)
+    assert blocks() == before
+    assert path.read_bytes() == b"the old file"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["walk.fbx", "walk.npz"]
+
+
+def test_motions_that_no_file_can_hold_are_told(source, tmp_path):
+    (*_, last) = ActionKeys(source).curves()[0].keyframe_points
+    last.co[0] = 1_000_000
+    before = blocks()
+    with pytest.raises(ExportError, match="goes from frame 1 to 1000000, which is too long for one file"):
+        write(source, tmp_path / "walk.fbx")
+    last.co[0], value = 30, last.co[1]
+    last.co[1] = float("nan")
+    with pytest.raises(CodedError, match="A bone's place in dance is nan"):
+        write(source, tmp_path / "walk.fbx")
+    last.co[1] = value
+    source.scale = 0, 1, 1
+    bpy.context.view_layer.update()
+    with pytest.raises(ExportError, match="dance cannot be exported: the object's scale is zero"):
+        write(source, tmp_path / "walk.fbx")
+    assert blocks() == before
+    assert not (tmp_path / "walk.fbx").exists()
+
+
+def blocks():
+    """Names of all data of the file, and what is active."""
+    kinds = ("objects", "actions", "scenes", "meshes", "armatures", "materials", "collections")
+    context = bpy.context
+    return [sorted(getattr(bpy.data, kind).keys()) for kind in kinds], context.scene, context.object, context.mode
+
+
+def write(thing, path, preset=PRESETS["UNREAL"]):
+    return exporting.export(bpy.context, thing, path, preset, False, True)

@@ -1,5 +1,7 @@
 """An unknown rig is guessed right: by its names in many languages, and by its shape where names say nothing."""
 
+import time
+
 import bpy
 import numpy as np
 import pytest
@@ -135,3 +137,53 @@ def test_a_single_bone_is_no_character():
     bpy.ops.object.armature_add()
     with pytest.raises(maps.MapError, match="has 1 bones; a character has between 6 and 2000"):
         guessed(bpy.context.object)
+
+
+def tentacles(length, count=1):
+    """A skeleton of ``count`` pairs of chains from one root, mirror images of each other."""
+    heads, parents = [(0.0, 0.0, 1.0)], [-1]
+    for side in (1, -1):
+        for chain in range(count):
+            for number in range(length):
+                parents.append(len(heads) - 1 if number else 0)
+                heads.append((side * (0.1 + 0.03 * chain + 0.001 * number), 0.02 * chain, 1 - 0.01 * number))
+    points = np.array(heads)
+    return guess.Skeleton(tuple(f"b{n}" for n in range(len(heads))), tuple(parents), points, points - [0, 0, 0.01])
+
+
+def in_one_place(count):
+    return guess.Skeleton(
+        tuple(f"b{n}" for n in range(count)), tuple(range(-1, count - 1)), np.zeros((count, 3)), np.ones((count, 3))
+    )
+
+
+def nowhere():
+    skeleton = tentacles(20)
+    skeleton.heads[3] = np.nan
+    return skeleton
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "said"),
+    [
+        (tentacles(60), "too many or too long chains"),
+        (tentacles(999), "too many or too long chains"),
+        (tentacles(8, count=100), "no pair of|too many|four legs"),
+        (in_one_place(2000), "no pair of"),
+        (in_one_place(5000), "a character has between 6 and 2000"),
+        (nowhere(), "no finite position"),
+    ],
+    ids=["60 bones", "999 bones", "100 chains", "one place", "5000 bones", "not finite"],
+)
+def test_rigs_that_would_take_hours_are_refused_at_once(skeleton, said):
+    began = time.monotonic()
+    with pytest.raises(maps.MapError, match=said):
+        guess.guess("octopus", skeleton)
+    assert time.monotonic() - began < 10
+
+
+def test_names_of_many_words_are_read_at_once():
+    began = time.monotonic()
+    for number in range(2000):
+        bone_names.parse(f"{'a b ' * 14}{number}")
+    assert time.monotonic() - began < 1.5

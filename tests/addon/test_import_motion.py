@@ -1,6 +1,8 @@
 """Import Motion: skeleton, skin, contacts and camera of the evaluated scene match the motion file."""
 
+import re
 import shutil
+import threading
 from dataclasses import replace
 
 import bpy
@@ -9,15 +11,20 @@ import pytest
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
 
-from tests.addon.conftest import CLIP, make_motion
+from tests.addon.conftest import CLIP, DELIVER, make_motion
 from tests.rigs import make
+from wham_blender import limits, weights
 from wham_blender import motion as motion_file
-from wham_blender import weights
-from wham_blender.addon import hooks
+from wham_blender.addon import build_scene, hooks, settings
 from wham_blender.addon.build_scene import import_file
+from wham_blender.addon.jobs.job_record import Status
+from wham_blender.addon.jobs.queue import job_queue
+from wham_blender.addon.operators import reading as reading_operator
 from wham_blender.addon.properties import PlacementSettings, placement_settings
 from wham_blender.addon.retarget.bake import BakeError, Options
 from wham_blender.addon.retarget.bake_all import bake_all, pair_by_name, target_rigs
+from wham_blender.addon.scene import reading
+from wham_blender.errors import CodedError
 from wham_blender.motion import forward_kinematics, planted
 from wham_blender.skeleton import FOOT_POINTS, JOINT_NAMES
 
@@ -169,6 +176,23 @@ def test_clip_beside_the_file_is_the_background(motion_path):
     assert 50 - background.clip.frame_start + 1 == 11
 
 
+@pytest.mark.parametrize("rotate", [90, 180, 270])
+def test_the_clip_is_turned_as_the_job_turned_it(body, tmp_path, rotate):
+    motion = make_motion(body)
+    shutil.copy(CLIP, tmp_path / "dance.mp4")
+    motion.meta |= {"clip": "dance.mp4", "size": [1768, 994] if rotate == 180 else [994, 1768]}
+    motion.meta["settings"] = {"rotate": rotate}
+    motion_file.save(tmp_path / "turned.npz", [motion])
+    bpy.ops.wham.import_motion(filepath=str(tmp_path / "turned.npz"), fps="CLIP")
+    (camera,) = objects("CAMERA")
+    (background,) = camera.data.background_images
+    assert background.rotation == pytest.approx(np.radians(rotate))
+    # Blender fits the clip, which lies on its side, into the frame of 994 x 1768, turns it, then scales it.
+    width = 994 * background.scale if rotate != 180 else 1768
+    assert width == pytest.approx(1768, abs=0.1)
+    assert background.frame_method == "FIT"
+
+
 def test_scene_takes_the_clips_rate_and_range(motion_path, tmp_path, body):
     scene = bpy.context.scene
     bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP", start_frame=3)
@@ -276,7 +300,6 @@ def test_missing_body_file_gets_no_mesh(motion_path, monkeypatch, tmp_path):
         (b"", "bad.npz is not a motion file"),
         (b"PK\x03\x04 half a zip", "bad.npz is not a motion file"),
         ({"poses": np.zeros((3, 72))}, "bad.npz lacks something a motion file needs"),
-        ({"poses": np.array([object()])}, "bad.npz is not a motion file"),
     ],
 )
 def test_bad_files_raise_a_message(tmp_path, content, sentence):
@@ -291,6 +314,174 @@ def test_bad_files_raise_a_message(tmp_path, content, sentence):
     assert not bpy.data.actions
 
 
+def everything():
+    kinds = ("objects", "collections", "armatures", "meshes", "cameras", "actions", "movieclips", "shape_keys")
+    return {kind: sorted(getattr(bpy.data, kind).keys()) for kind in kinds}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"poses": np.array([object()])}, "bad.npz is not a motion file"),
+        ({"meta": '{"weights": {"wham": "a text"}}'}, "meta.weights.wham is 'a text', not an object"),
+        ({"meta": '{"size": "large"}'}, "meta.size is 'large', not a list"),
+        ({"meta": '{"size": [0, 0]}'}, "meta.size"),
+        ({"meta": '{"clip": {"name": "dance.mp4"}}'}, "meta.clip is a dict, not a text"),
+        ({"meta": '{"quality": "full\\u0000"}'}, "meta holds a null character"),
+        ({"camera_R": np.zeros((40, 3, 3))}, "camera_R holds a matrix that is no rotation"),
+        ({"frame": np.ones(40, int)}, "frame does not rise"),
+    ],
+)
+def test_nothing_is_built_of_a_file_with_a_wrong_value(motion_path, tmp_path, values, words):
+    with np.load(motion_path) as data:
+        np.savez(tmp_path / "bad.npz", **dict(data) | values)
+    bpy.ops.mesh.primitive_cube_add()
+    before = everything()
+    with pytest.raises(RuntimeError, match=re.escape(words)):
+        bpy.ops.wham.import_motion(filepath=str(tmp_path / "bad.npz"))
+    assert everything() == before
+    assert bpy.context.selected_objects == [bpy.data.objects["Cube"]]
+
+
+@pytest.mark.parametrize(
+    ("start", "rate", "words"),
+    [
+        (1_048_540, "CLIP", "would be at frame 1048575"),
+        (2**30, "SCENE", "would be at frame"),
+        (-(2**20), "CLIP", "at frame -1048576"),
+    ],
+)
+def test_keys_beyond_blenders_frames_are_refused(motion_path, start, rate, words):
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.object.mode_set(mode="EDIT")
+    before = everything()
+    with pytest.raises(CodedError, match=words):
+        settings = PlacementSettings(start_frame=start, clip_rate=rate == "CLIP")
+        import_file(bpy.context, motion_path, None, settings, lambda *report: None)
+    assert everything() == before
+    assert bpy.context.mode == "EDIT_MESH"
+    settings = PlacementSettings(start_frame=1_048_535, clip_rate=True)
+    import_file(bpy.context, motion_path, None, settings, lambda *report: None)
+    (armature,) = objects("ARMATURE")
+    assert [round(frame) for frame in armature.animation_data.action.frame_range] == [1_048_535, 1_048_574]
+
+
+@pytest.mark.parametrize("module", ["camera.build", "camera.show_clip", "character.write_properties", "match_clip"])
+def test_a_fault_while_building_leaves_the_scene_as_it_was(motion_path, monkeypatch, module, capfd):
+    def fault(*_):
+        raise ArithmeticError("out of luck")
+
+    shutil.copy(CLIP, motion_path.with_name("dance.mp4"))
+    owner, _, name = module.rpartition(".")
+    monkeypatch.setattr(getattr(build_scene, owner) if owner else build_scene, name, fault)
+    bpy.ops.mesh.primitive_cube_add()
+    before, cube = everything(), bpy.context.object
+    sentence = "motion.npz could not be imported, and the scene is as it was: out of luck. The console says"
+    with pytest.raises(RuntimeError, match=sentence):
+        bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP")
+    assert "Traceback" in capfd.readouterr().err
+    assert everything() == before
+    assert bpy.context.selected_objects == [cube]
+    assert bpy.context.object == cube
+    assert bpy.context.scene.camera is None
+    assert bpy.context.scene.render.fps == 24
+    assert bpy.context.mode == "OBJECT"
+
+
+def test_a_disk_that_does_not_answer_is_a_sentence(motion_path, monkeypatch):
+    answers = threading.Event()
+    monkeypatch.setattr(limits, "READING_SECONDS", 0.2)
+    monkeypatch.setattr(reading, "read", lambda *_: answers.wait(60))
+    try:
+        with pytest.raises(RuntimeError, match=r"motion\.npz was not read within 0 seconds"):
+            bpy.ops.wham.import_motion(filepath=str(motion_path))
+    finally:
+        answers.set()
+
+
+class Window:
+    """What an operator in a window gets, and the events that it waits for."""
+
+    def __init__(self):
+        self.window, self.workspace, self.window_manager = object(), self, self
+        self.timers, self.handlers, self.text = [], [], None
+
+    def event_timer_add(self, seconds, window):
+        assert window is self.window
+        self.timers.append(seconds)
+        return seconds
+
+    def event_timer_remove(self, timer):
+        self.timers.remove(timer)
+
+    def modal_handler_add(self, operator):
+        self.handlers.append(operator)
+
+    def status_text_set(self, text):
+        self.text = text
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+def test_a_window_goes_on_while_a_thread_reads(motion_path, monkeypatch, cancels):
+    """With a stand-in for the window, which bpy as a module does not have; tests/gui has a real one."""
+    answers, read, window, said = threading.Event(), reading.read, Window(), []
+    monkeypatch.setattr(reading, "read", lambda *given: answers.wait(60) and read(*given))
+    monkeypatch.setattr(reading_operator, "from_window", lambda operator: True)
+    operator = reading_operator.ReadingOperator()
+    operator.options = type("Options", (), {"is_repeat": False})
+    operator.report = lambda *report: said.append(report)
+    begun = reading.Reading(motion_path, settings.library())
+
+    def build(context):
+        assert context is window
+        assert len(begun.result().people) == 1
+        return {"FINISHED"}
+
+    def event(kind):
+        return operator.modal(window, type("Event", (), {"type": kind, "value": "PRESS"}))
+
+    assert operator.when_read(window, begun, build) == {"RUNNING_MODAL"}
+    assert window.handlers == [operator]
+    assert len(window.timers) == 1
+    assert window.text == "Reading the motion. Esc: cancel"
+    for kind in ("TIMER", "MOUSEMOVE", "TIMER"):
+        assert event(kind) == {"RUNNING_MODAL"}
+    if cancels:
+        assert event("ESC") == {"CANCELLED"}
+        assert said == [({"INFO"}, "The import was cancelled.")]
+    answers.set()
+    if not cancels:
+        begun.result()
+        assert event("MOUSEMOVE") == {"RUNNING_MODAL"}
+        assert event("TIMER") == {"FINISHED"}
+    assert not window.timers
+    assert window.text is None
+
+
+def test_a_job_enters_the_scene_when_a_thread_has_read_its_motion(fake_worker, queue, clip, motion_path, monkeypatch):
+    answers, read = threading.Event(), reading.read
+    monkeypatch.setattr(reading, "read", lambda *given: answers.wait(60) and read(*given))
+    fake_worker(DELIVER.format(motion=str(motion_path)))
+    work = queue()
+    queue.until(lambda: work.reading)
+    for _ in range(3):
+        job_queue._on_timer()
+    assert not bpy.data.collections
+    monkeypatch.setattr(reading, "read", None)  # it is read once
+    answers.set()
+    queue.to_end()
+    assert work.record.status is Status.IMPORTED
+    assert "dance" in bpy.data.collections
+
+
+def test_a_clip_that_cannot_be_imported_keeps_no_other_from_it(fake_worker, tmp_path, clip, motion_path):
+    fake_worker(DELIVER.format(motion=str(motion_path)))
+    names = [{"name": "gone.mp4"}, {"name": clip.name}]
+    with pytest.raises(RuntimeError, match="There is no clip at"):  # Blender raises what an operator reports
+        bpy.ops.wham.drop_clips(directory=str(tmp_path), files=names)
+    assert "dance" in bpy.data.collections
+
+
 def test_import_leaves_another_objects_edit_mode_and_selects_the_character(motion_path):
     bpy.ops.mesh.primitive_cube_add()
     bpy.ops.object.mode_set(mode="EDIT")
@@ -303,8 +494,8 @@ def test_a_file_is_imported_without_an_operator(motion_path):
     """The function that panel, scripts and add-ons call, with settings and a callback for reports."""
     shutil.copy(CLIP, motion_path.with_name("dance.mp4"))
     reports = []
-    settings = PlacementSettings(start_frame=5)
-    assert import_file(bpy.context, motion_path, None, settings, lambda *report: reports.append(report)) == ""
+    placed = PlacementSettings(start_frame=5)
+    assert import_file(bpy.context, motion_path, None, placed, lambda *report: reports.append(report)) == ""
     (armature,) = objects("ARMATURE")
     assert armature.wham_motion.first_frame == 5
     ((kind, text),) = reports

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from wham_blender.addon import build_scene, settings
 from wham_blender.addon.jobs import import_job, job_record
 from wham_blender.addon.jobs.job_record import Status
 from wham_blender.addon.jobs.queue import job_queue
+from wham_blender.addon.panels.jobs import draw_job
 from wham_blender.addon.ui import ui_text
 from wham_blender.addon.worker.process import JobError
 
@@ -60,6 +62,7 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
             device="CPU",
             clip_start=5,
             clip_end=90,
+            rotate="270",
             focal_length_mm=28,
             camera="MOVING",
             actor_height=1.8,
@@ -75,7 +78,8 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
     for words in (
         f"{clip} -o {folder}/motion-2.npz --json --resume {folder}",
         "--person 2", "--quality draft", "--device cpu", "--camera moving", "--world wham", "--actor-height 1.8",
-        "--no-anchor", "--start 5", "--end 90", "--focal-length 28", "--no-refine --smooth 0.2", "--gender female",
+        "--no-anchor", "--start 5", "--end 90", "--rotate 270",
+        "--focal-length 28", "--no-refine --smooth 0.2", "--gender female",
     ):  # fmt: skip
         assert words in said
 
@@ -121,6 +125,81 @@ def test_a_person_that_is_no_choice_is_a_sentence(fake_worker, clip, jobs, perso
     with pytest.raises(RuntimeError, match="Type MAIN, ALL or a number from 1"):
         bpy.ops.wham.import_video(filepath=str(clip), person=person)
     assert not jobs.exists()
+
+
+def test_a_number_that_is_none_is_a_sentence(fake_worker, clip, jobs):
+    fake_worker("")
+    with pytest.raises(RuntimeError, match=r"The option focal_length_mm is nan\. Give it a number"):
+        bpy.ops.wham.import_video(filepath=str(clip), focal_length_mm=float("nan"))
+    assert not jobs.exists()
+
+
+def test_a_person_of_thousands_of_digits_is_a_sentence(fake_worker, clip):
+    fake_worker("")
+    with pytest.raises(RuntimeError, match="Type MAIN, ALL or a number from 1"):
+        bpy.ops.wham.import_video(filepath=str(clip), person="9" * 5000)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_clip_whose_name_is_not_utf_8_is_a_sentence(fake_worker, clip, tmp_path):
+    fake_worker("")
+    odd = tmp_path / "caf\udce9.mp4"
+    with pytest.raises(JobError, match=r"There is no clip at .*caf\?\.mp4"):
+        import_job.prepare(odd, {})
+    shutil.copy(clip, odd)
+    with pytest.raises(JobError, match=r"caf\?\.mp4 is not valid UTF-8\. Rename the clip or its folder") as refused:
+        import_job.prepare(odd, {})
+    assert refused.value.code == "name-not-utf8"
+
+
+def test_a_clip_that_cannot_be_looked_at_is_a_sentence(fake_worker, clip, monkeypatch, tmp_path):
+    fake_worker("")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as locked:
+        locked.setattr(Path, "is_file", refuse)
+        with pytest.raises(RuntimeError, match=r"some clip\.mp4 may not be read: Permission denied"):
+            bpy.ops.wham.import_video(filepath=str(clip))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(JobError, match=r"There is no clip at walk\.mp4"):
+        import_job.prepare(Path("walk.mp4"), {})
+
+
+def test_a_job_of_another_version_is_shown_and_runs_again(fake_worker, clip, jobs, motion_path):
+    """Its unknown options are dropped, and those of another type or range are the default ones."""
+    fake_worker(DELIVER.format(motion=str(motion_path)))
+    bpy.ops.wham.import_video(filepath=str(clip), start_frame=20)
+    (record,) = job_record.scan(jobs)
+    record.options |= {
+        "clip_start": "first", "clip_end": None, "start_frame": 2**40, "quality": "PERFECT", "refine": 1,
+        "smooth": 1e300, "gender": 3, "person": 1, "rig": None, "focal_length_mm": True, "future": "yes",
+        "camera": "STATIC", "fps": "CLIP",
+    }  # fmt: skip
+    record.save()
+    import_job.jobs.all = []
+    found = import_job.jobs.find(record.name)
+    assert found
+    usable = import_job.usable_options(found)
+    assert usable.items() >= {"camera": "STATIC", "fps": "CLIP", "target": "NEW"}.items()
+    assert not usable.keys() & {
+        "clip_start", "clip_end", "start_frame", "quality", "refine", "smooth", "gender", "person", "rig", "future",
+        "focal_length_mm",
+    }  # fmt: skip
+    drawn: list[tuple] = []
+    draw_job(Layout(drawn), found)
+    assert ("operator", "wham.discard_job") in [call[:2] for call in drawn]
+    fake_worker("print(arguments)\n" + DELIVER.format(motion=str(motion_path)))
+    assert bpy.ops.wham.import_job(job=found.name) == {"FINISHED"}
+    assert bpy.ops.wham.resume_job(job=found.name) == {"FINISHED"}
+    (record,) = job_record.scan(jobs)
+    assert record.status is Status.IMPORTED
+    assert (record.options["clip_start"], record.options["camera"]) == (1, "STATIC")
+    assert "future" not in record.options
 
 
 def test_missing_clip_and_missing_worker_are_sentences(tmp_path, clip, monkeypatch):
@@ -247,13 +326,12 @@ def test_cancel_ends_a_worker_that_has_much_to_do(fake_worker, queue, clip):
 def test_another_person_is_made_once_and_then_at_hand(fake_worker, clip, jobs, motion_path):
     fake_worker(
         f"open({str(clip) + '.runs'!r}, 'a').write(arguments[arguments.index('--person') + 1] + ' ')\n"
-        "say(protocol.People([{'id': 1, 'first_frame': 1, 'last_frame': 230, 'frames': 230, 'height': 0.6}, "
-        "{'id': 2, 'first_frame': 5, 'last_frame': 90, 'frames': 86, 'height': 0.25, 'picture': 'person-2.png'}]))\n"
-        + DELIVER.format(motion=str(motion_path))
+        "say(protocol.People([protocol.FoundPerson(1, 1, 230, 230, 0.6), "
+        "protocol.FoundPerson(2, 5, 90, 86, 0.25, 'person-2.png')]))\n" + DELIVER.format(motion=str(motion_path))
     )
     bpy.ops.wham.import_video(filepath=str(clip))
     (record,) = job_record.scan(jobs)
-    assert [person["id"] for person in record.people] == [1, 2]
+    assert [person.id for person in record.people] == [1, 2]
     for person in ("2", "1", "2", "ALL"):
         assert bpy.ops.wham.import_person(job=record.name, person=person) == {"FINISHED"}
     assert Path(f"{clip}.runs").read_text() == "MAIN 2 ALL "

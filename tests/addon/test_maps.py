@@ -1,5 +1,8 @@
 """Rig maps: files that come back as they were, names that fit, controls that drive the bones that the map says."""
 
+import os
+import time
+
 import bpy
 import numpy as np
 import pytest
@@ -80,19 +83,19 @@ def test_missing_bones_are_named_and_optional_ones_are_not_missed():
     ("old", "new", "said"),
     [
         ("name = ", "name = = ", "not a rig map"),
-        ('name = "Rigify"', "name = 3", "name must be a string"),
-        ("[controls]", "[levers]", "unknown key levers"),
+        ('name = "Rigify"', "name = 3", "map.name is 3, not a text"),
+        ("[controls]", "[levers]", "unknown field 'levers'"),
         ('left_hip = "DEF-thigh.L"\n', "", "lacks left_hip"),
-        ('left_hip = "DEF-thigh.L"', "left_hip = 1", "bones.left_hip must be a string"),
-        ('left_hip = "DEF-thigh.L"', 'left_hip = ""', "bones.left_hip must not be empty"),
+        ('left_hip = "DEF-thigh.L"', "left_hip = 1", "bones.left_hip is 1, not a text"),
+        ('left_hip = "DEF-thigh.L"', 'left_hip = ""', "bones.left_hip is '', not of 1 to 63 bytes"),
         ('left_hip = "DEF-thigh.L"', 'left_hip = "DEF-thigh.R"', "DEF-thigh.R is named for two joints"),
-        ('neck = ["DEF-spine.004"]', 'neck = "DEF-spine.004"', "neck must be a list"),
+        ('neck = ["DEF-spine.004"]', 'neck = "DEF-spine.004"', "neck is 'DEF-spine.004', not a list"),
         ("neck_at = [1.0]", "neck_at = [0.5]", "neck_at need"),
         ('optional = ["', 'optional = ["DEF-foot.L", "', "cannot be optional"),
         ('location_bone = "DEF-spine.001"', 'location_bone = "torso"', "torso has a control but is mapped to no joint"),
-        ("[ik.left_leg]", "[ik.tail]", "ik has the unknown key tail"),
-        ("fk = 1.0}", 'fk = "on"}', "switch.fk must be a number"),
-        ("fk = 1.0}", "fk = nan}", "switch.fk must be a number"),
+        ("[ik.left_leg]", "[ik.tail]", "ik is a dict, with the unknown key tail"),
+        ("fk = 1.0}", 'fk = "on"}', "switch.fk is 'on', not a number"),
+        ("fk = 1.0}", "fk = nan}", "switch.fk is nan, not a number"),
         ("[[settings]]", "[settings]", "not a rig map"),
     ],
 )
@@ -109,9 +112,66 @@ def test_a_damaged_file_raises_a_map_error(old, new, said, tmp_path):
 def test_files_that_are_no_text_or_too_large_are_refused(tmp_path):
     (tmp_path / "a.toml").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "b.toml").write_bytes(b"#" * (1 << 21))
-    for name in ("a", "b", "c"):
-        with pytest.raises(maps.MapError):
+    (tmp_path / "d.toml").mkdir()
+    os.mkfifo(tmp_path / "e.toml") if hasattr(os, "mkfifo") else None  # without a writer, reading it would never end
+    for name in ("a", "b", "c", "d", "e", "a\0b", "x" * 300):
+        with pytest.raises(maps.MapError, match="cannot be read as a rig map: "):
             maps.read(tmp_path / f"{name}.toml")
+
+
+RIGIFY = maps.to_toml(SHIPPED["rigify"])
+DEEP = ".".join(["a"] * 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{RIGIFY}[{DEEP}]\n" + "".join(f"k{n}.{DEEP} = 1\n" for n in range(13)), "a key of more than 4 parts"),
+        (f'{RIGIFY}[x]\n"a" . \'b\'.c."d.e".f = 1', "a key of more than 4 parts"),
+        (f'{RIGIFY}"""', "a string of several lines"),
+        (f"{RIGIFY}x = {'[' * 14000}", "not a rig map: "),
+        (f"{RIGIFY}x = {'{a = ' * 5000}", "not a rig map: "),
+        ("{" * 32000, "not a rig map: "),
+        (f"{RIGIFY}x = 1{'0' * 10000}", "not a rig map: "),
+        (RIGIFY.replace("fk = 1.0", "fk = 1e999"), "switch.fk is inf, not a number"),
+        (RIGIFY.replace("fk = 1.0", f"fk = 0x{'f' * 20000}", 1), "switch.fk is a huge integer, not a number"),
+        (RIGIFY.replace("fk = 1.0", "fk = 2000000.0"), "not from -1e.06 to 1e.06"),
+        (RIGIFY.replace('"torso"', f'"{"x" * 64}"'), "not of 1 to 63 bytes"),
+        (RIGIFY.replace('"torso"', '"\ud800"'), "surrogates not allowed"),
+        (RIGIFY.replace('neck = ["DEF-spine.004"]', f"neck = {['a'] * 200}"), "longer than 100"),
+        (RIGIFY.replace('name = "Rigify"', f'name = "{"x" * 300}"'), "not of 0 to 200 bytes"),
+        (f"{RIGIFY}{'x' * 30000} = 1", "not a rig map: "),
+        (f'x = "{chr(92)}"{chr(92) + chr(34)}' * 6000, "not a rig map: "),
+        ("# " * 20000, "more than 32768 bytes"),
+    ],
+)
+def test_a_map_that_would_take_minutes_or_cannot_be_used_is_refused_at_once(text, said):
+    began = time.monotonic()
+    with pytest.raises(maps.MapError, match=said) as caught:
+        maps.from_toml(text, "shared.toml")
+    assert time.monotonic() - began < 2  # a hundred times what it takes
+    assert len(str(caught.value)) < 450
+    str(caught.value).encode()
+
+
+def test_dots_in_names_and_numbers_are_no_deep_keys():
+    text = RIGIFY.replace('"torso"', '"a.b.c.d.e.f"').replace("[bones]", "# a.b.c.d.e.f.g\n[bones]")
+    assert maps.from_toml(text, "x").controls["DEF-spine.001"] == "a.b.c.d.e.f"
+
+
+def test_a_map_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "folder.toml").mkdir()
+    for name in ("folder.toml", "a\0b.toml", "\ud800.toml", "x" * 300):
+        with pytest.raises(maps.MapError, match="The rig map cannot be written to"):
+            maps.write(SHIPPED["smpl"], tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.toml"]
+
+
+def test_thousands_of_bones_whose_names_end_alike():
+    names = [f"{number:05}_{word}" for number in range(2500) for word in ("hips", "pelvis")]
+    began = time.monotonic()
+    assert maps.matching(names, SHIPPED.values()) is None
+    assert time.monotonic() - began < 0.5
 
 
 def turn_of(armature, bone):

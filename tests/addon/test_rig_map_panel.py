@@ -105,11 +105,37 @@ def test_a_damaged_file_of_the_users_is_told_and_others_still_fit(tmp_path):
     folder = rig_map_state.user_folder()
     folder.mkdir(parents=True)
     (folder / "bad.toml").write_text("name = 3", "utf-8")
-    assert rig_map_state.user_maps()[1] == ["bad.toml is not a rig map: bones must be a table."]
+    assert rig_map_state.user_maps()[1] == [
+        "bad.toml is not a rig map: map lacks bones. It must be a TOML file as Save Map writes it."
+    ]
+    (folder / "a_folder.toml").mkdir()
+    (folder / "gone.toml").symlink_to(folder / "nowhere")
+    maps.write(maps.replace(maps.shipped()["smpl"], name="My SMPL"), folder / "mine.toml")
+    assert [error.partition(" ")[0] for error in rig_map_state.user_maps()[1]] == [
+        "a_folder.toml",
+        "bad.toml",
+        "gone.toml",
+    ]
     make.make_rig("smpl")
+    drawn: list[tuple] = []
+    bake.WHAM_PT_bake.draw(type("Panel", (), {"layout": Layout(drawn)})(), bpy.context)
+    assert ("label", "smpl: My SMPL") in [(call[0], call[-1]) for call in drawn]
     assert bpy.ops.wham.guess_rig_map() == {"FINISHED"}
     with pytest.raises(RuntimeError, match=r"bad\.toml is not a rig map"):
         bpy.ops.wham.import_rig_map(filepath=str(folder / "bad.toml"))
+
+
+def test_a_name_of_any_length_or_script_is_a_file():
+    make.make_rig("smpl")
+    bpy.ops.wham.guess_rig_map()
+    for name in ("骨" * 66, "x" * 200, "../" * 20, "\N{GRINNING FACE}"):
+        rig_map_state.state().name = name
+        assert bpy.ops.wham.save_rig_map() == {"FINISHED"}
+    rig_map_state.state().name = "x" * 201
+    with pytest.raises(RuntimeError, match="not of 0 to 200 bytes"):
+        bpy.ops.wham.save_rig_map()
+    assert len(rig_map_state.user_maps()[0]) == 3
+    assert rig_map_state.user_maps()[1] == []
 
 
 def test_the_panel_draws():

@@ -107,6 +107,29 @@ def test_without_the_file_only_bones_are_made_and_it_is_said(smpl, library, tmp_
     assert objects("MESH") == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("f", np.full((9, 3), 2**31), "f holds values that no body has"),
+        ("f", np.full((9, 3), -1), "f holds no triangles"),
+        ("f", np.zeros((9, 3), int), "f holds no triangles"),
+        ("v_template", np.full((COUNT, 3), np.nan), "v_template holds values that no body has"),
+        ("weights", np.zeros((7, 24)), "weights has the shape"),
+        ("J_regressor", np.zeros((24, 0)), "J_regressor has the shape"),
+        ("shapedirs", np.full((COUNT, 3, 10), "1"), "shapedirs has the shape"),
+    ],
+)
+def test_a_body_file_with_a_wrong_array_gives_bones_only(smpl, library, tmp_path, capfd, name, value, words):
+    """Blender would end at an index of no vertex."""
+    library.folder.mkdir(parents=True)
+    np.savez(library.body_copy, **smpl | {name: value})
+    _, path = full_motion(smpl, "neutral", tmp_path)
+    assert bpy.ops.wham.import_motion(filepath=str(path)) == {"FINISHED"}
+    assert f"The body file {library.body_copy.name} cannot be used ({words}" in capfd.readouterr().out
+    assert objects("MESH") == []
+    assert objects("ARMATURE")
+
+
 def test_the_body_that_ships_inside_has_no_keys(motion, tmp_path):
     motion_file.save(tmp_path / "draft.npz", [motion])
     bpy.ops.wham.import_motion(filepath=str(tmp_path / "draft.npz"))

@@ -10,15 +10,18 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from .. import motion as motion_file
 from ..motion import Motion, planted
 from . import hooks
 from .properties import PlacementSettings
 from .retarget.bake import BakeError, Options
 from .retarget.bake_all import Report, bake_all, pair_by_name, target_rigs
 from .retarget.maps import MapError
-from .scene import body_mesh, camera, character, smpl_armature
+from .scene import camera, character, smpl_armature
 from .scene.action import ActionWriter, write_pose
+from .scene.body_mesh import Body
+from .scene.camera import SolvedCamera
+from .scene.checks import check_frames
+from .scene.reading import Contents, Reading
 from .scene.scene_settings import match_clip
 from .settings import library
 
@@ -26,13 +29,26 @@ from .settings import library
 def import_file(
     context: bpy.types.Context, path: Path, clip: Path | None, settings: PlacementSettings, report: Report
 ) -> str:
+    """Read a motion file and `build` what it holds. Raises MotionFileError, too, if the file cannot be read."""
+    return build(context, Reading(path, library()).result(), clip, settings, report)
+
+
+def build(
+    context: bpy.types.Context, contents: Contents, clip: Path | None, settings: PlacementSettings, report: Report
+) -> str:
     """Build the people of a motion file and their camera in the scene, and bake them onto rigs if ``settings`` say so.
 
     clip: the video behind the camera; None for the one beside the motion file that the file names.
     report: gets warnings and errors after which the import goes on.
-    Raises MotionFileError if the file cannot be read. Returns why a bake onto rigs failed; empty if none did.
+    Returns why a bake onto rigs failed; empty if none did. Raises ValueRefused before anything is changed if keyframes
+    would lie outside of Blender's frames. After any other exception, everything that was made is removed again.
     """
-    people = motion_file.load(path)
+    people = contents.people
+    timing = _Timing.of(people, context.scene, settings)
+    tracks: list[Motion | SolvedCamera] = [*people, contents.camera]
+    keyed = [timing.frames(track.frame, track.time) for track in tracks]
+    for frames in keyed:
+        check_frames(frames, contents.path.name)
     rigs: list[bpy.types.Object] = []
     failed = ""
     if settings.to_rigs:
@@ -40,38 +56,67 @@ def import_file(
             rigs = target_rigs(context, settings.rigs)
         except (BakeError, MapError) as error:  # the rig was deleted or renamed while the worker ran
             failed = str(error)
-    clip_name = Path(str(people[0].meta.get("clip") or "")).name
     if context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
-    for selected in context.selected_objects:
-        selected.select_set(False)
-
-    name = Path(clip_name or path.name).stem
-    timing = _Timing.of(people, context.scene, settings)
-    take = uuid.uuid4().hex
-    collection = bpy.data.collections.new(name)
-    context.scene.collection.children.link(collection)
-    armatures = []
-    for number, person in enumerate(people, 1):
-        label = name if len(people) == 1 else f"{name} person {number}"
-        armature = _build_character(label, person, timing.frames(person.frame, person.time), collection, report)
-        _write_metadata(armature, person, take, len(people), timing.scene_rate)
-        armatures.append(armature)
-    solved = camera.of_people(people)
-    camera_object = camera.build(f"{name} camera", solved, timing.frames(solved.frame, solved.time), collection)
-    camera_object.wham_motion.take, camera_object.wham_motion.size = take, solved.size
-    if settings.clip_rate:
-        last_frame = timing.frames(solved.frame, solved.time)[-1]
-        match_clip(context.scene, camera_object, timing.clip_rate, settings.start_frame, last_frame)
-    elif context.scene.camera is None:
-        context.scene.camera = camera_object
-    _show_clip(camera_object, clip or path.parent / clip_name, timing, report)
+    selected, active = list(context.selected_objects), context.view_layer.objects.active
+    for obj in selected:
+        obj.select_set(False)
+    before = _everything()
+    try:
+        armatures = _build_scene(context, contents, clip, timing, keyed, report)
+    except Exception:
+        if context.mode != "OBJECT":
+            bpy.ops.object.mode_set(mode="OBJECT")
+        bpy.data.batch_remove(_everything() - before)
+        for obj in selected:
+            obj.select_set(True)
+        context.view_layer.objects.active = active
+        raise
     if rigs:
         failed = _bake_onto_rigs(context, armatures, rigs, settings.bake, report)
     hooks.call(context, armatures, report)
     if failed:
         report({"ERROR"}, f"{failed} The motion is there as a new character.")
     return failed
+
+
+def _everything() -> set[bpy.types.ID]:
+    """All data of the kinds that an import makes."""
+    data = bpy.data
+    kinds = (data.objects, data.collections, data.armatures, data.meshes, data.cameras, data.actions, data.movieclips)
+    return {item for kind in kinds for item in kind}
+
+
+def _build_scene(
+    context: bpy.types.Context,
+    contents: Contents,
+    clip: Path | None,
+    timing: _Timing,
+    keyed: list[np.ndarray],
+    report: Report,
+) -> list[bpy.types.Object]:
+    """Build all in a collection of its own; ``keyed``: scene frames of each person and of the camera."""
+    people, solved = contents.people, contents.camera
+    clip_name = Path(str(people[0].meta.get("clip") or "")).name
+    name = Path(clip_name or contents.path.name).stem
+    take = uuid.uuid4().hex
+    collection = bpy.data.collections.new(name)
+    context.scene.collection.children.link(collection)
+    armatures = []
+    for number, (person, body) in enumerate(zip(people, contents.bodies, strict=True), 1):
+        label = name if len(people) == 1 else f"{name} person {number}"
+        armature = _build_character(label, person, body, keyed[number - 1], collection, report)
+        _write_metadata(armature, person, take, len(people), timing.scene_rate)
+        armatures.append(armature)
+    camera_object = camera.build(f"{name} camera", solved, keyed[-1], collection)
+    camera_object.wham_motion.take, camera_object.wham_motion.size = take, solved.size
+    _show_clip(camera_object, clip or contents.path.parent / clip_name, camera.rotation_of_clip(people), timing, report)
+    # The scene's own settings last, since they would stay if anything failed.
+    if timing.settings.clip_rate:
+        match_clip(context.scene, camera_object, timing.clip_rate, timing.settings.start_frame, keyed[-1][-1])
+    elif context.scene.camera is None:
+        context.scene.camera = camera_object
+    return armatures
 
 
 @dataclass(frozen=True)
@@ -103,11 +148,11 @@ class _Timing:
         return self.settings.start_frame + np.round((time - self.first_time) * self.scene_rate, 4)
 
 
-def _show_clip(camera_object: bpy.types.Object, clip: Path, timing: _Timing, report: Report) -> None:
+def _show_clip(camera_object: bpy.types.Object, clip: Path, rotate: int, timing: _Timing, report: Report) -> None:
     """Show the clip as the camera's background, if there is one."""
     if not clip.is_file():
         return
-    camera.show_clip(camera_object, clip, timing.settings.start_frame - int(timing.first_frame) + 1)
+    camera.show_clip(camera_object, clip, timing.settings.start_frame - int(timing.first_frame) + 1, rotate)
     if abs(timing.scene_rate / timing.clip_rate - 1) > 1e-3:
         report(
             {"WARNING"},
@@ -142,13 +187,18 @@ def _bake_onto_rigs(
 
 
 def _build_character(
-    name: str, person: Motion, frames: np.ndarray, collection: bpy.types.Collection, report: Report
+    name: str,
+    person: Motion,
+    body: tuple[Body | None, str],
+    frames: np.ndarray,
+    collection: bpy.types.Collection,
+    report: Report,
 ) -> bpy.types.Object:
     """An armature with its skinned body mesh, if there is one for this motion, and its action; selected."""
-    body, missing = body_mesh.for_motion(person, library())
+    mesh, missing = body
     if missing:
         report({"WARNING"}, f"{missing}: only its bones are made.")
-    armature = smpl_armature.build(name, person, body, collection)
+    armature = smpl_armature.build(name, person, mesh, collection)
     armature.select_set(True)
     writer = ActionWriter(armature, name, frames)
     write_pose(writer, armature, person)

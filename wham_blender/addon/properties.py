@@ -16,6 +16,9 @@ from bpy.props import (
 )
 
 from .retarget.bake import Options
+from .scene.checks import LAST_FRAME
+
+_LAST_OF_CLIP = 100_000_000  # frames: 19 days at 60 a second
 
 
 class BakeOptions:
@@ -44,6 +47,8 @@ class BakeOptions:
         description="Rotate both arms outwards, for a body that is broader than the actor's. Negative values rotate "
         "them inwards",
         default=0.0,
+        min=-math.pi,
+        max=math.pi,
         soft_min=math.radians(-30.0),
         soft_max=math.radians(30.0),
         subtype="ANGLE",
@@ -61,6 +66,7 @@ class BakeOptions:
         description="Maximum rotation error of a control after keyframe reduction",
         default=math.radians(0.5),
         min=math.radians(0.01),
+        max=math.pi,
         soft_max=math.radians(5.0),
         subtype="ANGLE",
     )
@@ -69,6 +75,7 @@ class BakeOptions:
         description="Maximum location error of a control, and about that of a planted foot, after keyframe reduction",
         default=0.005,
         min=0.0001,
+        max=10.0,
         soft_max=0.1,
         subtype="DISTANCE",
         precision=4,
@@ -104,7 +111,13 @@ class PlacementOptions(BakeOptions):
         "armatures are used. People and rigs are paired in the order of their names",
     )
 
-    start_frame: IntProperty(name="Start Frame", description="Scene frame of the first frame of the motion", default=1)
+    start_frame: IntProperty(
+        name="Start Frame",
+        description="Scene frame of the first frame of the motion",
+        default=1,
+        min=-LAST_FRAME,
+        max=LAST_FRAME,
+    )
     fps: EnumProperty(
         name="Frame Rate",
         description="Whether the motion is fitted to the scene's frame rate or the scene to the clip's",
@@ -202,6 +215,8 @@ class VideoOptions(PlacementOptions):
         description="Focal length of the camera in millimeters, 35 mm equivalent; 24 to 28 for phones. If 0, it is "
         "read from the clip's metadata or estimated",
         min=0.0,
+        max=10_000.0,
+        soft_max=300.0,
     )
     camera: EnumProperty(
         name="Camera",
@@ -242,9 +257,25 @@ class VideoOptions(PlacementOptions):
         soft_max=1.0,
         max=5.0,
     )
-    clip_start: IntProperty(name="Clip Start", description="First frame of the clip to import", default=1, min=1)
+    clip_start: IntProperty(
+        name="Clip Start", description="First frame of the clip to import", default=1, min=1, max=_LAST_OF_CLIP
+    )
     clip_end: IntProperty(
-        name="Clip End", description="Last frame of the clip to import; 0 for the end of the clip", min=0
+        name="Clip End",
+        description="Last frame of the clip to import; 0 for the end of the clip",
+        min=0,
+        max=_LAST_OF_CLIP,
+    )
+    rotate: EnumProperty(
+        name="Rotate Clip",
+        description="Turn a clip that lies on its side or is upside down clockwise, because the file does not say how "
+        "the camera was held",
+        items=[
+            ("0", "0°", "Show the clip as video players do"),
+            ("90", "90°", "For people whose heads point left"),
+            ("180", "180°", "For people who are upside down"),
+            ("270", "270°", "For people whose heads point right"),
+        ],
     )
 
 
@@ -311,8 +342,10 @@ class WHAM_PG_motion(bpy.types.PropertyGroup):
     take: StringProperty(description="Identifier of an import: the same on all its objects, empty on others")
     clip: StringProperty()
     size: IntVectorProperty(size=2, description="Resolution of the clip in pixels; on the camera only")
-    clip_rate: FloatProperty(description="Frames per second of the clip")
-    keyed_rate: FloatProperty(description="Frames per second of the scene for which the keyframes are placed")
+    clip_rate: FloatProperty(description="Frames per second of the clip", default=30.0)
+    keyed_rate: FloatProperty(
+        description="Frames per second of the scene for which the keyframes are placed", default=30.0
+    )
     quality: StringProperty()
     weights: StringProperty(description="Names and versions of the networks used")
     people: IntProperty(description="Number of people imported together")

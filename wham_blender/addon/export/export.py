@@ -7,6 +7,9 @@ at every frame, in the units and axes of the receiving program: no node of the f
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,14 +22,20 @@ from mathutils import Matrix
 from ... import quaternions
 from ...errors import CodedError
 from ..retarget import rig_map_state, root
+from ..retarget.transfer import Space
 from ..scene import character
 from ..scene.action import ActionWriter
+from ..scene.checks import check_numbers
 from .skeleton_copy import SampledSkeleton, exported_parent, sample
 
 ARMATURE = "Armature"  # by this name Unreal recognizes the node as Blender's armature and not as a bone
 _ROOT = "root"  # the usual name of the root bone in games
+_KINDS = ("objects", "meshes", "armatures", "actions")  # of data that an export makes for itself
 _STATIC_TOLERANCE = 1e-4  # metres: a root bone that moves less is static
 _RIGID_TOLERANCE = 1e-5  # metres: a bone whose head moves less relative to its parent gets no location keyframes
+_LONGEST_PATH = 300  # characters of a path in a sentence
+_LEAST_LENGTH = 1e-5  # of a bone, in file units; Blender deletes bones without length
+_MOST_TRANSFORMS = 5_000_000  # bones times frames: 10 hours of SMPL's 24 bones at 6 frames a second; takes 1 GB
 _Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # from z up to y up
 
 
@@ -72,34 +81,76 @@ def export(
 ) -> Exported:
     """Write a rig's motion to a file, with the meshes that it deforms or that are parented to its bones.
 
-    ``root_motion``: on a root bone, which is added if there is none; else on the hips. Raises ExportError.
+    ``root_motion``: on a root bone, which is added if there is none; else on the hips. Raises CodedError; then there is
+    no new file, and an older one is as it was.
     """
     if not _has_operator(preset.exporter):
         raise ExportError(
             f"Blender's exporter for {preset.suffix} files is switched off. Enable its add-on in the preferences.",
             code="exporter-disabled",
         )
+    _check_scale(rig)
     first, last = _range(rig)
     scene = context.scene
     rate = scene.render.fps / scene.render.fps_base
     skins = _skins(rig, context) if meshes and preset.meshes else []
-    with _temporary_scene(context, rig) as temporary:
+    with _replaced(path) as unfinished, _temporary_scene(context, rig) as temporary:
         known = _known_bones(rig)
         skeleton = sample(rig, temporary, range(first, last + 1), known.get("root", ""))
         skeleton = _with_root(known, skeleton, root_motion, rate)
+        check_numbers(skeleton.heads, f"A bone's place in {rig.name}")
         temporary.frame_start, temporary.frame_end = first, last
         copy = _copy(context, temporary, rig, skeleton, skins, preset)
         with context.temp_override(scene=temporary, view_layer=temporary.view_layers[0], **_active(copy.armature)):
             try:
-                result = preset.write(str(path), copy)
-            except RuntimeError as error:
-                raise ExportError(
-                    f"{path} could not be written: {str(error).removeprefix('Error: ').strip()}",
-                    code="export-failed",
-                ) from error
-    if result != {"FINISHED"} or not path.is_file():
-        raise ExportError(f"{path} was not written. Choose a folder that you may write to.", code="export-failed")
+                result = preset.write(str(unfinished), copy)
+            except Exception as error:  # of an exporter of Blender or of another add-on, with any fault
+                raise _not_written(path, _last_line(error)) from error
+        if result != {"FINISHED"} or not unfinished.is_file():
+            raise _not_written(path, "the exporter made no file")
     return Exported((first, last), rate, len(skeleton.names), len(skins))
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` that replaces it when the block ends without an exception, else it is deleted.
+
+    Raises ExportError if it cannot be written, before the block.
+    """
+    unfinished = path.with_name(f".{os.getpid()}.part{path.suffix}") if path.name else path
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISDIR(path.lstat().st_mode):  # which also finds names that are too long
+                raise IsADirectoryError(0, "there is a folder of this name")
+        unfinished.open("wb").close()
+    except (OSError, ValueError) as error:  # ValueError: a null character or a lone surrogate in the path
+        raise _not_written(path, getattr(error, "strerror", None) or str(error)) from error
+    try:
+        unfinished.unlink()
+        yield unfinished
+        unfinished.replace(path)
+    except OSError as error:
+        raise _not_written(path, error.strerror or str(error)) from error
+    finally:
+        with contextlib.suppress(OSError):  # must not hide the block's exception
+            unfinished.unlink(missing_ok=True)
+
+
+def _not_written(path: Path, reason: str) -> ExportError:
+    shown = str(path) if len(str(path)) <= _LONGEST_PATH else f"{str(path)[:_LONGEST_PATH]}..."
+    return ExportError(
+        f"{shown} could not be written: {reason.rstrip('.')}. Choose another name, or a folder that you may write to.",
+        code="export-failed",
+    )
+
+
+def _last_line(error: Exception) -> str:
+    """What an exporter reported, or the last line of its traceback, which Blender gives with where it caught it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Location:")]
+    return (lines[-1] if lines else type(error).__name__).removeprefix("Error: ")
 
 
 # --- what is exported ------------------------------------------------------------------------------------------------
@@ -116,7 +167,26 @@ def _range(rig: bpy.types.Object) -> tuple[int, int]:
         ranges += [(strip.frame_start, strip.frame_end) for strip in strips]
     if not ranges:
         raise ExportError(f"{rig.name} has no animation. Bake a motion onto it first.", code="no-animation")
-    return int(np.floor(min(start for start, _ in ranges) + 1e-3)), int(np.ceil(max(end for _, end in ranges) - 1e-3))
+    for ends in ranges:
+        check_numbers(ends, f"A scene frame of a keyframe or strip of {rig.name}")
+    first, last = min(start for start, _ in ranges), max(end for _, end in ranges)
+    if (last - first) * len(rig.data.bones) > _MOST_TRANSFORMS:
+        raise ExportError(
+            f"The animation of {rig.name} goes from frame {first:.0f} to {last:.0f}, which is too long for one file. "
+            "Delete the keyframes that lie far outside, or export it in parts.",
+            code="export-too-long",
+        )
+    return int(np.floor(first + 1e-3)), int(np.ceil(last - 1e-3))
+
+
+def _check_scale(rig: bpy.types.Object) -> None:
+    """Raise ExportError if a rig is scaled to nothing."""
+    try:
+        Space.of_matrix(np.array(rig.matrix_world))
+    except ValueError as error:
+        raise ExportError(
+            f"{rig.name} cannot be exported: {error}. Give it a size again.", code="rig-scale-zero"
+        ) from error
 
 
 def _known_bones(rig: bpy.types.Object) -> dict[str, str]:
@@ -174,11 +244,12 @@ def _with_root(known: dict[str, str], skeleton: SampledSkeleton, root_motion: bo
 
 @contextmanager
 def _temporary_scene(context: bpy.types.Context, rig: bpy.types.Object) -> Iterator[bpy.types.Scene]:
-    """A scene with only the rig; the scene and all other objects that are added to it are removed at the end.
+    """A scene with only the rig; all that is added to the file meanwhile, by an exporter too, is removed at the end.
 
     Objects that were renamed because an added object took their name get it back.
     """
     names = {obj: obj.name for obj in bpy.data.objects if obj.library is None}
+    before = {block for kind in _KINDS for block in getattr(bpy.data, kind)}
     scene = bpy.data.scenes.new(_name(rig))
     render, settings = scene.render, context.scene.render
     render.fps, render.fps_base = settings.fps, settings.fps_base
@@ -188,10 +259,7 @@ def _temporary_scene(context: bpy.types.Context, rig: bpy.types.Object) -> Itera
     finally:
         if rig.name in scene.collection.objects:
             scene.collection.objects.unlink(rig)
-        added: list[bpy.types.ID] = list(scene.collection.objects)
-        added += {obj.data for obj in scene.collection.objects}
-        added += {obj.animation_data.action for obj in scene.collection.objects if obj.animation_data}
-        bpy.data.batch_remove([block for block in added if block is not None])
+        bpy.data.batch_remove([block for kind in _KINDS for block in getattr(bpy.data, kind) if block not in before])
         for obj, name in names.items():
             if obj.name != name:
                 obj.name = name
@@ -227,7 +295,7 @@ def _copy(
         bones = armature.data.edit_bones
         for number, name in enumerate(skeleton.names):
             bone = bones.new(name)
-            bone.length = skeleton.lengths[number]
+            bone.length = max(skeleton.lengths[number], _LEAST_LENGTH)
             bone.matrix = skeleton.rest_matrix(number)
         for name, parent in zip(skeleton.names, skeleton.parents, strict=True):
             bones[name].parent = bones[skeleton.names[parent]] if parent >= 0 else None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import bpy
 
+from ...errors import CodedError
 from ..properties import BakeOptions, bake_settings
-from ..retarget.bake import BakeError
 from ..retarget.bake_all import bake_all, motion_sources, pair_by_name, selected_rigs
 from ..scene import character
+from ..scene.checks import check_properties
 from ..ui.options import BAKE, draw_names
 
 
@@ -40,8 +41,9 @@ class WHAM_OT_bake_to_rig(BakeOptions, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Bake onto each rig."""
         try:
+            check_properties(self.properties)
             pairs = pair_by_name(motion_sources(context), selected_rigs(context))
-        except BakeError as error:
+        except CodedError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         done, failed = bake_all(pairs, bake_settings(self), self.report)

@@ -7,6 +7,7 @@ from bpy.props import CollectionProperty, StringProperty
 
 from ..properties import VideoOptions, option_names
 from ..ui.options import draw_options
+from .background import error_message
 from .import_motion import WHAM_OT_import_motion
 from .import_video import WHAM_OT_import_video
 
@@ -46,10 +47,15 @@ class WHAM_OT_drop_clips(bpy.types.Operator):
         settings = context.scene.wham
         settings.filepath = str(clips[0])
         options = {name: getattr(settings, name) for name in option_names(VideoOptions)}
+        execution = "INVOKE_DEFAULT" if self.options.is_invoke else "EXEC_DEFAULT"
+        failed = 0
         for clip in clips:
-            execution = "INVOKE_DEFAULT" if self.options.is_invoke else "EXEC_DEFAULT"
-            bpy.ops.wham.import_video(execution, filepath=str(clip), **options)
-        return {"FINISHED"}
+            try:
+                bpy.ops.wham.import_video(execution, filepath=str(clip), **options)
+            except RuntimeError as error:  # the other clips must not miss their import
+                self.report({"ERROR"}, error_message(error))
+                failed += 1
+        return {"FINISHED"} if failed < len(clips) else {"CANCELLED"}
 
 
 class _ViewportHandler:

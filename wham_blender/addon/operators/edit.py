@@ -5,8 +5,9 @@ from typing import ClassVar
 
 import bpy
 
+from ...errors import CodedError
 from ..scene import character
-from ..scene.character import CharacterError
+from ..scene.checks import check_properties
 
 
 class CharacterEdit:
@@ -15,6 +16,7 @@ class CharacterEdit:
     bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
     poll_message_set: ClassVar[Callable[[str], None]]  # of bpy.types.Operator, like the next
     report: Callable[[set[str], str], None]
+    properties: bpy.types.OperatorProperties
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -23,10 +25,12 @@ class CharacterEdit:
         reason = None
         if armature is None:
             reason = "Select the armature or the body of an imported motion"
-        elif armature.library or armature.override_library:
+        elif armature.library or armature.override_library or armature.data.library:
             reason = "This character is linked from another file: make it local first"
         elif armature.animation_data is None or armature.animation_data.action is None:
             reason = "This character has no action: choose its action again in the Action Editor"
+        elif armature.animation_data.action.library:
+            reason = "The action of this character is linked from another file: make it local first"
         elif context.mode.startswith("EDIT"):
             reason = "Leave Edit Mode first"
         if reason:
@@ -34,14 +38,15 @@ class CharacterEdit:
         return reason is None
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
-        """Edit the character and return the report; raises CharacterError before anything is changed."""
+        """Edit the character and return the report; raises CodedError before anything is changed."""
         raise NotImplementedError
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Edit the active character."""
         try:
+            check_properties(self.properties)
             result = self.edit(context, character.active(context))
-        except CharacterError as error:
+        except CodedError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         self.report({"INFO"}, result)

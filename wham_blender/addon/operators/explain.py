@@ -7,6 +7,7 @@ from bpy.props import StringProperty
 
 from ..ui.explanations import explain
 
+_MOST_BYTES = 2000  # of a message; the search for its entry takes time that grows faster than its length
 _LINE_LENGTH = 64  # characters in a line of the popup
 _WIDTH = 420  # of the popup, in Blender's UI units
 
@@ -17,10 +18,13 @@ class WHAM_OT_explain(bpy.types.Operator):
     bl_idname = "wham.explain"
     bl_label = "What Now?"
 
-    sentence: StringProperty(name="Message", description="Error message to explain", options={"SKIP_SAVE"})
+    sentence: StringProperty(
+        name="Message", description="Error message to explain", maxlen=_MOST_BYTES, options={"SKIP_SAVE"}
+    )
     code: StringProperty(
         name="Code",
         description="Code of the error, by which the explanation is found; without one, it is found by the message",
+        maxlen=_MOST_BYTES,
         options={"HIDDEN", "SKIP_SAVE"},
     )
 

@@ -8,9 +8,9 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 from bpy_extras.io_utils import ExportHelper
 
+from ...errors import CodedError, printable
 from ..export import export
-from ..export.export import PRESETS, ExportError
-from ..retarget.maps import MapError
+from ..export.export import PRESETS
 
 
 class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
@@ -67,10 +67,13 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
         preset, rig = PRESETS[self.target], _active_armature(context)
         if rig is None:  # for mypy: poll() requires one
             return {"CANCELLED"}
+        if not self.filepath:
+            self.report({"ERROR"}, "No file was named. Choose where to write the motion.")
+            return {"CANCELLED"}
         path = Path(bpy.path.ensure_ext(bpy.path.abspath(self.filepath), preset.suffix))
         try:
             result = export.export(context, rig, path, preset, self.root_motion == "ROOT", self.meshes)
-        except (ExportError, MapError) as error:
+        except CodedError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         scale = rig.matrix_world.to_scale()
@@ -82,7 +85,7 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
             )
         self.report(
             {"INFO"},
-            f"{path.name}: frames {result.frames[0]} to {result.frames[1]} at {result.rate:g} fps, "
+            f"{printable(path.name)}: frames {result.frames[0]} to {result.frames[1]} at {result.rate:g} fps, "
             f"{result.bones} bones, {result.meshes} meshes",
         )
         return {"FINISHED"}

@@ -1,20 +1,22 @@
 """Operator Import Motion: reads a motion file and builds its characters, actions, camera and clip in the scene."""
 
+import traceback
 from pathlib import Path
 
 import bpy
 from bpy.props import StringProperty
 
-from ...motion import MotionFileError
-from ..build_scene import import_file
+from ...errors import CodedError, reason
+from ..build_scene import build
 from ..properties import PlacementOptions, placement_settings
-from ..retarget.bake import BakeError
 from ..retarget.bake_all import target_rigs
-from ..retarget.maps import MapError
+from ..scene.reading import Reading
+from ..settings import library
 from ..ui.options import SECTIONS, draw_names
+from .reading import ReadingOperator
 
 
-class WHAM_OT_import_motion(PlacementOptions, bpy.types.Operator):
+class WHAM_OT_import_motion(ReadingOperator, PlacementOptions, bpy.types.Operator):
     """Create keyframed characters from a motion file (.npz)"""
 
     bl_idname = "wham.import_motion"
@@ -43,15 +45,33 @@ class WHAM_OT_import_motion(PlacementOptions, bpy.types.Operator):
             self.report({"ERROR"}, "No motion file was named. Choose an .npz written by Import Video as Motion.")
             return {"CANCELLED"}
         clip = Path(bpy.path.abspath(self.clip)) if self.clip else None
-        settings = placement_settings(self)
+        path = Path(bpy.path.abspath(self.filepath))
         try:
+            settings = placement_settings(self)
             if settings.to_rigs:
                 target_rigs(context, settings.rigs)
-            import_file(context, Path(bpy.path.abspath(self.filepath)), clip, settings, self.report)
-        except (BakeError, MapError, MotionFileError) as error:
+        except CodedError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        return {"FINISHED"}
+        reading = Reading(path, library())
+
+        def build_read(context: bpy.types.Context) -> set[str]:
+            try:
+                build(context, reading.result(), clip, settings, self.report)
+            except CodedError as error:
+                self.report({"ERROR"}, str(error))
+                return {"CANCELLED"}
+            except Exception as error:  # a bug
+                traceback.print_exc()
+                self.report(
+                    {"ERROR"},
+                    f"{path.name} could not be imported, and the scene is as it was: {reason(error)}. The console says "
+                    "where it happened.",
+                )
+                return {"CANCELLED"}
+            return {"FINISHED"}
+
+        return self.when_read(context, reading, build_read)
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the options."""

@@ -11,16 +11,18 @@ import gpu
 from bpy.props import StringProperty
 
 from ... import protocol
-from ...motion import MotionFileError
-from ..build_scene import import_file
+from ...errors import CodedError, reason
+from ..build_scene import build
 from ..jobs import error_report, job_record
-from ..jobs.import_job import is_active, jobs, keep, results_are_valid
+from ..jobs.import_job import is_active, jobs, keep, results_are_valid, usable_options, works
 from ..jobs.job_record import ENDED, JobRecord, Status
-from ..properties import PlacementOptions, VideoOptions, option_names, placement_settings
-from ..settings import jobs_folder, worker_python
+from ..properties import PlacementOptions, placement_settings
+from ..scene.reading import Reading
+from ..settings import jobs_folder, library, worker_python
 from ..worker.process import BoundedLog
 from ..worker.python_environment import WorkerError
 from .background import copy_to_clipboard, error_message, from_window
+from .reading import ReadingOperator
 
 
 class _RecordOperator:
@@ -48,18 +50,22 @@ class _RecordOperator:
         return {"CANCELLED"}
 
 
-class WHAM_OT_import_job(_RecordOperator, PlacementOptions, bpy.types.Operator):
+class WHAM_OT_import_job(ReadingOperator, _RecordOperator, PlacementOptions, bpy.types.Operator):
     """Import the motion of a finished job into the scene, with the options of the job unless others are given"""
 
     bl_idname = "wham.import_job"
     bl_label = "Import"
     bl_options = {"UNDO"}
 
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Import it without blocking the window."""
+        return self.execute(context)
+
     def do(self, context: bpy.types.Context, record: JobRecord) -> set[str]:
         """Build the characters; a failure is also kept in the job's record."""
-        for name in option_names(PlacementOptions):
-            if name in record.options and not self.properties.is_property_set(name):
-                setattr(self, name, record.options[name])
+        for name, value in usable_options(record, PlacementOptions).items():
+            if not self.properties.is_property_set(name):
+                setattr(self, name, value)
         path = record.result
         if path is None and record.status in {Status.DONE, Status.IMPORTED}:
             return self._failed(
@@ -76,27 +82,31 @@ class WHAM_OT_import_job(_RecordOperator, PlacementOptions, bpy.types.Operator):
                 code="clip-changed",
             )
             self.report({"WARNING"}, warning.text)
-            record.warnings.append(warning.text)
+            record.warn(warning.text)
+        work = next((work for work in works() if work.record is record and work.reading), None)
+        reading = work.reading if work and work.reading else Reading(path, library())
+        return self.when_read(context, reading, lambda context: self._build(context, record, reading, clip))
+
+    def _build(self, context: bpy.types.Context, record: JobRecord, reading: Reading, clip: Path | None) -> set[str]:
         try:
-            bake_error = import_file(context, path, clip, placement_settings(self), self.report)
-        except MotionFileError as error:
+            bake_error = build(context, reading.result(), clip, placement_settings(self), self.report)
+        except CodedError as error:
             return self._failed(record, str(error), code=error.code)
         except Exception as error:  # a bug: the message goes to the panel, the traceback to the log
             BoundedLog(record.log).write(traceback.format_exc().encode())
-            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
             return self._failed(
                 record,
-                f"The result could not be used: {reason}. The log says where it happened.",
+                f"The result could not be used: {reason(error)}. The log says where it happened.",
                 code="import-failed",
             )
         if bake_error:
-            record.warnings.append(bake_error)
+            record.warn(bake_error)
         record.status, record.error, record.error_code = Status.IMPORTED, "", ""
         keep(record)
         return {"FINISHED"}
 
     def _failed(self, record: JobRecord, sentence: str, code: str) -> set[str]:
-        record.status, record.error, record.error_code = Status.FAILED, sentence, code
+        record.fail(sentence, code)
         record.results.pop(record.person, None)
         keep(record)
         return self._refuse(sentence)
@@ -140,10 +150,9 @@ class WHAM_OT_import_person(_RecordOperator, bpy.types.Operator):
 
 def _rerun(operator: bpy.types.Operator, record: JobRecord, changes: dict[str, Any]) -> set[str]:
     """Run a job again with changed options: in the background, or blocking, as the operator was called."""
-    options = {name: value for name, value in record.options.items() if name in option_names(VideoOptions)}
     execution = "INVOKE_DEFAULT" if from_window(operator) else "EXEC_DEFAULT"
     try:
-        return bpy.ops.wham.import_video(execution, True, filepath=record.clip, **(options | changes))
+        return bpy.ops.wham.import_video(execution, True, filepath=record.clip, **(usable_options(record) | changes))
     except RuntimeError as error:
         operator.report({"ERROR"}, error_message(error))
         return {"CANCELLED"}

@@ -7,6 +7,7 @@ from bpy.props import FloatProperty, IntProperty
 from ...motion import LIFTED_BELOW, PLANTED_ABOVE, planted
 from ..scene import character
 from ..scene.action import ActionKeys
+from ..scene.checks import LAST_FRAME
 from ..scene.contacts import write_contacts
 from .edit import CharacterEdit
 
@@ -37,6 +38,7 @@ class WHAM_OT_mark_contacts(CharacterEdit, bpy.types.Operator):
         description="Minimum length of a contact in scene frames; shorter ones are removed",
         default=1,
         min=1,
+        max=LAST_FRAME,
     )
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:

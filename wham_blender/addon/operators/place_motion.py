@@ -9,6 +9,9 @@ from ..scene import character
 from ..scene.character import CharacterError
 from .edit import CharacterEdit
 
+_MOST_TURN = float(np.radians(36_000))
+_FARTHEST = 100_000.0  # metres
+_LEAST_HEIGHT, _MOST_HEIGHT = 0.001, 10_000.0  # metres, of a character that is scaled
 _IDENTITY = np.array([1.0, 0.0, 0.0, 0.0])  # as a quaternion
 
 
@@ -28,6 +31,8 @@ class WHAM_OT_turn_motion(CharacterEdit, bpy.types.Operator):
         description="Rotation about the vertical axis, counterclockwise seen from above",
         subtype="ANGLE",
         default=float(np.radians(90)),
+        min=-_MOST_TURN,
+        max=_MOST_TURN,
     )
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
@@ -55,7 +60,12 @@ class WHAM_OT_move_motion(CharacterEdit, bpy.types.Operator):
         ],
     )
     offset: FloatVectorProperty(
-        name="Offset", description="Distance to move along the world axes", subtype="TRANSLATION", size=3
+        name="Offset",
+        description="Distance to move along the world axes",
+        subtype="TRANSLATION",
+        size=3,
+        min=-_FARTHEST,
+        max=_FARTHEST,
     )
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
@@ -90,8 +100,15 @@ class WHAM_OT_set_actor_height(CharacterEdit, bpy.types.Operator):
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Scale everything that was imported together about the point where the character starts."""
-        scale = self.height / character.height(armature)
-        offset = (1 - scale) * _start(armature)
+        start, height = _start(armature), character.height(armature)
+        if not _LEAST_HEIGHT <= height <= _MOST_HEIGHT:
+            raise CharacterError(
+                f"{armature.name} is {height:g} m tall, from which no size can be found. Set its scale to 1, or import "
+                "the motion again.",
+                code="character-height",
+            )
+        scale = self.height / height
+        offset = (1 - scale) * start
         character.transform(character.imported_with(armature, context.scene), _IDENTITY, offset, scale)
         return f"Scaled by {scale:.4g}"
 
@@ -108,7 +125,11 @@ class WHAM_OT_set_floor(CharacterEdit, bpy.types.Operator):
         default=True,
     )
     raise_by: FloatProperty(
-        name="Raise", description="Distance to raise afterwards; negative values lower", subtype="DISTANCE"
+        name="Raise",
+        description="Distance to raise afterwards; negative values lower",
+        subtype="DISTANCE",
+        min=-_FARTHEST,
+        max=_FARTHEST,
     )
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:

@@ -7,8 +7,11 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
+from ...errors import printable
 from ..retarget import maps, rig_map_state
 from ..retarget.maps import MapError
+
+_LONGEST_NAME = 200  # bytes of a file's name; file systems allow 255, of which a temporary file needs some
 
 
 class WHAM_OT_guess_rig_map(bpy.types.Operator):
@@ -153,11 +156,12 @@ def _write(operator: bpy.types.Operator, path: Path) -> set[str]:
     except MapError as error:
         operator.report({"ERROR"}, str(error))
         return {"CANCELLED"}
-    operator.report({"INFO"}, f"The map {rig_map.name} was saved to {path}")
+    operator.report({"INFO"}, printable(f"The map {rig_map.name} was saved to {path}"))
     return {"FINISHED"}
 
 
 def _file_name(name: str) -> str:
     """A file name from a map's name: letters and digits of any script, without path separators."""
     plain = re.sub(r"[^\w-]+", "_", name).strip("_").lower()
+    plain = plain.encode(errors="ignore")[:_LONGEST_NAME].decode(errors="ignore")
     return f"{plain or 'rig_map'}.toml"

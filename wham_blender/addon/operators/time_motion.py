@@ -1,12 +1,14 @@
 """Operators on a motion's time: trim, loop, match the scene's frame rate to the clip's, update the statistics."""
 
+import math
+
 import bpy
-import numpy as np
 from bpy.props import BoolProperty, IntProperty
 
 from ... import animation
 from ..scene import character
 from ..scene.character import CharacterError
+from ..scene.checks import LAST_FRAME
 from ..scene.scene_settings import match_clip
 from .edit import CharacterEdit
 
@@ -14,17 +16,21 @@ from .edit import CharacterEdit
 class RangeEdit(CharacterEdit):
     """Base of edits of a range of scene frames."""
 
-    first: IntProperty(name="First", description="First scene frame of the range", default=0)
+    first: IntProperty(
+        name="First", description="First scene frame of the range", default=0, min=-LAST_FRAME, max=LAST_FRAME
+    )
     last: IntProperty(
         name="Last",
         description="Last scene frame of the range; if both are 0, the range is the entire motion",
         default=0,
+        min=-LAST_FRAME,
+        max=LAST_FRAME,
     )
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Show a dialog that starts with the preview range if there is one, else with the range of the motion."""
         record, scene = character.active(context).wham_motion, context.scene
-        ends = (int(np.ceil(record.first_frame)), int(record.last_frame))
+        ends = (math.ceil(record.first_frame), math.floor(record.last_frame))
         if scene.use_preview_range:
             ends = max(ends[0], scene.frame_preview_start), min(ends[1], scene.frame_preview_end)
         self.first, self.last = ends
@@ -32,9 +38,10 @@ class RangeEdit(CharacterEdit):
 
     def frame_range(self, armature: bpy.types.Object, shortest: int) -> tuple[float, float]:
         """First and last scene frame; raises CharacterError if the range has fewer than ``shortest`` keyframes."""
-        frames = character.read(armature).frames
+        motion = character.read(armature)
+        frames = motion.frames
         first, last = (self.first, self.last) if self.first or self.last else (frames[0], frames[-1])
-        inside = np.count_nonzero((frames >= first) & (frames <= last))
+        inside = len(animation.between(motion, first, last))
         if inside < shortest:
             raise CharacterError(
                 f"{armature.name} has {inside} keys between frames {first:.0f} and {last:.0f}; at least {shortest} are "
@@ -69,6 +76,7 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
         "range by this number",
         default=8,
         min=1,
+        max=LAST_FRAME,
     )
     in_place: BoolProperty(
         name="In Place",
@@ -84,8 +92,8 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Make the cycle."""
         first, last = self.frame_range(armature, 2 * self.blend + 2)
-        character.trim(armature, first, last)
-        cycle = animation.looped(character.read(armature), self.blend, self.in_place)
+        cycle = animation.looped(animation.between(character.read(armature), first, last), self.blend, self.in_place)
+        character.check(armature, cycle)
         character.trim(armature, cycle.frames[0], cycle.frames[-1])
         character.write(armature, cycle)
         if self.repeat:

@@ -8,13 +8,14 @@ import bpy
 import bpy.utils.previews
 
 from ..jobs import job_record
-from ..jobs.import_job import blocked, is_active, is_interrupted, jobs, works
+from ..jobs.import_job import blocked, is_active, is_interrupted, jobs, usable_options, works
 from ..jobs.job_record import JobRecord, Status
 from ..jobs.queue import job_queue
 from ..ui.ui_text import draw_sentence
 from .sidebar import SidebarPanel
 
 _SHOWN_JOBS = 8  # the newest
+_SHOWN_PEOPLE = 50  # of each, the largest; the option Person takes the numbers of the others
 _ICONS = {
     Status.QUEUED: "TIME",
     Status.RUNNING: "PLAY",
@@ -82,7 +83,8 @@ def draw_job(layout: bpy.types.UILayout, record: JobRecord) -> None:
 
 def _state_text(record: JobRecord, state: str) -> str:
     """The state of a job, with its range of frames if that is not the entire clip."""
-    start, end = record.options.get("clip_start", 1), record.options.get("clip_end", 0)
+    options = usable_options(record)
+    start, end = options.get("clip_start", 1), options.get("clip_end", 0)
     return f"{state}, frames {start}-{end or 'end'}" if start > 1 or end else state
 
 
@@ -114,26 +116,28 @@ def _draw_people(layout: bpy.types.UILayout, record: JobRecord) -> None:
     """Draw the people found in the clip, each with a button that imports that person."""
     grid = layout.grid_flow(row_major=True, columns=2 if len(record.people) > 1 else 1, even_columns=True, align=True)
     grid.enabled = not is_active(record)
-    for person in record.people:
-        number = str(person.get("id", ""))
+    for person in record.people[:_SHOWN_PEOPLE]:
+        number = str(person.id)
         cell = grid.column(align=True)
-        if thumbnail := _thumbnail(record, str(person.get("picture") or "")):
+        if thumbnail := _thumbnail(record, person.picture):
             cell.template_icon(icon_value=thumbnail.icon_id, scale=4.0)
         button = cell.operator(
             "wham.import_person",
-            text=f"Person {number}, {person.get('first_frame')} - {person.get('last_frame')}",
+            text=f"Person {number}, {person.first_frame} - {person.last_frame}",
             depress=record.person in (number, "ALL"),
         )
         button.job, button.person = record.name, number
+    if (more := len(record.people) - _SHOWN_PEOPLE) > 0:
+        layout.label(text=f"and {more} more")
     if len(record.people) > 1:
         button = layout.operator("wham.import_person", text="All People", depress=record.person == "ALL")
         button.job, button.person = record.name, "ALL"
 
 
-def _thumbnail(record: JobRecord, file: str) -> bpy.types.ImagePreview | None:
-    """A thumbnail in a job's folder; None if there is none, or if the name leads out of the folder."""
-    path = record.folder / file
-    if _thumbnails is None or not file or Path(file).name != file or not path.is_file():
+def _thumbnail(record: JobRecord, file: str | None) -> bpy.types.ImagePreview | None:
+    """A thumbnail in a job's folder; None if there is none."""
+    path = record.folder / (file or "")
+    if _thumbnails is None or not path.is_file():
         return None
     return _thumbnails.get(str(path)) or _thumbnails.load(str(path), str(path), "IMAGE")
 

@@ -44,7 +44,7 @@ class WHAM_PT_result(_CharacterPanel, bpy.types.Panel):
         self.layout.prop(context.scene.wham, "show_contacts")
         render = context.scene.render
         rate = render.fps / render.fps_base
-        if abs(rate / record.clip_rate - 1) > 1e-3:
+        if abs(rate - record.clip_rate) > 1e-3 * rate:
             draw_sentence(self.layout, f"The scene runs at {rate:.4g} fps, the clip at {record.clip_rate:.4g}")
         self.layout.operator("wham.match_scene", icon="SCENE_DATA")
 
@@ -52,7 +52,8 @@ class WHAM_PT_result(_CharacterPanel, bpy.types.Panel):
 def statistics(armature: bpy.types.Object) -> list[tuple[str, str]]:
     """Names and values of the statistics of a character, as the panel shows them."""
     record = armature.wham_motion
-    seconds = (record.last_frame - record.first_frame) / record.keyed_rate
+    frames = record.last_frame - record.first_frame
+    seconds = frames / record.keyed_rate if record.keyed_rate > 0 else 0.0  # a script can set any rate
     sliding = "no contacts" if record.sliding < 0 else f"{100 * record.sliding:.1f} cm/s in contact"
     return [
         ("Clip", record.clip or "unknown"),

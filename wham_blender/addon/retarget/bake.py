@@ -13,11 +13,14 @@ from ... import quaternions
 from ...animation import Animation, with_arms_spread
 from ...errors import CodedError
 from ..scene import character
+from ..scene.checks import check_frames, check_numbers
 from . import controls, foot_geometry, foot_locking, rig_action, rig_probe, root, transfer
 from .maps import LIMBS, LimbIK, MapError, RigMap, mirrored
 from .rig_action import BakedAction, Reduction, RigMotion
 from .rig_probe import ProbedRig
 from .transfer import Pose, Space, Target
+
+_LARGEST = 1e12  # of a keyframe value; rigs may be built in thousandths of a millimetre
 
 
 class BakeError(CodedError):
@@ -40,9 +43,11 @@ class Options:
 def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, options: Options) -> BakedAction:
     """Bake the motion of an imported character onto a rig, as a new action.
 
-    Raises BakeError, CharacterError or MapError before anything is changed.
+    Raises CodedError before anything is changed.
     """
     check_rig(rig)
+    for name in ("arm_spread", "angle_tolerance", "distance_tolerance"):
+        check_numbers(getattr(options, name), name.replace("_", " "))
     if options.root_motion and not rig_map.root:
         raise BakeError(
             f"The rig map {rig_map.name} names no root bone for {rig.name}. Keep the motion on the hips, or give the "
@@ -62,14 +67,43 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     ik_legs = _ik_legs(rig_map) if options.plant_feet else {}
     rig_probed = _probe(rig, rig_map, options, ik_legs, twists)
     target = _target(rig, rig_map, space, rig_probed, twists)
+    _check_limbs(rig, target)
     rate = character.key_rate(source, motion)
     pose = transfer.retarget(motion, target)
     if options.plant_feet:
         pose = foot_locking.lock_feet(motion, target, pose, _hip_offsets(target, rig_probed, pose), rate)
     root_path = root.root_path(motion, target, pose, rate) if options.root_motion else None
     keys = _control_keys(target, rig_probed, pose, root_path, ik_legs)
+    check_frames(motion.frames, rig.name)
+    _check_keys(rig, keys)
     reduction = _reduction(target, rig_probed, motion, options, ik_legs) if options.reduce_keys else None
     return rig_action.write(source, rig, RigMotion(rig_map, motion.frames, keys, ik_legs), reduction, options.nla_strip)
+
+
+def _check_limbs(rig: bpy.types.Object, target: Target) -> None:
+    """Raise BakeError if a thigh, shin, upper arm or forearm has no length, and so no direction."""
+    bones = target.rig_map.bones
+    for joints in LIMBS.values():
+        for joint, following in pairwise(joints):
+            end = bones.get(following, f"the end of {bones[joint]}")
+            if np.linalg.norm(target.direction(joint)) < 1e-4 * np.ptp(list(target.heads.values()), axis=0).max():
+                raise BakeError(
+                    f"{rig.name} cannot get a motion: {bones[joint]} and {end} are at the same point. Move them apart "
+                    "in Edit Mode, or choose other bones in the rig map.",
+                    code="rig-no-values",
+                )
+
+
+def _check_keys(rig: bpy.types.Object, keys: controls.Keys) -> None:
+    """Raise BakeError if controls would get values that are no numbers, or huge."""
+    for values_of in (keys.rotations, keys.locations):
+        for control, values in values_of.items():
+            if not (np.abs(values) <= _LARGEST).all():
+                raise BakeError(
+                    f"{rig.name} cannot get a motion: there is no usual number for {control}. Look whether the "
+                    "motion or the bones of the rig go far away.",
+                    code="rig-no-values",
+                )
 
 
 def check_rig(rig: bpy.types.Object) -> None:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 
 import bpy
 
+from ...errors import CodedError
 from ..scene import character
-from ..scene.character import CharacterError
 from . import bake, rig_map_state
 from .bake import BakeError, Options
-from .maps import MapError
 from .rig_action import BakedAction
 
 Report = Callable[[set[str], str], None]  # as bpy.types.Operator.report: {"INFO"}, {"WARNING"} or {"ERROR"}, text
@@ -32,7 +31,7 @@ def bake_all(
             written = bake.bake(source, rig, rig_map_state.map_of(rig), options)
             report({"INFO"}, _summary(rig, written, options))
             done.append(source)
-        except (BakeError, CharacterError, MapError) as problem:
+        except CodedError as problem:
             failed.append(str(problem))
     if failed and done:
         failed.append(f"The other {len(done)} of {len(pairs)} rigs have their motion.")

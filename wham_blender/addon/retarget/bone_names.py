@@ -76,9 +76,10 @@ def parse(name: str) -> ParsedName:
     parts, longest = frozenset[str](), 0
     # The longest known word wins: "forearm" and not the "arm" in it.
     runs = {"".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1)}
+    together = "".join(words)
     for word, word_parts in _part_words().items():
         may_be_substring = len(word) >= _MIN_SUBSTRING or not word.isascii()
-        if len(word) > longest and (word in runs or (may_be_substring and any(word in run for run in runs))):
+        if len(word) > longest and (word in runs or (may_be_substring and word in together)):
             parts, longest = word_parts, len(word)
     helpers = _helper_words()
     return ParsedName(parts, side, any(word in helpers or word.rstrip("s") in helpers for word in words))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -30,6 +30,9 @@ _NAME_SCORE = 2.0  # for a name of the expected part, and against a name of anot
 _MIN_SHAPE_SCORE = -9.0  # of a limb without its names; below it no limb is found
 _SYMMETRY_TOLERANCE = 0.02  # of the height: distance of a bone to the mirror image of its partner
 _MAX_BONES = 2000
+# Candidates for a limb, three bones each, on one side: the rigs of tests/rigs have 1,200 at most. A chain of 40 bones
+# has 10,000, which take a second to look at; long tentacles would take hours.
+_MAX_CANDIDATES = 10_000
 
 # The score of a chain and three indices in it as a limb, with names and by shape only; None if it cannot be a limb.
 _Score = Callable[[Sequence[int], tuple[int, int, int]], tuple[float, float] | None]
@@ -105,7 +108,16 @@ class _Body:
         for bone, parent in enumerate(self.parents):
             if parent >= 0:
                 self.children[parent].append(bone)
+        self.top_down = self._parents_first()
+        self.depths = np.zeros(len(self.names), int)
+        for bone in self.top_down:
+            self.depths[bone] = self.depths[self.parents[bone]] + 1 if self.parents[bone] >= 0 else 0
         points = np.concatenate([self.heads, self.tails])
+        if not np.isfinite(points).all():
+            raise MapError(
+                f"Bones of {name} lie at no finite position. Correct its rest pose in Edit Mode.",
+                code="no-character-rig",
+            )
         self.floor = float(points[:, 2].min())
         self.height = float(points[:, 2].max()) - self.floor
         if self.height <= 0:
@@ -115,9 +127,25 @@ class _Body:
         middle = np.median(self.heads[:, 0])
         self.heads, self.tails = self.heads - (middle, 0, 0), self.tails - (middle, 0, 0)
         self.partner = self._mirror_partners()
+        self.tops = np.maximum(self.heads[:, 2], self.tails[:, 2])
+        for bone in reversed(self.top_down):
+            if self.parents[bone] >= 0:
+                self.tops[self.parents[bone]] = max(self.tops[self.parents[bone]], self.tops[bone])
+
+    def _parents_first(self) -> list[int]:
+        order = [bone for bone, parent in enumerate(self.parents) if parent < 0]
+        for bone in order:
+            order += self.children[bone]
+        return order
 
     def guess(self) -> tuple[float, Guess]:
         """The score of the best legs and arms, and the map that they give."""
+        if sum(math.comb(len(chain), 3) for chain in self._chains()) > _MAX_CANDIDATES:
+            raise MapError(
+                f"{self.name} has too many or too long chains of bones to find legs and arms among them. Choose "
+                "another rig, or name its bones by hand and save the map.",
+                code="limbs-not-found",
+            )
         self._refuse_four_legs()
         leg = max(self._limbs(self._score_leg), key=lambda limb: limb.score, default=None)
         if leg is None or leg.shape_score < _MIN_SHAPE_SCORE:
@@ -150,9 +178,8 @@ class _Body:
             near = np.flatnonzero(distances < _SYMMETRY_TOLERANCE * self.height)
             if len(near):
                 # Of several bones at one position (a bone and its control) take the one at the same tree depth.
-                depth = len(self._ancestors(bone))
-                ranked = [(abs(len(self._ancestors(int(i))) - depth), distances[i], int(i)) for i in near]
-                partner[bone] = min(ranked)[2]
+                steps = np.abs(self.depths[near] - self.depths[bone])
+                partner[bone] = int(near[np.lexsort((distances[near], steps))[0]])
         return [other if other >= 0 and partner[other] == bone else -1 for bone, other in enumerate(partner)]
 
     def _ancestors(self, bone: int) -> list[int]:
@@ -171,22 +198,21 @@ class _Body:
             if parent < 0 or self.partner[parent] in (-1, parent):
                 yield from self._paths([bone])
 
-    def _paths(self, path: list[int]) -> Iterator[list[int]]:
-        children = [child for child in self.children[path[-1]] if self.partner[child] not in (-1, child)]
-        if not children:
-            yield path
-        for child in children:
-            yield from self._paths([*path, child])
+    def _paths(self, start: list[int]) -> Iterator[list[int]]:
+        paths = [start]
+        while paths:
+            path = paths.pop()
+            children = [child for child in self.children[path[-1]] if self.partner[child] not in (-1, child)]
+            if not children:
+                yield path
+            paths += [[*path, child] for child in reversed(children)]
 
     def _limbs(self, score: _Score) -> Iterator[_Limb]:
         for chain in self._chains():
-            for first in range(len(chain)):
-                for second in range(first + 1, len(chain)):
-                    for third in range(second + 1, len(chain)):
-                        joints = (first, second, third)
-                        scores = score(chain, joints)
-                        if scores is not None:
-                            yield _Limb(tuple(chain), joints, scores[0], scores[1])
+            for joints in combinations(range(len(chain)), 3):
+                scores = score(chain, joints)
+                if scores is not None:
+                    yield _Limb(tuple(chain), joints, scores[0], scores[1])
 
     def _length(self, limb: _Limb) -> float:
         first, second, third = (self.heads[bone] for bone in limb.bones())
@@ -325,19 +351,19 @@ class _Body:
         path: list[int] = []
         bone = chest
         while True:
-            middle = [i for i in self.children[bone] if self.partner[i] == i and self._top(i) > shoulder]
+            middle = [i for i in self.children[bone] if self.partner[i] == i and self.tops[i] > shoulder]
             # A bone whose head is at its parent's head lies inside the skull: the parent of the face bones.
             middle = [i for i in middle if np.linalg.norm(self.heads[i] - self.heads[bone]) > 0.01 * self.height]
             if not middle:
                 break
-            bone = max(middle, key=lambda i: ("head" in self._chain_parts(i), self._top(i)))
+            bone = max(middle, key=lambda i: ("head" in self._chain_parts(i), self.tops[i]))
             path.append(bone)
             if "head" in self.parsed[bone].parts or any(self.partner[i] != i for i in self.children[bone]):
                 break  # eyes and ears are children of the head
         named = [bone for bone in path if "head" in self.parsed[bone].parts]
         if named:
             return path[: path.index(named[0])], named[0]
-        top = max((self._top(bone) for bone in path), default=0.0)
+        top = max((self.tops[bone] for bone in path), default=0.0)
         # Bones that begin near the top of the head are end bones.
         while len(path) > 1 and self.heads[path[-1], 2] - shoulder > 0.75 * (top - shoulder):
             path.pop()
@@ -345,9 +371,6 @@ class _Body:
 
     def _chain_parts(self, bone: int) -> set[str]:
         return {part for i in (bone, *self.children[bone]) for part in self.parsed[i].parts}
-
-    def _top(self, bone: int) -> float:
-        return max(float(self.heads[bone, 2]), float(self.tails[bone, 2]), *map(self._top, self.children[bone]), -1e9)
 
     def _ball(self, leg: _Limb) -> int | None:
         """The bone at the ball of the foot; None if there is none, or if each toe has its own bone."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any
 
+from ... import limits, records
 from ...errors import CodedError
-from ...files import replace_text
+from ...files import read_bounded, replace_text
+from ...records import AtMost, Within
 
 _SIDED = ("hip", "knee", "ankle", "foot", "collar", "shoulder", "elbow", "wrist")
 # SMPL joints that are mapped to one bone each; "foot" is the ball of the foot, where the toes begin. SMPL's hands are
@@ -28,7 +31,13 @@ LIMBS = {
     for limb, parts in (("leg", ("hip", "knee", "ankle")), ("arm", ("shoulder", "elbow", "wrist")))
 }
 IK_STRETCH = "ik_stretch"  # of a pose bone, built in: above zero, Blender's IK shortens bent legs
-_MAX_FILE_SIZE = 1 << 20  # bytes; a map has a few thousand
+_MOST_PREFIXES = 20  # that are tried on an armature: in a hostile one every bone's name could end like the pelvis's
+_LONGEST_REASON = 300  # characters of an error's reason, which may quote a key as long as the file
+_MOST_PARTS = 4  # of a dotted key; maps have two, and the time that tomllib takes for one grows with their square
+# In TOML text, a string, a comment or the delimiter of a string of several lines, which maps do not have. An
+# unterminated string ends the match with the line, so that the search takes linear time.
+_TOKEN = re.compile(r'"""|\'\'\'|"(?:[^"\\\n]|\\.)*"?|\'[^\'\n]*\'?|#[^\n]*')
+_DEEP_KEY = re.compile(rf"(?:\.[\w \t-]*){{{_MOST_PARTS}}}")
 
 
 class MapError(CodedError):
@@ -36,31 +45,60 @@ class MapError(CodedError):
 
 
 @dataclass(frozen=True)
+class _Bytes:
+    """The length of a text in UTF-8: Blender's names have at most 63 bytes."""
+
+    least: int
+    most: int = 63
+
+    def check(self, value: str) -> str:
+        return "" if self.least <= len(value.encode()) <= self.most else f"not of {self.least} to {self.most} bytes"
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """The keys that a table may have."""
+
+    known: Collection[str]
+
+    def check(self, value: dict[str, Any]) -> str:
+        unknown = [key for key in value if key not in self.known]
+        return f"with the unknown key {unknown[0]}; known keys are {', '.join(self.known)}" if unknown else ""
+
+
+_Name = Annotated[str, _Bytes(1)]
+_OptionalName = Annotated[str, _Bytes(0)]
+_Value = Annotated[float, Within(-1e6, 1e6)]
+_Chain = Annotated[tuple[_Name, ...], AtMost(100)]
+_Bones = Annotated[dict[_Name, _Name], AtMost(1000)]
+
+
+@dataclass(frozen=True)
 class Setting:
     """A property of a pose bone and the value that the map's controls need."""
 
-    bone: str
-    property: str  # a custom property, or IK_STRETCH
-    value: float
+    bone: _Name
+    property: _Name  # a custom property, or IK_STRETCH
+    value: _Value
 
 
 @dataclass(frozen=True)
 class Switch:
     """A custom property of a pose bone that blends a limb between IK and FK."""
 
-    bone: str
-    property: str
-    ik: float  # its value for IK
-    fk: float
+    bone: _Name
+    property: _Name
+    ik: _Value  # its value for IK
+    fk: _Value
 
 
 @dataclass(frozen=True)
 class LimbIK:
     """The IK controls of a limb, whose three joints are ``LIMBS[limb]``."""
 
-    target: str = ""  # control keyed in location and rotation; moves with the bone of the limb's last joint
-    pole: str = ""  # control keyed in location; the knee or elbow points to it
-    toe: str = ""  # control keyed in rotation; moves with the bone of "left_foot" or "right_foot"
+    target: _OptionalName = ""  # control keyed in location and rotation; moves with the bone of the limb's last joint
+    pole: _OptionalName = ""  # control keyed in location; the knee or elbow points to it
+    toe: _OptionalName = ""  # control keyed in rotation; moves with the bone of "left_foot" or "right_foot"
     switch: Switch | None = None
 
 
@@ -73,22 +111,25 @@ class RigMap:
     bone above. A map read from a file has the file's names; ``fit`` returns a map with the names of an armature.
     """
 
-    name: str
-    bones: Mapping[str, str]  # joint, one of JOINTS -> bone; includes all REQUIRED_JOINTS
-    spine: tuple[str, ...] = ()  # bones above the pelvis, up to the parent of neck and collars; may be empty
-    neck: tuple[str, ...] = ()  # bones between spine and head; may be empty
+    name: Annotated[str, _Bytes(0, 200)]
+    bones: Annotated[_Bones, _Keys(JOINTS)]  # joint -> bone; includes all REQUIRED_JOINTS
+    spine: _Chain = ()  # bones above the pelvis, up to the parent of neck and collars; may be empty
+    neck: _Chain = ()  # bones between spine and head; may be empty
     # The orientation of each spine bone: 0 is the pelvis's, 1 spine1's, 2 spine2's, 3 spine3's, and 1.5 is halfway
     # between spine1's and spine2's (slerp of orientations in world space). Ascending, the last is 3.
-    spine_at: tuple[float, ...] = ()
+    spine_at: tuple[_Value, ...] = ()
     # The same for the neck's bones: 0 is spine3's orientation and 1 SMPL's neck's. Ascending, the last is 1.
-    neck_at: tuple[float, ...] = ()
-    controls: Mapping[str, str] = field(default_factory=dict)  # bone -> control to key; other bones are keyed
-    location_bone: str = ""  # bone whose control is keyed in location, too, and moves the body; "" is the pelvis
-    root: str = ""  # bone on the floor for root motion, an ancestor of all others; "" if there is none
-    twists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # joint -> twist bones along its limb
-    ik: Mapping[str, LimbIK] = field(default_factory=dict)  # one of LIMBS -> its IK controls and switch
-    settings: tuple[Setting, ...] = ()
-    optional: tuple[str, ...] = ()  # bones that a rig may lack, besides twist bones; empty in fitted maps
+    neck_at: tuple[_Value, ...] = ()
+    controls: _Bones = field(default_factory=dict)  # bone -> control to key; other bones are keyed
+    location_bone: _OptionalName = ""  # bone whose control is keyed in location, too, and moves the body; "": pelvis
+    root: _OptionalName = ""  # bone on the floor for root motion, an ancestor of all others; "" if there is none
+    # joint -> twist bones along its limb
+    twists: Annotated[dict[str, _Chain], _Keys(JOINTS)] = field(default_factory=dict)
+    # one of LIMBS -> its IK controls and switch
+    ik: Annotated[dict[str, LimbIK], _Keys(tuple(LIMBS))] = field(default_factory=dict)
+    settings: Annotated[tuple[Setting, ...], AtMost(1000)] = ()
+    # bones that a rig may lack, besides twist bones; empty in fitted maps
+    optional: Annotated[tuple[_Name, ...], AtMost(1000)] = ()
 
     def __post_init__(self) -> None:
         for chain, at, top in (("spine", "spine_at", 3.0), ("neck", "neck_at", 1.0)):
@@ -114,24 +155,40 @@ class RigMap:
 # --- fitting ---------------------------------------------------------------------------------------------------------
 
 
+class _Names:
+    """The bone names of an armature, prepared for the comparison with many maps."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.exact = frozenset(names)
+        self.by_normalized: dict[str, str] = {}
+        for name in sorted(self.exact):
+            self.by_normalized.setdefault(_normalized(name), name)
+
+    def prefixes(self, pelvis: str) -> list[str]:
+        """Prefixes that the armature's names may have before a map's names, the shortest first; "" is one of them."""
+        ends = {name.removesuffix(pelvis) for name in self.by_normalized if name.endswith(pelvis)}
+        return sorted({"", *ends}, key=lambda prefix: (len(prefix), prefix))[:_MOST_PREFIXES]
+
+
 def fit(rig_map: RigMap, names: Iterable[str]) -> RigMap:
     """The map with an armature's bone names, without the optional bones and twist bones that the armature lacks.
 
     Names are compared without case and punctuation ("upper_arm.L" and "Upper_Arm_L") and with any common prefix of the
     armature's names ("mixamorig:Hips"). Raises MapError with the missing bones.
     """
-    exact = list(names)
-    known: dict[str, str] = {}
-    for name in exact:
-        known.setdefault(_normalized(name), name)
+    return _fit(rig_map, _Names(names))
+
+
+def _fit(rig_map: RigMap, names: _Names) -> RigMap:
+    known = names.by_normalized
+    normalized = {name: _normalized(name) for name in all_names(rig_map)}
     optional = {*rig_map.optional, *(bone for bones in rig_map.twists.values() for bone in bones)}
-    required = [name for name in all_names(rig_map) if name not in optional]
-    pelvis = _normalized(rig_map.bones["pelvis"])
-    prefixes = sorted({"", *(name.removesuffix(pelvis) for name in known if name.endswith(pelvis))}, key=len)
+    required = [name for name in normalized if name not in optional]
     missing_by_prefix = {
-        prefix: [name for name in required if prefix + _normalized(name) not in known] for prefix in prefixes
+        prefix: [name for name in required if prefix + normalized[name] not in known]
+        for prefix in names.prefixes(normalized[rig_map.bones["pelvis"]])
     }
-    prefix = min(prefixes, key=lambda candidate: len(missing_by_prefix[candidate]))
+    prefix = min(missing_by_prefix, key=lambda candidate: len(missing_by_prefix[candidate]))
     if missing := missing_by_prefix[prefix]:
         shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
         raise MapError(
@@ -141,9 +198,9 @@ def fit(rig_map: RigMap, names: Iterable[str]) -> RigMap:
         )
 
     def armature_name(name: str) -> str:
-        return name if not name or name in exact else known[prefix + _normalized(name)]
+        return name if not name or name in names.exact else known[prefix + normalized[name]]
 
-    missing_optional = {name for name in optional if prefix + _normalized(name) not in known}
+    missing_optional = {name for name in optional if prefix + normalized[name] not in known}
     return _rename(without(rig_map, missing_optional), armature_name)
 
 
@@ -183,11 +240,11 @@ def mirrored(rig_map: RigMap) -> RigMap:
 
 def matching(names: Iterable[str], candidates: Iterable[RigMap]) -> RigMap | None:
     """The candidate that fits an armature and uses the most of its bones, fitted; None if none fits."""
-    names = list(names)
+    prepared = _Names(names)
     fitted = []
     for candidate in candidates:
         try:
-            fitted.append(fit(candidate, names))
+            fitted.append(_fit(candidate, prepared))
         except MapError:
             continue
     return max(fitted, key=lambda candidate: len(all_names(candidate)), default=None)
@@ -244,13 +301,11 @@ def all_names(rig_map: RigMap) -> list[str]:
 def read(path: Path) -> RigMap:
     """Read a map's file. Raises MapError with the first error in it."""
     try:
-        if path.stat().st_size > _MAX_FILE_SIZE:
-            raise MapError(
-                f"{path.name} is too large for a rig map. Choose a map's .toml file.", code="rig-map-too-large"
-            )
-        return from_toml(path.read_text("utf-8"), path.name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise MapError(f"{path.name} cannot be read as a rig map: {error}.", code="rig-map-unreadable") from error
+        text = read_bounded(path, limits.RIG_MAP_BYTES).decode("utf-8-sig")
+    except (OSError, ValueError) as error:  # ValueError: it is no text, or the path has a null character
+        reason = getattr(error, "strerror", None) or error
+        raise MapError(f"{path.name} cannot be read as a rig map: {reason}.", code="rig-map-unreadable") from error
+    return from_toml(text, path.name)
 
 
 def write(rig_map: RigMap, path: Path) -> None:
@@ -258,28 +313,65 @@ def write(rig_map: RigMap, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_text(path, to_toml(rig_map))
-    except OSError as error:
-        raise MapError(
-            f"The rig map cannot be written to {path}: {error.strerror or error}.", code="rig-map-not-writable"
-        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a null character or a lone surrogate in the path
+        reason = getattr(error, "strerror", None) or error
+        raise MapError(f"The rig map cannot be written to {path}: {reason}.", code="rig-map-not-writable") from error
 
 
+@cache
 def shipped() -> dict[str, RigMap]:
     """The bundled maps, by their file names without the suffix."""
     folder = Path(__file__).resolve().parent / "maps"
     return {path.stem: read(path) for path in sorted(folder.glob("*.toml"))}
 
 
+@lru_cache(maxsize=16)  # panels look at the edited map at each redraw
 def from_toml(text: str, source: str) -> RigMap:
-    """A map from its TOML text; ``source`` is the file name for error messages. Raises MapError."""
+    """A map from its TOML text; ``source`` is the file name for error messages. Raises MapError.
+
+    All of it is checked, because maps are exchanged between users.
+    """
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        if len(text.encode()) > limits.RIG_MAP_BYTES:
+            raise ValueError(f"it has more than {limits.RIG_MAP_BYTES} bytes")
+        _refuse_deep_keys(text)
+        return _checked(tomllib.loads(text))
+    # Besides TOMLDecodeError and InvalidRecord, which are ValueErrors: arrays in arrays without end, integers of
+    # thousands of digits and lone surrogates.
+    except (RecursionError, ValueError) as error:
         raise MapError(
-            f"{source} is not a rig map: {error}. It must be a TOML file as Save Map writes it.",
+            f"{source} is not a rig map: {str(error)[:_LONGEST_REASON]}. It must be a TOML file as Save Map writes it.",
             code="rig-map-invalid",
         ) from error
-    return _Reader(source).rig_map(table)
+
+
+def _refuse_deep_keys(text: str) -> None:
+    """Raise ValueError for keys of many parts, with which tomllib would take minutes for a file of few bytes."""
+    plain = _TOKEN.sub(lambda match: match[0] if len(match[0]) == 3 and len(set(match[0])) == 1 else "_", text)
+    if '"' in plain or "'" in plain:
+        raise ValueError("it has a string of several lines")
+    if _DEEP_KEY.search(plain):
+        raise ValueError(f"it has a key of more than {_MOST_PARTS} parts")
+
+
+def _checked(table: dict[str, Any]) -> RigMap:
+    """The map of a TOML table. Raises ValueError with the first error in it."""
+    # Version 0.1 called the key "mover": maps that users saved with it stay readable.
+    rig_map = records.make(RigMap, {("location_bone" if key == "mover" else key): table[key] for key in table}, "map")
+    if missing := [joint for joint in REQUIRED_JOINTS if joint not in rig_map.bones]:
+        raise ValueError(f"[bones] lacks {', '.join(missing)}")
+    for chain, at, top in ((rig_map.spine, rig_map.spine_at, 3.0), (rig_map.neck, rig_map.neck_at, 1.0)):
+        if len(chain) != len(at) or list(at) != sorted(at) or (at and (at[0] < 0 or at[-1] != top)):
+            raise ValueError(f"spine_at and neck_at need one ascending number a bone, the last one {top:g}")
+    mapped = list(rig_map.mapped_bones().values())
+    if duplicates := [bone for bone in dict.fromkeys(mapped) if mapped.count(bone) > 1]:
+        raise ValueError(f"the bone {duplicates[0]} is named for two joints")
+    required = {*(rig_map.bones[joint] for joint in REQUIRED_JOINTS), rig_map.location_bone}
+    if contradictory := required & set(rig_map.optional):
+        raise ValueError(f"{min(contradictory)} cannot be optional")
+    if unmapped := [bone for bone in (rig_map.location_bone, *rig_map.controls) if bone not in mapped]:
+        raise ValueError(f"{unmapped[0]} has a control but is mapped to no joint")
+    return rig_map
 
 
 def to_toml(rig_map: RigMap) -> str:
@@ -310,107 +402,3 @@ def to_toml(rig_map: RigMap) -> str:
         lines += ["", "[[settings]]", f"bone = {quote(setting.bone)}", f"property = {quote(setting.property)}"]
         lines.append(f"value = {float(setting.value)!r}")
     return "\n".join(lines) + "\n"
-
-
-class _Reader:
-    """Converts a TOML table to a map and validates all of it: maps are exchanged between users."""
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-
-    def rig_map(self, table: dict[str, Any]) -> RigMap:
-        # Version 0.1 called the key "mover": maps that users saved with it stay readable.
-        table = {("location_bone" if key == "mover" else key): value for key, value in table.items()}
-        self._only(table, {item.name for item in fields(RigMap)}, "the map")
-        bones = self._names(table.get("bones"), JOINTS, "bones")
-        if missing := [joint for joint in REQUIRED_JOINTS if joint not in bones]:
-            self._fail(f"[bones] lacks {', '.join(missing)}")
-        rig_map = RigMap(
-            name=self._text(table.get("name"), "name"),
-            bones=bones,
-            spine=self._list(table.get("spine", []), str, "spine"),
-            neck=self._list(table.get("neck", []), str, "neck"),
-            spine_at=self._list(table.get("spine_at", []), float, "spine_at"),
-            neck_at=self._list(table.get("neck_at", []), float, "neck_at"),
-            controls=self._names(table.get("controls", {}), None, "controls"),
-            location_bone=self._text(table.get("location_bone", ""), "location_bone"),
-            root=self._text(table.get("root", ""), "root"),
-            twists={
-                joint: self._list(names, str, f"twists.{joint}")
-                for joint, names in self._table(table.get("twists", {}), JOINTS, "twists").items()
-            },
-            ik={
-                limb: self._limb(ik, f"ik.{limb}") for limb, ik in self._table(table.get("ik", {}), LIMBS, "ik").items()
-            },
-            settings=tuple(self._setting(item) for item in self._list(table.get("settings", []), dict, "settings")),
-            optional=self._list(table.get("optional", []), str, "optional"),
-        )
-        for chain, at, top in ((rig_map.spine, rig_map.spine_at, 3.0), (rig_map.neck, rig_map.neck_at, 1.0)):
-            if len(chain) != len(at) or list(at) != sorted(at) or (at and (at[0] < 0 or at[-1] != top)):
-                self._fail(f"spine_at and neck_at need one ascending number a bone, the last one {top:g}")
-        mapped = list(rig_map.mapped_bones().values())
-        if duplicates := [bone for bone in dict.fromkeys(mapped) if mapped.count(bone) > 1]:
-            self._fail(f"the bone {duplicates[0]} is named for two joints")
-        if required := set(rig_map.optional) & ({*(bones[joint] for joint in REQUIRED_JOINTS), rig_map.location_bone}):
-            self._fail(f"{min(required)} cannot be optional")
-        if unmapped := [bone for bone in (rig_map.location_bone, *rig_map.controls) if bone not in mapped]:
-            self._fail(f"{unmapped[0]} has a control but is mapped to no joint")
-        return rig_map
-
-    def _limb(self, value: object, where: str) -> LimbIK:
-        table = self._table(value, [item.name for item in fields(LimbIK)], where)
-        target, pole, toe = (self._text(table.get(key, ""), f"{where}.{key}") for key in ("target", "pole", "toe"))
-        if "switch" not in table:
-            return LimbIK(target, pole, toe)
-        where += ".switch"
-        switch = self._table(table["switch"], [item.name for item in fields(Switch)], where)
-        bone, name = (self._text(switch.get(key), f"{where}.{key}") for key in ("bone", "property"))
-        ik, fk = (self._number(switch.get(key), f"{where}.{key}") for key in ("ik", "fk"))
-        return LimbIK(target, pole, toe, Switch(bone, name, ik, fk))
-
-    def _setting(self, table: dict[str, Any]) -> Setting:
-        self._only(table, {item.name for item in fields(Setting)}, "settings")
-        return Setting(
-            self._text(table.get("bone"), "settings.bone"),
-            self._text(table.get("property"), "settings.property"),
-            self._number(table.get("value"), "settings.value"),
-        )
-
-    def _table(self, value: object, keys: Iterable[str] | None, where: str) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            self._fail(f"{where} must be a table")
-        if keys is not None:
-            self._only(value, set(keys), where)
-        return value
-
-    def _names(self, value: object, keys: Iterable[str] | None, where: str) -> dict[str, str]:
-        names = {key: self._text(name, f"{where}.{key}") for key, name in self._table(value, keys, where).items()}
-        if empty := [key for key, name in names.items() if not name]:
-            self._fail(f"{where}.{empty[0]} must not be empty")
-        return names
-
-    def _only(self, table: Mapping[str, object], keys: set[str], where: str) -> None:
-        if unknown := sorted(set(table) - keys):
-            self._fail(f"{where} has the unknown key {unknown[0]}; known keys are {', '.join(sorted(keys))}")
-
-    def _list(self, value: object, kind: type, where: str) -> tuple[Any, ...]:
-        if not isinstance(value, list):
-            self._fail(f"{where} must be a list")
-        if kind is float:
-            return tuple(self._number(item, where) for item in value)
-        if not all(isinstance(item, kind) and item for item in value):
-            self._fail(f"{where} has an entry that is empty or of the wrong type")
-        return tuple(value)
-
-    def _text(self, value: object, where: str) -> str:
-        if not isinstance(value, str):
-            self._fail(f"{where} must be a string")
-        return value
-
-    def _number(self, value: object, where: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e6 or value != value:
-            self._fail(f"{where} must be a number")
-        return float(value)
-
-    def _fail(self, problem: str) -> NoReturn:
-        raise MapError(f"{self._source} is not a rig map: {problem}.", code="rig-map-invalid")

@@ -9,6 +9,7 @@ from pathlib import Path
 import bpy
 from bpy.props import CollectionProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
+from ...files import file_state
 from ..worker import python_environment
 from . import armature as armatures
 from . import guess, maps
@@ -17,6 +18,7 @@ from .maps import MapError, RigMap
 GUESSED = "guessed"
 _CHAINS = ("spine", "neck")
 _ROOT = "root"  # the row of the root bone, which is no SMPL joint
+_MOST_USER_MAPS = 200  # that are read, in the order of their names
 
 
 class WHAM_PG_rig_bone(bpy.types.PropertyGroup):
@@ -31,7 +33,7 @@ class WHAM_PG_rig_bone(bpy.types.PropertyGroup):
 class WHAM_PG_rig_map(bpy.types.PropertyGroup):
     """The map that is edited, for one armature."""
 
-    armature: PointerProperty(type=bpy.types.Object)
+    armature: PointerProperty(type=bpy.types.Object, poll=lambda _record, thing: thing.type == "ARMATURE")
     name: StringProperty(name="Name", description="The name that the map is saved under")
     source: StringProperty(description='The name of the known map that fits, or "guessed"')
     base: StringProperty(description="The map as TOML; its controls, twist bones and switches have no rows")
@@ -51,8 +53,22 @@ def user_folder() -> Path:
 
 def user_maps() -> tuple[dict[str, RigMap], list[str]]:
     """The user's maps by file name, and an error message for each file that is no valid map."""
+    return _read_maps(_user_files())
+
+
+_Files = tuple[tuple[Path, tuple[int, ...]], ...]  # with their states
+
+
+def _user_files() -> _Files:
+    paths = sorted(user_folder().glob("*.toml"))[:_MOST_USER_MAPS]
+    return tuple((path, tuple(file_state(path))) for path in paths)
+
+
+@lru_cache(maxsize=1)
+def _read_maps(files: _Files) -> tuple[dict[str, RigMap], list[str]]:
+    """See user_maps; cached until the files change."""
     valid, errors = {}, []
-    for path in sorted(user_folder().glob("*.toml")):
+    for path, _state in files:
         try:
             valid[path.stem] = maps.read(path)
         except MapError as error:
@@ -62,14 +78,13 @@ def user_maps() -> tuple[dict[str, RigMap], list[str]]:
 
 def known_map(armature: bpy.types.Object) -> RigMap | None:
     """The user's or bundled map that fits an armature, fitted; the user's maps come first. None if none fits."""
-    stamps = tuple((path.name, path.stat().st_mtime_ns) for path in sorted(user_folder().glob("*.toml")))
-    return _matching(tuple(armature.data.bones.keys()), stamps)
+    return _matching(tuple(armature.data.bones.keys()), _user_files())
 
 
 @lru_cache(maxsize=32)
-def _matching(names: tuple[str, ...], _stamps: tuple[tuple[str, int], ...]) -> RigMap | None:
+def _matching(names: tuple[str, ...], files: _Files) -> RigMap | None:
     """The map for bone names, cached until the user's files change: panels call this at each redraw."""
-    return maps.matching(names, user_maps()[0].values()) or maps.matching(names, maps.shipped().values())
+    return maps.matching(names, _read_maps(files)[0].values()) or maps.matching(names, maps.shipped().values())
 
 
 def chosen_map(armature: bpy.types.Object) -> RigMap | None:
@@ -147,7 +162,7 @@ def row_confidence(row: WHAM_PG_rig_bone) -> float:
 def from_rows() -> RigMap:
     """The list as a map. Raises MapError if a required bone is empty, or a bone does not exist or is named twice."""
     record = state()
-    if record.armature is None:
+    if record.armature is None or record.armature.type != "ARMATURE":
         raise MapError(
             "No rig map is in the list. Select a character's armature and press Guess Rig Map.", code="no-rig-map"
         )
@@ -180,7 +195,14 @@ def from_rows() -> RigMap:
         root=next((row.bone for row in record.bones if row.joint == _ROOT), ""),
         twists={joint: names for joint, names in base.twists.items() if bones.get(joint) == base.bones.get(joint)},
     )
-    return maps.from_toml(maps.to_toml(edited), f"The rig map {record.name}")
+    made = maps.from_toml(maps.to_toml(edited), f"The rig map {record.name}")
+    if lacking := [name for name in maps.all_names(made) if name not in known]:
+        raise MapError(
+            f"{record.armature.name} has no longer the bone {lacking[0]}, which the rig map {record.name} names. "
+            "Press Guess Rig Map again.",
+            code="rig-map-bone-unknown",
+        )
+    return made
 
 
 def joint_label(joint: str) -> str:

@@ -61,6 +61,11 @@ def probe(
             pose = copy.pose.bones[name]
             heads[name], tails[name] = np.array(pose.head), np.array(pose.tail)
         size = max(np.ptp(rest[:, :3, 3], axis=0).max(), 1e-6)
+        if flat := [name for name, matrix in zip(measured, rest, strict=True) if not _has_scale(matrix)]:
+            raise MapError(
+                f"Bones of {armature.name} are scaled to nothing: {_listed(flat)}. Clear their scale in Pose Mode.",
+                code="bones-scaled-to-zero",
+            )
         rotation_followers, location_followers, problem = _followers(copy, names, located, measured, rest, size)
         if problem:
             raise MapError(
@@ -88,6 +93,14 @@ def probe(
         matrix[:3, :3] /= np.linalg.norm(matrix[:3, :3], axis=0)
         rotation_parent = parent(rotation_followers, counts[0], i)
         result.append(Control(measured[i], matrix, rotation_parent, location_parent, location_matrices[i]))
+    if held := [
+        control.name for control in result if control.name in located and not _has_scale(control.location_matrix)
+    ]:
+        raise MapError(
+            f"Bones of {armature.name} do not move as they are keyed: {_listed(held)}. Unlock their location: mute "
+            "their constraints, or use a rig map that names the controls to key instead.",
+            code="controls-constrained",
+        )
     return ProbedRig(result, heads, tails)
 
 
@@ -97,7 +110,7 @@ def _apply_settings(armature: bpy.types.Object, rig_map: RigMap) -> None:
     values += [(ik.switch.bone, ik.switch.property, ik.switch.fk) for ik in rig_map.ik.values() if ik.switch]
     for bone, name, value in values:
         owner = armature.pose.bones[bone]
-        if name in owner:
+        if isinstance(owner.get(name), int | float):
             owner[name] = type(owner[name])(value)
 
 
@@ -116,6 +129,12 @@ def _temporary_copy(armature: bpy.types.Object) -> Iterator[bpy.types.Object]:
     finally:
         bpy.data.objects.remove(copy)
         bpy.data.scenes.remove(scene)
+
+
+def _has_scale(matrix: np.ndarray) -> bool:
+    """Whether the upper left (3, 3) of a matrix has finite values and can be inverted."""
+    sizes = np.linalg.norm(matrix[:3, :3], axis=0)
+    return bool(np.isfinite(matrix).all() and abs(np.linalg.det(matrix[:3, :3])) > 1e-6 * max(np.prod(sizes), 1e-12))
 
 
 def _pose_matrices(copy: bpy.types.Object, names: list[str]) -> np.ndarray:

@@ -43,10 +43,15 @@ class Space:
 
     @classmethod
     def of_matrix(cls, matrix: np.ndarray) -> Space:
-        """Of an object's world matrix (4, 4), by polar decomposition. Raises ValueError if its scale is zero."""
+        """Of an object's world matrix (4, 4), by polar decomposition.
+
+        Raises ValueError if its scale is zero, or if a value of it is no number.
+        """
         linear = np.asarray(matrix, float)[:3, :3]
+        if not np.isfinite(matrix).all():
+            raise ValueError("the object's location, rotation or scale is no number")
         left, sizes, right = np.linalg.svd(linear)
-        if sizes.min() < 1e-6 * max(sizes.max(), 1e-6):
+        if sizes.min() < 1e-6 * max(sizes.max(), 1e-3):
             raise ValueError("the object's scale is zero")
         axes, scale = left @ right, float(np.cbrt(np.prod(sizes)))
         return cls(axes, scale, np.asarray(matrix, float)[:3, 3], linear @ axes.T / scale)

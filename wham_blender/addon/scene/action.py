@@ -8,6 +8,7 @@ import numpy as np
 from ... import quaternions
 from ...motion import Motion
 from ...skeleton import JOINT_NAMES
+from .checks import ValueRefused, check_frames
 from .keyframe_reduction import ReducedCurves
 from .smpl_armature import BODY_TO_BLENDER
 
@@ -43,7 +44,10 @@ class ActionKeys:
         return _points(self._find(data_path, 0))[:, 0]
 
     def read(self, data_path: str, size: int, frames: np.ndarray) -> np.ndarray:
-        """Values (F, size) of a property at scene frames. Raises LookupError if one of its F-curves is missing."""
+        """Values (F, size) of a property at scene frames.
+
+        Raises LookupError if one of its F-curves is missing, ValueRefused for values that are no finite numbers.
+        """
         columns = []
         for index in range(size):
             curve = self._find(data_path, index)
@@ -52,7 +56,14 @@ class ActionKeys:
                 columns.append(points[:, 1])
             else:  # the user has removed or added keyframes
                 columns.append(np.array([curve.evaluate(frame) for frame in frames]))
-        return np.stack(columns, 1).astype(float)
+        values = np.stack(columns, 1).astype(float)
+        if not (finite := np.isfinite(values).all(1)).all():
+            raise ValueRefused(
+                f"{data_path} in {self.action.name} is no number at frame {frames[np.argmin(finite)]:.0f}. Undo what "
+                "set it, or delete that keyframe.",
+                code="key-no-number",
+            )
+        return values
 
     def write(self, data_path: str, values: np.ndarray, group: str, interpolation: int = LINEAR) -> None:
         """Key a property with values (F, n) for its n components, replacing its keyframes."""
@@ -99,6 +110,8 @@ class ActionWriter(ActionKeys):
     """A new action on an object, for keyframes at the scene frames (F,)."""
 
     def __init__(self, owner: bpy.types.Object, name: str, frames: np.ndarray) -> None:
+        """Create the action. Raises ValueRefused before that if keyframes cannot be at these frames."""
+        check_frames(frames, owner.name)
         action = bpy.data.actions.new(name)
         animation = owner.animation_data_create()
         animation.action = action
@@ -108,6 +121,11 @@ class ActionWriter(ActionKeys):
             animation.action_slot = slot
         super().__init__(owner)
         self.frames = frames
+
+
+def scaled_frames(curve: bpy.types.FCurve, origin: float, factor: float) -> np.ndarray:
+    """The scene frames (F,) at which `scale_time` would put an F-curve's keyframes."""
+    return origin + (_points(curve)[:, 0] - origin) * factor
 
 
 def scale_time(curve: bpy.types.FCurve, origin: float, factor: float) -> None:

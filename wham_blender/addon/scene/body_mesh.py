@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ... import smpl_file, weights
+from ... import archives, limits, smpl_file, weights
+from ...errors import reason
 from ...motion import Motion
+from ...skeleton import JOINT_NAMES
 from ...weights.library import BODIES, Library
 
 _JOINT_TOLERANCE = 0.002  # metres: set by hand; joints that differ more from the motion's belong to another body
 _BETAS = 10
+_FEET = "J_regressor_feet"
+_ARRAYS = ("v_template", "shapedirs", "J_regressor", "weights", "f", _FEET)
+_LARGEST = 100.0  # metres, of vertices and shapes
 
 
 @dataclass(frozen=True)
@@ -28,21 +33,38 @@ class Body:
     shapes: np.ndarray | None  # (V, 3, 10) metres per unit of betas, for shape keys; None: no shape keys
 
 
-def for_motion(motion: Motion, library: Library) -> tuple[Body | None, str]:
-    """The body that the motion was estimated with, shaped by its betas; or None and why, without a full stop."""
-    errors = []
-    for find, shape_keys in _candidates(motion.gender, library):
-        try:
-            if (path := find()) and path.is_file() and (body := shaped(_read(path), motion, shape_keys=shape_keys)):
-                return body, ""
-        except (OSError, ValueError, KeyError, weights.WeightsError) as error:
-            errors.append(str(error).removesuffix("."))
-    if errors:
-        return None, errors[0]
-    made_with = motion.meta.get("weights")
-    if isinstance(made_with, dict) and "body" not in made_with:
-        return None, f"The motion was made with SMPL, and the preferences have no {motion.gender} one that fits it"
-    return None, "The motion was made with another body than the one that ships inside"
+class BodyFiles:
+    """The body files that motions are estimated with; each is read once."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._read: dict[Path, Mapping[str, np.ndarray]] = {}
+
+    def for_motion(self, motion: Motion) -> tuple[Body | None, str]:
+        """The body that the motion was estimated with, shaped by its betas; or None and why, without a full stop."""
+        errors = []
+        for find, shape_keys in _candidates(motion.gender, self._library):
+            try:
+                path = find()
+                if path and path.is_file() and (body := shaped(self._arrays(path), motion, shape_keys=shape_keys)):
+                    return body, ""
+            except weights.WeightsError as error:
+                errors.append(str(error).removesuffix("."))
+            except Exception as error:  # a damaged file may raise anything
+                errors.append(f"The body file {path.name if path else ''} cannot be used ({reason(error)})")
+        if errors:
+            return None, errors[0]
+        made_with = motion.meta.get("weights")
+        if isinstance(made_with, dict) and "body" not in made_with:
+            return None, f"The motion was made with SMPL, and the preferences have no {motion.gender} one that fits it"
+        return None, "The motion was made with another body than the one that ships inside"
+
+    def _arrays(self, path: Path) -> Mapping[str, np.ndarray]:
+        if path not in self._read:
+            arrays = archives.arrays(path, _ARRAYS) if path.suffix == ".npz" else smpl_file.read(path)
+            _check(arrays)
+            self._read[path] = arrays
+        return self._read[path]
 
 
 def _candidates(gender: str, library: Library) -> list[tuple[Callable[[], Path | None], bool]]:
@@ -54,10 +76,31 @@ def _candidates(gender: str, library: Library) -> list[tuple[Callable[[], Path |
     return user_files
 
 
-def _read(path: Path) -> Mapping[str, np.ndarray]:
-    if path.suffix == ".npz":  # arrays are read on access: half of the file is pose correctives
-        return np.load(path, allow_pickle=False)
-    return smpl_file.read(path)
+def _check(arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError unless the arrays are a body: Blender trusts indices, and ends with a wrong one."""
+    if missing := [name for name in _ARRAYS if name not in arrays and name != _FEET]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    count, joints = len(np.atleast_1d(arrays["v_template"])), len(JOINT_NAMES)
+    if not 3 <= count <= limits.BODY_VERTICES:
+        raise ValueError(f"it has {count} vertices")
+    shapes = {
+        "v_template": (count, 3), "shapedirs": (count, 3, None), "J_regressor": (joints, count),
+        "weights": (count, joints), "f": (None, 3), _FEET: (4, count),
+    }  # fmt: skip
+    for name in [name for name in _ARRAYS if name in arrays]:
+        array, shape = arrays[name], shapes[name]
+        fits = array.ndim == len(shape) and all(
+            size in (None, actual) for size, actual in zip(shape, array.shape, strict=True)
+        )
+        if not fits or array.dtype.kind not in "fiu":
+            raise ValueError(f"{name} has the shape {array.shape}")
+        limit = count - 1 if name == "f" else _LARGEST
+        if array.size and not (-limit <= array.min() and array.max() <= limit):  # true for no NaN
+            raise ValueError(f"{name} holds values that no body has")
+    faces = arrays["f"]
+    degenerate = (faces == np.roll(faces, 1, axis=1)).any()
+    if faces.dtype.kind not in "iu" or len(faces) > 6 * count or (faces.size and faces.min() < 0) or degenerate:
+        raise ValueError("f holds no triangles of vertices")
 
 
 def shaped(arrays: Mapping[str, np.ndarray], motion: Motion, *, shape_keys: bool) -> Body | None:
@@ -65,7 +108,7 @@ def shaped(arrays: Mapping[str, np.ndarray], motion: Motion, *, shape_keys: bool
     shapes = arrays["shapedirs"][..., :_BETAS]
     vertices = arrays["v_template"] + shapes @ motion.betas[: shapes.shape[-1]]
     joints = arrays["J_regressor"] @ vertices
-    if joints.shape != motion.rest_joints.shape or np.abs(joints - motion.rest_joints).max() > _JOINT_TOLERANCE:
+    if np.abs(joints - motion.rest_joints).max() > _JOINT_TOLERANCE:
         return None
-    feet = arrays["J_regressor_feet"] @ vertices if "J_regressor_feet" in arrays else None
+    feet = arrays[_FEET] @ vertices if _FEET in arrays else None
     return Body(vertices, arrays["f"], arrays["weights"], feet, motion.betas, shapes if shape_keys else None)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 import numpy as np
 
-from ... import quaternions
+from ... import limits, quaternions
 from ...motion import Motion
 from .action import ActionWriter
 
@@ -35,8 +37,10 @@ def of_people(people: list[Motion]) -> SolvedCamera:
     frame, rows = np.unique(np.concatenate([person.frame for person in people]), return_index=True)
     R, t, time = (np.concatenate([getattr(p, key) for p in people])[rows] for key in ("camera_R", "camera_t", "time"))
     K = people[0].camera_K
-    width, height = people[0].meta.get("size") or 2 * K[:2, 2]
-    return SolvedCamera((round(float(width)), round(float(height))), K, R, t, frame, time)
+    width, height = (
+        min(max(1, round(float(side))), limits.PICTURE_SIDE) for side in people[0].meta.get("size") or 2 * K[:2, 2]
+    )
+    return SolvedCamera((width, height), K, R, t, frame, time)
 
 
 def build(name: str, solved: SolvedCamera, frames: np.ndarray, collection: bpy.types.Collection) -> bpy.types.Object:
@@ -65,11 +69,28 @@ def build(name: str, solved: SolvedCamera, frames: np.ndarray, collection: bpy.t
     return camera
 
 
-def show_clip(camera: bpy.types.Object, clip: Path, first_scene_frame: int) -> None:
-    """Show the clip as the camera's background image; its first frame appears at ``first_scene_frame``."""
+def rotation_of_clip(people: Sequence[Motion]) -> int:
+    """Degrees clockwise by which the job turned the clip of these motions: 0, 90, 180 or 270."""
+    settings = people[0].meta.get("settings")
+    rotate = settings.get("rotate") if isinstance(settings, dict) else 0
+    return rotate if rotate in (90, 180, 270) else 0
+
+
+def show_clip(camera: bpy.types.Object, clip: Path, first_scene_frame: int, rotate: int = 0) -> None:
+    """Show the clip as the camera's background image; its first frame appears at ``first_scene_frame``.
+
+    ``rotate``: degrees clockwise by which it is turned to fill the camera's picture.
+    """
     movie = bpy.data.movieclips.load(str(clip))
     movie.frame_start = first_scene_frame
     background = camera.data.background_images.new()
     background.source, background.clip = "MOVIE_CLIP", movie
     background.alpha = 1.0
+    background.frame_method = "FIT"  # Blender 4's default stretches the clip
+    if rotate:
+        background.rotation = math.radians(rotate)  # clockwise
+    if rotate in (90, 270):
+        # The picture that Blender fits into the camera's frame still lies on its side, so it becomes too small.
+        width, height = camera.wham_motion.size
+        background.scale = max(width / height, height / width)
     camera.data.show_background_images = True

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import contextlib
+from dataclasses import dataclass, replace
 from typing import Any
 
 import bpy
@@ -14,7 +15,8 @@ from ...animation import Animation
 from ...errors import CodedError
 from ...motion import true_intervals
 from ...skeleton import JOINT_NAMES
-from .action import CONSTANT, ActionKeys, scale_time, trim_curve
+from .action import CONSTANT, ActionKeys, scale_time, scaled_frames, trim_curve
+from .checks import LAST_FRAME, check_frames, check_numbers
 from .contacts import (
     CONTACT_PROPERTIES,
     PROBABILITY_PROPERTIES,
@@ -26,6 +28,8 @@ from .contacts import (
 
 _LOCATION = f'pose.bones["{JOINT_NAMES[0]}"].location'
 _CONFIDENCE = CustomProperty("confidence", "Clip", "Confidence of the keypoints, the mean over the body")
+_LEAST_SCALE, _SCALE_TOLERANCE = 1e-6, 2e-3  # of an object; between its axes, relative
+_FASTEST = 1e6  # frames a second
 _VISIBLE = CustomProperty("seen", "Clip", "1 where the clip shows the person, 0 where it is filled in", CONSTANT)
 
 
@@ -53,25 +57,31 @@ def imported_with(armature: bpy.types.Object, scene: bpy.types.Scene) -> list[bp
 
 
 def read(armature: bpy.types.Object) -> Animation:
-    """A character's animation in world space. Raises CharacterError if keyframes of the import are missing."""
+    """A character's animation in world space.
+
+    Raises CharacterError if keyframes or bones of the import are missing, or if its object cannot be read at its scale,
+    and ValueRefused for keyframes that are no numbers or lie on one another. What it returns can be written.
+    """
+    location, rotation, scale = _world_transform(armature)
+    check_rate(armature, armature.wham_motion.keyed_rate)
     try:
         keys = ActionKeys(armature)
         frames = keys.frames_of(_LOCATION)
+        check_frames(frames, armature.name)
         rest = _rest(armature)
         root = keys.read(_LOCATION, 3, frames) @ rest[0, :3, :3].T + rest[0, :3, 3]
         rotations = np.stack([keys.read(_rotation(name), 4, frames) for name in JOINT_NAMES], 1)
         names = (*CONTACT_PROPERTIES, *PROBABILITY_PROPERTIES, _CONFIDENCE.name, _VISIBLE.name)
         values = {name: keys.read(f'["{name}"]', 1, frames)[:, 0] for name in names}
-    except (LookupError, KeyError) as error:
-        reason = str(error.args[0]) if error.args else str(error)
+    except LookupError as error:
+        raise _keys_missing(armature, error) from error
+    if np.linalg.norm(rotations, axis=-1).min() < _LEAST_SCALE:
         raise CharacterError(
-            f"{armature.name} no longer has the keys that it was imported with: {reason}. "
-            "Undo what removed them, or import the motion again.",
-            code="keys-missing",
-        ) from error
+            f"A rotation of {armature.name} is a quaternion of length zero. Undo what set it, or delete that keyframe.",
+            code="key-no-number",
+        )
     rotations[..., 1:] = np.einsum("jab,fjb->fja", rest[:, :3, :3], rotations[..., 1:])
     rotations = quaternions.normalized(rotations)
-    location, rotation, scale = _world_transform(armature)
     rotations[:, 0] = quaternions.multiply(rotation, rotations[:, 0])
     return Animation(
         frames=frames,
@@ -87,7 +97,11 @@ def read(armature: bpy.types.Object) -> Animation:
 
 
 def write(armature: bpy.types.Object, changed: Animation) -> None:
-    """Key an animation on the character, the inverse of read(), and update its statistics."""
+    """Key an animation on the character, the inverse of read(), and update its statistics.
+
+    Raises ValueRefused before that if it cannot be keyed, see `check`.
+    """
+    check(armature, changed)
     keys = ActionKeys(armature)
     keys.frames = changed.frames
     rest = _rest(armature)
@@ -102,6 +116,28 @@ def write(armature: bpy.types.Object, changed: Animation) -> None:
         keys.write(_rotation(name), rotations[:, joint], name)
     write_properties(keys, armature, changed.contacts, changed.probabilities, changed.confidence, changed.visible)
     update_statistics(armature, changed)
+
+
+def check(armature: bpy.types.Object, changed: Animation) -> None:
+    """Raise ValueRefused if an animation has numbers or scene frames that keyframes cannot have."""
+    check_frames(changed.frames, armature.name)
+    for values, name in (
+        (changed.root, "location"),
+        (changed.rotations, "rotation"),
+        (changed.heads, "size"),
+        (changed.feet, "size"),
+    ):
+        check_numbers(values, f"After this edit the {name} of {armature.name}")
+
+
+def check_rate(armature: bpy.types.Object, rate: float) -> None:
+    """Raise CharacterError if a frame rate that is stored on a character is no frame rate."""
+    if not 0 < rate <= _FASTEST:
+        raise CharacterError(
+            f"{armature.name} has a frame rate of {rate:g} stored with it, so that its times are not known. Import the "
+            "motion again.",
+            code="character-rate",
+        )
 
 
 def write_properties(
@@ -138,8 +174,8 @@ def key_rate(armature: bpy.types.Object, current: Animation) -> float:
 
 
 def height(armature: bpy.types.Object) -> float:
-    """The height of a character in its rest pose, in metres."""
-    return armature.wham_motion.height * _world_transform(armature)[2]
+    """The height of a character in its rest pose, in metres; with uneven scale a mean."""
+    return armature.wham_motion.height * float(np.mean(armature.matrix_world.to_scale()))
 
 
 def trim(armature: bpy.types.Object, first: float, last: float) -> None:
@@ -165,76 +201,133 @@ def add_cycles(armature: bpy.types.Object) -> None:
 def retime(objects: list[bpy.types.Object], rate: float) -> tuple[float, float]:
     """Move keyframes and markers of one import's objects for another frame rate; the first keyframe stays.
 
-    Returns the first and the last scene frame. Raises CharacterError before anything is changed.
+    Returns the first and the last scene frame. Raises CharacterError or ValueRefused before anything is changed.
     """
     animations = {obj: read(obj) for obj in objects if is_character(obj)}
-    records = [obj.wham_motion for obj in animations]
-    origin = min(record.first_frame for record in records)
-    factor = rate / records[0].keyed_rate
-    actions = {obj.animation_data.action: obj for obj in objects if obj.animation_data}
-    for action, obj in actions.items():
-        for curve in ActionKeys(obj).curves():
+    origin = min(before.frames[0] for before in animations.values())
+    factor = rate / next(iter(animations)).wham_motion.keyed_rate
+    keyed: dict[bpy.types.Action, list[bpy.types.FCurve]] = {}
+    for obj in objects:
+        check_rate(obj, rate)
+        with contextlib.suppress(LookupError):  # a static camera has no keyframes
+            keys = ActionKeys(obj)
+            keyed[keys.action] = keys.curves()
+            for curve in keys.curves():
+                check_frames(scaled_frames(curve, origin, factor), obj.name)
+    for action, curves in keyed.items():
+        for curve in curves:
             scale_time(curve, origin, factor)
         for marker in action.pose_markers:
-            marker.frame = round(origin + (marker.frame - origin) * factor)
+            marker.frame = round(np.clip(origin + (marker.frame - origin) * factor, -LAST_FRAME, LAST_FRAME))
     for obj, before in animations.items():
         obj.wham_motion.keyed_rate = rate
         update_statistics(obj, replace(before, frames=origin + (before.frames - origin) * factor))
-    return origin, max(record.last_frame for record in records)
+    return origin, max(obj.wham_motion.last_frame for obj in animations)
 
 
 def transform(objects: list[bpy.types.Object], rotation: np.ndarray, offset: np.ndarray, scale: float = 1.0) -> None:
     """Transform the keyframes of characters and cameras: scale and rotate about the world's origin, then translate.
 
     ``rotation`` is a quaternion, ``offset`` (3,) metres. Bones and body meshes are scaled, too. Raises CharacterError
-    before anything is changed.
+    or ValueRefused before anything is changed.
     """
     # A linked duplicate has the original's action or armature data: each is changed once.
     characters = {obj.animation_data and obj.animation_data.action: obj for obj in objects if is_character(obj)}
-    animations = {obj: read(obj) for obj in characters.values()}
-    if scale != 1.0:
-        for obj in {obj.data: obj for obj in characters.values()}.values():
-            _scale_data(obj, scale)
-    for obj, before in animations.items():
+    after = {}
+    for obj in characters.values():
+        before = read(obj)
         scaled = replace(before, root=scale * before.root, heads=scale * before.heads, feet=scale * before.feet)
-        write(obj, animation.moved(scaled, rotation, offset))
-    for obj in objects:
-        if obj.type == "CAMERA":
-            _transform_camera(obj, rotation, offset, scale)
+        after[obj] = animation.moved(scaled, rotation, offset)
+        check(obj, after[obj])
+    cameras = [_CameraPath.of(obj).moved(rotation, offset, scale) for obj in objects if obj.type == "CAMERA"]
+    if scale != 1.0:
+        of_data = {obj.data: obj for obj in characters.values()}
+        skins = {obj: _skins(obj) for obj in of_data.values()}
+        for obj, obj_skins in skins.items():
+            _scale_data(obj, obj_skins, scale)
+    for obj, changed in after.items():
+        write(obj, changed)
+    for camera in cameras:
+        camera.write()
 
 
-def _scale_data(armature: bpy.types.Object, scale: float) -> None:
-    """Scale the bones and skinned meshes of a character about the armature's origin."""
-    armature.data.transform(Matrix.Scale(scale, 4))
-    armature.data.update_tag()  # transform() alone does not update the pose bones
+def _skins(armature: bpy.types.Object) -> dict[bpy.types.Object, Matrix]:
+    """The skinned meshes of a character, and their transforms to the armature. Raises CharacterError for scale zero."""
+    skins = {}
     for skin in armature.children:
         if skin.type == "MESH" and any(modifier.type == "ARMATURE" for modifier in skin.modifiers):
-            to_armature = armature.matrix_world.inverted() @ skin.matrix_world
-            skin.data.transform(to_armature.inverted() @ Matrix.Scale(scale, 4) @ to_armature, shape_keys=True)
-            skin.data.update()
+            _world_scale(skin)
+            skins[skin] = armature.matrix_world.inverted() @ skin.matrix_world
+    return skins
+
+
+def _scale_data(armature: bpy.types.Object, skins: dict[bpy.types.Object, Matrix], scale: float) -> None:
+    """Scale the bones and skinned meshes of a character about the armature's origin; ``skins`` as of _skins."""
+    armature.data.transform(Matrix.Scale(scale, 4))
+    armature.data.update_tag()  # transform() alone does not update the pose bones
+    for skin, to_armature in skins.items():
+        skin.data.transform(to_armature.inverted() @ Matrix.Scale(scale, 4) @ to_armature, shape_keys=True)
+        skin.data.update()
     record = armature.wham_motion
     record.feet = [scale * value for value in record.feet]
     record.height *= scale
 
 
-def _transform_camera(camera: bpy.types.Object, rotation: np.ndarray, offset: np.ndarray, scale: float) -> None:
-    try:
-        keys = ActionKeys(camera)
-        keys.frames = keys.frames_of("location")
-        locations = keys.read("location", 3, keys.frames)
-        rotations = keys.read("rotation_quaternion", 4, keys.frames)
-    except LookupError:  # a static camera has no keyframes
-        before = camera.matrix_world
-        location = quaternions.rotate(rotation, scale * np.array(before.translation)) + offset
-        orientation = quaternions.multiply(rotation, np.array(before.to_quaternion()))
-        camera.matrix_world = Matrix.LocRotScale(Vector(location), Quaternion(orientation), before.to_scale())
-        return
-    keys.write("location", quaternions.rotate(rotation, scale * locations) + offset, "Camera")
-    keys.write("rotation_quaternion", quaternions.without_jumps(quaternions.multiply(rotation, rotations)), "Camera")
+@dataclass(frozen=True)
+class _CameraPath:
+    """Locations (F, 3) and rotations (F, 4) of a camera at its keyframes; F = 1 for a static one, which has none."""
+
+    camera: bpy.types.Object
+    keys: ActionKeys | None
+    locations: np.ndarray
+    rotations: np.ndarray
+
+    @classmethod
+    def of(cls, camera: bpy.types.Object) -> _CameraPath:
+        """Raises CharacterError if some of its keyframes are missing."""
+        try:
+            keys = ActionKeys(camera)
+            keys.frames = keys.frames_of("location")
+        except LookupError:
+            matrix = camera.matrix_world
+            return cls(camera, None, np.array([matrix.translation]), np.array([matrix.to_quaternion()]))
+        try:
+            locations = keys.read("location", 3, keys.frames)
+            return cls(camera, keys, locations, keys.read("rotation_quaternion", 4, keys.frames))
+        except LookupError as error:
+            raise _keys_missing(camera, error) from error
+
+    def moved(self, rotation: np.ndarray, offset: np.ndarray, scale: float) -> _CameraPath:
+        """See `transform`. Raises ValueRefused if the result has numbers that keyframes cannot have."""
+        locations = quaternions.rotate(rotation, scale * self.locations) + offset
+        rotations = quaternions.without_jumps(quaternions.multiply(rotation, self.rotations))
+        check_numbers(np.concatenate([locations, rotations], 1), f"After this edit the location of {self.camera.name}")
+        return replace(self, locations=locations, rotations=rotations)
+
+    def write(self) -> None:
+        """Key the camera, or put the static camera there."""
+        if self.keys is None:
+            size = self.camera.matrix_world.to_scale()
+            placed = Vector(self.locations[0]), Quaternion(self.rotations[0]), size
+            self.camera.matrix_world = Matrix.LocRotScale(*placed)
+        else:
+            self.keys.write("location", self.locations, "Camera")
+            self.keys.write("rotation_quaternion", self.rotations, "Camera")
+
+
+def _keys_missing(obj: bpy.types.Object, error: LookupError) -> CharacterError:
+    reason = str(error.args[0]) if error.args else str(error)
+    return CharacterError(
+        f"{obj.name} no longer has the keys that it was imported with: {reason}. "
+        "Undo what removed them, or import the motion again.",
+        code="keys-missing",
+    )
 
 
 def _rest(armature: bpy.types.Object) -> np.ndarray:
-    """The bones' rest matrices (24, 4, 4) in armature space."""
+    """The bones' rest matrices (24, 4, 4) in armature space. Raises LookupError if a bone is missing."""
+    if missing := [name for name in JOINT_NAMES if name not in armature.data.bones]:
+        raise LookupError(f"the bone {missing[0]} is gone")
     return np.array([armature.data.bones[name].matrix_local for name in JOINT_NAMES], float)
 
 
@@ -243,6 +336,29 @@ def _rotation(bone: str) -> str:
 
 
 def _world_transform(armature: bpy.types.Object) -> tuple[np.ndarray, np.ndarray, float]:
-    """Location (3,), rotation (4,) and mean scale of an armature object in world space."""
-    location, rotation, scale = armature.matrix_world.decompose()
-    return np.array(location), np.array(rotation), float(np.mean(scale))
+    """Location (3,), rotation (4,) and scale of an armature object in world space.
+
+    Raises CharacterError unless the scale is the same on all axes and above zero: only then is a motion of the bones,
+    which are rigid, one in the world.
+    """
+    scale = _world_scale(armature)
+    location, rotation, axes = armature.matrix_world.decompose()
+    gram = np.array(armature.matrix_world.to_3x3().transposed() @ armature.matrix_world.to_3x3())
+    if np.abs(gram - scale**2 * np.eye(3)).max() > _SCALE_TOLERANCE * scale**2 or min(axes) <= 0:
+        raise CharacterError(
+            f"{armature.name} is scaled by {axes.x:.4g}, {axes.y:.4g} and {axes.z:.4g}, itself or by its parents; its "
+            "motion needs one scale above zero on all axes. Set them to 1.",
+            code="character-scale",
+        )
+    return np.array(location), np.array(rotation), scale
+
+
+def _world_scale(obj: bpy.types.Object) -> float:
+    """The mean scale of an object in the world, above zero. Raises CharacterError if it is zero or no number."""
+    matrix = np.array(obj.matrix_world)
+    sizes = np.linalg.norm(matrix[:3, :3], axis=0)
+    if not (np.isfinite(matrix).all() and sizes.min() > _LEAST_SCALE and abs(np.linalg.det(matrix[:3, :3])) > 0):
+        raise CharacterError(
+            f"{obj.name} is scaled to nothing, itself or by its parents. Set their scale to 1.", code="character-scale"
+        )
+    return float(sizes.mean())

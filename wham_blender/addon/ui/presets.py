@@ -4,10 +4,12 @@ import bpy
 from bl_operators.presets import AddPresetBase
 from bl_ui.utils import PresetPanel
 
+from ...errors import printable
 from ..properties import VideoOptions, option_names
 
 _SUBDIR = "operator/wham.import_video"
-_OF_ONE_CLIP = {"clip_start", "clip_end", "start_frame", "rig"}  # not stored: they depend on the clip and the scene
+# Not stored: they depend on the clip and the scene.
+_OF_ONE_CLIP = {"clip_start", "clip_end", "rotate", "start_frame", "rig"}
 
 
 class WHAM_PT_import_presets(PresetPanel, bpy.types.Panel):
@@ -41,3 +43,14 @@ class WHAM_OT_add_import_preset(AddPresetBase, bpy.types.Operator):
     preset_values = [
         f"bpy.context.scene.wham.{name}" for name in option_names(VideoOptions) if name not in _OF_ONE_CLIP
     ]
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Write or delete the preset's file."""
+        try:
+            return super().execute(context)
+        except (OSError, ValueError) as error:  # ValueError: characters that no file name can have
+            reason = getattr(error, "strerror", None) or error
+            self.report(
+                {"ERROR"}, printable(f"The preset cannot be written: {reason}. Choose a shorter or plainer name.")
+            )
+            return {"CANCELLED"}
