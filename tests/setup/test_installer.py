@@ -387,7 +387,7 @@ def test_a_fault_while_installing_is_a_sentence(data, monkeypatch, capsys):
     out, err = capsys.readouterr()
     failed = decode(out.strip())
     assert isinstance(failed, Failed)
-    assert failed.text.startswith("The worker could not be installed, moved or removed: a fault. The log says")
+    assert failed.text.startswith("The worker could not be installed, checked, moved or removed: a fault. The log says")
     assert failed.code == "setup-failed"
     assert "Traceback" in err
 

@@ -1,6 +1,7 @@
-"""Installs, repairs, removes and moves the worker: a separate process that writes messages of protocol.py. No bpy.
+"""Installs, checks, repairs, removes and moves the worker: a separate process that writes messages of protocol.py. No bpy.
 
     installer install --base PYTHON --build AUTO|CUDA|CPU [--wheels FOLDER] [--repair]
+    installer check PYTHON
     installer remove
     installer move FOLDER
 
@@ -380,8 +381,12 @@ def _home(folder: Path) -> str:
     return home[1].strip() if home else ""
 
 
-def check(python: Path) -> int:
-    """Run the worker's self-test and pass on its messages; its exit code."""
+def check(python: Path, begins: float = 0.0) -> int:
+    """Run the worker's self-test and pass on its messages; its exit code. Raises WorkerError if that is no Python.
+
+    ``begins``: the fraction of the work that is done before.
+    """
+    python_environment.probe(python)
     command = python_environment.self_test_command(python)
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
@@ -390,7 +395,7 @@ def check(python: Path) -> int:
         while line := self_test.stdout.readline(limits.MESSAGE_BYTES):
             message = protocol.decode(line)
             if isinstance(message, protocol.Progress):
-                message = replace(message, fraction=_SELF_TEST_BEGINS + (1 - _SELF_TEST_BEGINS) * message.fraction)
+                message = replace(message, fraction=begins + (1 - begins) * message.fraction)
             protocol.send(message)
     return self_test.returncode
 
@@ -424,14 +429,18 @@ def main(arguments: list[str] | None = None) -> int:
     install_options.add_argument("--build", choices=pytorch.WISHES, default="AUTO")
     install_options.add_argument("--wheels", default="")
     install_options.add_argument("--repair", action="store_true")
+    commands.add_parser("check").add_argument("python", type=Path)
     commands.add_parser("remove")
     commands.add_parser("move").add_argument("folder", type=Path)
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     try:
+        if options.command == "check":
+            return check(options.python)
         with location.exclusive():
             if options.command == "install":
-                return check(install(options.base, options.build, options.wheels, options.repair))
+                python = install(options.base, options.build, options.wheels, options.repair)
+                return check(python, _SELF_TEST_BEGINS)
             if options.command == "remove":
                 remove()
             else:
@@ -442,7 +451,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except Exception as error:
         traceback.print_exc()
-        text = f"The worker could not be installed, moved or removed: {reason(error)}. The log says where it happened."
+        text = f"The worker could not be installed, checked, moved or removed: {reason(error)}. The log says where it happened."
         protocol.send(protocol.Failed(text, code="setup-failed"))
         return 1
     return 0

@@ -249,8 +249,13 @@ def move_command(folder: Path) -> list[str]:
     return _command("move", str(folder))
 
 
+def check_command(python: Path) -> list[str]:
+    """The command that tests a Python and then the worker in it; Blender's interpreter runs it."""
+    return _command("check", str(python))
+
+
 def self_test_command(python: Path) -> list[str]:
-    """The command that tests a worker's Python and writes self_test_report()."""
+    """The command that tests a worker's packages and devices, and writes self_test_report(); the worker runs it."""
     return module_command(python, "wham_blender.pipeline.self_test", "--json", "-o", str(self_test_report()))
 
 
