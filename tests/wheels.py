@@ -40,6 +40,6 @@ def installed_wheel(name: str, folder: Path) -> str:
     path = folder / f"{name}-{package.version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         for file in files:
-            wheel.write(package.locate_file(file), str(file))
+            wheel.write(str(package.locate_file(file)), str(file))
         wheel.writestr(f"{name}-{package.version}.dist-info/RECORD", "".join(f"{file},,\n" for file in files))
     return f"{name}=={package.version} \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"

@@ -54,13 +54,12 @@ def is_installed(name="tiny"):
         "dry-run=true", "python-version=2.7", "isolated=true", "require-hashes=true", "progress-bar=off",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("place", ["file", "variable"])
-def test_settings_of_where_and_how_do_not_apply(index, packages, configure, monkeypatch, tmp_path, setting, place):
+def test_settings_of_where_and_how_do_not_apply(index, packages, configure, monkeypatch, tmp_path, setting):
+    """Neither from the file nor from a variable."""
     name, value = setting.split("=")
     value = value.replace("/x", str(tmp_path / "elsewhere"))
-    configure(index_url=f"{index.address}/simple", **({name: value} if place == "file" else {}))
-    if place == "variable":
-        monkeypatch.setenv(f"PIP_{name.upper().replace('-', '_')}", value)
+    configure(index_url=f"{index.address}/simple", **{name: value})
+    monkeypatch.setenv(f"PIP_{name.upper().replace('-', '_')}", value)
     packages(index.add("tiny"))
     installer.install(BASE, "AUTO")
     assert is_installed()
@@ -189,9 +188,9 @@ def upgraded(pip_version, index):
     entry = installed_wheel("pip", index.folder / "simple/pip")
     environment = python_environment.worker_folder()
     installer._make_environment(BASE, environment, python_environment.probe(BASE))
-    command = [python_environment.python_of(environment), "-I", "-m", "pip", "install", "--no-index", "--no-deps"]
+    command = [str(python_environment.python_of(environment)), "-I", "-m", "pip", "install", "--no-index", "--no-deps"]
     subprocess.run(
-        [*command, *(index.folder / "simple/pip").glob("*.whl")], check=True, capture_output=True,
+        [*command, *map(str, (index.folder / "simple/pip").glob("*.whl"))], check=True, capture_output=True,
         env={**os.environ, "PIP_CONFIG_FILE": os.devnull},
     )  # fmt: skip
     started = {"build": "pypi", "python": ".".join(map(str, python_environment.probe(BASE).version[:2]))}
@@ -241,15 +240,22 @@ def test_a_certificate_in_the_system_s_store(encrypted, index, packages, monkeyp
     assert is_installed()
 
 
-@pytest.mark.parametrize("content", ["garbage\n", "[global]\ntimeout = never\nindex-url = http://anna:secret@x/\n"])
-def test_settings_that_pip_cannot_read(index, packages, configure, tmp_path, capsys, content):
+def test_settings_that_pip_cannot_read(index, packages, configure, tmp_path, capsys):
     packages(index.add("tiny"))
-    (tmp_path / "pip.conf").write_text(content, "utf-8")
+    (tmp_path / "pip.conf").write_text("https://anna:secret@x/simple\n", "utf-8")
     installer.install(BASE, "AUTO", str(tmp_path / "index/simple/tiny"))
     assert is_installed()
     out = capsys.readouterr().out
     assert "pip's settings cannot be read, so packages are installed without them" in out
+    assert "https://****@x/simple" in out
     assert "secret" not in out
+
+
+def test_a_number_that_is_none(index, packages, configure):
+    packages(index.add("tiny"))
+    configure(index_url=f"{index.address}/simple", timeout="never")
+    installer.install(BASE, "AUTO")
+    assert is_installed()
 
 
 def test_a_failing_uv_does_not_hide_that_pip_knows_the_proxy(index, packages, configure, tmp_path, monkeypatch):

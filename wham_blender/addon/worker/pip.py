@@ -8,7 +8,6 @@ or ``no-binary`` would refuse them. For that pip gets no files, and the respecte
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import ssl
@@ -18,8 +17,7 @@ from collections import deque
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ... import limits, protocol
-from ...errors import reason
+from ... import limits, protocol, records
 from ...folders import data_folder
 from . import python_environment
 from .python_environment import WorkerError
@@ -28,9 +26,21 @@ RESPECTED = (
     "index-url", "extra-index-url", "no-index", "find-links", "trusted-host", "keyring-provider",
     "proxy", "cert", "client-cert", "timeout", "default-timeout", "retries",
 )  # fmt: skip
-_SETTING = re.compile(r"^(global|install|:env:)\.([a-z-]+)=(['\"].*['\"])$")
+_NUMBERS = {"timeout", "default-timeout", "retries"}
+# Not "pip config list": it takes the user's settings for its own, and with "user" it lists one file only. Older pips
+# give names and values, newer ones the dictionaries of the files.
+_LIST = """
+import json
+from pip._internal.configuration import Configuration
+settings = Configuration(isolated=False)
+settings.load()
+found = []
+for name, value in settings.items():
+    found += value.items() if isinstance(value, dict) else [(name, value)]
+print(json.dumps([[str(name), str(value)] for name, value in found]))
+"""
 _SECTIONS = ("global", "install", ":env:")  # each goes before those on its left
-_SECONDS = 60.0  # for pip to list its settings, which takes half a second
+_SECONDS = 60.0  # for pip to list its settings, which takes a fraction of one
 _SYSTEM_STORE = (24, 2)  # the first pip that uses the system's store of certificates by itself
 # Where systems keep certificates that this Python's OpenSSL does not know of (truststore has the same list).
 _CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/cert.pem", "/etc/ssl/ca-bundle.pem")
@@ -40,26 +50,34 @@ _REASON = re.compile(r"Could not fetch URL|Retrying \(|ERROR: ")
 
 def settings(python: Path) -> dict[str, str]:
     """The settings of RESPECTED that the user of an environment's pip has made, by name; empty where there are none."""
-    command = [str(python), "-I", "-m", "pip", "--log", os.devnull, "-vvv", "config", "list"]  # whatever is "quiet"
     try:
         listed = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=True, encoding="utf-8",
+            [str(python), "-I", "-c", _LIST],
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=True, encoding="utf-8",
             errors="replace",
-        ).stdout[: limits.MESSAGE_BYTES]  # fmt: skip
-    except (OSError, subprocess.SubprocessError) as error:
-        said = " ".join((getattr(error, "stderr", "") or reason(error)).split())[:300]
+        ).stdout  # fmt: skip
+        found = records.value_of(list[list[str]], records.parse(listed, limits.MESSAGE_BYTES), "settings")
+    except (OSError, subprocess.SubprocessError, records.InvalidRecord) as error:
+        said = (getattr(error, "stderr", "") or str(error)).strip().rpartition("pip._internal.exceptions.")[2]
+        said = _without_passwords(" ".join(said.split())[:300])
         protocol.send(
             protocol.Warn(
-                f"pip's settings cannot be read, so packages are installed without them ({_without_passwords(said)}).",
+                f"pip's settings cannot be read, so packages are installed without them ({said}).",
                 code="pip-settings-unreadable",
             )
         )
         return {}
     by_section: dict[str, dict[str, str]] = {section: {} for section in _SECTIONS}
-    for line in listed.splitlines():
-        if (found := _SETTING.match(line)) and found[2] in RESPECTED:
-            by_section[found[1]][found[2]] = str(ast.literal_eval(found[3]))
+    for key, value in found:
+        section, _, name = key.rpartition(".")
+        if section in by_section and name in RESPECTED and (name not in _NUMBERS or _is_number(value)):
+            by_section[section][name] = value
     return {name: value for section in _SECTIONS for name, value in by_section[section].items()}
+
+
+def _is_number(value: str) -> bool:
+    """Whether it is a number: pip would end with an error for another value."""
+    return re.fullmatch(r"\s*\d{1,6}\s*", value) is not None
 
 
 def environment(respected: dict[str, str]) -> dict[str, str]:
