@@ -77,7 +77,7 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
     assert folder.name.startswith("some clip-")
     for words in (
         f"{clip} -o {folder}/motion-2.npz --json --resume {folder}",
-        "--person 2", "--quality draft", "--device cpu", "--camera moving", "--world wham", "--actor-height 1.8",
+        "--person 2", "--quality draft", "--device CPU", "--camera moving", "--world wham", "--actor-height 1.8",
         "--no-anchor", "--start 5", "--end 90", "--rotate 270",
         "--focal-length 28", "--no-refine --smooth 0.2", "--gender female",
     ):  # fmt: skip

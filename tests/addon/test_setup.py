@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import bpy
@@ -10,6 +11,8 @@ import pytest
 
 from tests.wheels import make_wheel
 from wham_blender.addon import settings
+from wham_blender.addon.jobs.queue import job_queue
+from wham_blender.addon.operators import background
 from wham_blender.addon.worker import location, process, python_environment
 
 PACKAGE = Path(python_environment.__file__).parents[2]
@@ -102,3 +105,53 @@ def test_an_existing_python_from_the_preferences_is_usable(addon_preferences):
     addon_preferences.worker_python = sys.executable
     assert settings.worker_python() == Path(sys.executable)
     assert python_environment.state(settings.worker_path()).usable
+
+
+SLOW = "#!/bin/sh\nsleep 60\n"
+NO_PYTHON = "#!/bin/sh\necho hello\n"
+
+
+def stand_in(folder, text):
+    python = folder / "python"
+    python.write_text(text, "utf-8")
+    python.chmod(0o755)
+    return str(python)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a POSIX script")
+def test_check_worker_does_not_keep_blender_waiting_and_can_be_cancelled(addon_preferences, tmp_path, monkeypatch):
+    """Blender's main thread used to ask the worker's Python for its version: up to a minute."""
+    monkeypatch.setattr(python_environment, "probe", lambda python: pytest.fail("in Blender's main thread"))
+    monkeypatch.setattr(background, "from_window", lambda operator: True)
+    addon_preferences.worker_python = stand_in(tmp_path, SLOW)
+    try:
+        begun = time.monotonic()
+        assert bpy.ops.wham.check_worker() == {"FINISHED"}
+        while job_queue.job is None:
+            job_queue._on_timer()
+        assert time.monotonic() - begun < 1.0  # the start of a process
+        longest = 0.0
+        for number in range(100):
+            tick = time.monotonic()
+            job_queue._on_timer()
+            longest = max(longest, time.monotonic() - tick)
+            if number == 50:
+                assert bpy.ops.wham.cancel() == {"FINISHED"}
+            time.sleep(0.01)
+        assert longest < 0.25  # seconds, on a busy computer, too
+        deadline = time.monotonic() + 10
+        while job_queue.busy:
+            assert time.monotonic() < deadline
+            job_queue._on_timer()
+    finally:
+        job_queue.stop()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a POSIX script")
+def test_check_worker_says_that_a_program_is_no_python(addon_preferences, tmp_path):
+    addon_preferences.worker_python = stand_in(tmp_path, NO_PYTHON)
+    with pytest.raises(
+        RuntimeError, match=r"python does not run \(it does not answer like a Python\)\. Choose another"
+    ):
+        bpy.ops.wham.check_worker()
+    assert job_queue.error_code == "python-unsuitable"

@@ -11,9 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 from scipy.spatial.transform import Rotation
 
+from tests.pipeline.cards import install
 from wham_blender import motion, protocol, weights
 from wham_blender.body.body import Body
 from wham_blender.pipeline.clip import video_reader
@@ -133,11 +133,9 @@ def test_full_quality_names_the_missing_files(write_clip: WriteClip, tmp_path: P
 
 
 def test_unusable_cuda_says_why(write_clip: WriteClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.version, "cuda", None)
-    assert "PyTorch was built without CUDA. Choose" in sentence(write_clip(), tmp_path, device="cuda")
-    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    install(monkeypatch)
     assert "No CUDA card can be used" in sentence(write_clip(), tmp_path, device="cuda")
+    assert "cuda:1 RTX 4090 is not found" in sentence(write_clip(), tmp_path, device="cuda:1 RTX 4090")
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,14 @@
 """The self-test passes on a complete worker, and reports what is wrong with others."""
 
 import json
+import os
 import re
 import sys
 
 import numpy as np
 import pytest
 
+from tests.pipeline.cards import FakeCard, install
 from wham_blender.pipeline import self_test
 from wham_blender.protocol import Done, Failed, Progress, decode
 
@@ -67,20 +69,29 @@ def fault():
     raise ZeroDivisionError("a fault")
 
 
-def test_a_card_that_does_not_work(monkeypatch):
-    torch = pytest.importorskip("torch")
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self * 2)
-    with pytest.raises(self_test.SelfTestError, match="RTX calculates wrongly"):
-        self_test._check_card("cuda:0", "RTX")
-
-    def refuse(self, device):
-        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
-
-    monkeypatch.setattr(torch.Tensor, "to", refuse)
-    with pytest.raises(
-        self_test.SelfTestError, match=r"does not work on RTX \(CUDA error: no kernel image .*device\)\. Get"
-    ):
-        self_test._check_card("cuda:0", "RTX")
+def test_a_card_that_does_not_work_does_not_fail_the_worker(monkeypatch, tmp_path):
+    """Two cards of which one is too old for the PyTorch: the other one, or the processor, works."""
+    computer = install(monkeypatch, FakeCard("GT 730", (3, 5)), FakeCard("RTX 4090", (8, 9)))
+    monkeypatch.setattr(self_test, "_run_pipeline", lambda report, tell: 1.0)
+    monkeypatch.setattr(self_test, "_driver", lambda: "580.1")
+    report = self_test.examine(lambda message: None)
+    assert report.whole
+    assert "on RTX 4090; the self-test took 1.0 s. Not used: GT 730 (it has compute capability 3.5, and" in (
+        report.sentence
+    )
+    assert [(card.device, card.name, bool(card.fault)) for card in report.cards] == [
+        ("cuda:0", "GT 730", True), ("cuda:1", "RTX 4090", False)
+    ]  # fmt: skip
+    details = dict(report.details)
+    assert details["cuda:0"].startswith("GT 730, compute capability 3.5, not used: it has")
+    assert details["cuda:1"] == "RTX 4090, compute capability 8.9, 8.0 of 10.0 GB free"
+    assert computer.tried == ["cuda:1"]
+    computer.cards[1].fails = "no kernel image is available"
+    report = self_test.examine(lambda message: None)
+    assert report.whole
+    assert f"on the processor ({os.cpu_count()} cores); the" in report.sentence
+    assert report.sentence.endswith("RTX 4090 (CUDA error: no kernel image is available).")
+    json.loads(report.to_json())
 
 
 def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch, capsys):

@@ -4,140 +4,20 @@ import json
 import os
 import shutil
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.wheels import make_wheel
-from wham_blender.addon.worker import installer, location, process, python_environment, pytorch
+from wham_blender.addon.worker import installer, location, pip, process, python_environment, pytorch
 from wham_blender.addon.worker.process import Job
 from wham_blender.addon.worker.python_environment import WorkerError
 from wham_blender.protocol import Failed, decode
 
 BASE = Path(sys.executable)
 PACKAGE = Path(python_environment.__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("data")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a POSIX script")
-
-
-class Index:
-    """A package index like PyPI's (PEP 503) on this machine, which notes what is fetched from it."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.fetched: list[str] = []
-        self.hangs = ""  # on the wheel whose name begins so
-        self.missing = False  # every address
-        index = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                index.answer(self)
-
-            def log_message(self, *arguments):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-
-    def add(self, name, version="1.0", place="simple", size=1000):
-        """Put a wheel there; its line in a lock."""
-        wheel = self.folder / place / name / f"{name}-{version}-py3-none-any.whl"
-        wheel.parent.mkdir(parents=True, exist_ok=True)
-        return make_wheel(wheel, size)
-
-    def answer(self, handler):
-        path = self.folder / handler.path.strip("/").replace("%2B", "+")
-        if self.missing or not path.exists():
-            handler.send_error(404)
-            return
-        body = b"".join(f'<a href="{wheel.name}">{wheel.name}</a>'.encode() for wheel in path.glob("*.whl"))
-        if path.is_file():
-            self.fetched.append(path.name.split("-")[0])
-            body = path.read_bytes()
-        handler.send_response(200)
-        handler.send_header("Content-Type", "application/octet-stream" if path.is_file() else "text/html")
-        handler.send_header("Content-Length", str(len(body)))
-        handler.send_header("Cache-Control", "max-age=365000000, immutable, public" if path.is_file() else "no-cache")
-        handler.end_headers()
-        if self.hangs and path.is_file() and path.name.startswith(self.hangs):
-            handler.wfile.write(body[: len(body) // 2])
-            handler.wfile.flush()
-            time.sleep(60)
-        handler.wfile.write(body)
-
-
-@pytest.fixture
-def index(tmp_path, monkeypatch):
-    served = Index(tmp_path / "index")
-    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_INDEX_URL", f"{served.address}/simple")
-    monkeypatch.setenv("PIP_RETRIES", "0")
-    # Else pip keeps nothing that came without encryption.
-    monkeypatch.setenv("PIP_TRUSTED_HOST", served.address.removeprefix("http://"))
-    monkeypatch.setattr(pytorch, "INDEX", f"{served.address}/whl/")
-    yield served
-    served.server.shutdown()
-    served.server.server_close()
-
-
-@pytest.fixture(autouse=True)
-def data(tmp_path, monkeypatch):
-    """The data folder of a user who has nothing yet: no worker, no card, no uv."""
-    monkeypatch.delenv("WHAM_WORKER_PYTHON", raising=False)
-    for name in ("XDG_DATA_HOME", "LOCALAPPDATA"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.setattr(pytorch, "cards", list)
-    monkeypatch.setattr(installer.shutil, "which", lambda name: None)
-    return location.default_folder()
-
-
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory):
-    """An environment without packages; making one takes seconds."""
-    folder = tmp_path_factory.mktemp("environment") / "worker"
-    installer._make_environment(BASE, folder, python_environment.probe(BASE))
-    return folder
-
-
-@pytest.fixture
-def packages(tmp_path, monkeypatch, environment):
-    """Replaces the worker's lists of packages; without an argument the build is the one that PyPI has."""
-    monkeypatch.setattr(python_environment, "PIPELINE", tmp_path / "lists")
-    (tmp_path / "lists").mkdir()
-    make = installer._make_environment
-
-    def copy(base, folder, found):
-        if base != BASE or folder.exists():
-            make(base, folder, found)
-        else:
-            shutil.copytree(environment, folder, symlinks=True)
-
-    monkeypatch.setattr(installer, "_make_environment", copy)
-    (tmp_path / "lists/download_sizes.json").write_text("{}", "utf-8")
-    clear_caches()
-
-    def write(*entries, build="pypi"):
-        (tmp_path / "lists/requirements.txt").write_text("# a lock\n" + "".join(entries), "utf-8")
-        monkeypatch.setattr(pytorch, "choose", lambda *_: pytorch.Build(build, "as the test wants"))
-        clear_caches()
-
-    yield write
-    clear_caches()
-
-
-CACHED = (python_environment.fingerprint, python_environment.download_sizes)
-
-
-def clear_caches():
-    for cached in CACHED:
-        cached.cache_clear()
 
 
 def module(name):
@@ -387,7 +267,7 @@ def test_a_fault_while_installing_is_a_sentence(data, monkeypatch, capsys):
     out, err = capsys.readouterr()
     failed = decode(out.strip())
     assert isinstance(failed, Failed)
-    assert failed.text.startswith("The worker could not be installed, moved or removed: a fault. The log says")
+    assert failed.text.startswith("The worker could not be installed, checked, moved or removed: a fault. The log says")
     assert failed.code == "setup-failed"
     assert "Traceback" in err
 
@@ -453,7 +333,7 @@ def test_which_python(data, tmp_path, monkeypatch):
     ],
 )  # fmt: skip
 def test_the_output_of_pip_and_uv_is_explained(output, sentence):
-    error = installer.explain([output])
+    error = pip.explain([output])
     assert (error is None) == (not sentence)
     assert error is None or (sentence in str(error) and error.code)
 

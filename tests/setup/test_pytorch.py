@@ -45,6 +45,14 @@ def test_the_most_capable_of_several_cards_decides():
     assert choose("AUTO", "linux", PC, [Card("old", 580, PASCAL), Card("new", 580, ADA)]).name == "pypi"
 
 
+def test_a_card_that_no_build_supports_does_not_keep_another_from_being_used():
+    build = choose(
+        "AUTO", "linux", PC, [Card("new", 575, BLACKWELL), Card("usual", 575, ADA), Card("old", 575, (3, 5))]
+    )
+    assert build.name == "cu126"
+    assert "usual with driver 575" in build.reason
+
+
 @pytest.mark.parametrize(
     ("wish", "system", "machine", "cards", "sentence"),
     [

@@ -201,14 +201,12 @@ class VideoOptions(PlacementOptions):
             ),
         ],
     )
-    device: EnumProperty(
+    device: StringProperty(
         name="Device",
-        description="Processor on which the networks run; a graphics card is many times faster",
-        items=[
-            ("AUTO", "Auto", "Use the graphics card if a supported one is found"),
-            ("CPU", "CPU", "Never use the graphics card, for example while it renders"),
-            ("CUDA", "NVIDIA GPU", "Use the NVIDIA graphics card, and fail if there is none"),
-        ],
+        description="Processor on which the networks run: AUTO, CPU, CUDA for the best NVIDIA graphics card, or one of "
+        "several cards, such as cuda:1",
+        default="AUTO",
+        maxlen=250,
     )
     focal_length_mm: FloatProperty(
         name="Focal Length",

@@ -25,7 +25,7 @@ from .panels import bake as bake_panel
 from .panels import import_clip, preferences, result, rig_map
 from .panels import jobs as job_panel
 from .retarget import rig_map_state
-from .ui import contact_overlay, presets
+from .ui import contact_overlay, device_menu, presets
 
 _CLASSES = (
     properties.WHAM_PG_settings,
@@ -68,6 +68,8 @@ _CLASSES = (
     *rig_maps.CLASSES,
     bake.WHAM_OT_bake_to_rig,
     export_motion.WHAM_OT_export_motion,
+    device_menu.WHAM_OT_choose_device,
+    device_menu.WHAM_MT_device,
     presets.WHAM_OT_add_import_preset,
     presets.WHAM_PT_import_presets,
     import_clip.WHAM_PT_import,

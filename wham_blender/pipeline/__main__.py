@@ -155,15 +155,15 @@ def _check_surroundings(clip: Path) -> None:
 
 def _environment() -> str:
     """Python, the versions of the packages in requirements.txt, and the graphics card, as text."""
-    import torch
+    from . import devices
 
     names = re.findall(r"^([\w.-]+)", Path(__file__).with_name("requirements.txt").read_text("utf-8"), re.MULTILINE)
     versions = []
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions.append(f"{name} {importlib.metadata.version(name)}")
-    card = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA card"
-    return f"Python {platform.python_version()}, {', '.join(versions)}; {card}"
+    cards = ", ".join(map(str, devices.cards())) or "no CUDA card"
+    return f"Python {platform.python_version()}, {', '.join(versions)}; {cards}"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -197,7 +197,10 @@ def _parser(messages: bool) -> argparse.ArgumentParser:
         "--rotate", type=int, choices=(0, 90, 180, 270), default=0, help="degrees clockwise by which the clip is turned"
     )
     parser.add_argument("--resume", type=_path, metavar="DIR", help="store finished stages here and resume from them")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--device", type=_device, default="auto",
+        help="auto (the default: the best supported card, else the processor), cpu, cuda (the best card) or cuda:N",
+    )  # fmt: skip
     parser.add_argument("--quality", choices=("auto", "fast", "draft", "mixed", "full"), default="auto")
     parser.add_argument("--weights", type=_path, metavar="DIR", help="the library of full quality's files")
     parser.add_argument("--camera", choices=("auto", "static", "moving"), default="auto")
@@ -234,6 +237,13 @@ def _person(text: str) -> str | int:
     if re.fullmatch("[1-9][0-9]{0,5}", text):
         return int(text)
     raise argparse.ArgumentTypeError(f"{printable(text)} is neither MAIN nor ALL nor a number from 1")
+
+
+def _device(text: str) -> str:
+    kind, space, name = text.partition(" ")
+    if re.fullmatch(r"(auto|cpu|cuda|cuda:[0-9]{1,3})", kind.lower()) and (not name or ":" in kind):
+        return f"{kind.lower()}{space}{name}".rstrip()
+    raise argparse.ArgumentTypeError(f"{printable(text)} is neither auto nor cpu nor cuda nor cuda:N")
 
 
 def _path(text: str) -> Path:

@@ -29,14 +29,21 @@ from .errors import folder_not_writable
 _HERE = Path(__file__).resolve().parent
 _CLIP = _HERE / "self_test.mp4"  # eight frames of tests/clips/balance_cam01.mp4 (BSD-3-Clause, perfanalytics)
 _PELVIS_HEIGHT = (0.6, 1.3)  # metres: the range for the person in the clip, who stands on one leg
-_TOLERANCE = 1e-2  # of a matrix product on the card against the processor's; set by hand
-_GB = 1e9
 
 Tell = Callable[[protocol.Message], None]
 
 
 class SelfTestError(CodedError):
     """The worker does not work; ``str()`` is a sentence for the animator."""
+
+
+@dataclass(frozen=True)
+class CardReport:
+    """A graphics card, for the add-on's option Device."""
+
+    device: str  # cuda:0
+    name: str
+    fault: str  # why it cannot be used; empty if it can
 
 
 @dataclass
@@ -48,6 +55,7 @@ class Report:
     sentence: str = ""
     code: str = ""  # of the error
     details: list[tuple[str, str]] = field(default_factory=list)
+    cards: list[CardReport] = field(default_factory=list)
 
     def add(self, name: str, value: object) -> None:
         """Add one detail."""
@@ -71,14 +79,16 @@ def examine(tell: Tell) -> Report:
         tell(protocol.Progress("look at packages", 0, 1, 0.0))
         _check_packages(report)
         tell(protocol.Progress("load PyTorch", 0, 1, 0.1))
-        devices = _check_devices(report)
+        used = _check_devices(report)
         tell(protocol.Progress("self-test", 0, 1, 0.4))
         seconds = _run_pipeline(report, tell)
         report.whole = True
         report.sentence = (
             f"The worker is whole: Python {platform.python_version()}, PyTorch {importlib.metadata.version('torch')} "
-            f"on {devices}; the self-test took {seconds:.1f} s."
+            f"on {used}; the self-test took {seconds:.1f} s."
         )
+        if unused := ", ".join(f"{card.name} ({card.fault})" for card in report.cards if card.fault):
+            report.sentence += f" Not used: {unused}."
     except SelfTestError as error:
         report.sentence, report.code = str(error), error.code
     except Exception as error:  # a damaged library may raise anything
@@ -121,52 +131,36 @@ def _check_packages(report: Report) -> None:
 
 
 def _check_devices(report: Report) -> str:
-    """The devices that the networks run on, as text; raises SelfTestError if PyTorch does not work on a card."""
+    """The devices that the networks run on, as text; raises SelfTestError if PyTorch does not start.
+
+    A card that cannot be used is reported, and no failure: the other cards and the processor work without it.
+    """
     try:
         import torch
+
+        from . import cuda, devices
     except (ImportError, OSError) as error:  # one of its shared libraries is missing or incompatible
         traceback.print_exc()
         raise SelfTestError(
             f"PyTorch does not start ({error}). Click Repair Worker.", code="worker-incomplete"
         ) from error
-    report.add("PyTorch's build", f"CUDA {torch.version.cuda}" if torch.version.cuda else "processor or Metal")
-    names = []
-    if torch.cuda.is_available():
-        for number in range(torch.cuda.device_count()):
-            free, total = torch.cuda.mem_get_info(number)
-            name = f"{torch.cuda.get_device_name(number)} ({free / _GB:.1f} of {total / _GB:.1f} GB free)"
-            report.add(f"Card {number}", f"{name}, compute capability {torch.cuda.get_device_capability(number)}")
-            _check_card(f"cuda:{number}", name)
-            names.append(name)
+    report.add("PyTorch's build", f"CUDA {cuda.version()}" if cuda.version() else "processor or Metal")
+    for card in devices.cards():
+        fault = devices.fault_of(card)
+        capability = f"compute capability {card.capability[0]}.{card.capability[1]}"
+        state = f"not used: {fault}" if fault else devices.free_memory(card)
+        report.add(card.device, f"{card.name}, {capability}, {state}")
+        report.cards.append(CardReport(card.device, card.name, fault))
+    names = [card.name for card in report.cards if not card.fault]
     if driver := _driver():
         report.add("NVIDIA's driver", driver)
-        if not names:
-            reason = "is without CUDA" if not torch.version.cuda else f"needs a newer one for CUDA {torch.version.cuda}"
+        if not report.cards:
+            reason = f"needs a newer one for CUDA {cuda.version()}" if cuda.version() else "is without CUDA"
             report.add("Note", f"An NVIDIA card is there, with driver {driver}, but this PyTorch {reason}.")
             return f"the processor, although there is an NVIDIA card: this PyTorch {reason} (driver {driver})"
     if torch.backends.mps.is_available():
         report.add("Metal", "available")
     return ", ".join(names) or f"the processor ({os.cpu_count()} cores)"
-
-
-def _check_card(device: str, name: str) -> None:
-    """Raise SelfTestError if a matrix product on the card fails or differs from the processor's."""
-    import torch
-
-    values = torch.linspace(-1, 1, 256 * 256).reshape(256, 256)
-    try:
-        product = (values.to(device) @ values.to(device)).cpu()
-    except RuntimeError as error:
-        traceback.print_exc()
-        raise SelfTestError(
-            f"This PyTorch does not work on {name} ({str(error).splitlines()[0]}). Get NVIDIA's newest driver, or "
-            "install the worker again with PyTorch set to Processor.",
-            code="card-unusable",
-        ) from error
-    if not torch.allclose(product, values @ values, atol=_TOLERANCE * 256):
-        raise SelfTestError(
-            f"{name} calculates wrongly. Get NVIDIA's newest driver and restart the computer.", code="card-unusable"
-        )
 
 
 def _driver() -> str:

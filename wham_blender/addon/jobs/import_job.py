@@ -317,7 +317,7 @@ def worker_arguments(record: JobRecord) -> list[str]:
     arguments = [
         record.clip, "-o", str(record.result_path(record.person)), "--json", "--resume", str(record.folder),
         "--person", options["person"].strip(), "--gender", options["gender"].lower(),
-        "--quality", options["quality"].lower(), "--device", options["device"].lower(),
+        "--quality", options["quality"].lower(), "--device", options["device"].strip() or "auto",
         "--weights", str(library().folder),
         "--start", str(options["clip_start"]),
     ]  # fmt: skip

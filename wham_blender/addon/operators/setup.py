@@ -71,9 +71,8 @@ class WHAM_OT_check_worker(JobOperator, bpy.types.Operator):
 
     def start(self, context: bpy.types.Context) -> Job:
         """Start the worker's self-test."""
-        python = worker_python()
-        python_environment.probe(python)
-        return Job(python_environment.self_test_command(python), python_environment.data_folder() / "check.log")
+        command = python_environment.check_command(worker_python())
+        return Job(command, python_environment.data_folder() / "check.log")
 
     def finish(self, context: bpy.types.Context, path: str) -> set[str]:
         """Report the result of the self-test."""

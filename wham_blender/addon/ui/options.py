@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import bpy
 
+from .device_menu import draw_device
 from .weights_box import draw_gender, draw_quality
 
 # Names of BakeOptions in the order in which they are drawn
@@ -42,6 +43,8 @@ def draw_names(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, names: 
             continue
         if name == "rig":
             layout.prop_search(source, name, bpy.context.scene, "objects", icon="ARMATURE_DATA")
+        elif name == "device":
+            draw_device(layout, source)
         else:
             layout.prop(source, name)
         if name == "quality":

@@ -1,6 +1,7 @@
-"""Installs, repairs, removes and moves the worker: a separate process that writes messages of protocol.py. No bpy.
+"""Installs, checks, repairs, removes and moves the worker, in a process that writes messages of protocol.py. No bpy.
 
     installer install --base PYTHON --build AUTO|CUDA|CPU [--wheels FOLDER] [--repair]
+    installer check PYTHON
     installer remove
     installer move FOLDER
 
@@ -31,7 +32,7 @@ from pathlib import Path
 from ... import limits, protocol
 from ...errors import CodedError, reason
 from ...files import replace_text, sha256_of
-from . import location, python_environment, pytorch
+from . import location, pip, python_environment, pytorch
 from .python_environment import WorkerError
 
 TORCH = re.compile(r"^(torch|torchvision|triton|cuda-[\w-]+|nvidia-(?!ml-py)[\w-]+)==")  # packages in PyTorch's index
@@ -41,6 +42,7 @@ _DOWNLOAD_BEGINS, _UNPACK_BEGINS, _SELF_TEST_BEGINS = 0.03, 0.85, 0.97
 _MB = 1e6
 _KEPT_LINES = 200  # of pip's output, in which the reason for its failure is searched
 _ETA_FROM = 5  # megabytes from which on the remaining time is estimated
+_SAME_WITH_PIP = {"package-changed", "worker-disk-full", "worker-folder-not-writable"}  # where uv fails, pip will, too
 _PAUSE = 0.2  # seconds between two messages about the progress of a move
 
 
@@ -238,7 +240,9 @@ class _Fetch:
         self._python, self._wheels = python, wheels
         self._downloads = python_environment.downloads_folder()
         self._meter = _DownloadMeter()
+        self._log = self._downloads / "pip.log"
         self._pip_options: list[str] = []
+        self._settings = pip.settings(python)
 
     def __call__(self, requirements: str, megabytes: int, *index: str) -> None:
         """Install the listed packages, about ``megabytes`` to download; raises WorkerError."""
@@ -252,26 +256,37 @@ class _Fetch:
             code, output = self._install([uv, "pip", "install", "--python", str(self._python), *options], requirements)
             if not code:
                 return
-            if error := explain(output):
+            # Not its other failures: pip has proxies and certificates in its settings that uv does not know.
+            if (error := pip.explain(output)) and error.code in _SAME_WITH_PIP:
                 raise self._failure(error)
             protocol.send(protocol.Log("uv failed, so pip is used."))
-        pip = [str(self._python), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "install", *options]
+        # Index and way to it as the user has set them up for pip, but for PyTorch's own index.
+        settings = {name: value for name, value in self._settings.items() if f"--{name}" not in index}
         # A Python's bundled pip may be too old to report progress and to resume a download; the listed one does both.
         if listed := re.search(r"^pip==(?:.*\\\n)*.*\n?", requirements, re.MULTILINE):
-            self._install_or_raise(pip, listed[0])
+            self._pip_install(options, listed[0], settings)
             self._pip_options = ["--progress-bar", "raw", "--resume-retries", "5"]
-        self._install_or_raise([*pip, *self._pip_options], requirements)
+        self._pip_install([*options, *self._pip_options], requirements, settings)
 
-    def _install_or_raise(self, command: list[str], requirements: str) -> None:
-        code, output = self._install(command, requirements)
+    def _pip_install(self, options: list[str], requirements: str, settings: dict[str, str]) -> None:
+        """Run pip; raises WorkerError if it fails."""
+        self._downloads.mkdir(parents=True, exist_ok=True)
+        self._log.unlink(missing_ok=True)
+        command = [str(self._python), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+        command += ["--log", str(self._log), *pip.certificate_options(self._python, settings, self._downloads)]
+        code, output = self._install([*command, *options], requirements, pip.environment(settings))
         if code:
+            for line in (why := pip.reasons(self._log)):
+                protocol.send(protocol.Log(line.rstrip()))
             unknown = WorkerError(
                 "The worker's packages could not be installed; the log says why. Click Install Worker to try again.",
                 code="packages-not-installed",
             )
-            raise self._failure(explain(output) or unknown)
+            raise self._failure(pip.explain([*output, *why], settings) or unknown)
 
-    def _install(self, command: list[str], requirements: str) -> tuple[int, list[str]]:
+    def _install(
+        self, command: list[str], requirements: str, environment: dict[str, str] | None = None
+    ) -> tuple[int, list[str]]:
         """Run an installer on a list; its exit code and its last lines."""
         self._downloads.mkdir(parents=True, exist_ok=True)
         listed = self._downloads / "requirements.txt"
@@ -280,7 +295,7 @@ class _Fetch:
         with subprocess.Popen(
             [*command, "--requirement", str(listed)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
-            errors="replace",
+            errors="replace", env=environment,
         ) as process:  # fmt: skip
             assert process.stdout is not None
             while line := process.stdout.readline(limits.MESSAGE_BYTES):
@@ -332,56 +347,18 @@ class _DownloadMeter:
         protocol.send(protocol.Progress("download (MB)", round(done / _MB), round(total / _MB), fraction, left))
 
 
-def explain(output: list[str]) -> WorkerError | None:
-    """The error for the output of a failed pip or uv; None if the reason is unknown."""
-    text = "".join(output)
-    if re.search(r"do not match the hashes|Hash mismatch", text, re.IGNORECASE):
-        return WorkerError(
-            "A downloaded package is not the one that this version of the add-on was made with, so it was deleted. Try "
-            "again; if it happens again, something between this computer and the package index changes files. The log "
-            "names it.",
-            code="package-changed",
-        )
-    if re.search(r"No space left|not enough space|Errno 28\b|WinError 112|os error (28|112)\b", text, re.IGNORECASE):
-        return WorkerError(
-            f"The disk of {python_environment.data_folder()} is full. Make room and click Install Worker again: it "
-            "goes on from there. Or move the files to another disk in the preferences.",
-            code="worker-disk-full",
-        )
-    if re.search(
-        r"connection broken|Failed to establish|name resolution|timed out|Read timed out|ProxyError|SSLError|"
-        r"error sending request|dns error|Connection reset|failed to fetch|IncompleteRead",
-        text,
-        re.IGNORECASE,
-    ):
-        return WorkerError(
-            "The package index could not be reached. Check the internet connection and click Install Worker again: "
-            "complete downloads are kept.",
-            code="package-index-unreachable",
-        )
-    if re.search(r"No matching distribution|no version of|has no wheels|No solution found", text, re.IGNORECASE):
-        return WorkerError(
-            "There are no worker packages for this computer, or not in the folder that was chosen for them. They exist "
-            "for Linux and Windows on 64-bit Intel or AMD, and for macOS 14 or later on Apple silicon.",
-            code="no-packages-for-computer",
-        )
-    if re.search(r"Permission denied|Access is denied|Errno 13\b|WinError 5\b", text, re.IGNORECASE):
-        return WorkerError(
-            f"{python_environment.worker_folder()} cannot be written. Close what uses the worker and check the "
-            "folder's permissions.",
-            code="worker-folder-not-writable",
-        )
-    return None
-
-
 def _home(folder: Path) -> str:
     """The folder of the Python that an environment was made from (PEP 405)."""
     home = re.search(r"^home\s*=\s*(.+)$", (folder / "pyvenv.cfg").read_text("utf-8"), re.MULTILINE)
     return home[1].strip() if home else ""
 
 
-def check(python: Path) -> int:
-    """Run the worker's self-test and pass on its messages; its exit code."""
+def check(python: Path, begins: float = 0.0) -> int:
+    """Run the worker's self-test and pass on its messages; its exit code. Raises WorkerError if that is no Python.
+
+    ``begins``: the fraction of the work that is done before.
+    """
+    python_environment.probe(python)
     command = python_environment.self_test_command(python)
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
@@ -390,7 +367,7 @@ def check(python: Path) -> int:
         while line := self_test.stdout.readline(limits.MESSAGE_BYTES):
             message = protocol.decode(line)
             if isinstance(message, protocol.Progress):
-                message = replace(message, fraction=_SELF_TEST_BEGINS + (1 - _SELF_TEST_BEGINS) * message.fraction)
+                message = replace(message, fraction=begins + (1 - begins) * message.fraction)
             protocol.send(message)
     return self_test.returncode
 
@@ -424,14 +401,18 @@ def main(arguments: list[str] | None = None) -> int:
     install_options.add_argument("--build", choices=pytorch.WISHES, default="AUTO")
     install_options.add_argument("--wheels", default="")
     install_options.add_argument("--repair", action="store_true")
+    commands.add_parser("check").add_argument("python", type=Path)
     commands.add_parser("remove")
     commands.add_parser("move").add_argument("folder", type=Path)
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     try:
+        if options.command == "check":
+            return check(options.python)
         with location.exclusive():
             if options.command == "install":
-                return check(install(options.base, options.build, options.wheels, options.repair))
+                python = install(options.base, options.build, options.wheels, options.repair)
+                return check(python, _SELF_TEST_BEGINS)
             if options.command == "remove":
                 remove()
             else:
@@ -442,7 +423,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except Exception as error:
         traceback.print_exc()
-        text = f"The worker could not be installed, moved or removed: {reason(error)}. The log says where it happened."
+        text = (
+            f"The worker could not be installed, checked, moved or removed: {reason(error)}. The log says where it "
+            "happened."
+        )
         protocol.send(protocol.Failed(text, code="setup-failed"))
         return 1
     return 0

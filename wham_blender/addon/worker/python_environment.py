@@ -132,6 +132,15 @@ class State:
 
 
 @dataclass(frozen=True)
+class Card:
+    """A graphics card that the self-test found."""
+
+    device: Annotated[str, AtMost(20)]  # cuda:0
+    name: Annotated[str, AtMost(200)]
+    fault: Text = ""  # why it cannot be used; empty if it can
+
+
+@dataclass(frozen=True)
 class _SelfTest:
     """The file of the self-test's report (pipeline/self_test.py)."""
 
@@ -141,6 +150,7 @@ class _SelfTest:
     code: Code = ""
     details: Annotated[list[list[str]], AtMost(1000)] = field(default_factory=list)  # name and value
     text: str = ""  # all of it, to be copied
+    cards: Annotated[tuple[Card, ...], AtMost(100)] = ()
 
 
 def state(preferred: str = "") -> State:
@@ -149,13 +159,28 @@ def state(preferred: str = "") -> State:
         python = find(preferred)
     except WorkerError as problem:
         return State(False, str(problem))
-    try:
-        report = records.load(self_test_report(), _SelfTest)
-    except (OSError, records.InvalidRecord):  # not tested yet, or damaged
-        report = _SelfTest()
-    if report.python != str(python):
+    report = _report(python)
+    if report is None:
         return State(True, "The worker is installed; Check Worker tells whether it works.")
     return State(report.whole, report.sentence, report.text)
+
+
+def cards(preferred: str = "") -> tuple[Card, ...]:
+    """The graphics cards that the worker's last self-test found; none before one. Quick enough for drawing."""
+    try:
+        report = _report(find(preferred))
+    except WorkerError:
+        return ()
+    return report.cards if report else ()
+
+
+def _report(python: Path) -> _SelfTest | None:
+    """The report of a Python's last self-test; None if it was not tested yet, or the report is damaged."""
+    try:
+        report = records.load(self_test_report(), _SelfTest)
+    except (OSError, records.InvalidRecord):
+        return None
+    return report if report.python == str(python) else None
 
 
 def probe(python: Path) -> Interpreter:
@@ -224,8 +249,13 @@ def move_command(folder: Path) -> list[str]:
     return _command("move", str(folder))
 
 
+def check_command(python: Path) -> list[str]:
+    """The command that tests a Python and then the worker in it; Blender's interpreter runs it."""
+    return _command("check", str(python))
+
+
 def self_test_command(python: Path) -> list[str]:
-    """The command that tests a worker's Python and writes self_test_report()."""
+    """The command that tests a worker's packages and devices, and writes self_test_report(); the worker runs it."""
     return module_command(python, "wham_blender.pipeline.self_test", "--json", "-o", str(self_test_report()))
 
 

@@ -108,8 +108,10 @@ def choose(wish: str, system: str, machine: str, nvidia_cards: list[Card]) -> Bu
                 code="cuda-build-unavailable",
             )
         return Build("pypi", "PyTorch with Apple's Metal.")
-    card = max(nvidia_cards, key=lambda one: one.capability, default=None)
-    cuda, reason = ("", "no NVIDIA card was found") if card is None else _cuda(card, system)
+    best_first = sorted(nvidia_cards, key=lambda card: card.capability, reverse=True)
+    builds = [_cuda(card, system) for card in best_first] or [("", "no NVIDIA card was found")]
+    # One card that no build supports must not keep another one from being used.
+    cuda, reason = next((build for build in builds if build[0]), builds[0])
     if wish == "CUDA" and not cuda:
         raise BuildError(
             f"PyTorch with CUDA cannot be used: {reason}. Choose Automatic or Processor.", code="cuda-build-unavailable"

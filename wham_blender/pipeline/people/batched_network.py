@@ -15,6 +15,7 @@ from torch import Tensor
 from ...models import vit
 from ...models.hmr2 import HMR2
 from ...models.vitpose import ViTPose
+from .. import cuda
 from ..errors import PipelineError
 from . import person_crops
 
@@ -30,7 +31,7 @@ def half_precision(device: torch.device) -> torch.dtype:
     """The data type of the transformer: bfloat16, float16 on cards without it, float32 on the CPU."""
     if device.type != "cuda":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if cuda.has_bfloat16(device) else torch.float16
 
 
 class BatchedNetwork:
@@ -85,7 +86,7 @@ class BatchedNetwork:
 
     def _halve_batch(self, error: RuntimeError) -> None:
         if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+            cuda.free_cache()
         if self.batch == 1:
             raise self._too_large() from error
         self.batch //= 2
@@ -105,12 +106,9 @@ class BatchedNetwork:
             return _CPU_BATCH
         crop = np.zeros((1, *CROP), np.uint8)
         self._run(crop)  # a warm-up, so that the libraries' workspaces are allocated before measuring
-        torch.cuda.reset_peak_memory_stats(self._device)
-        before = torch.cuda.memory_allocated(self._device)
-        self._run(crop)
-        per_crop = torch.cuda.max_memory_allocated(self._device) - before
-        torch.cuda.empty_cache()
-        free = torch.cuda.mem_get_info(self._device)[0]
+        per_crop = cuda.peak_bytes(self._device, lambda: self._run(crop))
+        cuda.free_cache()
+        free = cuda.memory(self._device)[0]
         return int(np.clip(_MEMORY_FRACTION * free / max(per_crop, 1), 1, MAX_BATCH))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ... import protocol
+from .. import cuda
 from ..clip.video_reader import ClipInfo
 from .backends import Backend
 from .cache import StageCache, Tell
@@ -43,4 +44,4 @@ class JobContext:
         """Free the GPU memory of networks that are no longer referenced."""
         gc.collect()
         if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+            cuda.free_cache()

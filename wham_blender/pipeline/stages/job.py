@@ -7,8 +7,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from ..clip.video_reader import ClipInfo
 from ..errors import PipelineError, folder_not_writable
 
@@ -24,7 +22,7 @@ class Job:
     end: int | None = None  # last clip frame; None: the clip's last
     rotate: int = 0  # 0, 90, 180 or 270 degrees clockwise by which the picture is turned, after the clip's own rotation
     resume: Path | None = None  # the job folder; None: one of the clip's own in the user's cache
-    device: str = "auto"  # auto, cpu or cuda
+    device: str = "auto"  # one of the texts that devices.choose takes
     quality: str = "auto"  # one of backends.QUALITIES
     weights: Path | None = None  # the library of full quality's files; None: the user's own
     camera: str = "auto"  # auto, static or moving
@@ -59,21 +57,3 @@ def check_output(output: Path) -> None:
         tempfile.TemporaryFile(dir=output.parent).close()
     except OSError as error:
         raise folder_not_writable(output.parent, error) from error
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of the option: auto takes a CUDA card if there is one. Raises PipelineError if CUDA is not usable."""
-    if name == "cuda" and not torch.cuda.is_available():
-        if not torch.version.cuda:
-            raise PipelineError(
-                "This worker's PyTorch was built without CUDA. Choose the device cpu, or auto.", code="cuda-not-usable"
-            )
-        raise PipelineError(
-            "No CUDA card can be used on this computer. Choose the device cpu, or auto.", code="cuda-not-usable"
-        )
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """The name of a card, or cpu."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

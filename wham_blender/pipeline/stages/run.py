@@ -8,6 +8,7 @@ from typing import Any
 from ... import motion, protocol
 from ...files import sha256_of
 from ...folders import cache_folder
+from .. import devices
 from ..clip import video_reader
 from ..people.types import frame_rate
 from ..progress import JobProgress, StageRates
@@ -20,7 +21,7 @@ from .camera import SolvedCamera, solve_camera
 from .context import JobContext
 from .detect import detect_people
 from .features import extract_features
-from .job import Job, check_output, check_range, choose_device, device_name
+from .job import Job, check_output, check_range
 from .pose import Lifted, load_networks, run_wham
 from .tracks import Tracks, clean_tracks
 from .world import place_people
@@ -37,13 +38,14 @@ def run(job: Job, tell: Tell) -> Path:
     info = video_reader.probe(job.clip, job.rotate)
     check_range(job, info)
     check_output(job.output)
-    device = choose_device(job.device)
+    device = devices.choose(job.device, lambda text, code: tell(protocol.Warn(text, code)))
     backend = backends.choose(job.quality, device, job.weights)
     tell(protocol.Log(backend.reason))
+    tell(protocol.Log(f"The networks run on {devices.device_name(device)}."))
     clip_sha256 = sha256_of(job.clip)
     tell(protocol.Clip(clip_sha256))
     folder = job.resume or cache_folder() / "jobs" / clip_sha256[:20]
-    rates = StageRates(folder.parent / "rates.json", _machine(device_name(device), backend), backend.files)
+    rates = StageRates(folder.parent / "rates.json", _machine(devices.device_name(device), backend), backend.files)
     progress = JobProgress(rates, tell)
     frames = (info.last_frame(job.end) or 0) - job.start + 1
     person_stages = [stage for stage in _PERSON_STAGES if _is_part_of(stage, job)]
