@@ -83,6 +83,32 @@ def test_an_array_that_claims_more_than_it_has_costs_no_memory(tmp_path: Path) -
     tracemalloc.stop()
 
 
+def test_a_member_that_unpacks_to_more_than_its_entry_says_costs_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data.pkl", bytes(200 * limits.MB))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<L", content, 22, 500)  # of the member itself
+    struct.pack_into("<L", content, content.rfind(b"PK\x01\x02") + 24, 500)  # of the list of members
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(UnreadableArchive), archives.opened(path) as archive:
+        archives.content(archive, archive.infolist()[0], 1000)
+    assert tracemalloc.get_traced_memory()[1] < SMALL
+    tracemalloc.stop()
+
+
+def test_a_member_above_the_limit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.pkl", b"12345")
+    with archives.opened(path) as archive:
+        (entry,) = archive.infolist()
+        assert archives.content(archive, entry, 5) == b"12345"
+        with pytest.raises(UnreadableArchive, match="more than 4"):
+            archives.content(archive, entry, 4)
+
+
 def test_members_that_nobody_asked_for_are_not_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

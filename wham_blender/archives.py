@@ -102,6 +102,17 @@ def names(path: Path) -> set[str]:
         return {name.removesuffix(".npy") for name in archive.namelist()}
 
 
+def content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
+    """A member of an open archive. Raises UnreadableArchive if it has more than ``most`` bytes.
+
+    `zipfile.ZipFile.read` is not used: what unpacks to more than its entry says, it unpacks whole before it complains.
+    """
+    if entry.file_size > most:
+        raise UnreadableArchive(f"{entry.filename} unpacks to {entry.file_size} bytes, more than {most}")
+    with archive.open(entry) as stream:
+        return stream.read(entry.file_size)
+
+
 def headers(path: Path, wanted: Iterable[str] | None = None) -> dict[str, ArrayHeader]:
     """The headers of the arrays of an ``.npz`` whose names are in ``wanted``; all if None. Raises as `opened` does."""
     with opened(path) as archive:

@@ -8,9 +8,14 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def one_line(text: str) -> str:
+    """A printable text without line breaks, and "?" for control characters, which names in damaged files may hold."""
+    return "".join(each if each.isprintable() else "?" for each in " ".join(printable(text).split()))
+
+
 def reason(error: BaseException) -> str:
     """What an exception says, to be quoted in a sentence: its first line, or its type if it says nothing."""
-    return printable(next(iter(str(error).splitlines()), "").strip()[:300]) or type(error).__name__
+    return one_line(next(iter(str(error).strip().splitlines()), "")[:300]) or type(error).__name__
 
 
 class CodedError(Exception):
@@ -20,5 +25,5 @@ class CodedError(Exception):
     """
 
     def __init__(self, text: str, *, code: str = "") -> None:
-        super().__init__(printable(text))
+        super().__init__(one_line(text))
         self.code = code

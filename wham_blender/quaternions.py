@@ -115,6 +115,15 @@ def without_jumps(rotations: np.ndarray) -> np.ndarray:
     return np.concatenate([rotations[:1], rotations[1:] * signs])
 
 
+def of_euler(angles: np.ndarray, order: str) -> np.ndarray:
+    """Quaternions of Euler angles (F, 3), radians about X, Y, Z; order: Blender's, the first axis rotates first."""
+    rotations = about(np.array([1.0, 0.0, 0.0]), np.zeros(len(angles)))
+    for axis in order:
+        number = "XYZ".index(axis)
+        rotations = multiply(about(np.eye(3)[number], angles[:, number]), rotations)
+    return rotations
+
+
 def to_euler(rotations: np.ndarray, order: str) -> np.ndarray:
     """Rotations (F, 4) as Euler angles (F, 3) in radians, x y z, for a Blender order: "XYZ" rotates about x first.
 

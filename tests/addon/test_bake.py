@@ -124,6 +124,45 @@ def test_keyframe_reduction_stays_within_its_tolerances(walk, kind):
         assert off[planted[:, 2 * number : 2 * number + 2].any(1), 2 * number].max() < 0.006, side
 
 
+def rotations(rig, bones, frames):
+    """Rotations (F, B, 3, 3) of bones in the world."""
+    found = []
+    for frame in frames:
+        bpy.context.scene.frame_set(frame)
+        found.append(
+            [np.array((rig.matrix_world @ rig.pose.bones[bone].matrix).to_3x3().normalized()) for bone in bones]
+        )
+    return np.array(found)
+
+
+@pytest.mark.parametrize("plant_feet", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        ("mixamo", "QUATERNION"),
+        ("mixamo", "ZXY"),
+        ("mixamo", "AXIS_ANGLE"),
+        ("rigify", "QUATERNION"),
+        ("unreal_ue5", "XYZ"),
+    ],
+)
+def test_errors_of_keyframe_reduction_do_not_add_up_along_limbs(walk, kind, mode, plant_feet):
+    rig = make.make_rig(kind)
+    for bone in rig.pose.bones:
+        bone.rotation_mode = mode
+    bake(walk, rig, plant_feet=plant_feet)
+    fitted = rig_map_state.map_of(rig)
+    bones = [
+        fitted.bones[f"{side}_{joint}"] for side in ("left", "right") for joint in ("shoulder", "elbow", "hip", "knee")
+    ]
+    frames = range(1, 121, 2)
+    full = rotations(rig, bones, frames)
+    bake(walk, rig, plant_feet=plant_feet, keying="FEW", angle_error=math.radians(0.5))
+    few = rotations(rig, bones, frames)
+    angles = 2 * np.degrees(np.arcsin(np.linalg.norm(few - full, axis=(2, 3)) / math.sqrt(8)))
+    assert angles.max() < 0.55
+
+
 def deselect():
     for thing in bpy.context.selected_objects:
         thing.select_set(False)

@@ -63,7 +63,7 @@ class BakeOptions:
     )
     angle_error: FloatProperty(
         name="Rotation Error",
-        description="Maximum rotation error of a control after keyframe reduction",
+        description="Maximum rotation error of a bone after keyframe reduction",
         default=math.radians(0.5),
         min=math.radians(0.01),
         max=math.pi,

@@ -93,9 +93,8 @@ def is_archive(start: bytes) -> bool:
 def pickle_reader(archive: zipfile.ZipFile, **options: Any) -> Reader:
     """A reader of the one pickle in a PyTorch file, with the options of Reader. Raises ValueError if it has none."""
     (entry,) = [each for each in archive.infolist() if each.filename.endswith("/data.pkl")]
-    if entry.file_size > limits.CHECKPOINT_PICKLE_BYTES:
-        raise ValueError("its data.pkl is too large")
-    return Reader(io.BytesIO(archive.read(entry)), entry.file_size, **options)
+    content = archives.content(archive, entry, limits.CHECKPOINT_PICKLE_BYTES)
+    return Reader(io.BytesIO(content), len(content), **options)
 
 
 def load(reader: Reader) -> tuple[Any, bool]:

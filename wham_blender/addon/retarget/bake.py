@@ -14,9 +14,10 @@ from ...animation import Animation, with_arms_spread
 from ...errors import CodedError
 from ..scene import character
 from ..scene.checks import check_frames, check_numbers
-from . import controls, foot_geometry, foot_locking, rig_action, rig_probe, root, transfer
+from . import controls, foot_geometry, foot_locking, leg_error, rig_action, rig_probe, root, transfer
+from .leg_error import Leg
 from .maps import LIMBS, LimbIK, MapError, RigMap, mirrored
-from .rig_action import BakedAction, Reduction, RigMotion
+from .rig_action import BakedAction, Reducer, Reduction, RigMotion
 from .rig_probe import ProbedRig
 from .transfer import Pose, Space, Target
 
@@ -73,11 +74,19 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     if options.plant_feet:
         pose = foot_locking.lock_feet(motion, target, pose, _hip_offsets(target, rig_probed, pose), rate)
     root_path = root.root_path(motion, target, pose, rate) if options.root_motion else None
-    keys = _control_keys(target, rig_probed, pose, root_path, ik_legs)
     check_frames(motion.frames, rig.name)
+    keys = _control_keys(target, rig_probed, pose, root_path, ik_legs, controls.Written())
     _check_keys(rig, keys)
-    reduction = _reduction(target, rig_probed, motion, options, ik_legs) if options.reduce_keys else None
-    return rig_action.write(source, rig, RigMotion(rig_map, motion.frames, keys, ik_legs), reduction, options.nla_strip)
+    reducer = None
+    if options.reduce_keys:
+        reducer = Reducer(rig, motion.frames, _reduction(target, rig_probed, motion, options, ik_legs))
+        legs, full, rows = _legs(target, rig_probed, ik_legs), keys, np.array([True])
+        while rows.any():
+            keys = _control_keys(target, rig_probed, pose, root_path, ik_legs, reducer)
+            errors = leg_error.largest(legs, full, keys)
+            rows = leg_error.worst_rows(errors, options.angle_tolerance, reducer.exact)
+            reducer.exact |= rows
+    return rig_action.write(source, rig, RigMotion(rig_map, motion.frames, keys, ik_legs), reducer, options.nla_strip)
 
 
 def _check_limbs(rig: bpy.types.Object, target: Target) -> None:
@@ -217,7 +226,7 @@ def _reduction(
         joints = ("pelvis", *(f"{side}_{part}" for part in ("hip", "knee", "ankle", "foot")))
         bones = [rig_map.location_bone, *(rig_map.bones[joint] for joint in joints if joint in rig_map.bones)]
         ik = ik_legs.get(f"{side}_leg")
-        for control in {rig_map.root, *map(rig_map.control, bones), *((ik.target, ik.toe) if ik else ())}:
+        for control in {rig_map.root, *map(rig_map.control, bones), *((ik.target, ik.pole, ik.toe) if ik else ())}:
             planted_by_control[control] = planted_by_control.get(control, np.zeros_like(planted)) | planted
     scale = target.space.scale
     metres = {
@@ -226,6 +235,18 @@ def _reduction(
     return Reduction(
         options.angle_tolerance, options.distance_tolerance, target.leg_length(), metres, planted_by_control
     )
+
+
+def _legs(target: Target, rig_probed: ProbedRig, ik_legs: Mapping[str, LimbIK]) -> list[Leg]:
+    """The legs on IK, whose error keyframe reduction has to limit."""
+    rest = {control.name: control.head for control in rig_probed.controls}
+    legs = []
+    for limb, ik in ik_legs.items():
+        hip, knee, ankle = (target.rig_map.bones[joint] for joint in LIMBS[limb])
+        heads = rig_probed.heads
+        thigh, shin = (float(np.linalg.norm(heads[b] - heads[a])) for a, b in ((hip, knee), (knee, ankle)))
+        legs.append(Leg(ik, hip, thigh, shin, heads[ankle] - rest[ik.target]))
+    return legs
 
 
 def _control_rotations(target: Target, pose: Pose) -> dict[str, np.ndarray]:
@@ -272,6 +293,7 @@ def _control_keys(
     pose: Pose,
     root_path: tuple[np.ndarray, np.ndarray] | None,
     ik_legs: Mapping[str, LimbIK],
+    written: controls.Written,
 ) -> controls.Keys:
     """The keyframe values that give the rig a pose, and its root bone the rotations (F, 4) and positions (F, 3).
 
@@ -294,7 +316,7 @@ def _control_keys(
             leg = _ik_leg_transforms(target, rig_probed, pose, ik, side, hip)
             rotations |= leg.rotations
             positions |= leg.positions
-    return controls.solve(rig_probed.controls, rotations, positions, len(pose.hips))
+    return controls.solve(rig_probed.controls, rotations, positions, len(pose.hips), written)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,9 @@ class Keys:
 
     rotations: dict[str, np.ndarray]  # control -> (F, 4) quaternions with continuous signs
     locations: dict[str, np.ndarray]  # control -> (F, 3)
+    # Of all controls and observed bones, as what was written of the keyframes moves them, in armature space:
+    world_rotations: dict[str, np.ndarray]  # (F, 4) from rest
+    heads: dict[str, np.ndarray]  # (F, 3)
 
 
 def complete_rotations(
@@ -70,21 +73,61 @@ def head_positions(
     return inherited, heads
 
 
+class Written:
+    """What is written of the values of a control: here all of it. Keyframe reduction writes less, with an error."""
+
+    def rotation(self, control: str, local: np.ndarray) -> np.ndarray:
+        """The rotations (F, 4) that the keyframes of a control give, wanted ``local``."""
+        return local
+
+    def location(self, control: str, wanted: np.ndarray) -> np.ndarray:
+        """The locations (F, 3) that the keyframes of a control give."""
+        return wanted
+
+
 def solve(
-    controls: Sequence[Control], rotations: Mapping[str, np.ndarray], positions: Mapping[str, np.ndarray], count: int
+    controls: Sequence[Control],
+    rotations: Mapping[str, np.ndarray],
+    positions: Mapping[str, np.ndarray],
+    count: int,
+    written: Written,
 ) -> Keys:
-    """Keyframe values that give controls the rotations (F, 4) from rest and their heads the positions (F, 3)."""
-    complete = complete_rotations(controls, rotations, count)
-    inherited_heads, _ = head_positions(controls, complete, positions)
+    """Keyframe values that give controls the rotations (F, 4) from rest and their heads the positions (F, 3).
+
+    Controls are solved from parents to children, relative to what was ``written`` of their parents: so errors of that
+    do not add up along a limb.
+    """
+    complete: list[np.ndarray] = []
+    heads: list[np.ndarray] = []
     local_rotations, locations = {}, {}
-    for control, rotation, inherited_head in zip(controls, complete, inherited_heads, strict=True):
-        parent = complete[control.rotation_parent] if control.rotation_parent >= 0 else np.array([1.0, 0.0, 0.0, 0.0])
+    for control in controls:
+        parent = (
+            complete[control.rotation_parent]
+            if control.rotation_parent >= 0
+            else np.broadcast_to([1.0, 0.0, 0.0, 0.0], (count, 4))
+        )
+        carrier = control.location_parent
+        head = np.broadcast_to(control.head, (count, 3))
+        if carrier >= 0:
+            head = heads[carrier] + quaternions.rotate(complete[carrier], control.head - controls[carrier].head)
+        rotation = parent
         if control.name in rotations:
             rest = quaternions.of_matrices(control.rest[:3, :3])
-            local = quaternions.multiply(quaternions.inverse(parent), rotation)
+            local = quaternions.multiply(quaternions.inverse(parent), rotations[control.name])
             local = quaternions.multiply(quaternions.inverse(rest), quaternions.multiply(local, rest))
-            local_rotations[control.name] = quaternions.without_jumps(quaternions.normalized(local))
+            local = quaternions.without_jumps(quaternions.normalized(local))
+            local_rotations[control.name] = local
+            local = written.rotation(control.name, local)
+            local = quaternions.multiply(rest, quaternions.multiply(local, quaternions.inverse(rest)))
+            rotation = quaternions.multiply(parent, local)
         if control.name in positions:
-            movement = quaternions.rotate(quaternions.inverse(parent), positions[control.name] - inherited_head)
+            movement = quaternions.rotate(quaternions.inverse(parent), positions[control.name] - head)
             locations[control.name] = movement @ np.linalg.inv(control.location_matrix).T
-    return Keys(local_rotations, locations)
+            movement = written.location(control.name, locations[control.name]) @ control.location_matrix.T
+            head = head + quaternions.rotate(parent, movement)
+        complete.append(rotation)
+        heads.append(head)
+    names = [control.name for control in controls]
+    return Keys(
+        local_rotations, locations, dict(zip(names, complete, strict=True)), dict(zip(names, heads, strict=True))
+    )

@@ -10,10 +10,11 @@ import numpy as np
 
 from ... import quaternions
 from ..scene.action import CONSTANT, ActionWriter
-from ..scene.keyframe_reduction import Channel, reduce_keyframes
-from .controls import Keys
+from ..scene.keyframe_reduction import Channel, ReducedCurves, reduce_keyframes
+from .controls import Keys, Written
 from .maps import IK_STRETCH, RigMap
 
+_EXACT = 1e-9  # radians or metres: a tolerance that only a keyframe keeps
 _CARRIERS = 4  # controls above a foot with independent errors: on average these add up to twice one of them
 
 
@@ -31,7 +32,7 @@ class RigMotion:
 class Reduction:
     """Tolerances of keyframe reduction, and what is needed to keep planted feet within them."""
 
-    angle: float  # radians: largest rotation error of a control
+    angle: float  # radians: largest rotation error of a control, in the world as well
     distance: float  # metres: largest location error of a control, and about that of a planted foot
     leg_length: float  # metres from hip to sole: converts an angle to a distance at the foot
     metres: Mapping[str, float]  # control -> metres that one unit of its location moves it
@@ -58,31 +59,69 @@ class _KeyedProperty:
     path: str
     values: np.ndarray
     error: Callable[[np.ndarray, np.ndarray], np.ndarray]  # radians for rotations, metres for locations
-    is_rotation: bool
+    rotations: Callable[[np.ndarray], np.ndarray] | None = None  # (F, 4) of values; None for locations
+
+
+class Reducer(Written):
+    """Reduces the keyframes of controls as they are solved, and keeps the curves."""
+
+    def __init__(self, rig: bpy.types.Object, frames: np.ndarray, reduction: Reduction) -> None:
+        self._rig, self._frames, self._reduction = rig, frames, reduction
+        self.curves: dict[str, ReducedCurves] = {}  # by the property's path
+        self.exact = np.zeros(len(frames), bool)  # rows at which controls that move feet have keyframes
+
+    def rotation(self, control: str, local: np.ndarray) -> np.ndarray:
+        """The rotations (F, 4) that the remaining keyframes give."""
+        prop = _rotation_property(self._rig, control, local)
+        assert prop.rotations
+        return prop.rotations(self._reduced(prop))
+
+    def location(self, control: str, wanted: np.ndarray) -> np.ndarray:
+        """The locations (F, 3) that the remaining keyframes give."""
+        return self._reduced(_location_property(control, wanted, self._reduction.metres.get(control, 1.0)))
+
+    def _reduced(self, prop: _KeyedProperty) -> np.ndarray:
+        curves = self.curves[prop.path] = reduce_keyframes(self._channel(prop), self._frames)
+        return curves.full
+
+    def _channel(self, prop: _KeyedProperty) -> Channel:
+        """A channel to reduce: lower tolerance while a foot below is planted, keyframes where contacts change."""
+        reduction, count = self._reduction, len(prop.values)
+        planted = reduction.planted.get(prop.control, np.zeros(count, bool))
+        per_carrier = 2 * reduction.distance / _CARRIERS
+        tolerance = reduction.angle if prop.rotations else reduction.distance
+        planted_tolerance = min(tolerance, per_carrier / reduction.leg_length if prop.rotations else per_carrier)
+        required = np.zeros(count, bool)
+        edges = np.flatnonzero(np.diff(planted))
+        required[edges] = required[edges + 1] = True
+        tolerances = np.where(planted, planted_tolerance, tolerance)
+        if prop.control in reduction.planted:
+            tolerances[self.exact] = _EXACT
+        return Channel(prop.values, tolerances, prop.error, required)
 
 
 def write(
-    source: bpy.types.Object, rig: bpy.types.Object, motion: RigMotion, reduction: Reduction | None, nla_strip: bool
+    source: bpy.types.Object, rig: bpy.types.Object, motion: RigMotion, reducer: Reducer | None, nla_strip: bool
 ) -> BakedAction:
     """Key a motion on a rig in a new action, with the source's pose markers and the IK/FK switches.
 
-    Without ``reduction`` there is a keyframe at every frame. The action becomes the rig's active one, or with
-    ``nla_strip`` a strip in a new NLA track above all others.
+    Without a ``reducer``, with which the keys were solved, there is a keyframe at every frame. The action becomes the
+    rig's active one, or with ``nla_strip`` a strip in a new NLA track above all others.
     """
     animation = rig.animation_data_create()
     before = animation.action, getattr(animation, "action_slot", None)
     writer = ActionWriter(rig, f"{source.animation_data.action.name} {rig.name}", motion.frames)
     baked = BakedAction(writer.action)
-    for prop in _keyed_properties(rig, motion.keys, {} if reduction is None else reduction.metres):
+    for prop in _keyed_properties(rig, motion.keys):
         baked.unreduced_keys += len(motion.frames)
-        if reduction is None:
+        if reducer is None:
             writer.write(prop.path, prop.values, prop.control)
             baked.keys += len(motion.frames)
             continue
-        curves = reduce_keyframes(_channel(prop, reduction), motion.frames)
+        curves = reducer.curves[prop.path]
         writer.write_curves(prop.path, curves, prop.control)
         baked.keys += len(curves.rows)
-        if prop.is_rotation:
+        if prop.rotations:
             baked.angle_error = max(baked.angle_error, curves.error)
         else:
             baked.distance_error = max(baked.distance_error, curves.error)
@@ -97,27 +136,38 @@ def write(
     return baked
 
 
-def _keyed_properties(rig: bpy.types.Object, keys: Keys, metres: Mapping[str, float]) -> Iterator[_KeyedProperty]:
+def _keyed_properties(rig: bpy.types.Object, keys: Keys) -> Iterator[_KeyedProperty]:
     for name, locations in keys.locations.items():
-        unit = metres.get(name, 1.0)
-
-        def distance(first: np.ndarray, second: np.ndarray, unit: float = unit) -> np.ndarray:
-            return unit * np.linalg.norm(first - second, axis=1)
-
-        yield _KeyedProperty(name, _path(name, "location"), locations, distance, False)
+        yield _location_property(name, locations, 1.0)
     for name, rotations in keys.rotations.items():
-        mode = rig.pose.bones[name].rotation_mode
-        if mode == "QUATERNION":
-            yield _KeyedProperty(name, _path(name, "rotation_quaternion"), rotations, _quaternion_error, True)
-        elif mode == "AXIS_ANGLE":
-            vectors = quaternions.to_axis_angle(rotations)
-            angles = np.linalg.norm(vectors, axis=1, keepdims=True)
-            axes = np.where(angles > 1e-9, vectors / np.maximum(angles, 1e-9), [0.0, 1.0, 0.0])
-            values = np.concatenate([angles, axes], 1)
-            yield _KeyedProperty(name, _path(name, "rotation_axis_angle"), values, _axis_angle_error, True)
-        else:
-            values = quaternions.to_euler(rotations, mode)
-            yield _KeyedProperty(name, _path(name, "rotation_euler"), values, _euler_error, True)
+        yield _rotation_property(rig, name, rotations)
+
+
+def _location_property(control: str, locations: np.ndarray, unit: float) -> _KeyedProperty:
+    """``unit``: metres that one unit of the control's location moves it."""
+
+    def distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return unit * np.linalg.norm(first - second, axis=1)
+
+    return _KeyedProperty(control, _path(control, "location"), locations, distance)
+
+
+def _rotation_property(rig: bpy.types.Object, control: str, rotations: np.ndarray) -> _KeyedProperty:
+    """Rotations (F, 4) in the control's rotation mode."""
+    mode = rig.pose.bones[control].rotation_mode
+    if mode == "QUATERNION":
+        path = _path(control, "rotation_quaternion")
+        return _KeyedProperty(control, path, rotations, _quaternion_error, quaternions.normalized)
+    if mode == "AXIS_ANGLE":
+        vectors = quaternions.to_axis_angle(rotations)
+        angles = np.linalg.norm(vectors, axis=1, keepdims=True)
+        axes = np.where(angles > 1e-9, vectors / np.maximum(angles, 1e-9), [0.0, 1.0, 0.0])
+        values = np.concatenate([angles, axes], 1)
+        path = _path(control, "rotation_axis_angle")
+        return _KeyedProperty(control, path, values, _axis_angle_error, _of_axis_and_angle)
+    values = quaternions.to_euler(rotations, mode)
+    path = _path(control, "rotation_euler")
+    return _KeyedProperty(control, path, values, _euler_error, lambda angles: quaternions.of_euler(angles, mode))
 
 
 def _quaternion_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -127,29 +177,18 @@ def _quaternion_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return 4 * np.arcsin(np.clip(chord / 2, 0, 1))
 
 
-def _axis_angle_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    def rotations(values: np.ndarray) -> np.ndarray:
-        return quaternions.about(quaternions.normalized(values[:, 1:]), values[:, 0])
+def _of_axis_and_angle(values: np.ndarray) -> np.ndarray:
+    """Rotations (F, 4) of angle and axis (F, 1 + 3)."""
+    return quaternions.about(quaternions.normalized(values[:, 1:]), values[:, 0])
 
-    return _quaternion_error(rotations(first), rotations(second))
+
+def _axis_angle_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return _quaternion_error(_of_axis_and_angle(first), _of_axis_and_angle(second))
 
 
 def _euler_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """An upper bound of the angles (F,) between rotations: the sum of the differences of the three angles."""
     return np.abs(first - second).sum(1)
-
-
-def _channel(prop: _KeyedProperty, reduction: Reduction) -> Channel:
-    """A channel to reduce: lower tolerance while a foot below is planted, required keyframes where contacts change."""
-    count = len(prop.values)
-    planted = reduction.planted.get(prop.control, np.zeros(count, bool))
-    per_carrier = 2 * reduction.distance / _CARRIERS
-    tolerance = reduction.angle if prop.is_rotation else reduction.distance
-    planted_tolerance = min(tolerance, per_carrier / reduction.leg_length if prop.is_rotation else per_carrier)
-    required = np.zeros(count, bool)
-    edges = np.flatnonzero(np.diff(planted))
-    required[edges] = required[edges + 1] = True
-    return Channel(prop.values, np.where(planted, planted_tolerance, tolerance), prop.error, required)
 
 
 def _write_settings(writer: ActionWriter, rig: bpy.types.Object, motion: RigMotion) -> None:

@@ -32,6 +32,7 @@ class ReducedCurves:
     values: np.ndarray  # (K, n)
     slopes_before: np.ndarray  # (K, n)
     slopes_after: np.ndarray  # (K, n)
+    full: np.ndarray  # (F, n) what the curves give at every frame
     error: float  # the largest remaining error, in the channel's unit
 
 
@@ -48,10 +49,11 @@ def reduce_keyframes(channel: Channel, frames: np.ndarray) -> ReducedCurves:
     keyed[[0, -1]] = True
     while True:
         rows = np.flatnonzero(keyed)
-        error = channel.error(_evaluated(values, before, after, frames, rows), values)
+        full = _evaluated(values, before, after, frames, rows)
+        error = channel.error(full, values)
         excess = np.where(keyed, 0.0, error / channel.tolerance)
         if excess.max() <= 1.0:
-            return ReducedCurves(rows, values[rows], before[rows], after[rows], float(error.max()))
+            return ReducedCurves(rows, values[rows], before[rows], after[rows], full, float(error.max()))
         for start, stop in pairwise(rows):
             worst = start + int(np.argmax(excess[start:stop]))
             keyed[worst] |= excess[worst] > 1.0
