@@ -14,7 +14,7 @@ from ...animation import Animation, with_arms_spread
 from ...errors import CodedError
 from ..scene import character
 from ..scene.checks import check_frames, check_numbers
-from . import controls, foot_geometry, foot_locking, leg_error, rig_action, rig_probe, root, transfer
+from . import controls, foot_geometry, foot_locking, foot_mesh, leg_error, rig_action, rig_probe, root, transfer
 from .leg_error import Leg
 from .maps import LIMBS, LimbIK, MapError, RigMap, mirrored
 from .rig_action import BakedAction, Reducer, Reduction, RigMotion
@@ -75,14 +75,15 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         pose = foot_locking.lock_feet(motion, target, pose, _hip_offsets(target, rig_probed, pose), rate)
     root_path = root.root_path(motion, target, pose, rate) if options.root_motion else None
     check_frames(motion.frames, rig.name)
-    keys = _control_keys(target, rig_probed, pose, root_path, ik_legs, controls.Written())
+    detached = _detached(rig, rig_map)
+    keys = _control_keys(target, rig_probed, pose, root_path, ik_legs, detached, controls.Written())
     _check_keys(rig, keys)
     reducer = None
     if options.reduce_keys:
         reducer = Reducer(rig, motion.frames, _reduction(target, rig_probed, motion, options, ik_legs))
         legs, full, rows = _legs(target, rig_probed, ik_legs), keys, np.array([True])
         while rows.any():
-            keys = _control_keys(target, rig_probed, pose, root_path, ik_legs, reducer)
+            keys = _control_keys(target, rig_probed, pose, root_path, ik_legs, detached, reducer)
             errors = leg_error.largest(legs, full, keys)
             rows = leg_error.worst_rows(errors, options.angle_tolerance, reducer.exact)
             reducer.exact |= rows
@@ -166,7 +167,8 @@ def _probe(
     """Probe the controls that will be keyed. Raises BakeError if the root bone is no parent of the pelvis."""
     roots = [rig_map.root] if options.root_motion else []
     body = rig_map.control(rig_map.location_bone)
-    located = [*roots, body, *(name for ik in ik_legs.values() for name in (ik.target, ik.pole))]
+    detached = [rig_map.bones[joint] for joint in _detached(rig, rig_map)]
+    located = [*roots, body, *detached, *(name for ik in ik_legs.values() for name in (ik.target, ik.pole))]
     mapped = rig_map.mapped_bones().values()
     toes = [ik.toe for ik in ik_legs.values() if ik.toe]
     names = list(dict.fromkeys([*located, *map(rig_map.control, mapped), *twists, *toes]))
@@ -179,6 +181,26 @@ def _probe(
             code="root-not-parent",
         )
     return rig_probed
+
+
+def _detached(rig: bpy.types.Object, rig_map: RigMap) -> dict[str, str]:
+    """The joints of limbs whose bones hang from elsewhere than the joint before, which is the value.
+
+    So do the feet of rigs that were made for inverse kinematics: keyed rotations alone would leave them behind.
+    """
+    found = {}
+    for joints in LIMBS.values():
+        for before, joint in pairwise(joints):
+            bone = rig_map.bones.get(joint, "")
+            if (
+                bone
+                and rig_map.control(bone) == bone
+                and rig_map.control(rig_map.bones[before]) == rig_map.bones[before]
+            ):
+                parents = {parent.name for parent in rig.data.bones[bone].parent_recursive}
+                if rig_map.bones[before] not in parents:
+                    found[joint] = before
+    return found
 
 
 def _follows(rig_probed: ProbedRig, control: str, ancestor: str) -> bool:
@@ -212,7 +234,12 @@ def _target(
         foot_points=np.zeros((4, 3)),
         inline_twists=frozenset(inline),
     )
-    return replace(target, foot_points=foot_geometry.rest_foot_points(target))
+    whole, hind = (
+        {side: space.from_armature(points) for side, points in found.items()}
+        for found in foot_mesh.vertices(rig, rig_map, rig_probed.matrices)
+    )
+    outlines = {side: foot_geometry.outline(target, side, points) for side, points in hind.items()}
+    return replace(target, foot_points=foot_geometry.rest_foot_points(target, whole), outlines=outlines)
 
 
 def _reduction(
@@ -293,6 +320,7 @@ def _control_keys(
     pose: Pose,
     root_path: tuple[np.ndarray, np.ndarray] | None,
     ik_legs: Mapping[str, LimbIK],
+    detached: Mapping[str, str],
     written: controls.Written,
 ) -> controls.Keys:
     """The keyframe values that give the rig a pose, and its root bone the rotations (F, 4) and positions (F, 3).
@@ -308,6 +336,12 @@ def _control_keys(
     body = rig_map.control(rig_map.location_bone)
     hips = _hips_at_zero_location(target, rig_probed, rotations, positions)
     positions[body] = space.to_armature(pose.hips) - hips.mean(0)
+    for joint, before in detached.items():
+        complete = controls.complete_rotations(rig_probed.controls, rotations, len(pose.hips))
+        _, heads = controls.head_positions(rig_probed.controls, complete, positions)
+        bone, end = rig_map.bones[before], rig_map.bones[joint]
+        offset = rig_probed.heads[end] - rig_probed.heads[bone]
+        positions[end] = heads[rig_probed.names.index(bone)] + quaternions.rotate(rotations[bone], offset)
     if ik_legs:
         offsets = _hip_offsets(target, rig_probed, pose)
         for limb, ik in ik_legs.items():

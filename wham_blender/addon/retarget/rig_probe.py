@@ -29,6 +29,7 @@ class ProbedRig:
     controls: list[Control]  # the requested controls and the observed bones, parents first
     heads: dict[str, np.ndarray]  # (3,) of each requested bone, in armature space
     tails: dict[str, np.ndarray]
+    matrices: dict[str, np.ndarray]  # (4, 4) of each requested bone, with the scale that its pose has
 
     @property
     def names(self) -> list[str]:
@@ -56,10 +57,10 @@ def probe(
         for name in names:
             _set_pose(copy.pose.bones[name])
         rest = _pose_matrices(copy, measured)
-        heads, tails = {}, {}
+        heads, tails, matrices = {}, {}, {}
         for name in bones:
             pose = copy.pose.bones[name]
-            heads[name], tails[name] = np.array(pose.head), np.array(pose.tail)
+            heads[name], tails[name], matrices[name] = np.array(pose.head), np.array(pose.tail), np.array(pose.matrix)
         size = max(np.ptp(rest[:, :3, 3], axis=0).max(), 1e-6)
         if flat := [name for name, matrix in zip(measured, rest, strict=True) if not _has_scale(matrix)]:
             raise MapError(
@@ -101,7 +102,7 @@ def probe(
             "their constraints, or use a rig map that names the controls to key instead.",
             code="controls-constrained",
         )
-    return ProbedRig(result, heads, tails)
+    return ProbedRig(result, heads, tails, matrices)
 
 
 def _apply_settings(armature: bpy.types.Object, rig_map: RigMap) -> None:
