@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from . import archives, limits, records
-from .errors import CodedError
+from .errors import CodedError, reason
 from .files import replaced
 from .skeleton import PARENTS
 
@@ -287,16 +287,17 @@ def load(path: str | Path) -> list[Motion]:
         ) from error
     except KeyError as error:
         raise MotionFileError(
-            f"{path.name} lacks something a motion file needs ({error}). {_CHOOSE}", code="motion-file-incomplete"
+            f"{path.name} lacks something a motion file needs ({reason(error)}). {_CHOOSE}",
+            code="motion-file-incomplete",
         ) from error
     except (OSError, archives.UnreadableArchive, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        cause = getattr(error, "strerror", None) or reason(error)
         raise MotionFileError(
-            f"{path.name} is not a motion file, or it is damaged ({reason}). {_CHOOSE}", code="motion-file-unreadable"
+            f"{path.name} is not a motion file, or it is damaged ({cause}). {_CHOOSE}", code="motion-file-unreadable"
         ) from error
     except Exception as error:  # a wrong value may raise anything
         raise MotionFileError(
-            f"{path.name} holds what no motion has: {error}. {_CHOOSE}", code="motion-file-invalid"
+            f"{path.name} holds what no motion has: {reason(error)}. {_CHOOSE}", code="motion-file-invalid"
         ) from error
 
 

@@ -351,6 +351,9 @@ def _parts(valid: bytes) -> tuple[bytes, ...]:
     return tuple(valid[a:b] for a, b in zip(positions, [*positions[1:], stop], strict=True))
 
 
+_LONGEST_REPEAT = 4 << 20  # bytes: repeats of repeats would make examples of gigabytes
+
+
 @st.composite
 def _edited(draw: DrawFn, valid: bytes) -> bytes:
     """A valid pickle, some of whose opcodes are replaced, repeated, removed or moved."""
@@ -367,7 +370,8 @@ def _edited(draw: DrawFn, valid: bytes) -> bytes:
             case "delete" if len(parts) > 1:
                 del parts[at]
             case "repeat":
-                parts[at] *= draw(st.sampled_from((2, 3, 1000)))
+                most = max(1, _LONGEST_REPEAT // max(1, len(parts[at])))
+                parts[at] *= min(most, draw(st.sampled_from((2, 3, 1000))))
             case "move":
                 parts.insert(draw(place(len(parts))), parts.pop(at))
     return b"".join(parts)

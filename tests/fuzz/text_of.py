@@ -138,7 +138,7 @@ def _toml_line(draw: DrawFn) -> str:
             st.sampled_from((f"[{key}]", f"[[{key}]]", f"[{key}", "[a.b.c]\n[a]\n[a.b]", "=", "\r", "#" + "x" * count))
         )
     if kind == 1:
-        return "\n".join(f"{key}{number} = 1" for number in range(min(count, 5000)))
+        return "\n".join(f"{key[:40]}{number} = 1" for number in range(min(count, 5000)))
     return f"{key} = {draw(_toml_value())}"
 
 

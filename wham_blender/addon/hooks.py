@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import bpy
 
+from ..errors import reason
+
 AfterImport = Callable[[bpy.types.Context, list[bpy.types.Object]], None]
 # Called in this order with the context and the new characters' armatures, in the undo step of the import. A function
 # stays in the list until it is removed or the add-on is disabled.
@@ -31,8 +33,8 @@ def call(
             name = getattr(hook, "__name__", type(hook).__name__)
             report(
                 {"WARNING"},
-                f"The motion is imported, but {name}, which is called after every import, failed: {error}. The console "
-                "says where.",
+                f"The motion is imported, but {name}, which is called after every import, failed: {reason(error)}. The "
+                "console says where.",
             )
 
 

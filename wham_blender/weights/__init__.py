@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import CodedError
+from ..errors import CodedError, reason
 from ..files import sha256_of
 
 
@@ -70,7 +70,7 @@ def _entries(base: Path, table: str) -> list[dict[str, Any]]:
 
 def _unreadable(base: Path, error: Exception) -> WeightsError:
     return WeightsError(
-        f"The list of weight files in {base} cannot be read ({error}). Install the extension again.",
+        f"The list of weight files in {base} cannot be read ({reason(error)}). Install the extension again.",
         code="extension-damaged",
     )
 

@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from ...body.rotations import closest_rotation, mirror_pose
+from ...errors import reason
 from ...models.lifter import Lifter, LifterInput, centre_on_person, pose_feature
 from ...skeleton import JOINT_NAMES
 from ...weights import WeightsError
@@ -55,7 +56,7 @@ def load_lifter(path: str | Path) -> Lifter:
             ).eval()
     except (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(
-            f"The weight file {Path(path).name} is not a lifter ({error}). Install the extension again.",
+            f"The weight file {Path(path).name} is not a lifter ({reason(error)}). Install the extension again.",
             code="extension-damaged",
         ) from error
 

@@ -100,7 +100,7 @@ def _regressor(path: Path, rows: int, vertices: int) -> np.ndarray:
             raise archives.UnreadableArchive("it holds no fractions")
     except (OSError, archives.UnreadableArchive) as error:
         raise WeightsError(
-            f"The joint regressor {path.name} cannot be read ({error}). Choose another file.",
+            f"The joint regressor {path.name} cannot be read ({reason(error)}). Choose another file.",
             code="regressors-unreadable",
         ) from error
     if array.shape != (rows, vertices):
