@@ -14,6 +14,7 @@ from .bone_names import ParsedName
 
 _SYMMETRY_TOLERANCE = 0.02  # of the height: distance of a bone to the mirror image of its counterpart
 _NAMED_TOLERANCE = 0.25  # the same if their names say that they are a pair, for characters that are not symmetric
+_LONGEST_LEAF = 0.4  # length of a bone without children, of the skeleton's size; longer tails are an importer's
 _SAMPLED = 300  # bones that vote for the middle; twice as many take four times as long
 # Logarithms of how probable it is that a file's body stands so, set by hand: as the world shows it, as it is posed,
 # along an axis of the armature.
@@ -72,10 +73,10 @@ def estimated_tails(skeleton: Skeleton) -> np.ndarray:
             along = offset[bone] / above[bone]
             # The tail that the file has is kept if it is no importer's: those lie along the parent, or along an axis.
             length = np.linalg.norm(direction)
-            if length > 3.0 * limit or length < 1e-3 * limit:
+            if length > _LONGEST_LEAF * size or length < 1e-3 * limit:
                 direction = along * 0.5 * limit
         length = float(np.linalg.norm(direction))
-        tails[bone] = heads[bone] + direction * min(1.0, 3.0 * limit / max(length, 1e-12))
+        tails[bone] = heads[bone] + direction * min(1.0, _LONGEST_LEAF * size / max(length, 1e-12))
     return tails
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -46,6 +46,8 @@ _HELPER_WORDS = (
 )
 # Those that count inside of a word too, as in "legcontrol": not "end", which is in "extender".
 _GLUED_HELPERS = ("twist", "control", "helper", "corrective", "捩", "スカート", "ダミー", "補助", "キャンセル", "操作")
+_ENDS_OF_ANIMALS = {"front": {"front", "fore", "f"}, "hind": {"hind", "back", "rear", "b"}}
+_LEG_WORDS = {"leg", "legs", "thigh", "shin", "foot", "paw", "hoof", "shoulder", "toe", "toes", "upperleg", "lowerleg"}
 _SIDE_WORDS = {
     "left": "l left links linke linker gauche izq izquierda izquierdo sinistra sinistro sx esquerda esquerdo esq "
     "лев левая левый левое л 左",
@@ -70,6 +72,7 @@ class ParsedName:
     side: str  # "left", "right" or ""
     helper: bool  # the name of a twist, IK or other helper bone
     stem: str = ""  # the name without its side and punctuation: the same for a bone and its counterpart
+    words: frozenset[str] = frozenset()
 
 
 _COUNTER = re.compile(r"[_.]\d+$")
@@ -105,7 +108,7 @@ def parse(name: str) -> ParsedName:
     stem = "".join(word for word in tokens if not any(word in known for known in sides.values()))
     words = [word for word in words if not any(word in known for known in sides.values())]
     if not words:
-        return ParsedName(frozenset(), side, False, stem)
+        return ParsedName(frozenset(), side, False, stem, frozenset())
     parts, longest = frozenset[str](), 0
     # The longest known word wins: "forearm" and not the "arm" in it.
     runs = {"".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1)}
@@ -115,6 +118,20 @@ def parse(name: str) -> ParsedName:
         if len(word) > longest and (word in runs or (may_be_substring and word in together)):
             parts, longest = word_parts, len(word)
     return ParsedName(parts, side, any(map(_is_helper, words)), stem)
+
+
+def of_four_legs(names: Iterable[ParsedName]) -> bool:
+    """Whether bones of both sides are called front legs, and others hind legs; two of each on a side."""
+    counts = dict.fromkeys(_ENDS_OF_ANIMALS, 0)
+    for name in names:
+        for end, words in _ENDS_OF_ANIMALS.items():
+            counts[end] += bool(name.side and name.words & words and name.words & _LEG_WORDS)
+    return min(counts.values()) >= 4
+
+
+def wings(names: Iterable[ParsedName]) -> bool:
+    """Whether bones of both sides are called wings."""
+    return {name.side for name in names if name.words & {"wing", "wings"}} >= {"left", "right"}
 
 
 def _may_follow_side(word: str) -> bool:

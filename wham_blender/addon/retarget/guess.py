@@ -77,6 +77,8 @@ def guess(name: str, skeleton: Skeleton) -> Guess:
         raise MapError(
             f"Bones of {name} lie at no finite position. Correct its rest pose in Edit Mode.", code="no-character-rig"
         )
+    if bone_names.of_four_legs(known.parsed):
+        raise _four_legs(name)
     best: tuple[float, Guess | MapError] | None = None
     for frame in body_frame.frames(skeleton, known.parsed, known.candidates):
         found = _Body(name, skeleton, known, frame).result()
@@ -90,6 +92,13 @@ def guess(name: str, skeleton: Skeleton) -> Guess:
     if isinstance(best[1], MapError):
         raise best[1]
     return best[1]
+
+
+def _four_legs(name: str) -> MapError:
+    return MapError(
+        f"{name} stands on four legs: a person's motion does not fit it. Choose a two-legged character.",
+        code="four-legs",
+    )
 
 
 def _wrong_size(name: str, count: int) -> MapError:
@@ -168,12 +177,12 @@ class _Body:
         except MapError as error:
             return -100.0, error
         try:
+            self._refuse_four_legs()
             return self._upright(leg, triples)
         except MapError as error:
             return leg.score - 20.0, error
 
     def _upright(self, leg: _Limb, triples: np.ndarray) -> tuple[float, Guess]:
-        self._refuse_four_legs()
         leg_length = self._length(leg)
         chest = self.heads[leg.bones[0], 2] + 0.2 * leg_length  # arms begin above it, skirts and tails below
 
@@ -253,10 +262,16 @@ class _Body:
         for bone in positive:
             above = [other for other in self.above[bone] if other in allowed]
             triples += [(first, second, bone) for first, second in combinations(above, 2)]
-            if not any(child in allowed for child in self.children[bone]):
+            beyond = [child for child in self.children[bone] if child in allowed]
+            if not beyond or self._begin_together(beyond):
                 triples += [(first, bone, _NONE) for first in above]
         triples += self._loose_feet(positive)
         return np.array(triples, int).reshape(-1, 3)
+
+    def _begin_together(self, bones: Sequence[int]) -> bool:
+        """Whether several bones begin at one point: the bones of a palm, in a hand without a bone of its own."""
+        spread = np.ptp(self.heads[list(bones)], axis=0)
+        return len(bones) > 2 and float(spread.max()) < 0.01 * self.height
 
     def _loose_feet(self, positive: list[int]) -> list[tuple[int, int, int]]:
         """Legs whose feet hang from elsewhere, as bones for IK do: (hip, knee, ankle)."""
@@ -347,7 +362,7 @@ class _Body:
         thigh_length, shin_length = float(np.linalg.norm(thigh)), float(np.linalg.norm(shin))
         shape = _log_likelihood(thigh_length / shin_length, _THIGH_TO_SHIN)
         shape += _log_likelihood((thigh_length + shin_length) / self.height, _LEG_TO_HEIGHT)
-        shape += max(_log_likelihood(self.reach[bones[2]] / shin_length, _FOOT_TO_SHIN), -6.0)
+        shape += max(_log_likelihood(self.reach[bones[2]] / shin_length, _FOOT_TO_SHIN), -3.0)
         shape -= 4 * (2 + thigh[2] / thigh_length + shin[2] / shin_length)
         # The hip is the first bone away from the middle; later ones along the thigh are twist bones.
         shape -= sum(self.heads[bone, 0] > 0.5 * hip[0] for bone in self.above[bones[0]])
@@ -370,7 +385,7 @@ class _Body:
         chain = [*self.above[bones[0]], bones[0], *(b for b in self.above[bones[1]] if bones[0] in self.above[b])]
         chain += [bones[1], *([] if bones[2] == _NONE else (b for b in self.above[bones[2]] if bones[1] in self.above[b]))]
         first = len(self.above[bones[0]])
-        shape = _log_likelihood(upper / forearm, _UPPER_TO_FOREARM)
+        shape = max(_log_likelihood(upper / forearm, _UPPER_TO_FOREARM), -5.0)
         shape += _log_likelihood((upper + forearm) / leg_length, _ARM_TO_LEG)
         if bones[2] == _NONE:
             shape -= 2.0
@@ -392,6 +407,8 @@ class _Body:
         shape -= max(0, first - 2)
         if bones[2] != _NONE:
             shape += 1.5 * (len(self.children[bones[2]]) >= 3)  # fingers
+            beside = [bone for bone in self.children[self.parents[bones[2]]] if self._sided(bone)]
+            shape -= 6.0 * self._begin_together(beside)
         shape -= sum(len(self.children[bone]) >= 4 for bone in chain[first:])
         return shape + self._name_score(bones, ("shoulder", "elbow", "wrist")), shape
 
@@ -409,10 +426,7 @@ class _Body:
             if drop > 0.35 * self.height and near and long:
                 depths.append(self.heads[bone, 1])
         if depths and max(depths) - min(depths) > 0.3 * self.height:
-            raise MapError(
-                f"{self.name} stands on four legs: a person's motion does not fit it. Choose a two-legged character.",
-                code="four-legs",
-            )
+            raise _four_legs(self.name)
 
     def _below(self, bone: int) -> list[int]:
         found = list(self.children[bone])
@@ -422,6 +436,13 @@ class _Body:
 
     def _refuse_animals(self, leg: _Limb, arm: _Limb | None) -> None:
         """Raise MapError if the trunk lies level, as in birds, or if the arms are wings."""
+        flying = bone_names.wings(self.parsed) and (arm is None or any("wing" in self.parsed[i].words for i in arm.bones))
+        if flying:
+            raise MapError(
+                f"{self.name} has wings where a person has arms: a person's motion does not fit it. Choose a "
+                "two-legged character with arms.",
+                code="no-upright-character",
+            )
         if arm is None:
             return
         trunk = self.heads[[arm.bones[0], self.partner[arm.bones[0]]]].mean(0)
@@ -488,7 +509,9 @@ class _Body:
 
     def _spine_at(self, spine: list[int], pelvis: int, hip_height: float) -> tuple[float, ...]:
         """The pelvis's orientation for a bone of the spine that lies in it, beside legs that hang from below; or ()."""
-        if len(spine) < 2 or self.heads[pelvis, 2] - self.floor > 0.3 * hip_height:
+        called_pelvis = spine and self.parsed[spine[0]].parts == {"pelvis"}
+        on_floor = self.heads[pelvis, 2] - self.floor < 0.3 * hip_height
+        if len(spine) < 2 or not (called_pelvis or on_floor):
             return ()
         return tuple(3.0 * number / (len(spine) - 1) for number in range(len(spine)))
 
