@@ -117,7 +117,7 @@ def parse(name: str) -> ParsedName:
         may_be_substring = len(word) >= _MIN_SUBSTRING or not word.isascii()
         if len(word) > longest and (word in runs or (may_be_substring and word in together)):
             parts, longest = word_parts, len(word)
-    return ParsedName(parts, side, any(map(_is_helper, words)), stem)
+    return ParsedName(parts, side, any(map(_is_helper, words)), stem, frozenset(words))
 
 
 def of_four_legs(names: Iterable[ParsedName]) -> bool:

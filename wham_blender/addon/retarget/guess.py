@@ -30,8 +30,9 @@ _UPPER_TO_FOREARM = (math.log(1.15), 0.25)
 _HAND_TO_FOREARM = (math.log(0.75), 0.5)
 _ARM_TO_LEG = (math.log(0.65), 0.8)
 # The scores are set by hand, judged on the test rigs (tests/rigs) with and without names.
-_NAME_SCORE = 2.0  # for a name of the expected part, and against a name of another
+_NAME_SCORE = 3.0  # for a name of the expected part, and against a name of another
 _UNSKINNED = -2.0  # of a bone that carries no vertices, in a rig that has a skin: a control or a helper
+_MOST_AGAINST = -2.5  # that one unusual length counts: cartoon characters have short legs and big boots
 _MIN_SHAPE_SCORE = -9.0  # of a limb without its names; below it no limb is found
 _MIN_LEG = 0.1  # length of a leg, of the height: chibi characters have 0.2, and the fingers of a lying body 0.06
 _MAX_BONES = 2000  # that may be a body's: without face, fingers and bones that carry nothing
@@ -263,15 +264,17 @@ class _Body:
             above = [other for other in self.above[bone] if other in allowed]
             triples += [(first, second, bone) for first, second in combinations(above, 2)]
             beyond = [child for child in self.children[bone] if child in allowed]
-            if not beyond or self._begin_together(beyond):
+            if not beyond or any(map(self._in_a_palm, beyond)):
                 triples += [(first, bone, _NONE) for first in above]
         triples += self._loose_feet(positive)
         return np.array(triples, int).reshape(-1, 3)
 
-    def _begin_together(self, bones: Sequence[int]) -> bool:
-        """Whether several bones begin at one point: the bones of a palm, in a hand without a bone of its own."""
-        spread = np.ptp(self.heads[list(bones)], axis=0)
-        return len(bones) > 2 and float(spread.max()) < 0.01 * self.height
+    def _in_a_palm(self, bone: int) -> bool:
+        """Whether three bones or more begin at one point: those of a palm, in a hand without a bone of its own."""
+        parent = self.parents[bone]
+        beside = [other for other in self.children[parent] if self._sided(other)] if parent >= 0 else []
+        apart = np.linalg.norm(self.heads[beside] - self.heads[bone], axis=1) if beside else np.zeros(0)
+        return int(np.sum(apart < 0.01 * self.height)) > 2
 
     def _loose_feet(self, positive: list[int]) -> list[tuple[int, int, int]]:
         """Legs whose feet hang from elsewhere, as bones for IK do: (hip, knee, ankle)."""
@@ -361,8 +364,8 @@ class _Body:
         thigh, shin = knee - hip, ankle - knee
         thigh_length, shin_length = float(np.linalg.norm(thigh)), float(np.linalg.norm(shin))
         shape = _log_likelihood(thigh_length / shin_length, _THIGH_TO_SHIN)
-        shape += _log_likelihood((thigh_length + shin_length) / self.height, _LEG_TO_HEIGHT)
-        shape += max(_log_likelihood(self.reach[bones[2]] / shin_length, _FOOT_TO_SHIN), -3.0)
+        shape += max(_log_likelihood((thigh_length + shin_length) / self.height, _LEG_TO_HEIGHT), _MOST_AGAINST)
+        shape += max(_log_likelihood(self.reach[bones[2]] / shin_length, _FOOT_TO_SHIN), _MOST_AGAINST)
         shape -= 4 * (2 + thigh[2] / thigh_length + shin[2] / shin_length)
         # The hip is the first bone away from the middle; later ones along the thigh are twist bones.
         shape -= sum(self.heads[bone, 0] > 0.5 * hip[0] for bone in self.above[bones[0]])
@@ -407,8 +410,7 @@ class _Body:
         shape -= max(0, first - 2)
         if bones[2] != _NONE:
             shape += 1.5 * (len(self.children[bones[2]]) >= 3)  # fingers
-            beside = [bone for bone in self.children[self.parents[bones[2]]] if self._sided(bone)]
-            shape -= 6.0 * self._begin_together(beside)
+            shape -= 6.0 * self._in_a_palm(bones[2])
         shape -= sum(len(self.children[bone]) >= 4 for bone in chain[first:])
         return shape + self._name_score(bones, ("shoulder", "elbow", "wrist")), shape
 
