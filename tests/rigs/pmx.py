@@ -14,7 +14,15 @@ import numpy as np
 from mathutils import Vector
 
 _SCALE = 0.08  # metres a unit
-_TAIL_IS_BONE, _IK, _GRANT_ROTATION, _GRANT, _FIXED_AXIS, _LOCAL_AXES, _KEY = 0x1, 0x20, 0x100, 0x300, 0x400, 0x800, 0x2000
+_TAIL_IS_BONE, _IK, _GRANT_ROTATION, _GRANT, _FIXED_AXIS, _LOCAL_AXES, _KEY = (
+    0x1,
+    0x20,
+    0x100,
+    0x300,
+    0x400,
+    0x800,
+    0x2000,
+)
 
 
 @dataclass

@@ -141,7 +141,9 @@ class _Known:
             for bone in reversed(top_down):
                 if carries[bone] and skeleton.parents[bone] >= 0:
                     carries[skeleton.parents[bone]] = True
-            twist = np.array([bool(kids) and any(parsed[kid].helper and skinned[kid] for kid in kids) for kids in children])
+            twist = np.array(
+                [bool(kids) and any(parsed[kid].helper and skinned[kid] for kid in kids) for kids in children]
+            )
             skinned = skinned | twist
             # Feet that hang elsewhere may carry nothing: their names keep them.
             candidates = carries | np.array([bool(name.parts & {"ankle", "foot"}) for name in parsed])
@@ -172,7 +174,9 @@ class _Body:
         """The score of the best legs and arms and the map that they give, or the reason why there is none."""
         try:
             triples = self._triples()
-            leg = max(self._limbs(triples, self._score_leg, self._leg_lengths), key=lambda limb: limb.score, default=None)
+            leg = max(
+                self._limbs(triples, self._score_leg, self._leg_lengths), key=lambda limb: limb.score, default=None
+            )
             if leg is None or leg.shape_score < _MIN_SHAPE_SCORE:
                 raise self._missing("legs", "hips down to the floor")
         except MapError as error:
@@ -386,7 +390,10 @@ class _Body:
         shoulder, elbow, wrist = self._ends(np.array([bones]))[0]
         upper, forearm = float(np.linalg.norm(elbow - shoulder)), float(np.linalg.norm(wrist - elbow))
         chain = [*self.above[bones[0]], bones[0], *(b for b in self.above[bones[1]] if bones[0] in self.above[b])]
-        chain += [bones[1], *([] if bones[2] == _NONE else (b for b in self.above[bones[2]] if bones[1] in self.above[b]))]
+        chain += [
+            bones[1],
+            *([] if bones[2] == _NONE else (b for b in self.above[bones[2]] if bones[1] in self.above[b])),
+        ]
         first = len(self.above[bones[0]])
         shape = max(_log_likelihood(upper / forearm, _UPPER_TO_FOREARM), -5.0)
         shape += _log_likelihood((upper + forearm) / leg_length, _ARM_TO_LEG)
@@ -438,7 +445,9 @@ class _Body:
 
     def _refuse_animals(self, leg: _Limb, arm: _Limb | None) -> None:
         """Raise MapError if the trunk lies level, as in birds, or if the arms are wings."""
-        flying = bone_names.wings(self.parsed) and (arm is None or any("wing" in self.parsed[i].words for i in arm.bones))
+        flying = bone_names.wings(self.parsed) and (
+            arm is None or any("wing" in self.parsed[i].words for i in arm.bones)
+        )
         if flying:
             raise MapError(
                 f"{self.name} has wings where a person has arms: a person's motion does not fit it. Choose a "
