@@ -136,6 +136,7 @@ class _Foot:
             if len(chosen):
                 self.parts.append((skin, chosen))
         self.has_skin = bool(self.parts)
+        self.sole = self.toe_end = self.heel_end = np.zeros(0, int)
         if self.has_skin:
             self._find_sole(rig, rig_map, side)
 

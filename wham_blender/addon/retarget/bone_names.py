@@ -11,9 +11,9 @@ from functools import cache
 # Words for each body part. A word listed for several parts ("shoulder" is Mixamo's collar and SMPL's upper arm) counts
 # for all of them. English, German, French, Spanish, Italian, Portuguese, Russian, Chinese, Japanese (MMD).
 _PART_WORDS = {
-    "pelvis": "pelvis hips hip root becken hüfte bassin hanches hanche pelvi cadera caderas bacino quadril таз 骨盆 臀 "
+    "pelvis": "pelvis hips hip root body lowerbody center becken hüfte bassin hanches hanche pelvi cadera caderas bacino quadril таз 骨盆 臀 "
     "腰 下半身 センター",
-    "spine": "spine chest torso abdomen ribcage ribs back waist lowerback upperchest wirbelsäule rücken brust bauch "
+    "spine": "spine upperbody chest torso abdomen ribcage ribs back waist lowerback upperchest wirbelsäule rücken brust bauch "
     "rumpf colonne dos poitrine torse thorax columna espalda espina pecho columnavertebral schiena torace petto coluna "
     "peito позвоночник спина грудь торс живот 脊柱 脊椎 胸 腰 上半身 背",
     "neck": "neck hals nacken cou cuello collo pescoço шея 颈 頸 脖子 首",

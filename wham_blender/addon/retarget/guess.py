@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 
@@ -514,8 +514,9 @@ class _Body:
             limb_ = leg if part in ("hip", "knee", "ankle", "foot") else arm
             confidence[self.names[bone]] = self._confidence(bone, part, joint, limb_.shape_score)
         lower_score = min(leg.shape_score, arm.shape_score)
+        in_pelvis = {spine[0]: "pelvis"} if spine and rig_map.spine_at[0] == 0.0 else {}
         for part, bones in (("spine", spine), ("neck", neck)):
-            confidence |= {self.names[bone]: self._confidence(bone, part, part, lower_score) for bone in bones}
+            confidence |= {self.names[bone]: self._confidence(bone, in_pelvis.get(bone, part), part, lower_score) for bone in bones}
         return Guess(rig_map, confidence, evidence)
 
     def _spine_at(self, spine: list[int], pelvis: int, hip_height: float) -> tuple[float, ...]:
@@ -573,6 +574,7 @@ class _Body:
             for bone in self.children[ankle]
             if self._sided(bone)
             and np.linalg.norm((self.heads[bone] - self.heads[ankle])[:2]) > 0.3 * length
+            and self.reach[bone] > 0.12 * length  # not a bone that marks the tip
             and not self.parsed[bone].helper
         ]
         named = [bone for bone in ahead if "foot" in self.parsed[bone].parts]
