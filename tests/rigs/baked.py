@@ -66,7 +66,8 @@ def measure(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, an
     for side in (0, 1):
         for before, after in pairwise(toes[side]):
             if before is not None:
-                toe_step = max(toe_step, math.degrees(before.rotation_difference(after).angle))
+                angle = before.rotation_difference(after).angle
+                toe_step = max(toe_step, math.degrees(min(angle, 2 * math.pi - angle)))
     slip = _slip(feet, soles, animation)
     has_skin = any(foot.has_skin for foot in feet)
     return Measured(

@@ -574,7 +574,7 @@ class _Body:
             for bone in self.children[ankle]
             if self._sided(bone)
             and np.linalg.norm((self.heads[bone] - self.heads[ankle])[:2]) > 0.3 * length
-            and self.reach[bone] > 0.12 * length  # not a bone that marks the tip
+            and self.reach[bone] > 0.05 * length  # not a bone that marks the tip
             and not self.parsed[bone].helper
         ]
         named = [bone for bone in ahead if "foot" in self.parsed[bone].parts]
