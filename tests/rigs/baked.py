@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import bpy
 import numpy as np
-from mathutils import Vector
+from mathutils import Quaternion, Vector
 
 from tests.rigs import files
 from wham_blender.addon.retarget.maps import LIMBS, RigMap
@@ -33,9 +33,9 @@ class Measured:
     toe_step: float | None = None  # degrees that toes turn against the foot from frame to frame
 
 
-def frames_of(scene: bpy.types.Scene, animation: Animation) -> list[int]:
+def frames_of(animation: Animation) -> list[int]:
     """The frames of a motion, which begin at whole ones."""
-    return [int(round(frame)) for frame in animation.frames]
+    return np.rint(animation.frames).astype(int).tolist()
 
 
 def measure(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, animation: Animation) -> Measured:
@@ -45,10 +45,10 @@ def measure(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, an
     feet = [_Foot(rig, rig_map, side) for side in ("left", "right")]
     worst, worst_limb, toe_step, lowest = 0.0, "", 0.0, math.inf
     soles: list[list[np.ndarray]] = [[], []]
-    toes: list[list] = [[], []]
+    toes: list[list[Quaternion | None]] = [[], []]
     planted = [animation.contacts[:, [2 * side, 2 * side + 1]].any(1) for side in (0, 1)]
     near = [np.convolve(each, np.ones(2 * _FADE + 1), "same") > 0 for each in planted]
-    for row, frame in enumerate(frames_of(scene, animation)):
+    for row, frame in enumerate(frames_of(animation)):
         scene.frame_set(frame)
         for limb, joints in LIMBS.items():
             if limb.endswith("leg") and near[limb.startswith("right")][row]:
@@ -65,7 +65,7 @@ def measure(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, an
                 soles[side].append(points[foot.sole])
     for side in (0, 1):
         for before, after in pairwise(toes[side]):
-            if before is not None:
+            if before is not None and after is not None:
                 angle = before.rotation_difference(after).angle
                 toe_step = max(toe_step, math.degrees(min(angle, 2 * math.pi - angle)))
     slip = _slip(feet, soles, animation)
@@ -77,13 +77,13 @@ def measure(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, an
 
 
 def leg_length(rig: bpy.types.Object, rig_map: RigMap) -> float:
-    """Length of thigh and shin at rest, in the world."""
-    heads = [rig.matrix_world @ rig.data.bones[rig_map.bones[joint]].head_local for joint in LIMBS["left_leg"]]
+    """Length of thigh and shin in the world, as the rig is posed: scales that bones have been left with count."""
+    heads = [_head(rig, rig_map.bones[joint]) for joint in LIMBS["left_leg"]]
     return sum((after - before).length for before, after in pairwise(heads))
 
 
 def _source_leg(source: bpy.types.Object) -> float:
-    heads = [source.matrix_world @ source.data.bones[joint].head_local for joint in LIMBS["left_leg"]]
+    heads = [_head(source, joint) for joint in LIMBS["left_leg"]]
     return sum((after - before).length for before, after in pairwise(heads))
 
 
@@ -177,12 +177,22 @@ class _Foot:
             found.append(points.reshape(-1, 3)[chosen] @ place[:3, :3].T + place[:3, 3])
         return np.concatenate(found)
 
-    def toe_rotation(self):  # noqa: ANN201
+    def toe_rotation(self) -> Quaternion | None:
         """The toes' rotation against the foot; None without a toe bone."""
         if not self.toes:
             return None
         bones = self.rig.pose.bones
         return (bones[self.ankle].matrix.inverted_safe() @ bones[self.toes].matrix).to_quaternion()
+
+
+def height(rig: bpy.types.Object) -> float:
+    """Height in the world over the floor, of its skin or else of its bones, in the frame that is shown."""
+    graph = bpy.context.evaluated_depsgraph_get()
+    tops = [(rig.matrix_world @ bone.head).z for bone in rig.pose.bones]
+    for skin in files.skins(rig):
+        evaluated = skin.evaluated_get(graph)
+        tops += [(evaluated.matrix_world @ Vector(corner)).z for corner in evaluated.bound_box]
+    return max(tops)
 
 
 def keep_vertex_counts(rig: bpy.types.Object) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
@@ -48,7 +49,7 @@ class _Reader:
         self.at += struct.calcsize("<" + layout)
         return values
 
-    def one(self, layout: str):  # noqa: ANN201
+    def one(self, layout: str) -> Any:
         return self.take(layout)[0]
 
     def text(self) -> str:

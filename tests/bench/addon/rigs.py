@@ -1,8 +1,8 @@
 """Maps and bakes onto character files that people have made: ``build.py bench rigs [--rigs DIR] [--only WORD]``.
 
-DIR, or WHAM_RIGS_DIR, is a folder of .glb, .gltf, .fbx, .bvh, .blend, .dae and .pmx files. Each is imported in a process
-of its own, mapped without help and gets a walk and poses of arms and legs. A row tells whether the map is right, where
-``tests/rigs/truth.json`` knows it, and what the bake has done; out/rigs has pictures, source above and target below.
+DIR, or WHAM_RIGS_DIR, is a folder of .glb, .gltf, .fbx, .bvh, .blend, .dae and .pmx files. Each is imported in a
+process of its own, mapped without help and gets a walk and poses of arms and legs. A row tells whether the map is
+right, where ``tests/rigs/truth.json`` knows it, and what the bake has done; out/rigs has pictures, source above target.
 """
 
 from __future__ import annotations
@@ -141,8 +141,6 @@ def _bake(rig: Any, rig_map: Any, folder: Path, picture: Path, row: dict[str, An
 
     baked.keep_vertex_counts(rig)
     source = _source(folder)
-    height = baked.leg_length(rig, rig_map) / baked.leg_length(source, _identity()) * 1.7
-    things = [(source, "pelvis", 1.7), (rig, rig_map.bones["left_hip"], height)]
     for name, plant in (("walk", True), ("poses", False)):
         _animate(source, name)
         animation = character.read(source)
@@ -154,17 +152,12 @@ def _bake(rig: Any, rig_map: Any, folder: Path, picture: Path, row: dict[str, An
             row["limbs"], row["limb"] = found.limb_angle, f"{found.limb} of {name}"
         if plant:
             row |= {"slip": found.slip, "sole": found.lowest, "toes": found.toe_step}
-        frames = baked.frames_of(bpy.context.scene, animation)
+        frames = baked.frames_of(animation)
+        bpy.context.scene.frame_set(frames[0])
+        things = [(source, "pelvis", 1.7), (rig, rig_map.bones["left_hip"], baked.height(rig))]
         chosen = frames[:: max(1, len(frames) // 6)][:6]
         pictures.draw(picture.with_stem(f"{picture.stem}-{name}"), things, chosen)
     row["bones_text"] += f"\n    Largest limb angle: {row['limbs']:.2f} degrees, {row['limb']}"
-
-
-def _identity() -> Any:
-    """The map of the imported character itself."""
-    from wham_blender.addon.retarget.maps import JOINTS, RigMap
-
-    return RigMap("source", {joint: joint for joint in JOINTS})
 
 
 def _source(folder: Path) -> Any:

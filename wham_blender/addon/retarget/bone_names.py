@@ -46,6 +46,7 @@ _HELPER_WORDS = (
 )
 # Those that count inside of a word too, as in "legcontrol": not "end", which is in "extender".
 _GLUED_HELPERS = ("twist", "control", "helper", "corrective", "捩", "スカート", "ダミー", "補助", "キャンセル", "操作")
+_TOES = {"toe", "toes", "toebase", "ball"}
 _ENDS_OF_ANIMALS = {"front": {"front", "fore", "f"}, "hind": {"hind", "back", "rear", "b"}}
 _LEG_WORDS = {"leg", "legs", "thigh", "shin", "foot", "paw", "hoof", "shoulder", "toe", "toes", "upperleg", "lowerleg"}
 _SIDE_WORDS = {
@@ -117,6 +118,8 @@ def parse(name: str) -> ParsedName:
         may_be_substring = len(word) >= _MIN_SUBSTRING or not word.isascii()
         if len(word) > longest and (word in runs or (may_be_substring and word in together)):
             parts, longest = word_parts, len(word)
+    if _TOES & set(words):
+        parts = frozenset({"foot"})  # "foot_toe_1" is no ankle
     return ParsedName(parts, side, any(map(_is_helper, words)), stem, frozenset(words))
 
 

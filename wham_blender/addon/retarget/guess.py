@@ -51,7 +51,7 @@ class Guess:
 
     rig_map: RigMap
     confidence: dict[str, float]  # bone -> 0 to 1; for every bone of ``rig_map.mapped_bones()``
-    evidence: guess_confidence.Evidence
+    evidence: dict[str, guess_confidence.Evidence]  # what each of them rests on
 
 
 @dataclass(frozen=True)
@@ -377,7 +377,17 @@ class _Body:
         shape -= 1.0 * (bones[1] not in self.above[bones[2]])  # the foot hangs from elsewhere
         tip = self._tip(bones[2]) - ankle
         shape -= 2 * (-tip[2] > 0.9 * np.linalg.norm(tip))  # it continues vertically: no foot
-        return shape + self._name_score(bones, ("hip", "knee", "ankle")), shape
+        names = self._name_score(bones, ("hip", "knee", "ankle")) - self._passed_over(bones, ("knee", "ankle"))
+        return shape + names, shape
+
+    def _passed_over(self, bones: tuple[int, int, int], parts: tuple[str, str]) -> float:
+        """For bones within the segments that have the name of the joint that ends them: that comes too late."""
+        passed = 0
+        for start, end, part in zip(bones, bones[1:], parts, strict=False):
+            above = self.above[end] if end != _NONE else ()
+            inside = above[above.index(start) + 1 :] if start in above else ()
+            passed += sum(part in self.parsed[bone].parts and not self.parsed[bone].helper for bone in inside)
+        return _NAME_SCORE * passed
 
     def _tip(self, bone: int) -> np.ndarray:
         """The end of the longest chain below a bone."""
@@ -419,7 +429,8 @@ class _Body:
             shape += 1.5 * (len(self.children[bones[2]]) >= 3)  # fingers
             shape -= 6.0 * self._in_a_palm(bones[2])
         shape -= sum(len(self.children[bone]) >= 4 for bone in chain[first:])
-        return shape + self._name_score(bones, ("shoulder", "elbow", "wrist")), shape
+        names = self._name_score(bones, ("shoulder", "elbow", "wrist")) - self._passed_over(bones, ("elbow", "wrist"))
+        return shape + names, shape
 
     # --- animals ----------------------------------------------------------------------------------------------------
 
@@ -507,17 +518,35 @@ class _Body:
             spine_at=self._spine_at(spine, pelvis, hip_height),
             root=self.names[roots[-1]] if roots else "",
         )
-        evidence = guess_confidence.Evidence(leg.shape_score, arm.shape_score, leg.score, arm.score, left_score)
-        confidence: dict[str, float] = {}
-        for joint, bone in joints.items():
-            part = joint.removeprefix("left_").removeprefix("right_")
-            limb_ = leg if part in ("hip", "knee", "ankle", "foot") else arm
-            confidence[self.names[bone]] = self._confidence(bone, part, joint, limb_.shape_score)
-        lower_score = min(leg.shape_score, arm.shape_score)
-        in_pelvis = {spine[0]: "pelvis"} if spine and rig_map.spine_at[0] == 0.0 else {}
-        for part, bones in (("spine", spine), ("neck", neck)):
-            confidence |= {self.names[bone]: self._confidence(bone, in_pelvis.get(bone, part), part, lower_score) for bone in bones}
-        return Guess(rig_map, confidence, evidence)
+        parts = {bone: joint.removeprefix("left_").removeprefix("right_") for joint, bone in joints.items()}
+        parts |= {bone: "spine" for bone in spine} | {bone: "neck" for bone in neck}
+        if spine and rig_map.spine_at[0] == 0.0:
+            parts[spine[0]] = "pelvis"
+        sides = {bone: joint.split("_")[0] for joint, bone in joints.items() if "_" in joint}
+        evidence = self._evidence(leg, arm, parts, sides, abs(left_score))
+        return Guess(rig_map, {bone: each.confidence() for bone, each in evidence.items()}, evidence)
+
+    def _evidence(
+        self, leg: _Limb, arm: _Limb, parts: dict[int, str], sides: dict[int, str], side_certainty: float
+    ) -> dict[str, guess_confidence.Evidence]:
+        """What speaks for each bone, by its name. ``parts``: bone -> its part; ``sides``: bone -> "left" or "right"."""
+        fitting = sum(part in self.parsed[bone].parts for bone, part in parts.items()) / len(parts)
+        shapes = {part: leg.shape_score for part in ("hip", "knee", "ankle", "foot")}
+        shapes |= {part: arm.shape_score for part in ("collar", "shoulder", "elbow", "wrist")}
+        worst = min(leg.shape_score, arm.shape_score)
+        return {
+            self.names[bone]: guess_confidence.Evidence(
+                body_shape=worst,
+                limb_shape=shapes.get(part, worst),
+                name_parts=len(self.parsed[bone].parts),
+                name_fits=part in self.parsed[bone].parts,
+                helper=self.parsed[bone].helper,
+                side_contradicts=bool(self.parsed[bone].side and sides.get(bone, "") not in ("", self.parsed[bone].side)),
+                side_certainty=side_certainty,
+                names_fitting=fitting,
+            )
+            for bone, part in parts.items()
+        }
 
     def _spine_at(self, spine: list[int], pelvis: int, hip_height: float) -> tuple[float, ...]:
         """The pelvis's orientation for a bone of the spine that lies in it, beside legs that hang from below; or ()."""
@@ -606,20 +635,6 @@ class _Body:
         names = float(np.sign(votes.count("left") - votes.count("right")))
         # Facing -y with z up, the left hand is at positive x. Only feet that point clearly ahead outvote the names.
         return ahead + 2.6 * names
-
-    def _confidence(self, bone: int, part: str, joint: str, shape_score: float) -> float:
-        """At most 0.75 from the limb's shape; a matching name raises it, a name of another part or side lowers it."""
-        parsed = self.parsed[bone]
-        by_shape = 0.75 / (1 + math.exp(-(shape_score + 5)))
-        if not parsed.parts:
-            confidence = by_shape
-        elif part in parsed.parts:
-            confidence = 1 - (1 - by_shape) * (0.1 if len(parsed.parts) == 1 else 0.3)
-        else:
-            confidence = 0.5 * by_shape
-        if parsed.side and joint.startswith(("left", "right")) and not joint.startswith(parsed.side):
-            confidence *= 0.3
-        return round(confidence * (0.5 if parsed.helper else 1.0), 3)
 
 
 def _log_likelihood(ratio, expected: tuple[float, float]):  # type: ignore[no-untyped-def]
