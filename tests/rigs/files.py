@@ -45,7 +45,9 @@ def load(path: Path) -> bpy.types.Object:
     armatures = [thing for thing in bpy.context.scene.objects if thing.type == "ARMATURE"]
     if not armatures:
         raise ValueError("it has no armature")
-    return max(armatures, key=lambda thing: (sum(len(mesh.data.vertices) for mesh in skins(thing)), len(thing.data.bones)))
+    return max(
+        armatures, key=lambda thing: (sum(len(mesh.data.vertices) for mesh in skins(thing)), len(thing.data.bones))
+    )
 
 
 def skins(armature: bpy.types.Object) -> list[bpy.types.Object]:

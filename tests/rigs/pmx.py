@@ -8,13 +8,22 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
 from mathutils import Vector
 
 _SCALE = 0.08  # metres a unit
-_TAIL_IS_BONE, _IK, _GRANT_ROTATION, _GRANT, _FIXED_AXIS, _LOCAL_AXES, _KEY = 0x1, 0x20, 0x100, 0x300, 0x400, 0x800, 0x2000
+_TAIL_IS_BONE, _IK, _GRANT_ROTATION, _GRANT, _FIXED_AXIS, _LOCAL_AXES, _KEY = (
+    0x1,
+    0x20,
+    0x100,
+    0x300,
+    0x400,
+    0x800,
+    0x2000,
+)
 
 
 @dataclass
@@ -40,7 +49,7 @@ class _Reader:
         self.at += struct.calcsize("<" + layout)
         return values
 
-    def one(self, layout: str):  # noqa: ANN201
+    def one(self, layout: str) -> Any:
         return self.take(layout)[0]
 
     def text(self) -> str:

@@ -67,6 +67,9 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     twists = _keyed_twist_bones(rig_map)
     ik_legs = _ik_legs(rig_map) if options.plant_feet else {}
     rig_probed = _probe(rig, rig_map, options, ik_legs, twists)
+    loose = _loose_ends(rig, rig_map, rig_probed)
+    if loose:
+        rig_probed = _probe(rig, rig_map, options, ik_legs, twists, tuple(loose.values()))
     target = _target(rig, rig_map, space, rig_probed, twists)
     _check_limbs(rig, target)
     rate = character.key_rate(source, motion)
@@ -75,15 +78,14 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         pose = foot_locking.lock_feet(motion, target, pose, _hip_offsets(target, rig_probed, pose), rate)
     root_path = root.root_path(motion, target, pose, rate) if options.root_motion else None
     check_frames(motion.frames, rig.name)
-    detached = _detached(rig, rig_map)
-    keys = _control_keys(target, rig_probed, pose, root_path, ik_legs, detached, controls.Written())
+    keys = _control_keys(target, rig_probed, pose, root_path, ik_legs, loose, controls.Written())
     _check_keys(rig, keys)
     reducer = None
     if options.reduce_keys:
         reducer = Reducer(rig, motion.frames, _reduction(target, rig_probed, motion, options, ik_legs))
         legs, full, rows = _legs(target, rig_probed, ik_legs), keys, np.array([True])
         while rows.any():
-            keys = _control_keys(target, rig_probed, pose, root_path, ik_legs, detached, reducer)
+            keys = _control_keys(target, rig_probed, pose, root_path, ik_legs, loose, reducer)
             errors = leg_error.largest(legs, full, keys)
             rows = leg_error.worst_rows(errors, options.angle_tolerance, reducer.exact)
             reducer.exact |= rows
@@ -161,18 +163,34 @@ def _ik_legs(rig_map: RigMap) -> dict[str, LimbIK]:
     return {limb: ik for limb, ik in rig_map.ik.items() if "leg" in limb and ik.target and ik.pole and ik.switch}
 
 
+def _loose_ends(rig: bpy.types.Object, rig_map: RigMap, rig_probed: ProbedRig) -> dict[str, str]:
+    """Feet and hands that do not follow their limbs, as bones for IK: limb -> bone. They are keyed in location too."""
+    loose = {}
+    for limb, (_, middle, end) in LIMBS.items():
+        bone, above = rig_map.bones.get(end, ""), rig_map.bones[middle]
+        if not bone or bone in rig_map.controls or above in rig_map.controls:
+            continue
+        if rig.data.bones[above] not in rig.data.bones[bone].parent_recursive and not _follows(rig_probed, bone, above):
+            loose[limb] = bone
+    return loose
+
+
 def _probe(
-    rig: bpy.types.Object, rig_map: RigMap, options: Options, ik_legs: Mapping[str, LimbIK], twists: list[str]
+    rig: bpy.types.Object,
+    rig_map: RigMap,
+    options: Options,
+    ik_legs: Mapping[str, LimbIK],
+    twists: list[str],
+    loose: tuple[str, ...] = (),
 ) -> ProbedRig:
     """Probe the controls that will be keyed. Raises BakeError if the root bone is no parent of the pelvis."""
     roots = [rig_map.root] if options.root_motion else []
     body = rig_map.control(rig_map.location_bone)
-    detached = [rig_map.bones[joint] for joint in _detached(rig, rig_map)]
-    located = [*roots, body, *detached, *(name for ik in ik_legs.values() for name in (ik.target, ik.pole))]
+    located = [*roots, body, *(name for ik in ik_legs.values() for name in (ik.target, ik.pole)), *loose]
     mapped = rig_map.mapped_bones().values()
     toes = [ik.toe for ik in ik_legs.values() if ik.toe]
     names = list(dict.fromkeys([*located, *map(rig_map.control, mapped), *twists, *toes]))
-    hips = [rig_map.bones[f"{side}_hip"] for side in ("left", "right")]
+    hips = [rig_map.bones[f"{side}_{part}"] for part in ("hip", "shoulder") for side in ("left", "right")]
     rig_probed = rig_probe.probe(rig, rig_map, names, located, hips, [*roots, *mapped, *twists])
     if roots and not _follows(rig_probed, body, rig_map.root):
         raise BakeError(
@@ -181,26 +199,6 @@ def _probe(
             code="root-not-parent",
         )
     return rig_probed
-
-
-def _detached(rig: bpy.types.Object, rig_map: RigMap) -> dict[str, str]:
-    """The joints of limbs whose bones hang from elsewhere than the joint before, which is the value.
-
-    So do the feet of rigs that were made for inverse kinematics: keyed rotations alone would leave them behind.
-    """
-    found = {}
-    for joints in LIMBS.values():
-        for before, joint in pairwise(joints):
-            bone = rig_map.bones.get(joint, "")
-            if (
-                bone
-                and rig_map.control(bone) == bone
-                and rig_map.control(rig_map.bones[before]) == rig_map.bones[before]
-            ):
-                parents = {parent.name for parent in rig.data.bones[bone].parent_recursive}
-                if rig_map.bones[before] not in parents:
-                    found[joint] = before
-    return found
 
 
 def _follows(rig_probed: ProbedRig, control: str, ancestor: str) -> bool:
@@ -320,12 +318,12 @@ def _control_keys(
     pose: Pose,
     root_path: tuple[np.ndarray, np.ndarray] | None,
     ik_legs: Mapping[str, LimbIK],
-    detached: Mapping[str, str],
+    loose: Mapping[str, str],
     written: controls.Written,
 ) -> controls.Keys:
     """The keyframe values that give the rig a pose, and its root bone the rotations (F, 4) and positions (F, 3).
 
-    Legs on IK get keyframes on their FK controls, too, so that the animator can switch back.
+    Legs on IK get keyframes on their FK controls, too, so that the animator can switch back. ``loose``: see _loose_ends.
     """
     rig_map, space = target.rig_map, target.space
     rotations = _control_rotations(target, pose)
@@ -336,12 +334,6 @@ def _control_keys(
     body = rig_map.control(rig_map.location_bone)
     hips = _hips_at_zero_location(target, rig_probed, rotations, positions)
     positions[body] = space.to_armature(pose.hips) - hips.mean(0)
-    for joint, before in detached.items():
-        complete = controls.complete_rotations(rig_probed.controls, rotations, len(pose.hips))
-        _, heads = controls.head_positions(rig_probed.controls, complete, positions)
-        bone, end = rig_map.bones[before], rig_map.bones[joint]
-        offset = rig_probed.heads[end] - rig_probed.heads[bone]
-        positions[end] = heads[rig_probed.names.index(bone)] + quaternions.rotate(rotations[bone], offset)
     if ik_legs:
         offsets = _hip_offsets(target, rig_probed, pose)
         for limb, ik in ik_legs.items():
@@ -350,7 +342,28 @@ def _control_keys(
             leg = _ik_leg_transforms(target, rig_probed, pose, ik, side, hip)
             rotations |= leg.rotations
             positions |= leg.positions
+    positions |= _loose_positions(target, rig_probed, pose, rotations, positions, loose)
     return controls.solve(rig_probed.controls, rotations, positions, len(pose.hips), written)
+
+
+def _loose_positions(
+    target: Target,
+    rig_probed: ProbedRig,
+    pose: Pose,
+    rotations: Mapping[str, np.ndarray],
+    positions: Mapping[str, np.ndarray],
+    loose: Mapping[str, str],
+) -> dict[str, np.ndarray]:
+    """Where feet and hands that hang from elsewhere must be (F, 3), in armature space: at the ends of their limbs."""
+    complete = controls.complete_rotations(rig_probed.controls, rotations, len(pose.hips))
+    _, heads = controls.head_positions(rig_probed.controls, complete, positions)
+    found = {}
+    for limb, bone in loose.items():
+        upper, lower, _ = LIMBS[limb]
+        start = target.space.from_armature(heads[rig_probed.names.index(target.rig_map.bones[upper])])
+        vectors = (target.limb_vector(joint, pose.rotations) for joint in (upper, lower))
+        found[bone] = target.space.to_armature(start + sum(vectors))
+    return found
 
 
 @dataclass(frozen=True)

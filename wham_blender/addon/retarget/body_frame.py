@@ -14,6 +14,8 @@ from .bone_names import ParsedName
 
 _SYMMETRY_TOLERANCE = 0.02  # of the height: distance of a bone to the mirror image of its counterpart
 _NAMED_TOLERANCE = 0.25  # the same if their names say that they are a pair, for characters that are not symmetric
+_LONGEST_LEAF = 0.4  # length of a bone without children, of the skeleton's size; longer tails are an importer's
+_MOST_AT_ONE_PLACE = 20  # bones that are looked at: layers of controls lie over one another, but not hundreds
 _SAMPLED = 300  # bones that vote for the middle; twice as many take four times as long
 # Logarithms of how probable it is that a file's body stands so, set by hand: as the world shows it, as it is posed,
 # along an axis of the armature.
@@ -72,10 +74,10 @@ def estimated_tails(skeleton: Skeleton) -> np.ndarray:
             along = offset[bone] / above[bone]
             # The tail that the file has is kept if it is no importer's: those lie along the parent, or along an axis.
             length = np.linalg.norm(direction)
-            if length > 3.0 * limit or length < 1e-3 * limit:
+            if length > _LONGEST_LEAF * size or length < 1e-3 * limit:
                 direction = along * 0.5 * limit
         length = float(np.linalg.norm(direction))
-        tails[bone] = heads[bone] + direction * min(1.0, 3.0 * limit / max(length, 1e-12))
+        tails[bone] = heads[bone] + direction * min(1.0, _LONGEST_LEAF * size / max(length, 1e-12))
     return tails
 
 
@@ -185,7 +187,9 @@ def _partners(
     cells: dict[tuple[int, ...], list[int]] = {}
     keys = np.floor(heads / tolerance).astype(np.int64)
     for bone, key in enumerate(map(tuple, keys.tolist())):
-        cells.setdefault(key, []).append(bone)
+        beside = cells.setdefault(key, [])
+        if len(beside) < _MOST_AT_ONE_PLACE:
+            beside.append(bone)
     mirrored = heads * mirror
     mirrored_keys = np.floor(mirrored / tolerance).astype(np.int64).tolist()
     steps = [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)]

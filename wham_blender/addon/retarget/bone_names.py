@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 # Words for each body part. A word listed for several parts ("shoulder" is Mixamo's collar and SMPL's upper arm) counts
 # for all of them. English, German, French, Spanish, Italian, Portuguese, Russian, Chinese, Japanese (MMD).
 _PART_WORDS = {
-    "pelvis": "pelvis hips hip root becken hüfte bassin hanches hanche pelvi cadera caderas bacino quadril таз 骨盆 臀 "
+    "pelvis": "pelvis hips hip root body lowerbody center becken hüfte bassin hanches hanche pelvi cadera caderas bacino quadril таз 骨盆 臀 "
     "腰 下半身 センター",
-    "spine": "spine chest torso abdomen ribcage ribs back waist lowerback upperchest wirbelsäule rücken brust bauch "
+    "spine": "spine upperbody chest torso abdomen ribcage ribs back waist lowerback upperchest wirbelsäule rücken brust bauch "
     "rumpf colonne dos poitrine torse thorax columna espalda espina pecho columnavertebral schiena torace petto coluna "
     "peito позвоночник спина грудь торс живот 脊柱 脊椎 胸 腰 上半身 背",
     "neck": "neck hals nacken cou cuello collo pescoço шея 颈 頸 脖子 首",
@@ -46,6 +46,9 @@ _HELPER_WORDS = (
 )
 # Those that count inside of a word too, as in "legcontrol": not "end", which is in "extender".
 _GLUED_HELPERS = ("twist", "control", "helper", "corrective", "捩", "スカート", "ダミー", "補助", "キャンセル", "操作")
+_TOES = {"toe", "toes", "toebase", "ball"}
+_ENDS_OF_ANIMALS = {"front": {"front", "fore", "f"}, "hind": {"hind", "back", "rear", "b"}}
+_LEG_WORDS = {"leg", "legs", "thigh", "shin", "foot", "paw", "hoof", "shoulder", "toe", "toes", "upperleg", "lowerleg"}
 _SIDE_WORDS = {
     "left": "l left links linke linker gauche izq izquierda izquierdo sinistra sinistro sx esquerda esquerdo esq "
     "лев левая левый левое л 左",
@@ -70,6 +73,7 @@ class ParsedName:
     side: str  # "left", "right" or ""
     helper: bool  # the name of a twist, IK or other helper bone
     stem: str = ""  # the name without its side and punctuation: the same for a bone and its counterpart
+    words: frozenset[str] = frozenset()
 
 
 _COUNTER = re.compile(r"[_.]\d+$")
@@ -105,7 +109,7 @@ def parse(name: str) -> ParsedName:
     stem = "".join(word for word in tokens if not any(word in known for known in sides.values()))
     words = [word for word in words if not any(word in known for known in sides.values())]
     if not words:
-        return ParsedName(frozenset(), side, False, stem)
+        return ParsedName(frozenset(), side, False, stem, frozenset())
     parts, longest = frozenset[str](), 0
     # The longest known word wins: "forearm" and not the "arm" in it.
     runs = {"".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1)}
@@ -114,7 +118,23 @@ def parse(name: str) -> ParsedName:
         may_be_substring = len(word) >= _MIN_SUBSTRING or not word.isascii()
         if len(word) > longest and (word in runs or (may_be_substring and word in together)):
             parts, longest = word_parts, len(word)
-    return ParsedName(parts, side, any(map(_is_helper, words)), stem)
+    if _TOES & set(words):
+        parts = frozenset({"foot"})  # "foot_toe_1" is no ankle
+    return ParsedName(parts, side, any(map(_is_helper, words)), stem, frozenset(words))
+
+
+def of_four_legs(names: Iterable[ParsedName]) -> bool:
+    """Whether bones of both sides are called front legs, and others hind legs; two of each on a side."""
+    counts = dict.fromkeys(_ENDS_OF_ANIMALS, 0)
+    for name in names:
+        for end, words in _ENDS_OF_ANIMALS.items():
+            counts[end] += bool(name.side and name.words & words and name.words & _LEG_WORDS)
+    return min(counts.values()) >= 4
+
+
+def wings(names: Iterable[ParsedName]) -> bool:
+    """Whether bones of both sides are called wings."""
+    return {name.side for name in names if name.words & {"wing", "wings"}} >= {"left", "right"}
 
 
 def _may_follow_side(word: str) -> bool:

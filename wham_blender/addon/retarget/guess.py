@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 
@@ -30,8 +30,9 @@ _UPPER_TO_FOREARM = (math.log(1.15), 0.25)
 _HAND_TO_FOREARM = (math.log(0.75), 0.5)
 _ARM_TO_LEG = (math.log(0.65), 0.8)
 # The scores are set by hand, judged on the test rigs (tests/rigs) with and without names.
-_NAME_SCORE = 2.0  # for a name of the expected part, and against a name of another
+_NAME_SCORE = 3.0  # for a name of the expected part, and against a name of another
 _UNSKINNED = -2.0  # of a bone that carries no vertices, in a rig that has a skin: a control or a helper
+_MOST_AGAINST = -2.5  # that one unusual length counts: cartoon characters have short legs and big boots
 _MIN_SHAPE_SCORE = -9.0  # of a limb without its names; below it no limb is found
 _MIN_LEG = 0.1  # length of a leg, of the height: chibi characters have 0.2, and the fingers of a lying body 0.06
 _MAX_BONES = 2000  # that may be a body's: without face, fingers and bones that carry nothing
@@ -50,7 +51,7 @@ class Guess:
 
     rig_map: RigMap
     confidence: dict[str, float]  # bone -> 0 to 1; for every bone of ``rig_map.mapped_bones()``
-    evidence: guess_confidence.Evidence
+    evidence: dict[str, guess_confidence.Evidence]  # what each of them rests on
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def guess(name: str, skeleton: Skeleton) -> Guess:
         raise MapError(
             f"Bones of {name} lie at no finite position. Correct its rest pose in Edit Mode.", code="no-character-rig"
         )
+    if bone_names.of_four_legs(known.parsed):
+        raise _four_legs(name)
     best: tuple[float, Guess | MapError] | None = None
     for frame in body_frame.frames(skeleton, known.parsed, known.candidates):
         found = _Body(name, skeleton, known, frame).result()
@@ -90,6 +93,13 @@ def guess(name: str, skeleton: Skeleton) -> Guess:
     if isinstance(best[1], MapError):
         raise best[1]
     return best[1]
+
+
+def _four_legs(name: str) -> MapError:
+    return MapError(
+        f"{name} stands on four legs: a person's motion does not fit it. Choose a two-legged character.",
+        code="four-legs",
+    )
 
 
 def _wrong_size(name: str, count: int) -> MapError:
@@ -131,7 +141,9 @@ class _Known:
             for bone in reversed(top_down):
                 if carries[bone] and skeleton.parents[bone] >= 0:
                     carries[skeleton.parents[bone]] = True
-            twist = np.array([bool(kids) and any(parsed[kid].helper and skinned[kid] for kid in kids) for kids in children])
+            twist = np.array(
+                [bool(kids) and any(parsed[kid].helper and skinned[kid] for kid in kids) for kids in children]
+            )
             skinned = skinned | twist
             # Feet that hang elsewhere may carry nothing: their names keep them.
             candidates = carries | np.array([bool(name.parts & {"ankle", "foot"}) for name in parsed])
@@ -162,18 +174,20 @@ class _Body:
         """The score of the best legs and arms and the map that they give, or the reason why there is none."""
         try:
             triples = self._triples()
-            leg = max(self._limbs(triples, self._score_leg, self._leg_lengths), key=lambda limb: limb.score, default=None)
+            leg = max(
+                self._limbs(triples, self._score_leg, self._leg_lengths), key=lambda limb: limb.score, default=None
+            )
             if leg is None or leg.shape_score < _MIN_SHAPE_SCORE:
                 raise self._missing("legs", "hips down to the floor")
         except MapError as error:
             return -100.0, error
         try:
+            self._refuse_four_legs()
             return self._upright(leg, triples)
         except MapError as error:
             return leg.score - 20.0, error
 
     def _upright(self, leg: _Limb, triples: np.ndarray) -> tuple[float, Guess]:
-        self._refuse_four_legs()
         leg_length = self._length(leg)
         chest = self.heads[leg.bones[0], 2] + 0.2 * leg_length  # arms begin above it, skirts and tails below
 
@@ -253,10 +267,18 @@ class _Body:
         for bone in positive:
             above = [other for other in self.above[bone] if other in allowed]
             triples += [(first, second, bone) for first, second in combinations(above, 2)]
-            if not any(child in allowed for child in self.children[bone]):
+            beyond = [child for child in self.children[bone] if child in allowed]
+            if not beyond or any(map(self._in_a_palm, beyond)):
                 triples += [(first, bone, _NONE) for first in above]
         triples += self._loose_feet(positive)
         return np.array(triples, int).reshape(-1, 3)
+
+    def _in_a_palm(self, bone: int) -> bool:
+        """Whether three bones or more begin at one point: those of a palm, in a hand without a bone of its own."""
+        parent = self.parents[bone]
+        beside = [other for other in self.children[parent] if self._sided(other)] if parent >= 0 else []
+        apart = np.linalg.norm(self.heads[beside] - self.heads[bone], axis=1) if beside else np.zeros(0)
+        return int(np.sum(apart < 0.01 * self.height)) > 2
 
     def _loose_feet(self, positive: list[int]) -> list[tuple[int, int, int]]:
         """Legs whose feet hang from elsewhere, as bones for IK do: (hip, knee, ankle)."""
@@ -346,8 +368,8 @@ class _Body:
         thigh, shin = knee - hip, ankle - knee
         thigh_length, shin_length = float(np.linalg.norm(thigh)), float(np.linalg.norm(shin))
         shape = _log_likelihood(thigh_length / shin_length, _THIGH_TO_SHIN)
-        shape += _log_likelihood((thigh_length + shin_length) / self.height, _LEG_TO_HEIGHT)
-        shape += max(_log_likelihood(self.reach[bones[2]] / shin_length, _FOOT_TO_SHIN), -6.0)
+        shape += max(_log_likelihood((thigh_length + shin_length) / self.height, _LEG_TO_HEIGHT), _MOST_AGAINST)
+        shape += max(_log_likelihood(self.reach[bones[2]] / shin_length, _FOOT_TO_SHIN), _MOST_AGAINST)
         shape -= 4 * (2 + thigh[2] / thigh_length + shin[2] / shin_length)
         # The hip is the first bone away from the middle; later ones along the thigh are twist bones.
         shape -= sum(self.heads[bone, 0] > 0.5 * hip[0] for bone in self.above[bones[0]])
@@ -355,7 +377,17 @@ class _Body:
         shape -= 1.0 * (bones[1] not in self.above[bones[2]])  # the foot hangs from elsewhere
         tip = self._tip(bones[2]) - ankle
         shape -= 2 * (-tip[2] > 0.9 * np.linalg.norm(tip))  # it continues vertically: no foot
-        return shape + self._name_score(bones, ("hip", "knee", "ankle")), shape
+        names = self._name_score(bones, ("hip", "knee", "ankle")) - self._passed_over(bones, ("knee", "ankle"))
+        return shape + names, shape
+
+    def _passed_over(self, bones: tuple[int, int, int], parts: tuple[str, str]) -> float:
+        """For bones within the segments that have the name of the joint that ends them: that comes too late."""
+        passed = 0
+        for start, end, part in zip(bones, bones[1:], parts, strict=False):
+            above = self.above[end] if end != _NONE else ()
+            inside = above[above.index(start) + 1 :] if start in above else ()
+            passed += sum(part in self.parsed[bone].parts and not self.parsed[bone].helper for bone in inside)
+        return _NAME_SCORE * passed
 
     def _tip(self, bone: int) -> np.ndarray:
         """The end of the longest chain below a bone."""
@@ -368,9 +400,12 @@ class _Body:
         shoulder, elbow, wrist = self._ends(np.array([bones]))[0]
         upper, forearm = float(np.linalg.norm(elbow - shoulder)), float(np.linalg.norm(wrist - elbow))
         chain = [*self.above[bones[0]], bones[0], *(b for b in self.above[bones[1]] if bones[0] in self.above[b])]
-        chain += [bones[1], *([] if bones[2] == _NONE else (b for b in self.above[bones[2]] if bones[1] in self.above[b]))]
+        chain += [
+            bones[1],
+            *([] if bones[2] == _NONE else (b for b in self.above[bones[2]] if bones[1] in self.above[b])),
+        ]
         first = len(self.above[bones[0]])
-        shape = _log_likelihood(upper / forearm, _UPPER_TO_FOREARM)
+        shape = max(_log_likelihood(upper / forearm, _UPPER_TO_FOREARM), -5.0)
         shape += _log_likelihood((upper + forearm) / leg_length, _ARM_TO_LEG)
         if bones[2] == _NONE:
             shape -= 2.0
@@ -392,8 +427,10 @@ class _Body:
         shape -= max(0, first - 2)
         if bones[2] != _NONE:
             shape += 1.5 * (len(self.children[bones[2]]) >= 3)  # fingers
+            shape -= 6.0 * self._in_a_palm(bones[2])
         shape -= sum(len(self.children[bone]) >= 4 for bone in chain[first:])
-        return shape + self._name_score(bones, ("shoulder", "elbow", "wrist")), shape
+        names = self._name_score(bones, ("shoulder", "elbow", "wrist")) - self._passed_over(bones, ("elbow", "wrist"))
+        return shape + names, shape
 
     # --- animals ----------------------------------------------------------------------------------------------------
 
@@ -409,10 +446,7 @@ class _Body:
             if drop > 0.35 * self.height and near and long:
                 depths.append(self.heads[bone, 1])
         if depths and max(depths) - min(depths) > 0.3 * self.height:
-            raise MapError(
-                f"{self.name} stands on four legs: a person's motion does not fit it. Choose a two-legged character.",
-                code="four-legs",
-            )
+            raise _four_legs(self.name)
 
     def _below(self, bone: int) -> list[int]:
         found = list(self.children[bone])
@@ -422,6 +456,15 @@ class _Body:
 
     def _refuse_animals(self, leg: _Limb, arm: _Limb | None) -> None:
         """Raise MapError if the trunk lies level, as in birds, or if the arms are wings."""
+        flying = bone_names.wings(self.parsed) and (
+            arm is None or any("wing" in self.parsed[i].words for i in arm.bones)
+        )
+        if flying:
+            raise MapError(
+                f"{self.name} has wings where a person has arms: a person's motion does not fit it. Choose a "
+                "two-legged character with arms.",
+                code="no-upright-character",
+            )
         if arm is None:
             return
         trunk = self.heads[[arm.bones[0], self.partner[arm.bones[0]]]].mean(0)
@@ -475,20 +518,43 @@ class _Body:
             spine_at=self._spine_at(spine, pelvis, hip_height),
             root=self.names[roots[-1]] if roots else "",
         )
-        evidence = guess_confidence.Evidence(leg.shape_score, arm.shape_score, leg.score, arm.score, left_score)
-        confidence: dict[str, float] = {}
-        for joint, bone in joints.items():
-            part = joint.removeprefix("left_").removeprefix("right_")
-            limb_ = leg if part in ("hip", "knee", "ankle", "foot") else arm
-            confidence[self.names[bone]] = self._confidence(bone, part, joint, limb_.shape_score)
-        lower_score = min(leg.shape_score, arm.shape_score)
-        for part, bones in (("spine", spine), ("neck", neck)):
-            confidence |= {self.names[bone]: self._confidence(bone, part, part, lower_score) for bone in bones}
-        return Guess(rig_map, confidence, evidence)
+        parts = {bone: joint.removeprefix("left_").removeprefix("right_") for joint, bone in joints.items()}
+        parts |= {bone: "spine" for bone in spine} | {bone: "neck" for bone in neck}
+        if spine and rig_map.spine_at[0] == 0.0:
+            parts[spine[0]] = "pelvis"
+        sides = {bone: joint.split("_")[0] for joint, bone in joints.items() if "_" in joint}
+        evidence = self._evidence(leg, arm, parts, sides, abs(left_score))
+        return Guess(rig_map, {bone: each.confidence() for bone, each in evidence.items()}, evidence)
+
+    def _evidence(
+        self, leg: _Limb, arm: _Limb, parts: dict[int, str], sides: dict[int, str], side_certainty: float
+    ) -> dict[str, guess_confidence.Evidence]:
+        """What speaks for each bone, by its name. ``parts``: bone -> its part; ``sides``: bone -> "left" or "right"."""
+        fitting = sum(part in self.parsed[bone].parts for bone, part in parts.items()) / len(parts)
+        shapes = {part: leg.shape_score for part in ("hip", "knee", "ankle", "foot")}
+        shapes |= {part: arm.shape_score for part in ("collar", "shoulder", "elbow", "wrist")}
+        worst = min(leg.shape_score, arm.shape_score)
+        return {
+            self.names[bone]: guess_confidence.Evidence(
+                body_shape=worst,
+                limb_shape=shapes.get(part, worst),
+                name_parts=len(self.parsed[bone].parts),
+                name_fits=part in self.parsed[bone].parts,
+                helper=self.parsed[bone].helper,
+                side_contradicts=bool(
+                    self.parsed[bone].side and sides.get(bone, "") not in ("", self.parsed[bone].side)
+                ),
+                side_certainty=side_certainty,
+                names_fitting=fitting,
+            )
+            for bone, part in parts.items()
+        }
 
     def _spine_at(self, spine: list[int], pelvis: int, hip_height: float) -> tuple[float, ...]:
         """The pelvis's orientation for a bone of the spine that lies in it, beside legs that hang from below; or ()."""
-        if len(spine) < 2 or self.heads[pelvis, 2] - self.floor > 0.3 * hip_height:
+        called_pelvis = spine and self.parsed[spine[0]].parts == {"pelvis"}
+        on_floor = self.heads[pelvis, 2] - self.floor < 0.3 * hip_height
+        if len(spine) < 2 or not (called_pelvis or on_floor):
             return ()
         return tuple(3.0 * number / (len(spine) - 1) for number in range(len(spine)))
 
@@ -539,6 +605,7 @@ class _Body:
             for bone in self.children[ankle]
             if self._sided(bone)
             and np.linalg.norm((self.heads[bone] - self.heads[ankle])[:2]) > 0.3 * length
+            and self.reach[bone] > 0.05 * length  # not a bone that marks the tip
             and not self.parsed[bone].helper
         ]
         named = [bone for bone in ahead if "foot" in self.parsed[bone].parts]
@@ -570,20 +637,6 @@ class _Body:
         names = float(np.sign(votes.count("left") - votes.count("right")))
         # Facing -y with z up, the left hand is at positive x. Only feet that point clearly ahead outvote the names.
         return ahead + 2.6 * names
-
-    def _confidence(self, bone: int, part: str, joint: str, shape_score: float) -> float:
-        """At most 0.75 from the limb's shape; a matching name raises it, a name of another part or side lowers it."""
-        parsed = self.parsed[bone]
-        by_shape = 0.75 / (1 + math.exp(-(shape_score + 5)))
-        if not parsed.parts:
-            confidence = by_shape
-        elif part in parsed.parts:
-            confidence = 1 - (1 - by_shape) * (0.1 if len(parsed.parts) == 1 else 0.3)
-        else:
-            confidence = 0.5 * by_shape
-        if parsed.side and joint.startswith(("left", "right")) and not joint.startswith(parsed.side):
-            confidence *= 0.3
-        return round(confidence * (0.5 if parsed.helper else 1.0), 3)
 
 
 def _log_likelihood(ratio, expected: tuple[float, float]):  # type: ignore[no-untyped-def]

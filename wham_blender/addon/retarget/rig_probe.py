@@ -15,7 +15,7 @@ import numpy as np
 from mathutils import Euler, Quaternion, Vector
 
 from .controls import Control
-from .maps import MapError, RigMap
+from .maps import IK_INFLUENCE, MapError, RigMap
 
 _TEST_ROTATION = Quaternion(Vector((1, 2, 3)).normalized(), 0.6)  # about an arbitrary axis, to detect partial copies
 _TOLERANCE = 2e-3  # of rotation matrices, and relative to the rig's size; set by hand, judged on the test rigs
@@ -105,13 +105,21 @@ def probe(
     return ProbedRig(result, heads, tails, matrices)
 
 
+def ik_constraints(bone: bpy.types.PoseBone) -> list[bpy.types.Constraint]:
+    """A bone's IK constraints."""
+    return [constraint for constraint in bone.constraints if constraint.type == "IK"]
+
+
 def _apply_settings(armature: bpy.types.Object, rig_map: RigMap) -> None:
     """Set the custom properties that the map's controls need, all limbs to FK."""
     values = [(setting.bone, setting.property, setting.value) for setting in rig_map.settings]
     values += [(ik.switch.bone, ik.switch.property, ik.switch.fk) for ik in rig_map.ik.values() if ik.switch]
     for bone, name, value in values:
         owner = armature.pose.bones[bone]
-        if isinstance(owner.get(name), int | float):
+        if name == IK_INFLUENCE:
+            for constraint in ik_constraints(owner):
+                constraint.influence = value
+        elif isinstance(owner.get(name), int | float):
             owner[name] = type(owner[name])(value)
 
 
