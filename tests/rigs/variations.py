@@ -62,7 +62,12 @@ def make(kind: str, seed: int) -> Variation:
 
 
 def _proportions(
-    rng: np.random.Generator, truth: maps.RigMap, names: Sequence[str], parents: list[int], heads: np.ndarray, tails: np.ndarray
+    rng: np.random.Generator,
+    truth: maps.RigMap,
+    names: Sequence[str],
+    parents: list[int],
+    heads: np.ndarray,
+    tails: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Legs, arms and head of another length, as in cartoon characters."""
     heads, tails = heads.copy(), tails.copy()
@@ -158,7 +163,12 @@ def _strand(
 
 def _axes(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A rotation (3, 3) of the rest, and which way is up (3,) as the object shows it: right, or Blender's z."""
-    turns = [np.eye(3), np.eye(3)[[0, 2, 1]] * [1, 1, -1], np.eye(3)[[0, 2, 1]] * [1, -1, 1], np.eye(3)[[1, 0, 2]] * [1, -1, 1]]
+    turns = [
+        np.eye(3),
+        np.eye(3)[[0, 2, 1]] * [1, 1, -1],
+        np.eye(3)[[0, 2, 1]] * [1, -1, 1],
+        np.eye(3)[[1, 0, 2]] * [1, -1, 1],
+    ]
     rotation = np.array(turns[rng.integers(len(turns))])
     rotation[0] *= np.linalg.det(rotation)
     up = rotation @ [0.0, 0.0, 1.0] if rng.random() < 0.8 else np.array([0.0, 0.0, 1.0])

@@ -178,6 +178,7 @@ class _Body:
                 self._limbs(triples, self._score_leg, self._leg_lengths), key=lambda limb: limb.score, default=None
             )
             if leg is None or leg.shape_score < _MIN_SHAPE_SCORE:
+                self._refuse_four_legs()
                 raise self._missing("legs", "hips down to the floor")
         except MapError as error:
             return -100.0, error
@@ -541,7 +542,9 @@ class _Body:
                 name_parts=len(self.parsed[bone].parts),
                 name_fits=part in self.parsed[bone].parts,
                 helper=self.parsed[bone].helper,
-                side_contradicts=bool(self.parsed[bone].side and sides.get(bone, "") not in ("", self.parsed[bone].side)),
+                side_contradicts=bool(
+                    self.parsed[bone].side and sides.get(bone, "") not in ("", self.parsed[bone].side)
+                ),
                 side_certainty=side_certainty,
                 names_fitting=fitting,
             )

@@ -236,7 +236,9 @@ def without(rig_map: RigMap, missing: Collection[str]) -> RigMap:
     )
 
 
-def _shortened(chain: tuple[str, ...], at: tuple[float, ...], missing: Collection[str], top: float) -> tuple[float, ...]:
+def _shortened(
+    chain: tuple[str, ...], at: tuple[float, ...], missing: Collection[str], top: float
+) -> tuple[float, ...]:
     kept = [value for bone, value in zip(chain, at, strict=True) if bone not in missing]
     return () if at == _evenly(len(at), top) or not kept else (*kept[:-1], top)
 
