@@ -204,7 +204,7 @@ def _partners(
         others = np.array(near)
         apart = np.linalg.norm(heads[others] - mirrored[bone], axis=1)
         ends = np.linalg.norm(tails[others] - tails[bone] * mirror, axis=1)
-        fits = (apart < tolerance) & (ends < 5 * tolerance)
+        fits = apart < tolerance
         if not fits.any():
             continue
         others, apart, ends = others[fits], apart[fits], ends[fits]

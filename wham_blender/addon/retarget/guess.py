@@ -178,6 +178,7 @@ class _Body:
                 self._limbs(triples, self._score_leg, self._leg_lengths), key=lambda limb: limb.score, default=None
             )
             if leg is None or leg.shape_score < _MIN_SHAPE_SCORE:
+                self._refuse_four_legs()
                 raise self._missing("legs", "hips down to the floor")
         except MapError as error:
             return -100.0, error

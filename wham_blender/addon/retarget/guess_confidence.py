@@ -9,7 +9,7 @@ import numpy as np
 _BY_SHAPE = 0.75  # the most that a bone is sure of whose name says nothing: real rigs differ more than generated ones
 _CONTRADICTED = 0.45  # and one whose name says another part or side
 # Of ``Evidence.features``; fitted on generated skeletons by `build.py bench guess --fit`, which says on which.
-WEIGHTS = np.array([0.4, 0.95, 0.78, 2.79, 0.52, -4.31, -2.83, -4.55, 2.89, 0.67])
+WEIGHTS = np.array([0.0, 0.09, 1.57, 2.03, 0.47, -2.87, -0.67, -3.89, 3.69, 0.96])
 
 
 @dataclass(frozen=True)
