@@ -21,7 +21,8 @@ _FLOOR_ABOVE, _FLOOR_BELOW = 0.02, 0.15
 _TOE, _HEEL = 0.6, 0.35  # of the toes' length before the ball, and of the foot's length behind the ankle
 _FOOT, _TOES = 0.17, 0.4  # of a leg's length from ankle to ball, and of that from ball to the toes' end
 # Set by hand on the characters of tests/rigs: how far above its lowest vertex a sole reaches, and how short and long it
-# may be, and how high the ankle above it, of a leg's length; the heel's distance from its end, of its length; the fewest vertices of a foot.
+# may be, and how high the ankle above it, of a leg's length; the heel's distance from its
+# end, of its length; the fewest vertices of a foot.
 _SOLE, _SHORTEST_SOLE, _LONGEST_SOLE, _HIGHEST_ANKLE, _HEEL_INSET, _FEWEST = 0.025, 0.08, 0.9, 0.6, 0.05, 4
 _TILTS = np.radians([15, 35, 60])  # of a foot, of which `outline` finds the lowest points
 _ROLL_WEIGHT = 0.3  # of the toes' roll against their direction, where rotations are fitted to points
@@ -30,7 +31,8 @@ _ROLL_WEIGHT = 0.3  # of the toes' roll against their direction, where rotations
 def rest_foot_points(target: Target, vertices: Mapping[str, np.ndarray]) -> np.ndarray:
     """Toes and heels (4, 3) on the soles at rest: of the vertices (N, 3) of each side's foot, else of its bones.
 
-    By the bones, they are on the floor that the rig stands on at rest: at the height of the armature's origin if that is plausible, else at the lowest end of a foot's bones.
+    By the bones, they are on the floor that the rig stands on at rest: at the height of the armature's origin if that
+    is plausible, else at the lowest end of a foot's bones.
     Feet whose bones end in arbitrary directions, as importers make them, get a usual length.
     """
     points = _of_bones(target)
@@ -65,10 +67,9 @@ def _of_vertices(target: Target, side: str, vertices: np.ndarray) -> np.ndarray 
     low = float(heights.min())
     sole = vertices[heights < low + _SOLE * leg]
     ahead = front if toes is None else target.heads[toes] - ankle
-    for ahead in (ahead, front):
-        ahead = ahead - up * (ahead @ up)
-        if ahead @ front > 0.7 * np.linalg.norm(ahead) > 0.02 * leg:
-            break
+    ahead = ahead - up * (ahead @ up)
+    if not ahead @ front > 0.7 * np.linalg.norm(ahead) > 0.02 * leg:  # a toe bone below or behind the ankle
+        ahead = front
     ahead = quaternions.normalized(ahead)
     along = (sole - ankle) @ ahead
     first, last = float(along.min()), float(along.max())
@@ -169,7 +170,7 @@ class Leg:
         return points.T @ points, np.outer(toes, toes) + _ROLL_WEIGHT * np.eye(3)
 
     def sunk(self, foot: np.ndarray, ankle: np.ndarray, up: np.ndarray, ground: np.ndarray) -> np.ndarray:
-        """How far (F,) the outline of a foot with rotations (F, 4) on an ankle (F, 3) is below the ground (F,), or 0."""
+        """How far (F,) the outline of a foot with rotations (F, 4) on an ankle (F, 3) is below the ground (F,)."""
         lowest = np.full(len(foot), np.inf)
         for point in self.outline:
             lowest = np.minimum(lowest, quaternions.rotate(foot, point - self.ankle) @ up)

@@ -17,7 +17,7 @@ _CARRIED = 0.5  # of a vertex's weight: more than this is on bones of the foot
 def vertices(
     rig: bpy.types.Object, rig_map: RigMap, matrices: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The vertices (N, 3) of the left and the right foot at rest, in armature space, with toes and without their bone's.
+    """The vertices (N, 3) of the left and right foot at rest, in armature space: with toes, and without their bone's.
 
     matrices: (4, 4) of the mapped bones at rest, with scale, which a pose may have although it is at rest otherwise.
     """
@@ -85,7 +85,7 @@ def _carried(mesh: bpy.types.Object, matrix: Matrix, foot: set[str], ankle: np.n
 def _deforming(mesh: bpy.types.Object) -> set[int]:
     """The vertex groups of a mesh that are bones: the others, of other modifiers, move nothing."""
     rigs = [modifier.object for modifier in mesh.modifiers if modifier.type == "ARMATURE" and modifier.object]
-    names: Mapping[str, object] = {name: None for rig in rigs for name in rig.data.bones.keys()}
+    names: Mapping[str, object] = {name: None for rig in rigs for name in rig.data.bones.keys()}  # noqa: SIM118 - a collection of Blender yields bones
     return {group.index for group in mesh.vertex_groups if group.name in names}
 
 

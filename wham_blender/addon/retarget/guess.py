@@ -8,9 +8,10 @@ is looked at in several frames (``body_frame``), and a tail is where the bone's 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -91,6 +92,9 @@ def guess(name: str, skeleton: Skeleton) -> Guess:
             f"All bones of {name} lie in a plane. Choose the armature of a character.", code="no-character-rig"
         )
     if isinstance(best[1], MapError):
+        if skeleton.weights is not None:  # a skin may be of one part only, such as shoes: it tells nothing of the arms
+            with contextlib.suppress(MapError):
+                return guess(name, replace(skeleton, weights=None, centers=None))
         raise best[1]
     return best[1]
 
