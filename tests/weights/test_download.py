@@ -54,6 +54,7 @@ class Server:
     status: int = 0
     announced: int | None = None
     redirect: str = ""
+    redirect_length: int = 0  # of what comes with it, as its header says
     account: bool = False
     headers: dict[str, str | None] = field(default_factory=dict)  # instead of its own; None: left out
     raw: bytes = b""  # all that it answers
@@ -80,6 +81,7 @@ def server() -> Iterator[Server]:
             if self.path == "/start" and told.redirect:
                 self.send_response(302)
                 self.send_header("Location", told.redirect)
+                self.send_header("Content-Length", str(told.redirect_length))
                 self.end_headers()
                 return None
             return self._page() if told.page or told.account else self._file()
@@ -240,6 +242,12 @@ def test_a_redirection_is_followed_but_never_out_of_encryption(server: Server, t
     server.redirect = "http://example.org/body.pkl"
     assert "not encrypted" in sentence(entry(server), tmp_path / "other")
     assert "not encrypted" in sentence(entry(server, address="http://example.org/a"), tmp_path / "other")
+
+
+@pytest.mark.parametrize("length", [9_223_372_036_854_775_807, 10**12])
+def test_what_comes_with_a_redirection_is_not_read(server: Server, tmp_path: Path, length: int) -> None:
+    server.redirect, server.redirect_length = server.address.replace("/start", "/moved"), length
+    assert fetch(entry(server), tmp_path)[0].read_bytes() == FILE
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])

@@ -54,7 +54,13 @@ class _Sent:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirections, but not from HTTPS to HTTP."""
+    """Follows redirections, but not from HTTPS to HTTP, and without reading what comes with them."""
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        fp.close()  # urllib would read all of it, however long it is
+        return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         _check_address(newurl)
