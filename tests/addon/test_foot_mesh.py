@@ -16,7 +16,7 @@ SOLE = 0.06  # metres below the floor of the bones
 SIDES = {"Left": -1, "Right": 1}
 
 
-def put_on(rig, *, toes: bool, parented: bool, sole: float = SOLE) -> list[bpy.types.Object]:
+def put_on(rig: bpy.types.Object, *, toes: bool, parented: bool, sole: float = SOLE) -> list[bpy.types.Object]:
     """Boots with thick soles and round caps on a Mixamo rig, which then stands on them; without toe bones if asked."""
     bpy.context.view_layer.objects.active = rig
     bpy.ops.object.mode_set(mode="EDIT")
@@ -69,7 +69,7 @@ def put_on(rig, *, toes: bool, parented: bool, sole: float = SOLE) -> list[bpy.t
     return boots
 
 
-def lowest(boots, frames) -> np.ndarray:
+def lowest(boots: list[bpy.types.Object], frames: range) -> np.ndarray:
     """The lowest points (F, 2) of the boots in the evaluated scene, metres."""
     heights = []
     for frame in frames:

@@ -78,14 +78,15 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         pose = foot_locking.lock_feet(motion, target, pose, _hip_offsets(target, rig_probed, pose), rate)
     root_path = root.root_path(motion, target, pose, rate) if options.root_motion else None
     check_frames(motion.frames, rig.name)
-    keys = _control_keys(target, rig_probed, pose, root_path, ik_legs, loose, controls.Written())
+    keyed = _Keyed(target, rig_probed, ik_legs, loose)
+    keys = _control_keys(keyed, pose, root_path, controls.Written())
     _check_keys(rig, keys)
     reducer = None
     if options.reduce_keys:
         reducer = Reducer(rig, motion.frames, _reduction(target, rig_probed, motion, options, ik_legs))
         legs, full, rows = _legs(target, rig_probed, ik_legs), keys, np.array([True])
         while rows.any():
-            keys = _control_keys(target, rig_probed, pose, root_path, ik_legs, loose, reducer)
+            keys = _control_keys(keyed, pose, root_path, reducer)
             errors = leg_error.largest(legs, full, keys)
             rows = leg_error.worst_rows(errors, options.angle_tolerance, reducer.exact)
             reducer.exact |= rows
@@ -312,20 +313,24 @@ def _hip_offsets(target: Target, rig_probed: ProbedRig, pose: Pose) -> np.ndarra
     return np.moveaxis(hips - hips.mean(0), 0, 1)
 
 
+@dataclass(frozen=True)
+class _Keyed:
+    """What of a rig is keyed."""
+
+    target: Target
+    rig_probed: ProbedRig
+    ik_legs: Mapping[str, LimbIK]
+    loose: Mapping[str, str]  # see _loose_ends
+
+
 def _control_keys(
-    target: Target,
-    rig_probed: ProbedRig,
-    pose: Pose,
-    root_path: tuple[np.ndarray, np.ndarray] | None,
-    ik_legs: Mapping[str, LimbIK],
-    loose: Mapping[str, str],
-    written: controls.Written,
+    keyed: _Keyed, pose: Pose, root_path: tuple[np.ndarray, np.ndarray] | None, written: controls.Written
 ) -> controls.Keys:
     """The keyframe values that give the rig a pose, and its root bone the rotations (F, 4) and positions (F, 3).
 
-    Legs on IK get keyframes on their FK controls, too, so that the animator can switch back. ``loose``: see
-    _loose_ends.
+    Legs on IK get keyframes on their FK controls, too, so that the animator can switch back.
     """
+    target, rig_probed, ik_legs, loose = keyed.target, keyed.rig_probed, keyed.ik_legs, keyed.loose
     rig_map, space = target.rig_map, target.space
     rotations = _control_rotations(target, pose)
     positions = {}
