@@ -21,6 +21,9 @@ def guessed(armature):
     return found
 
 
+BY_NAME = ("quaternius",)  # names alone tell where the feet are that hang from the root
+
+
 @pytest.mark.parametrize("kind", [kind for kind in make.KINDS if kind != "rigify"])
 @pytest.mark.parametrize(
     "form",
@@ -33,6 +36,8 @@ def guessed(armature):
     ids=["named", "shuffled", "shuffled, T, short legs", "shuffled, A, long legs, turned and scaled"],
 )
 def test_every_joint_is_found(kind, form):
+    if form and kind in BY_NAME:
+        pytest.skip("without names it cannot be known")
     armature = make.make_rig(kind, **form)
     was = {bone.name: bone.get("was", bone.name) for bone in armature.data.bones}
     truth = maps.fit(maps.shipped()[kind], was.values())
@@ -41,7 +46,7 @@ def test_every_joint_is_found(kind, form):
     assert found.rig_map.root == "" or was[found.rig_map.root] == truth.root
     if form:
         assert 0.3 < min(found.confidence.values()) <= max(found.confidence.values()) <= BY_SHAPE
-    elif kind not in {"rigify_metarig", "character_creator"}:  # whose necks are called spine, and twist
+    elif kind not in {"rigify_metarig", "character_creator", "blenrig"}:  # necks called spine, and twist, and controls
         assert min(found.confidence.values()) > BY_SHAPE
     fitted = maps.fit(maps.from_toml(maps.to_toml(found.rig_map), "guess"), was)
     assert fitted == found.rig_map

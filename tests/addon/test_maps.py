@@ -47,7 +47,7 @@ def test_a_rig_gets_its_own_map_and_its_joints_lie_in_the_body(kind):
     if kind != "rigify":  # its deforming bones have no tree of their own
         for joint, bone in fitted.bones.items():
             parent = NEXT.get(joint, "")
-            if parent in fitted.bones:
+            if parent in fitted.bones and not (kind == "quaternius" and "ankle" in joint):  # they hang from the root
                 assert bones[fitted.bones[parent]] in bones[bone].parent_recursive, joint
 
 

@@ -19,6 +19,11 @@ from wham_blender.addon.retarget import maps
 RIGIFY_KINDS = ("rigify_metarig", "rigify")
 METARIGS = ("human", "cat", "horse", "wolf", "bird", "shark", "basic_quadruped")
 KINDS = (*skeletons.KINDS, *RIGIFY_KINDS)  # each is also the name of its rig map
+# Bones of a kind that carry no skin: those of the layer that other bones follow.
+_CARRYING_NOTHING = {
+    "mmd_d": tuple(side + part for side in "左右" for part in ("足", "ひざ", "つま先")) + ("腰キャンセル",)
+}
+_CARRYING = ("D", "EX")
 _RESTS = {"T": 0.0, "A": math.radians(50)}  # angle of the arms below the horizontal
 
 
@@ -80,6 +85,7 @@ def _from_rows(kind: str, rows: list[skeletons.BoneRow]) -> bpy.types.Object:
         bone = armature.data.edit_bones.new(row.name)
         bone.head, bone.tail, bone.roll = row.head, row.tail, row.roll
         bone.parent = armature.data.edit_bones.get(row.parent)
+        bone.use_deform = row.name.endswith(_CARRYING) or not row.name.startswith(_CARRYING_NOTHING.get(kind, ()))
     bpy.ops.object.mode_set(mode="OBJECT")
     assert len(armature.data.bones) == len(rows)
     return armature

@@ -241,7 +241,196 @@ m_avg_{s}_Knee: m_avg_{s}_Ankle @ ankle ball
 m_avg_{s}_Ankle: m_avg_{s}_Foot @ ball toe
 """,
     ),
+    "metahuman": (
+        ("l", "r"),
+        _unreal(
+            "pelvis: spine_01 spine_02 spine_03 spine_04 spine_05 @ waist neck\nspine_05: neck_01 neck_02 @ neck head",
+            "spine_05", "02", ("01", "02"), "index_metacarpal_{s} ",
+        ) + """
+thigh_{s}: thigh_correctiveRoot_{s} @ hip pelvis
+thigh_correctiveRoot_{s}: thigh_bck_{s} @ hip pelvis
+thigh_correctiveRoot_{s}: thigh_fwd_{s} @ hip pelvis
+calf_{s}: calf_correctiveRoot_{s} @ knee hip
+calf_correctiveRoot_{s}: calf_kneeBack_{s} @ knee hip
+upperarm_{s}: upperarm_correctiveRoot_{s} @ shoulder collar
+lowerarm_{s}: lowerarm_correctiveRoot_{s} @ elbow shoulder
+upperarm_twist_01_{s}: upperarm_twistCor_01_{s} @ shoulder elbow
+thigh_twist_01_{s}: thigh_twistCor_01_{s} @ hip knee
+""",
+    ),
+    "mmd": (
+        ("左", "右"),
+        """
+-: 全ての親 @ floor ahead
+全ての親: センター @ waist floor
+センター: 上半身 上半身2 @ waist neck
+センター: 下半身 @ waist pelvis
+上半身2: 首 @ neck head
+首: 頭 @ head top
+上半身2: {s}肩 @ collar shoulder
+{s}肩: {s}腕 {s}腕捩 @ shoulder elbow
+{s}腕捩: {s}ひじ {s}手捩 @ elbow wrist
+{s}手捩: {s}手首 @ wrist knuckle
+{s}手首: {s}人指１ {s}人指２ {s}人指３ @ finger2 finger2_tip
+{s}手首: {s}中指１ {s}中指２ {s}中指３ @ finger3 finger3_tip
+{s}手首: {s}親指１ {s}親指２ @ finger1 finger1_tip
+下半身: {s}足 @ hip knee
+{s}足: {s}ひざ @ knee ankle
+{s}ひざ: {s}足首 @ ankle ball
+{s}足首: {s}つま先 @ toe toe_tip
+全ての親: {s}足ＩＫ @ ankle heel_behind
+{s}足ＩＫ: {s}つま先ＩＫ @ toe toe_tip
+""",
+    ),
+    "autorig_pro_control": (
+        ("l", "r"),
+        """
+-: c_traj @ floor ahead
+c_traj: c_root_master.x @ pelvis waist
+c_root_master.x: c_spine_01.x c_spine_02.x c_spine_03.x @ waist neck
+c_spine_03.x: c_neck.x @ neck head
+c_neck.x: c_head.x @ head top
+c_spine_03.x: c_shoulder.{s} @ collar shoulder
+c_shoulder.{s}: c_arm_fk.{s} @ shoulder elbow
+c_arm_fk.{s}: c_forearm_fk.{s} @ elbow wrist
+c_forearm_fk.{s}: c_hand_fk.{s} @ wrist knuckle
+c_hand_fk.{s}: c_index1.{s} c_index2.{s} c_index3.{s} @ finger2 finger2_tip
+c_hand_fk.{s}: c_thumb1.{s} c_thumb2.{s} c_thumb3.{s} @ finger1 finger1_tip
+c_root_master.x: c_thigh_fk.{s} @ hip knee
+c_thigh_fk.{s}: c_leg_fk.{s} @ knee ankle
+c_leg_fk.{s}: c_foot_fk.{s} @ ankle ball
+c_foot_fk.{s}: c_toes_fk.{s} @ ball toe
+c_traj: c_foot_ik.{s} @ ankle ball
+c_traj: c_hand_ik.{s} @ wrist knuckle
+""",
+    ),
+    "blenrig": (
+        ("L", "R"),
+        """
+-: master @ floor ahead
+master: master_torso @ pelvis waist
+master_torso: pelvis_ctrl @ pelvis waist
+pelvis_ctrl: spine_1_fk spine_2_fk spine_3_fk @ waist neck
+spine_3_fk: neck_fk_ctrl @ neck head
+neck_fk_ctrl: head_fk @ head top
+spine_3_fk: shoulder_{s} @ collar shoulder
+shoulder_{s}: arm_fk_{s} @ shoulder elbow
+arm_fk_{s}: forearm_fk_{s} @ elbow wrist
+forearm_fk_{s}: hand_fk_{s} @ wrist knuckle
+hand_fk_{s}: fing_ind_ctrl_{s} fing_ind_2_{s} fing_ind_3_{s} @ finger2 finger2_tip
+hand_fk_{s}: fing_thumb_1_{s} fing_thumb_2_{s} fing_thumb_3_{s} @ finger1 finger1_tip
+master_torso: thigh_fk_{s} @ hip knee
+thigh_fk_{s}: shin_fk_{s} @ knee ankle
+shin_fk_{s}: foot_fk_{s} @ ankle ball
+foot_fk_{s}: foot_toe_1_fk_{s} @ ball toe
+master: properties_leg_{s} @ floor ahead
+master: properties_arm_{s} @ floor ahead
+""",
+    ),
+    "second_life": (
+        ("Left", "Right"),
+        """
+-: mPelvis @ pelvis waist
+mPelvis: mTorso mChest @ waist neck
+mChest: mNeck @ neck head
+mNeck: mHead @ head top
+mHead: mSkull @ top floor_behind
+mChest: mCollar{s} @ collar shoulder
+mCollar{s}: mShoulder{s} @ shoulder elbow
+mShoulder{s}: mElbow{s} @ elbow wrist
+mElbow{s}: mWrist{s} @ wrist knuckle
+mWrist{s}: mHandIndex1{s} mHandIndex2{s} mHandIndex3{s} @ finger2 finger2_tip
+mWrist{s}: mHandThumb1{s} mHandThumb2{s} mHandThumb3{s} @ finger1 finger1_tip
+mPelvis: mHip{s} @ hip knee
+mHip{s}: mKnee{s} @ knee ankle
+mKnee{s}: mAnkle{s} @ ankle ball
+mAnkle{s}: mFoot{s} mToe{s} @ ball toe
+""",
+    ),
+    "kaykit": (
+        ("l", "r"),
+        """
+-: root @ floor ahead
+root: hips @ pelvis waist
+hips: spine chest @ waist neck
+chest: head @ neck top
+chest: upperarm.{s} @ shoulder elbow
+upperarm.{s}: lowerarm.{s} @ elbow wrist
+lowerarm.{s}: wrist.{s} hand.{s} @ wrist knuckle
+hand.{s}: handslot.{s} @ knuckle finger3_tip
+hips: upperleg.{s} @ hip knee
+upperleg.{s}: lowerleg.{s} @ knee ankle
+lowerleg.{s}: foot.{s} @ ankle ball
+foot.{s}: toes.{s} @ ball toe
+""",
+    ),
+    "quaternius": (
+        ("L", "R"),
+        """
+-: Root @ floor ahead
+Root: Body @ pelvis waist
+Body: Hips @ pelvis waist
+Hips: Abdomen Torso Chest @ waist neck
+Chest: Neck @ neck head
+Neck: Head @ head top
+Chest: Shoulder.{s} @ collar shoulder
+Shoulder.{s}: UpperArm.{s} @ shoulder elbow
+UpperArm.{s}: LowerArm.{s} @ elbow wrist
+LowerArm.{s}: Hand.{s} @ wrist knuckle
+Body: UpperLeg.{s} @ hip knee
+UpperLeg.{s}: LowerLeg.{s} @ knee ankle
+Root: Foot.{s} @ ankle toe
+Root: PT.{s} @ floor ahead
+""",
+    ),
+    "quaternius_modular": (
+        ("L", "R"),
+        """
+-: Root @ floor ahead
+Root: Hips @ pelvis waist
+Hips: Abdomen Torso Chest @ waist neck
+Chest: Neck @ neck head
+Neck: Head @ head top
+Chest: Shoulder.{s} @ collar shoulder
+Shoulder.{s}: UpperArm.{s} @ shoulder elbow
+UpperArm.{s}: LowerArm.{s} @ elbow wrist
+LowerArm.{s}: Hand.{s} @ wrist knuckle
+Hand.{s}: Index1.{s} Index2.{s} Index3.{s} @ finger2 finger2_tip
+Hand.{s}: Middle1.{s} Middle2.{s} Middle3.{s} @ finger3 finger3_tip
+Hand.{s}: Thumb1.{s} Thumb2.{s} Thumb3.{s} @ finger1 finger1_tip
+Root: UpperLeg.{s} @ hip knee
+UpperLeg.{s}: LowerLeg.{s} @ knee ankle
+LowerLeg.{s}: Foot.{s} @ ankle toe
+""",
+    ),
+    "lafan": (
+        ("Left", "Right"),
+        """
+-: Hips @ pelvis waist
+Hips: Spine Spine1 Spine2 @ waist neck
+Spine2: Neck @ neck head
+Neck: Head @ head top
+Spine2: {s}Shoulder @ collar shoulder
+{s}Shoulder: {s}Arm @ shoulder elbow
+{s}Arm: {s}ForeArm @ elbow wrist
+{s}ForeArm: {s}Hand @ wrist knuckle
+Hips: {s}UpLeg @ hip knee
+{s}UpLeg: {s}Leg @ knee ankle
+{s}Leg: {s}Foot @ ankle ball
+{s}Foot: {s}Toe @ ball toe
+""",
+    ),
 }  # fmt: skip
+_TABLES["mmd_d"] = (
+    _TABLES["mmd"][0],
+    _TABLES["mmd"][1]
+    + """下半身: 腰キャンセル{s} @ hip pelvis
+腰キャンセル{s}: {s}足D @ hip knee
+{s}足D: {s}ひざD @ knee ankle
+{s}ひざD: {s}足首D @ ankle ball
+{s}足首D: {s}足先EX @ ball toe
+""",
+)
 
 
 class BoneRow(NamedTuple):
@@ -299,4 +488,5 @@ def landmarks(side: int) -> dict[str, np.ndarray]:
     points |= {"pelvis": rows["spine05"].head, "waist": rows["spine04"].head, "neck": rows["neck01"].head}
     points |= {"head": rows["head"].head, "top": rows["head"].tail}
     points |= {"floor": (0.0, 0.0, 0.0), "ahead": (0.0, -0.2, 0.0), "floor_behind": (0.0, 0.2, 0.0)}
+    points |= {"toe_tip": np.add(points["toe"], (0, -0.005, 0)), "heel_behind": np.add(points["ankle"], (0, 0.1, 0))}
     return {place: np.array(point) * (side, 1, 1) for place, point in points.items()}

@@ -1,24 +1,82 @@
-"""Reads the rest pose of a Blender armature object for guessing a rig map."""
+"""Reads a Blender armature object, its rest pose and its skin, for guessing a rig map."""
 
 from __future__ import annotations
 
 import bpy
 import numpy as np
 
-from .guess import Skeleton
+from .body_frame import Skeleton
+
+_SAMPLED_VERTICES = 20_000  # of each mesh that tell which bones carry it; more take longer than a click may
 
 
 def rest_skeleton(armature: bpy.types.Object) -> Skeleton:
-    """An armature's rest pose in armature space; the object's transform is ignored."""
+    """An armature's rest pose in armature space, the world's up there, and what the bones carry."""
     bones = list(armature.data.bones)
     indices = {bone.name: index for index, bone in enumerate(bones)}
 
     def points(attribute: str) -> np.ndarray:
         return np.array([getattr(bone, attribute) for bone in bones]).reshape(-1, 3)
 
+    linear = np.array(armature.matrix_world)[:3, :3]
+    up = linear.T @ [0.0, 0.0, 1.0]
+    size = np.linalg.norm(up)
+    weights, centers = _carried(armature, indices)
+    deforming = np.array([bone.use_deform for bone in bones])
+    if weights is None and len(bones) and deforming.any() and not deforming.all():
+        weights = deforming.astype(float)
+    posed = np.array([armature.pose.bones[bone.name].head for bone in bones]).reshape(-1, 3)
     return Skeleton(
         names=tuple(indices),
         parents=tuple(indices[bone.parent.name] if bone.parent else -1 for bone in bones),
         heads=points("head_local"),
         tails=points("tail_local"),
+        weights=weights,
+        centers=centers,
+        up=up / size if np.isfinite(size) and size > 0 else np.array([0.0, 0.0, 1.0]),
+        posed=posed if np.isfinite(posed).all() else None,
     )
+
+
+def _carried(armature: bpy.types.Object, indices: dict[str, int]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """How many vertices each bone carries (N,), by weight, and their mean (N, 3) in armature space; None without any."""
+    weights, sums = np.zeros(len(indices)), np.zeros((len(indices), 3))
+    to_armature = armature.matrix_world.inverted_safe()
+    for thing in armature.id_data.users_scene[0].objects if armature.users_scene else ():
+        if thing.type != "MESH":
+            continue
+        if thing.parent == armature and thing.parent_type == "BONE" and thing.parent_bone in indices:
+            place = np.array(_rest_of(thing, armature))
+            bone = indices[thing.parent_bone]
+            corners = np.array(thing.bound_box) @ place[:3, :3].T + place[:3, 3]
+            weights[bone] += len(thing.data.vertices)
+            sums[bone] += len(thing.data.vertices) * corners.mean(0)
+        elif any(modifier.type == "ARMATURE" and modifier.object == armature for modifier in thing.modifiers):
+            _add_skin(thing, np.array(to_armature @ thing.matrix_world), indices, weights, sums)
+    if not weights.any():
+        return None, None
+    with np.errstate(invalid="ignore"):
+        return weights, sums / np.where(weights > 0, weights, np.nan)[:, None]
+
+
+def _rest_of(thing: bpy.types.Object, armature: bpy.types.Object) -> np.ndarray:
+    """The matrix (4, 4) from a mesh that hangs from a bone to armature space, with the bone at rest."""
+    pose = armature.pose.bones[thing.parent_bone]
+    posed = armature.matrix_world.inverted_safe() @ thing.matrix_world
+    return np.array(pose.bone.matrix_local @ pose.matrix.inverted_safe() @ posed)
+
+
+def _add_skin(
+    thing: bpy.types.Object, place: np.ndarray, indices: dict[str, int], weights: np.ndarray, sums: np.ndarray
+) -> None:
+    """Add a mesh's vertices to the weights and to the weighted sums of their positions."""
+    groups = {group.index: indices[group.name] for group in thing.vertex_groups if group.name in indices}
+    vertices = thing.data.vertices
+    for number in range(0, len(vertices), -(-len(vertices) // _SAMPLED_VERTICES) or 1):
+        vertex = vertices[number]
+        at = place[:3, :3] @ vertex.co + place[:3, 3]
+        for element in vertex.groups:
+            bone = groups.get(element.group)
+            if bone is not None and element.weight > 0:
+                weights[bone] += element.weight
+                sums[bone] += element.weight * at

@@ -14,7 +14,7 @@ from ...animation import Animation, with_arms_spread
 from ...errors import CodedError
 from ..scene import character
 from ..scene.checks import check_frames, check_numbers
-from . import controls, foot_geometry, foot_locking, leg_error, rig_action, rig_probe, root, transfer
+from . import controls, foot_geometry, foot_locking, foot_mesh, leg_error, rig_action, rig_probe, root, transfer
 from .leg_error import Leg
 from .maps import LIMBS, LimbIK, MapError, RigMap, mirrored
 from .rig_action import BakedAction, Reducer, Reduction, RigMotion
@@ -67,6 +67,9 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     twists = _keyed_twist_bones(rig_map)
     ik_legs = _ik_legs(rig_map) if options.plant_feet else {}
     rig_probed = _probe(rig, rig_map, options, ik_legs, twists)
+    loose = _loose_ends(rig, rig_map, rig_probed)
+    if loose:
+        rig_probed = _probe(rig, rig_map, options, ik_legs, twists, tuple(loose.values()))
     target = _target(rig, rig_map, space, rig_probed, twists)
     _check_limbs(rig, target)
     rate = character.key_rate(source, motion)
@@ -75,14 +78,15 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         pose = foot_locking.lock_feet(motion, target, pose, _hip_offsets(target, rig_probed, pose), rate)
     root_path = root.root_path(motion, target, pose, rate) if options.root_motion else None
     check_frames(motion.frames, rig.name)
-    keys = _control_keys(target, rig_probed, pose, root_path, ik_legs, controls.Written())
+    keyed = _Keyed(target, rig_probed, ik_legs, loose)
+    keys = _control_keys(keyed, pose, root_path, controls.Written())
     _check_keys(rig, keys)
     reducer = None
     if options.reduce_keys:
         reducer = Reducer(rig, motion.frames, _reduction(target, rig_probed, motion, options, ik_legs))
         legs, full, rows = _legs(target, rig_probed, ik_legs), keys, np.array([True])
         while rows.any():
-            keys = _control_keys(target, rig_probed, pose, root_path, ik_legs, reducer)
+            keys = _control_keys(keyed, pose, root_path, reducer)
             errors = leg_error.largest(legs, full, keys)
             rows = leg_error.worst_rows(errors, options.angle_tolerance, reducer.exact)
             reducer.exact |= rows
@@ -160,17 +164,34 @@ def _ik_legs(rig_map: RigMap) -> dict[str, LimbIK]:
     return {limb: ik for limb, ik in rig_map.ik.items() if "leg" in limb and ik.target and ik.pole and ik.switch}
 
 
+def _loose_ends(rig: bpy.types.Object, rig_map: RigMap, rig_probed: ProbedRig) -> dict[str, str]:
+    """Feet and hands that do not follow their limbs, as bones for IK: limb -> bone. They are keyed in location too."""
+    loose = {}
+    for limb, (_, middle, end) in LIMBS.items():
+        bone, above = rig_map.bones.get(end, ""), rig_map.bones[middle]
+        if not bone or bone in rig_map.controls or above in rig_map.controls:
+            continue
+        if rig.data.bones[above] not in rig.data.bones[bone].parent_recursive and not _follows(rig_probed, bone, above):
+            loose[limb] = bone
+    return loose
+
+
 def _probe(
-    rig: bpy.types.Object, rig_map: RigMap, options: Options, ik_legs: Mapping[str, LimbIK], twists: list[str]
+    rig: bpy.types.Object,
+    rig_map: RigMap,
+    options: Options,
+    ik_legs: Mapping[str, LimbIK],
+    twists: list[str],
+    loose: tuple[str, ...] = (),
 ) -> ProbedRig:
     """Probe the controls that will be keyed. Raises BakeError if the root bone is no parent of the pelvis."""
     roots = [rig_map.root] if options.root_motion else []
     body = rig_map.control(rig_map.location_bone)
-    located = [*roots, body, *(name for ik in ik_legs.values() for name in (ik.target, ik.pole))]
+    located = [*roots, body, *(name for ik in ik_legs.values() for name in (ik.target, ik.pole)), *loose]
     mapped = rig_map.mapped_bones().values()
     toes = [ik.toe for ik in ik_legs.values() if ik.toe]
     names = list(dict.fromkeys([*located, *map(rig_map.control, mapped), *twists, *toes]))
-    hips = [rig_map.bones[f"{side}_hip"] for side in ("left", "right")]
+    hips = [rig_map.bones[f"{side}_{part}"] for part in ("hip", "shoulder") for side in ("left", "right")]
     rig_probed = rig_probe.probe(rig, rig_map, names, located, hips, [*roots, *mapped, *twists])
     if roots and not _follows(rig_probed, body, rig_map.root):
         raise BakeError(
@@ -212,7 +233,12 @@ def _target(
         foot_points=np.zeros((4, 3)),
         inline_twists=frozenset(inline),
     )
-    return replace(target, foot_points=foot_geometry.rest_foot_points(target))
+    whole, hind = (
+        {side: space.from_armature(points) for side, points in found.items()}
+        for found in foot_mesh.vertices(rig, rig_map, rig_probed.matrices)
+    )
+    outlines = {side: foot_geometry.outline(target, side, points) for side, points in hind.items()}
+    return replace(target, foot_points=foot_geometry.rest_foot_points(target, whole), outlines=outlines)
 
 
 def _reduction(
@@ -287,18 +313,24 @@ def _hip_offsets(target: Target, rig_probed: ProbedRig, pose: Pose) -> np.ndarra
     return np.moveaxis(hips - hips.mean(0), 0, 1)
 
 
+@dataclass(frozen=True)
+class _Keyed:
+    """What of a rig is keyed."""
+
+    target: Target
+    rig_probed: ProbedRig
+    ik_legs: Mapping[str, LimbIK]
+    loose: Mapping[str, str]  # see _loose_ends
+
+
 def _control_keys(
-    target: Target,
-    rig_probed: ProbedRig,
-    pose: Pose,
-    root_path: tuple[np.ndarray, np.ndarray] | None,
-    ik_legs: Mapping[str, LimbIK],
-    written: controls.Written,
+    keyed: _Keyed, pose: Pose, root_path: tuple[np.ndarray, np.ndarray] | None, written: controls.Written
 ) -> controls.Keys:
     """The keyframe values that give the rig a pose, and its root bone the rotations (F, 4) and positions (F, 3).
 
     Legs on IK get keyframes on their FK controls, too, so that the animator can switch back.
     """
+    target, rig_probed, ik_legs, loose = keyed.target, keyed.rig_probed, keyed.ik_legs, keyed.loose
     rig_map, space = target.rig_map, target.space
     rotations = _control_rotations(target, pose)
     positions = {}
@@ -316,7 +348,28 @@ def _control_keys(
             leg = _ik_leg_transforms(target, rig_probed, pose, ik, side, hip)
             rotations |= leg.rotations
             positions |= leg.positions
+    positions |= _loose_positions(target, rig_probed, pose, rotations, positions, loose)
     return controls.solve(rig_probed.controls, rotations, positions, len(pose.hips), written)
+
+
+def _loose_positions(
+    target: Target,
+    rig_probed: ProbedRig,
+    pose: Pose,
+    rotations: Mapping[str, np.ndarray],
+    positions: Mapping[str, np.ndarray],
+    loose: Mapping[str, str],
+) -> dict[str, np.ndarray]:
+    """Where feet and hands that hang from elsewhere must be (F, 3), in armature space: at the ends of their limbs."""
+    complete = controls.complete_rotations(rig_probed.controls, rotations, len(pose.hips))
+    _, heads = controls.head_positions(rig_probed.controls, complete, positions)
+    found = {}
+    for limb, bone in loose.items():
+        upper, lower, _ = LIMBS[limb]
+        start = target.space.from_armature(heads[rig_probed.names.index(target.rig_map.bones[upper])])
+        vectors = (target.limb_vector(joint, pose.rotations) for joint in (upper, lower))
+        found[bone] = target.space.to_armature(start + sum(vectors))
+    return found
 
 
 @dataclass(frozen=True)

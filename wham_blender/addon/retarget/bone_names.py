@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 # Words for each body part. A word listed for several parts ("shoulder" is Mixamo's collar and SMPL's upper arm) counts
 # for all of them. English, German, French, Spanish, Italian, Portuguese, Russian, Chinese, Japanese (MMD).
 _PART_WORDS = {
-    "pelvis": "pelvis hips hip root becken hüfte bassin hanches hanche pelvi cadera caderas bacino quadril таз 骨盆 臀 "
+    "pelvis": "pelvis hips hip root body lowerbody center becken hüfte bassin hanches hanche pelvi cadera caderas bacino quadril таз 骨盆 臀 "
     "腰 下半身 センター",
-    "spine": "spine chest torso abdomen ribcage ribs back waist lowerback upperchest wirbelsäule rücken brust bauch "
+    "spine": "spine upperbody chest torso abdomen ribcage ribs back waist lowerback upperchest wirbelsäule rücken brust bauch "
     "rumpf colonne dos poitrine torse thorax columna espalda espina pecho columnavertebral schiena torace petto coluna "
     "peito позвоночник спина грудь торс живот 脊柱 脊椎 胸 腰 上半身 背",
     "neck": "neck hals nacken cou cuello collo pescoço шея 颈 頸 脖子 首",
     "head": "head kopf tête cabeza testa cabeça голова 头 頭",
-    "hip": "hip thigh upleg upperleg legupper femur leg oberschenkel hüfte cuisse jambe muslo pierna coscia gamba coxa "
+    "hip": "hip thigh upleg upperleg legupper legup femur leg oberschenkel hüfte cuisse jambe muslo pierna coscia gamba coxa "
     "perna бедро нога 大腿 太もも 足 脚",
-    "knee": "knee shin calf lowerleg lowleg leglower leg tibia unterschenkel knie wade schienbein genou mollet jambe "
+    "knee": "knee shin calf foreleg lowerleg lowleg leglower legdown leg tibia unterschenkel knie wade schienbein genou mollet jambe "
     "rodilla pantorrilla espinilla pierna ginocchio gamba polpaccio joelho canela perna колено голень 小腿 膝 膝盖 "
     "ひざ すね",
     "ankle": "ankle foot fuß fuss knöchel sprunggelenk pied cheville pie tobillo piede caviglia pé tornozelo стопа "
@@ -36,12 +37,18 @@ _PART_WORDS = {
 }  # fmt: skip
 # Words of helper bones: they are not part of the chain that maps to SMPL's joints.
 _HELPER_WORDS = (
-    "twist roll ik pole target ctrl control helper end nub tip jiggle physics corrective correctiveroot adj sec skirt "
+    "twist roll ik pole target ctrl control orient helper end nub tip jiggle physics corrective correctiveroot adj sec "
+    "mch org vis wgt tweak kine sfk driver skirt "
     "hair breast bust pectoral eye jaw ear tongue teeth brow lid lip nose cheek finger thumb index middle mid ring "
     "pinky little metacarpal carpal metatarsal metatarsals weapon prop gun dummy parent offset socket cloth tail wing "
     "daumen zeigefinger mittelfinger ringfinger pouce doigt pulgar палец 捩 親指 人指 中指 薬指 小指 指 目 髪 "
-    "スカート 先"
+    "スカート 先 ダミー 補助 キャンセル 操作"
 )
+# Those that count inside of a word too, as in "legcontrol": not "end", which is in "extender".
+_GLUED_HELPERS = ("twist", "control", "helper", "corrective", "捩", "スカート", "ダミー", "補助", "キャンセル", "操作")
+_TOES = {"toe", "toes", "toebase", "ball"}
+_ENDS_OF_ANIMALS = {"front": {"front", "fore", "f"}, "hind": {"hind", "back", "rear", "b"}}
+_LEG_WORDS = {"leg", "legs", "thigh", "shin", "foot", "paw", "hoof", "shoulder", "toe", "toes", "upperleg", "lowerleg"}
 _SIDE_WORDS = {
     "left": "l left links linke linker gauche izq izquierda izquierdo sinistra sinistro sx esquerda esquerdo esq "
     "лев левая левый левое л 左",
@@ -51,6 +58,13 @@ _SIDE_WORDS = {
 _MIN_SUBSTRING = 4  # shorter words count only when they stand alone, longer ones also in "leftforearm"
 
 
+_FBX_CHARACTER = re.compile(r"FBXASC(\d{3})")  # as FBX exporters write characters that the format does not allow
+_WORD_EDGE = re.compile(
+    r"(?<=[a-zа-я])(?=[A-ZА-Я])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)|(?<=\d)(?=\D)"
+    r"|(?<=[A-Za-z])(?=[\u3040-\u9fff])|(?<=[\u3040-\u9fff])(?=[A-Za-z])"
+)
+
+
 @dataclass(frozen=True)
 class ParsedName:
     """The body parts and the side that a bone name contains."""
@@ -58,21 +72,44 @@ class ParsedName:
     parts: frozenset[str]  # candidates, keys of _PART_WORDS; empty if no word is known
     side: str  # "left", "right" or ""
     helper: bool  # the name of a twist, IK or other helper bone
+    stem: str = ""  # the name without its side and punctuation: the same for a bone and its counterpart
+    words: frozenset[str] = frozenset()
+
+
+_COUNTER = re.compile(r"[_.]\d+$")
+_MOST_COUNTED = 0.8  # of the names end with a number: then a program has numbered them; set by hand
+
+
+def without_counters(names: Sequence[str]) -> list[str]:
+    """Names without the number at their end, if nearly all of them have one that no other has: "Hips_01", "Spine_02"."""
+    counters = [match[0][1:] for match in map(_COUNTER.search, names) if match]
+    if len(counters) < _MOST_COUNTED * len(names) or len({int(number) for number in counters}) < 0.9 * len(counters):
+        return list(names)
+    return [_COUNTER.sub("", name) for name in names]
+
+
+def decoded(name: str) -> str:
+    """A bone's name with the characters that FBX exporters have spelled: "thighFBXASC046L" is "thigh.L"."""
+    return _FBX_CHARACTER.sub(lambda match: chr(int(match[1])), name)
 
 
 @cache
 def parse(name: str) -> ParsedName:
     """Parse a bone's name."""
-    spaced = re.sub(r"(?<=[a-zа-я])(?=[A-ZА-Я])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)|(?<=\d)(?=\D)", " ", name)
+    spaced = _WORD_EDGE.sub(" ", unicodedata.normalize("NFKC", decoded(name)))
     # Chinese and Japanese names have no spaces: the side is one character.
     spaced = re.sub(r"([左右])", r" \1 ", spaced)
-    words = [word for word in re.split(r"[\W_\d]+", _normalized(spaced)) if word]
-    side = next((side for word in words for side, known in _side_words().items() if word in known), "")
-    if not side and words and words[0][:1] in "lr" and words[0][1:] in _part_words():
-        side, words[0] = {"l": "left", "r": "right"}[words[0][0]], words[0][1:]
-    words = [word for word in words if not any(word in known for known in _side_words().values())]
+    tokens = [word for word in re.split(r"[\W_]+", _normalized(spaced)) if word]
+    words = [word for word in tokens if not word.isdigit()]
+    sides = _side_words()
+    side = next((side for word in words for side, known in sides.items() if word in known), "")
+    if not side and words and words[0][:1] in ("l", "r") and _may_follow_side(words[0][1:]):
+        side, bare = {"l": "left", "r": "right"}[words[0][0]], words[0][1:]
+        tokens[tokens.index(words[0])] = words[0] = bare
+    stem = "".join(word for word in tokens if not any(word in known for known in sides.values()))
+    words = [word for word in words if not any(word in known for known in sides.values())]
     if not words:
-        return ParsedName(frozenset(), side, False)
+        return ParsedName(frozenset(), side, False, stem, frozenset())
     parts, longest = frozenset[str](), 0
     # The longest known word wins: "forearm" and not the "arm" in it.
     runs = {"".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1)}
@@ -81,8 +118,35 @@ def parse(name: str) -> ParsedName:
         may_be_substring = len(word) >= _MIN_SUBSTRING or not word.isascii()
         if len(word) > longest and (word in runs or (may_be_substring and word in together)):
             parts, longest = word_parts, len(word)
+    if _TOES & set(words):
+        parts = frozenset({"foot"})  # "foot_toe_1" is no ankle
+    return ParsedName(parts, side, any(map(_is_helper, words)), stem, frozenset(words))
+
+
+def of_four_legs(names: Iterable[ParsedName]) -> bool:
+    """Whether bones of both sides are called front legs, and others hind legs; two of each on a side."""
+    counts = dict.fromkeys(_ENDS_OF_ANIMALS, 0)
+    for name in names:
+        for end, words in _ENDS_OF_ANIMALS.items():
+            counts[end] += bool(name.side and name.words & words and name.words & _LEG_WORDS)
+    return min(counts.values()) >= 4
+
+
+def wings(names: Iterable[ParsedName]) -> bool:
+    """Whether bones of both sides are called wings."""
+    return {name.side for name in names if name.words & {"wing", "wings"}} >= {"left", "right"}
+
+
+def _may_follow_side(word: str) -> bool:
+    """Whether a word after "l" or "r" is a body part's, as in "rshoulder"."""
+    return word in _part_words() or (len(word) >= _MIN_SUBSTRING and word in _helper_words())
+
+
+def _is_helper(word: str) -> bool:
     helpers = _helper_words()
-    return ParsedName(parts, side, any(word in helpers or word.rstrip("s") in helpers for word in words))
+    if word in helpers or word.rstrip("s") in helpers:
+        return True
+    return any(known in word for known in _GLUED_HELPERS)
 
 
 def _normalized(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,15 +20,77 @@ _MOST_RAISED, _RAISE_SPEED, _RAISE_GAIN = np.radians(40), np.radians(120), 2.0
 _FLOOR_ABOVE, _FLOOR_BELOW = 0.02, 0.15
 _TOE, _HEEL = 0.6, 0.35  # of the toes' length before the ball, and of the foot's length behind the ankle
 _FOOT, _TOES = 0.17, 0.4  # of a leg's length from ankle to ball, and of that from ball to the toes' end
+# Set by hand on the characters of tests/rigs: how far above its lowest vertex a sole reaches, and how short and long it
+# may be, and how high the ankle above it, of a leg's length; the heel's distance from its
+# end, of its length; the fewest vertices of a foot.
+_SOLE, _SHORTEST_SOLE, _LONGEST_SOLE, _HIGHEST_ANKLE, _HEEL_INSET, _FEWEST = 0.025, 0.08, 0.9, 0.6, 0.05, 4
+_TILTS = np.radians([15, 35, 60])  # of a foot, of which `outline` finds the lowest points
 _ROLL_WEIGHT = 0.3  # of the toes' roll against their direction, where rotations are fitted to points
 
 
-def rest_foot_points(target: Target) -> np.ndarray:
-    """Estimated toes and heels (4, 3) from the bones of the feet, on the floor that the rig stands on at rest.
+def rest_foot_points(target: Target, vertices: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Toes and heels (4, 3) on the soles at rest: of the vertices (N, 3) of each side's foot, else of its bones.
 
-    The floor is at the height of the armature's origin if that is plausible, else at the lowest end of a foot's bones.
+    By the bones, they are on the floor that the rig stands on at rest: at the height of the armature's origin if that
+    is plausible, else at the lowest end of a foot's bones.
     Feet whose bones end in arbitrary directions, as importers make them, get a usual length.
     """
+    points = _of_bones(target)
+    for number, side in enumerate(("left", "right")):
+        if (sole := _of_vertices(target, side, vertices.get(side, np.zeros((0, 3))))) is not None:
+            points[2 * number : 2 * number + 2] = sole
+    return points
+
+
+def outline(target: Target, side: str, vertices: np.ndarray) -> np.ndarray:
+    """The vertices (N, 3) of a foot that are lowest when it is tilted one way or another."""
+    up, front = quaternions.rotate(target.rest_orientation(), np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]))
+    if not len(vertices) or _of_vertices(target, side, vertices) is None:
+        return np.zeros((0, 3))
+    aside = np.cross(up, front)
+    lowest = {int(np.argmin(vertices @ up))}
+    for heading in np.radians(range(0, 360, 45)):
+        for tilt in _TILTS:
+            down = np.cos(tilt) * up + np.sin(tilt) * (np.cos(heading) * front + np.sin(heading) * aside)
+            lowest.add(int(np.argmin(vertices @ down)))
+    return vertices[sorted(lowest)]
+
+
+def _of_vertices(target: Target, side: str, vertices: np.ndarray) -> np.ndarray | None:
+    """Toe and heel (2, 3) on the sole of a foot's vertices (N, 3); None if these are no foot."""
+    if len(vertices) < _FEWEST:
+        return None
+    up, front = quaternions.rotate(target.rest_orientation(), np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]))
+    leg = float(np.linalg.norm(target.direction(f"{side}_hip")) + np.linalg.norm(target.direction(f"{side}_knee")))
+    ankle, toes = target.joint(f"{side}_ankle"), target.rig_map.bones.get(f"{side}_foot")
+    heights = vertices @ up
+    low = float(heights.min())
+    sole = vertices[heights < low + _SOLE * leg]
+    ahead = front if toes is None else target.heads[toes] - ankle
+    ahead = ahead - up * (ahead @ up)
+    if not ahead @ front > 0.7 * np.linalg.norm(ahead) > 0.02 * leg:  # a toe bone below or behind the ankle
+        ahead = front
+    ahead = quaternions.normalized(ahead)
+    along = (sole - ankle) @ ahead
+    first, last = float(along.min()), float(along.max())
+    if not (
+        _SHORTEST_SOLE * leg < last - first < _LONGEST_SOLE * leg
+        and 0 < ankle @ up - low < _HIGHEST_ANKLE * leg
+        and -_LONGEST_SOLE * leg < first < last < _LONGEST_SOLE * leg
+    ):
+        return None
+    toe = last
+    if toes is not None and first < (ball := float((target.heads[toes] - ankle) @ ahead)) < last:
+        toe = ball + _TOE * (last - ball)
+    aside = np.cross(up, ahead)
+    across = aside * float(np.median((sole - ankle) @ aside)) if toes is None else np.zeros(3)
+    heel = first + _HEEL_INSET * (last - first)
+    ends = np.array([ankle + across + toe * ahead, ankle + across + heel * ahead])
+    return ends + np.outer(low - ends @ up, up)
+
+
+def _of_bones(target: Target) -> np.ndarray:
+    """Toes and heels (4, 3) by the bones of the feet, see `rest_foot_points`."""
     up, front = quaternions.rotate(target.rest_orientation(), np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]))
     leg = float(np.linalg.norm(target.direction("left_hip")) + np.linalg.norm(target.direction("left_knee")))
     points, heights = [], []
@@ -68,6 +131,7 @@ class Leg:
     tip: np.ndarray  # the end of the toes
     up: np.ndarray  # the normal of the sole
     length: float  # of thigh and shin
+    outline: np.ndarray  # (N, 3) the points of the foot, without toes that have a bone, that may touch the ground
 
     @classmethod
     def of(cls, target: Target, side: str) -> Leg:
@@ -80,7 +144,8 @@ class Leg:
         length = sum(float(np.linalg.norm(target.direction(f"{side}_{joint}"))) for joint in ("hip", "knee"))
         below_ball = ball + up * ((toe - ball) @ up)
         tip = below_ball + (toe - below_ball) / _TOE
-        return cls(side, foot, toes or foot, target.joint(f"{side}_ankle"), ball, toe, heel, tip, up, length)
+        outline = target.outlines.get(side, np.zeros((0, 3)))
+        return cls(side, foot, toes or foot, target.joint(f"{side}_ankle"), ball, toe, heel, tip, up, length, outline)
 
     @property
     def ball_height(self) -> float:
@@ -104,11 +169,19 @@ class Leg:
         points, toes = points - points.mean(0), quaternions.normalized(self.toe - self.ball)
         return points.T @ points, np.outer(toes, toes) + _ROLL_WEIGHT * np.eye(3)
 
+    def sunk(self, foot: np.ndarray, ankle: np.ndarray, up: np.ndarray, ground: np.ndarray) -> np.ndarray:
+        """How far (F,) the outline of a foot with rotations (F, 4) on an ankle (F, 3) is below the ground (F,)."""
+        lowest = np.full(len(foot), np.inf)
+        for point in self.outline:
+            lowest = np.minimum(lowest, quaternions.rotate(foot, point - self.ankle) @ up)
+        return np.maximum(ground - ankle @ up - lowest, 0.0)
+
     def ankle_above_ground(self, motion: FootMotion, ankle: np.ndarray, up: np.ndarray) -> np.ndarray:
-        """The ankle (F, 3), raised where nothing is planted as far as heel and ball are below the ground."""
+        """The ankle (F, 3), raised where nothing is planted as far as the foot is below the ground."""
         heel, ball = (ankle + quaternions.rotate(motion.foot, point - self.ankle) for point in (self.heel, self.ball))
         sunk = motion.ground - np.minimum(heel @ up, ball @ up - self.ball_height)
-        return ankle + np.where(motion.planted, 0.0, np.maximum(sunk, 0.0))[:, None] * up
+        sunk = np.maximum(sunk, self.sunk(motion.foot, ankle, up, motion.ground))
+        return ankle + np.where(motion.planted, 0.0, sunk)[:, None] * up
 
     def toes_above_ground(self, motion: FootMotion, ankle: np.ndarray, up: np.ndarray) -> np.ndarray:
         """The toes' rotations (F, 4), bent up where their tip would be below the ground."""
@@ -160,6 +233,8 @@ class PlantedFoot:
         ball = self.pins.positions[:, 0] + quaternions.rotate(toes, leg.ball - leg.toe)
         on_heel = self.pins.positions[:, 1] + quaternions.rotate(foot, leg.ankle - leg.heel)
         ankle = np.where(toe[:, None], ball + quaternions.rotate(foot, leg.ankle - leg.ball), on_heel)
+        # A foot that rolls over its toe or heel rests on what is lowest of it, be it the side of a shoe.
+        ankle = ankle + leg.sunk(foot, ankle, self.up, self.pins.ground)[:, None] * self.up
         return FootMotion(self.planted, foot, toes, ankle, self.pins.ground)
 
     def with_heel_raised(self, hip: np.ndarray, reach: np.ndarray, rate: float) -> PlantedFoot:

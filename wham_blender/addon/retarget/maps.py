@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
@@ -18,6 +19,7 @@ from ... import limits, records
 from ...errors import CodedError
 from ...files import read_bounded, replace_text
 from ...records import AtMost, Within
+from .bone_names import decoded, without_counters
 
 _SIDED = ("hip", "knee", "ankle", "foot", "collar", "shoulder", "elbow", "wrist")
 # SMPL joints that are mapped to one bone each; "foot" is the ball of the foot, where the toes begin. SMPL's hands are
@@ -31,6 +33,7 @@ LIMBS = {
     for limb, parts in (("leg", ("hip", "knee", "ankle")), ("arm", ("shoulder", "elbow", "wrist")))
 }
 IK_STRETCH = "ik_stretch"  # of a pose bone, built in: above zero, Blender's IK shortens bent legs
+IK_INFLUENCE = "ik_influence"  # of a pose bone's IK constraints, all of them
 _MOST_PREFIXES = 20  # that are tried on an armature: in a hostile one every bone's name could end like the pelvis's
 _LONGEST_REASON = 300  # characters of an error's reason, which may quote a key as long as the file
 _MOST_PARTS = 4  # of a dotted key; maps have two, and the time that tomllib takes for one grows with their square
@@ -78,7 +81,7 @@ class Setting:
     """A property of a pose bone and the value that the map's controls need."""
 
     bone: _Name
-    property: _Name  # a custom property, or IK_STRETCH
+    property: _Name  # a custom property, IK_STRETCH or IK_INFLUENCE
     value: _Value
 
 
@@ -128,14 +131,15 @@ class RigMap:
     # one of LIMBS -> its IK controls and switch
     ik: Annotated[dict[str, LimbIK], _Keys(tuple(LIMBS))] = field(default_factory=dict)
     settings: Annotated[tuple[Setting, ...], AtMost(1000)] = ()
+    # bones that are not keyed, by which this kind of rig is told from others
+    marks: Annotated[tuple[_Name, ...], AtMost(100)] = ()
     # bones that a rig may lack, besides twist bones; empty in fitted maps
     optional: Annotated[tuple[_Name, ...], AtMost(1000)] = ()
 
     def __post_init__(self) -> None:
         for chain, at, top in (("spine", "spine_at", 3.0), ("neck", "neck_at", 1.0)):
-            count = len(getattr(self, chain))
             if not getattr(self, at):
-                object.__setattr__(self, at, tuple(top * (number + 1) / count for number in range(count)))
+                object.__setattr__(self, at, _evenly(len(getattr(self, chain)), top))
         object.__setattr__(self, "location_bone", self.location_bone or self.bones.get("pelvis", ""))
 
     def control(self, bone: str) -> str:
@@ -152,6 +156,10 @@ class RigMap:
         return {**self.bones, **chains}
 
 
+def _evenly(count: int, top: float) -> tuple[float, ...]:
+    return tuple(top * (number + 1) / count for number in range(count))
+
+
 # --- fitting ---------------------------------------------------------------------------------------------------------
 
 
@@ -160,9 +168,10 @@ class _Names:
 
     def __init__(self, names: Iterable[str]) -> None:
         self.exact = frozenset(names)
+        ordered = sorted(self.exact)
         self.by_normalized: dict[str, str] = {}
-        for name in sorted(self.exact):
-            self.by_normalized.setdefault(_normalized(name), name)
+        for name, plain in (*zip(ordered, ordered, strict=True), *zip(ordered, without_counters(ordered), strict=True)):
+            self.by_normalized.setdefault(_normalized(plain), name)
 
     def prefixes(self, pelvis: str) -> list[str]:
         """Prefixes that the armature's names may have before a map's names, the shortest first; "" is one of them."""
@@ -173,8 +182,9 @@ class _Names:
 def fit(rig_map: RigMap, names: Iterable[str]) -> RigMap:
     """The map with an armature's bone names, without the optional bones and twist bones that the armature lacks.
 
-    Names are compared without case and punctuation ("upper_arm.L" and "Upper_Arm_L") and with any common prefix of the
-    armature's names ("mixamorig:Hips"). Raises MapError with the missing bones.
+    Names are compared without case and punctuation ("upper_arm.L" and "UpperArmL"), without the numbers that a program
+    has put after all of them ("Hips_01"), with what FBX exporters have spelled ("thighFBXASC046L"), and with any common
+    prefix of the armature's names ("mixamorig:Hips"). Raises MapError with the missing bones.
     """
     return _fit(rig_map, _Names(names))
 
@@ -205,7 +215,10 @@ def _fit(rig_map: RigMap, names: _Names) -> RigMap:
 
 
 def without(rig_map: RigMap, missing: Collection[str]) -> RigMap:
-    """The map without missing bones, and with no optional bones left; shortened chains get even ``spine_at`` values."""
+    """The map without missing bones, and with no optional bones left.
+
+    Shortened chains keep their ``spine_at`` values but for the last, or get even ones if they were even.
+    """
     spine, neck = (tuple(bone for bone in chain if bone not in missing) for chain in (rig_map.spine, rig_map.neck))
     twists = {joint: tuple(bone for bone in bones if bone not in missing) for joint, bones in rig_map.twists.items()}
     return replace(
@@ -213,14 +226,21 @@ def without(rig_map: RigMap, missing: Collection[str]) -> RigMap:
         bones={joint: bone for joint, bone in rig_map.bones.items() if bone not in missing},
         spine=spine,
         neck=neck,
-        spine_at=rig_map.spine_at if spine == rig_map.spine else (),
-        neck_at=rig_map.neck_at if neck == rig_map.neck else (),
+        spine_at=_shortened(rig_map.spine, rig_map.spine_at, missing, 3.0),
+        neck_at=_shortened(rig_map.neck, rig_map.neck_at, missing, 1.0),
         controls={bone: name for bone, name in rig_map.controls.items() if not {bone, name} & set(missing)},
         root="" if rig_map.root in missing else rig_map.root,
         twists={joint: bones for joint, bones in twists.items() if bones},
         settings=tuple(setting for setting in rig_map.settings if setting.bone not in missing),
         optional=(),
     )
+
+
+def _shortened(
+    chain: tuple[str, ...], at: tuple[float, ...], missing: Collection[str], top: float
+) -> tuple[float, ...]:
+    kept = [value for bone, value in zip(chain, at, strict=True) if bone not in missing]
+    return () if at == _evenly(len(at), top) or not kept else (*kept[:-1], top)
 
 
 def mirrored(rig_map: RigMap) -> RigMap:
@@ -247,12 +267,17 @@ def matching(names: Iterable[str], candidates: Iterable[RigMap]) -> RigMap | Non
             fitted.append(_fit(candidate, prepared))
         except MapError:
             continue
-    return max(fitted, key=lambda candidate: len(all_names(candidate)), default=None)
+    return max(fitted, key=lambda candidate: (len(candidate.marks), len(all_names(candidate))), default=None)
 
 
 def _normalized(name: str) -> str:
-    """A name without case and punctuation; exporters turn dots and colons into underscores."""
-    return re.sub(r"[\W_]+", "_", name.casefold())
+    """A name without case and punctuation, full-width forms and spelled characters; a Japanese side comes last.
+
+    Exporters turn dots and colons into underscores, and MMD tools "左足" into "足.L".
+    """
+    plain = unicodedata.normalize("NFKC", decoded(name)).casefold()
+    side = {"左": "l", "右": "r"}.get(plain[:1], "")
+    return re.sub(r"[\W_]+", "", plain[1:] + side if side else plain)
 
 
 def _rename(rig_map: RigMap, change: Callable[[str], str]) -> RigMap:
@@ -278,6 +303,7 @@ def _rename(rig_map: RigMap, change: Callable[[str], str]) -> RigMap:
             for limb, ik in rig_map.ik.items()
         },
         settings=tuple(replace(setting, bone=change(setting.bone)) for setting in rig_map.settings),
+        marks=all_of(rig_map.marks),
         optional=all_of(rig_map.optional),
     )
 
@@ -381,7 +407,7 @@ def to_toml(rig_map: RigMap) -> str:
     array = lambda values: f"[{', '.join(quote(v) if isinstance(v, str) else repr(float(v)) for v in values)}]"  # noqa: E731
     lines = [f"name = {quote(rig_map.name)}"]
     lines += [f"{key} = {quote(getattr(rig_map, key))}" for key in ("location_bone", "root") if getattr(rig_map, key)]
-    for key in ("spine", "spine_at", "neck", "neck_at", "optional"):
+    for key in ("spine", "spine_at", "neck", "neck_at", "optional", "marks"):
         if getattr(rig_map, key):
             lines.append(f"{key} = {array(getattr(rig_map, key))}")
     lines += ["", "[bones]", *(f"{joint} = {quote(bone)}" for joint, bone in rig_map.bones.items())]

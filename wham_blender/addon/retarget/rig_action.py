@@ -12,7 +12,8 @@ from ... import quaternions
 from ..scene.action import CONSTANT, ActionWriter
 from ..scene.keyframe_reduction import Channel, ReducedCurves, reduce_keyframes
 from .controls import Keys, Written
-from .maps import IK_STRETCH, RigMap
+from .maps import IK_INFLUENCE, IK_STRETCH, RigMap
+from .rig_probe import ik_constraints
 
 _EXACT = 1e-9  # radians or metres: a tolerance that only a keyframe keeps
 _CARRIERS = 4  # controls above a foot with independent errors: on average these add up to twice one of them
@@ -204,6 +205,10 @@ def _write_settings(writer: ActionWriter, rig: bpy.types.Object, motion: RigMoti
     for (bone, name), value in values.items():
         if name == IK_STRETCH:
             writer.write(_path(bone, name), np.array([[value]]), bone, CONSTANT)
+        elif name == IK_INFLUENCE:
+            for constraint in ik_constraints(rig.pose.bones[bone]):
+                channel = f'constraints["{bpy.utils.escape_identifier(constraint.name)}"].influence'
+                writer.write(_path(bone, channel), np.array([[value]]), bone, CONSTANT)
         elif name in rig.pose.bones[bone]:
             path = f'{_path(bone, "")[:-1]}["{bpy.utils.escape_identifier(name)}"]'
             writer.write(path, np.array([[value]]), bone, CONSTANT)

@@ -15,7 +15,7 @@ import numpy as np
 from mathutils import Euler, Quaternion, Vector
 
 from .controls import Control
-from .maps import MapError, RigMap
+from .maps import IK_INFLUENCE, MapError, RigMap
 
 _TEST_ROTATION = Quaternion(Vector((1, 2, 3)).normalized(), 0.6)  # about an arbitrary axis, to detect partial copies
 _TOLERANCE = 2e-3  # of rotation matrices, and relative to the rig's size; set by hand, judged on the test rigs
@@ -29,6 +29,7 @@ class ProbedRig:
     controls: list[Control]  # the requested controls and the observed bones, parents first
     heads: dict[str, np.ndarray]  # (3,) of each requested bone, in armature space
     tails: dict[str, np.ndarray]
+    matrices: dict[str, np.ndarray]  # (4, 4) of each requested bone, with the scale that its pose has
 
     @property
     def names(self) -> list[str]:
@@ -56,10 +57,10 @@ def probe(
         for name in names:
             _set_pose(copy.pose.bones[name])
         rest = _pose_matrices(copy, measured)
-        heads, tails = {}, {}
+        heads, tails, matrices = {}, {}, {}
         for name in bones:
             pose = copy.pose.bones[name]
-            heads[name], tails[name] = np.array(pose.head), np.array(pose.tail)
+            heads[name], tails[name], matrices[name] = np.array(pose.head), np.array(pose.tail), np.array(pose.matrix)
         size = max(np.ptp(rest[:, :3, 3], axis=0).max(), 1e-6)
         if flat := [name for name, matrix in zip(measured, rest, strict=True) if not _has_scale(matrix)]:
             raise MapError(
@@ -101,7 +102,12 @@ def probe(
             "their constraints, or use a rig map that names the controls to key instead.",
             code="controls-constrained",
         )
-    return ProbedRig(result, heads, tails)
+    return ProbedRig(result, heads, tails, matrices)
+
+
+def ik_constraints(bone: bpy.types.PoseBone) -> list[bpy.types.Constraint]:
+    """A bone's IK constraints."""
+    return [constraint for constraint in bone.constraints if constraint.type == "IK"]
 
 
 def _apply_settings(armature: bpy.types.Object, rig_map: RigMap) -> None:
@@ -110,7 +116,10 @@ def _apply_settings(armature: bpy.types.Object, rig_map: RigMap) -> None:
     values += [(ik.switch.bone, ik.switch.property, ik.switch.fk) for ik in rig_map.ik.values() if ik.switch]
     for bone, name, value in values:
         owner = armature.pose.bones[bone]
-        if isinstance(owner.get(name), int | float):
+        if name == IK_INFLUENCE:
+            for constraint in ik_constraints(owner):
+                constraint.influence = value
+        elif isinstance(owner.get(name), int | float):
             owner[name] = type(owner[name])(value)
 
 

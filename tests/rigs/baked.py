@@ -1,0 +1,203 @@
+"""What a bake has done to a character: angles of its limbs, its soles and its toes, frame by frame. Needs bpy.
+
+Lengths are in metres of a person of the motion's size: a giant's are scaled by the length of its legs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import bpy
+import numpy as np
+from mathutils import Quaternion, Vector
+
+from tests.rigs import files
+from wham_blender.addon.retarget.maps import LIMBS, RigMap
+from wham_blender.animation import Animation
+from wham_blender.skeleton import JOINT_NAMES
+
+_FADE = 12  # frames around a contact in which foot locking may turn a leg
+_SOLE = 0.012  # of the legs' length: vertices so near to the lowest one are the sole
+
+
+@dataclass
+class Measured:
+    """The largest of each, over all frames; None where there is nothing to measure."""
+
+    limb_angle: float  # degrees between limbs of source and target, legs where nothing is planted
+    limb: str  # which
+    slip: float | None = None  # mm a frame, horizontal, of the part of a sole that is planted
+    lowest: float | None = None  # cm, of the lowest vertex of the feet over the floor
+    toe_step: float | None = None  # degrees that toes turn against the foot from frame to frame
+
+
+def frames_of(animation: Animation) -> list[int]:
+    """The frames of a motion, which begin at whole ones."""
+    return np.rint(animation.frames).astype(int).tolist()
+
+
+def measure(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, animation: Animation) -> Measured:
+    """Compare a baked rig with its source in all frames."""
+    scene = bpy.context.scene
+    scale = leg_length(rig, rig_map) / _source_leg(source)
+    feet = [_Foot(rig, rig_map, side) for side in ("left", "right")]
+    worst, worst_limb, toe_step, lowest = 0.0, "", 0.0, math.inf
+    soles: list[list[np.ndarray]] = [[], []]
+    toes: list[list[Quaternion | None]] = [[], []]
+    planted = [animation.contacts[:, [2 * side, 2 * side + 1]].any(1) for side in (0, 1)]
+    near = [np.convolve(each, np.ones(2 * _FADE + 1), "same") > 0 for each in planted]
+    for row, frame in enumerate(frames_of(animation)):
+        scene.frame_set(frame)
+        for limb, joints in LIMBS.items():
+            if limb.endswith("leg") and near[limb.startswith("right")][row]:
+                continue
+            for start, end in pairwise(joints):
+                angle = _angle(source, rig, rig_map, start, end)
+                if angle > worst:
+                    worst, worst_limb = angle, f"{start} in frame {frame}"
+        for side, foot in enumerate(feet):
+            toes[side].append(foot.toe_rotation())
+            if foot.has_skin:
+                points = foot.vertices()
+                lowest = min(lowest, float(points[:, 2].min()))
+                soles[side].append(points[foot.sole])
+    for side in (0, 1):
+        for before, after in pairwise(toes[side]):
+            if before is not None and after is not None:
+                angle = before.rotation_difference(after).angle
+                toe_step = max(toe_step, math.degrees(min(angle, 2 * math.pi - angle)))
+    slip = _slip(feet, soles, animation)
+    has_skin = any(foot.has_skin for foot in feet)
+    return Measured(
+        worst, worst_limb, 1000 * slip / scale if has_skin else None, 100 * lowest / scale if has_skin else None,
+        toe_step if toes[0][0] is not None else None,
+    )  # fmt: skip
+
+
+def leg_length(rig: bpy.types.Object, rig_map: RigMap) -> float:
+    """Length of thigh and shin in the world, as the rig is posed: scales that bones have been left with count."""
+    heads = [_head(rig, rig_map.bones[joint]) for joint in LIMBS["left_leg"]]
+    return sum((after - before).length for before, after in pairwise(heads))
+
+
+def _source_leg(source: bpy.types.Object) -> float:
+    heads = [_head(source, joint) for joint in LIMBS["left_leg"]]
+    return sum((after - before).length for before, after in pairwise(heads))
+
+
+def _head(armature: bpy.types.Object, bone: str) -> Vector:
+    return armature.matrix_world @ armature.pose.bones[bone].head
+
+
+def _angle(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, start: str, end: str) -> float:
+    assert {start, end} <= set(JOINT_NAMES)
+    wanted = _head(source, end) - _head(source, start)
+    bones = rig_map.bones
+    to = _head(rig, bones[end]) if end in bones else rig.matrix_world @ rig.pose.bones[bones[start]].tail
+    one, other = np.array(wanted, float), np.array(to - _head(rig, bones[start]), float)
+    # not Vector.angle, which has nothing below 0.02 degrees
+    return math.degrees(math.atan2(np.linalg.norm(np.cross(one, other)), one @ other))
+
+
+def _slip(feet: list[_Foot], soles: list[list[np.ndarray]], animation: Animation) -> float:
+    largest = 0.0
+    for side, foot in enumerate(feet):
+        for part, ends in enumerate((foot.toe_end, foot.heel_end)):
+            if not foot.has_skin or not ends.any():
+                continue
+            places = np.array([points[ends].mean(0) for points in soles[side]])
+            moved = np.linalg.norm(np.diff(places[:, :2], axis=0), axis=1)
+            down = animation.contacts[:, 2 * side + part]
+            both = down[:-1] & down[1:]
+            largest = max(largest, float(moved[both].max(initial=0.0)))
+    return largest
+
+
+class _Foot:
+    """The vertices that a foot's bones carry."""
+
+    def __init__(self, rig: bpy.types.Object, rig_map: RigMap, side: str) -> None:
+        self.rig = rig
+        self.ankle = rig_map.bones[f"{side}_ankle"]
+        self.toes = rig_map.bones.get(f"{side}_foot")
+        bone = rig.data.bones[self.ankle]
+        names = {self.ankle, *(child.name for child in bone.children_recursive)}
+        if self.toes:
+            names |= {self.toes, *(child.name for child in rig.data.bones[self.toes].children_recursive)}
+        self.parts: list[tuple[bpy.types.Object, np.ndarray]] = []
+        for skin in files.skins(rig):
+            if skin.parent_type == "BONE" and skin.parent_bone in names:
+                chosen = np.arange(len(skin.data.vertices))
+            else:
+                groups = {group.index for group in skin.vertex_groups if group.name in names}
+                weights = [sum(g.weight for g in v.groups if g.group in groups) for v in skin.data.vertices]
+                chosen = np.flatnonzero(np.array(weights) > 0.5)
+            if len(chosen):
+                self.parts.append((skin, chosen))
+        self.has_skin = bool(self.parts)
+        self.sole = self.toe_end = self.heel_end = np.zeros(0, int)
+        if self.has_skin:
+            self._find_sole(rig, rig_map, side)
+
+    def _find_sole(self, rig: bpy.types.Object, rig_map: RigMap, side: str) -> None:
+        before, rig.data.pose_position = rig.data.pose_position, "REST"
+        bpy.context.view_layer.update()
+        points = self.vertices()
+        world = np.array(rig.matrix_world)
+
+        def rest(joint: str) -> np.ndarray:
+            return world[:3, :3] @ np.array(rig.data.bones[rig_map.bones[joint]].head_local) + world[:3, 3]
+
+        up = rest("left_shoulder") + rest("right_shoulder") - rest("left_hip") - rest("right_hip")
+        axis = np.argmax(np.abs(up))
+        up = np.eye(3)[axis] * np.sign(up[axis]) if abs(up[axis]) > 0.94 * np.linalg.norm(up) else up
+        up = up / np.linalg.norm(up)
+        left = rest("left_hip") - rest("right_hip")
+        front = np.cross(left, up)
+        heights, along = points @ up, points @ (front / np.linalg.norm(front))
+        self.sole = np.flatnonzero(heights < heights.min() + _SOLE * leg_length(rig, rig_map))
+        low, high = along[self.sole].min(), along[self.sole].max()
+        self.toe_end = along[self.sole] > low + 0.6 * (high - low)
+        self.heel_end = along[self.sole] < low + 0.4 * (high - low)
+        rig.data.pose_position = before
+        bpy.context.view_layer.update()
+
+    def vertices(self) -> np.ndarray:
+        """The vertices (V, 3) in the world, as they are deformed in this frame."""
+        graph = bpy.context.evaluated_depsgraph_get()
+        found = []
+        for skin, chosen in self.parts:
+            evaluated = skin.evaluated_get(graph)
+            mesh = evaluated.data
+            points = np.empty(3 * len(mesh.vertices), np.float32)
+            mesh.vertices.foreach_get("co", points)
+            place = np.array(evaluated.matrix_world)
+            found.append(points.reshape(-1, 3)[chosen] @ place[:3, :3].T + place[:3, 3])
+        return np.concatenate(found)
+
+    def toe_rotation(self) -> Quaternion | None:
+        """The toes' rotation against the foot; None without a toe bone."""
+        if not self.toes:
+            return None
+        bones = self.rig.pose.bones
+        return (bones[self.ankle].matrix.inverted_safe() @ bones[self.toes].matrix).to_quaternion()
+
+
+def height(rig: bpy.types.Object) -> float:
+    """Height in the world over the floor, of its skin or else of its bones, in the frame that is shown."""
+    graph = bpy.context.evaluated_depsgraph_get()
+    tops = [(rig.matrix_world @ bone.head).z for bone in rig.pose.bones]
+    for skin in files.skins(rig):
+        evaluated = skin.evaluated_get(graph)
+        tops += [(evaluated.matrix_world @ Vector(corner)).z for corner in evaluated.bound_box]
+    return max(tops)
+
+
+def keep_vertex_counts(rig: bpy.types.Object) -> None:
+    """Disable the modifiers of skins that change the number of vertices, so that they can be followed."""
+    for skin in files.skins(rig):
+        for modifier in skin.modifiers:
+            if modifier.type != "ARMATURE":
+                modifier.show_viewport = modifier.show_render = False

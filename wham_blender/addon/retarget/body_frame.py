@@ -1,0 +1,234 @@
+"""Frames in which an unknown skeleton may stand: which way is up, where the middle is, and which bones are a pair.
+
+Importers turn skeletons in many ways, and their bones' tails point anywhere. NumPy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .bone_names import ParsedName
+
+_SYMMETRY_TOLERANCE = 0.02  # of the height: distance of a bone to the mirror image of its counterpart
+_NAMED_TOLERANCE = 0.25  # the same if their names say that they are a pair, for characters that are not symmetric
+_LONGEST_LEAF = 0.4  # length of a bone without children, of the skeleton's size; longer tails are an importer's
+_MOST_AT_ONE_PLACE = 20  # bones that are looked at: layers of controls lie over one another, but not hundreds
+_SAMPLED = 300  # bones that vote for the middle; twice as many take four times as long
+# Logarithms of how probable it is that a file's body stands so, set by hand: as the world shows it, as it is posed,
+# along an axis of the armature.
+_AS_IN_WORLD, _AS_POSED, _AS_BLENDER, _ALONG_AXIS = 0.0, -1.0, -1.5, -4.0
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """An armature's rest pose, in any unit."""
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]  # indices, -1 for a root; in any order
+    heads: np.ndarray  # (N, 3)
+    tails: np.ndarray  # (N, 3)
+    weights: np.ndarray | None = None  # (N,) how much of the skin each bone carries; None if it is not known
+    centers: np.ndarray | None = None  # (N, 3) the mean of the vertices that it carries; not finite without vertices
+    up: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, 1.0]))  # (3,) the world's, in armature space
+    posed: np.ndarray | None = None  # (N, 3) heads in the pose as it is
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A skeleton with x to the side, y the depth, z up, and x = 0 the middle of the body; right-handed."""
+
+    heads: np.ndarray  # (N, 3)
+    tails: np.ndarray  # (N, 3) estimated, see ``estimated_tails``
+    partner: list[int]  # each bone's left-right counterpart: another bone, itself in the middle, or -1 for none
+    floor: float
+    height: float
+    prior: float  # logarithm of how probable the frame is
+
+
+def estimated_tails(skeleton: Skeleton) -> np.ndarray:
+    """Where bones end (N, 3): at the mean of their children's heads; without children, where their vertices or the
+    bone above them point to.
+    """
+    heads, parents = skeleton.heads, np.array(skeleton.parents)
+    own = skeleton.tails - heads
+    total, count = np.zeros_like(heads), np.zeros(len(heads))
+    has_parent = parents >= 0
+    offset = heads - heads[parents]
+    size = float(np.ptp(heads, axis=0).max()) or 1.0
+    apart = has_parent & (np.linalg.norm(offset, axis=1) > 1e-3 * size)
+    np.add.at(total, parents[apart], heads[apart])
+    np.add.at(count, parents[apart], 1)
+    inner = count > 0
+    tails = np.where(inner[:, None], total / np.maximum(count, 1)[:, None], heads)
+    lengths = np.linalg.norm(tails - heads, axis=1)
+    above = np.where(has_parent, np.linalg.norm(offset, axis=1), 0.0)
+    for bone in np.flatnonzero(~inner):
+        limit = above[bone] or lengths[parents[bone]] * has_parent[bone] or 0.1 * size
+        direction = own[bone]
+        if skeleton.centers is not None and np.isfinite(skeleton.centers[bone]).all():
+            direction = 2 * (skeleton.centers[bone] - heads[bone])
+        elif has_parent[bone] and apart[bone]:
+            along = offset[bone] / above[bone]
+            # The tail that the file has is kept if it is no importer's: those lie along the parent, or along an axis.
+            length = np.linalg.norm(direction)
+            if length > _LONGEST_LEAF * size or length < 1e-3 * limit:
+                direction = along * 0.5 * limit
+        length = float(np.linalg.norm(direction))
+        tails[bone] = heads[bone] + direction * min(1.0, _LONGEST_LEAF * size / max(length, 1e-12))
+    return tails
+
+
+def frames(skeleton: Skeleton, parsed: Sequence[ParsedName], candidates: np.ndarray) -> Iterator[Frame]:
+    """The frames in which a skeleton may stand, the likeliest first. ``candidates`` (N,): bones that may be a body's."""
+    tails = estimated_tails(skeleton)
+    named = _named_pairs(parsed)
+    for up, prior in _ups(skeleton):
+        for side in _sides(skeleton.heads, up, named):
+            depth = np.cross(up, side)
+            axes = np.stack([side, depth, up], 1)
+            heads, ends = skeleton.heads @ axes, tails @ axes
+            points = np.concatenate([heads[candidates], ends[candidates]])
+            floor, height = float(points[:, 2].min()), float(np.ptp(points[:, 2]))
+            if height <= 1e-9 * max(1.0, float(np.abs(points).max())):
+                continue
+            middle = _middle(heads[candidates], height, named, heads)
+            heads, ends = heads - (middle, 0, 0), ends - (middle, 0, 0)
+            partner = _partners(skeleton.parents, heads, ends, named, height)
+            yield Frame(heads, ends, partner, floor, height, prior)
+
+
+def _ups(skeleton: Skeleton) -> list[tuple[np.ndarray, float]]:
+    """Directions (3,) that may be up, with their priors."""
+    found: list[tuple[np.ndarray, float]] = [(skeleton.up, _AS_IN_WORLD)]
+    if skeleton.posed is not None:
+        found.append((_posed_rotation(skeleton).T @ skeleton.up, _AS_POSED))
+    found.append((np.array([0.0, 0.0, 1.0]), _AS_BLENDER))
+    found += [(sign * axis, _ALONG_AXIS) for axis in np.eye(3)[[1, 2, 0]] for sign in (1.0, -1.0)]
+    chosen: list[tuple[np.ndarray, float]] = []
+    for up, prior in found:
+        axis = np.eye(3)[np.argmax(np.abs(up))] * np.sign(up[np.argmax(np.abs(up))])
+        up = axis if axis @ up > 0.96 else up / np.linalg.norm(up)
+        if not any(up @ other > 0.96 for other, _ in chosen):
+            chosen.append((up, prior))
+    return chosen
+
+
+def _posed_rotation(skeleton: Skeleton) -> np.ndarray:
+    """The rotation (3, 3) from the rest pose to the pose as it is that fits all heads best (Kabsch)."""
+    assert skeleton.posed is not None
+    before, after = skeleton.heads - skeleton.heads.mean(0), skeleton.posed - skeleton.posed.mean(0)
+    left, _, right = np.linalg.svd(after.T @ before)
+    left[:, 2] *= np.linalg.det(left @ right)
+    return left @ right
+
+
+def _named_pairs(parsed: Sequence[ParsedName]) -> np.ndarray:
+    """Bones (P, 2) whose names differ in left and right only."""
+    by_stem: dict[str, dict[str, list[int]]] = {}
+    for bone, name in enumerate(parsed):
+        if name.side:
+            by_stem.setdefault(name.stem, {}).setdefault(name.side, []).append(bone)
+    pairs = [
+        (sides["left"][0], sides["right"][0])
+        for sides in by_stem.values()
+        if len(sides.get("left", ())) == 1 == len(sides.get("right", ()))
+    ]
+    return np.array(pairs, int).reshape(-1, 2)
+
+
+def _sides(heads: np.ndarray, up: np.ndarray, named: np.ndarray) -> list[np.ndarray]:
+    """Horizontal directions (3,) that may go to the side of the body."""
+    axes = [axis for axis in np.eye(3) if abs(axis @ up) < 0.3]
+    level = [_unit(axis - up * (axis @ up)) for axis in axes] or [_unit(np.cross(up, np.eye(3)[np.argmin(np.abs(up))]))]
+    if len(named) >= 4:
+        apart = heads[named[:, 0]] - heads[named[:, 1]]
+        apart = apart - np.outer(apart @ up, up)
+        direction = apart.sum(0)
+        if np.linalg.norm(direction) > 0.5 * np.linalg.norm(apart, axis=1).sum() > 0:
+            direction = _unit(direction)
+            nearest = max(level, key=lambda axis: abs(axis @ direction))
+            return [nearest if abs(nearest @ direction) > 0.96 else direction]
+    return level
+
+
+def _middle(candidates: np.ndarray, height: float, named: np.ndarray, heads: np.ndarray) -> float:
+    """x of the plane of symmetry: what most pairs of bones at equal height and depth have in their middle."""
+    if len(named) >= 4:
+        return float(np.median(heads[named, 0].mean(1)))
+    step = -(-len(candidates) // _SAMPLED)
+    points = candidates[::step]
+    first, second = np.triu_indices(len(points), 1)
+    apart = np.abs(points[first] - points[second])
+    tolerance = 0.5 * _SYMMETRY_TOLERANCE * height
+    facing = (apart[:, 1:] < tolerance).all(1) & (apart[:, 0] > 2 * tolerance)
+    middles = np.sort((points[first, 0] + points[second, 0])[facing] / 2)
+    if not len(middles):
+        return float(np.median(points[:, 0]))
+    votes = np.searchsorted(middles, middles + tolerance) - np.searchsorted(middles, middles - tolerance)
+    best = middles[int(np.argmax(votes))]
+    return float(np.median(middles[np.abs(middles - best) <= tolerance]))
+
+
+def _partners(
+    parents: Sequence[int], heads: np.ndarray, tails: np.ndarray, named: np.ndarray, height: float
+) -> list[int]:
+    """Each bone's counterpart: by name if the names are a pair, else the bone at the mirror image of its place."""
+    count = len(heads)
+    mirror = np.array([-1.0, 1.0, 1.0])
+    partner = [-1] * count
+    for left, right in named.tolist():
+        if np.linalg.norm(heads[left] * mirror - heads[right]) < _NAMED_TOLERANCE * height:
+            partner[left], partner[right] = right, left
+    tolerance = _SYMMETRY_TOLERANCE * height
+    depths = _depths(parents)
+    cells: dict[tuple[int, ...], list[int]] = {}
+    keys = np.floor(heads / tolerance).astype(np.int64)
+    for bone, key in enumerate(map(tuple, keys.tolist())):
+        beside = cells.setdefault(key, [])
+        if len(beside) < _MOST_AT_ONE_PLACE:
+            beside.append(bone)
+    mirrored = heads * mirror
+    mirrored_keys = np.floor(mirrored / tolerance).astype(np.int64).tolist()
+    steps = [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)]
+    wanted = partner.copy()
+    for bone in np.argsort(depths, kind="stable").tolist():
+        if partner[bone] >= 0:
+            continue
+        x, y, z = mirrored_keys[bone]
+        near = [other for a, b, c in steps for other in cells.get((x + a, y + b, z + c), ()) if partner[other] < 0]
+        if not near:
+            continue
+        others = np.array(near)
+        apart = np.linalg.norm(heads[others] - mirrored[bone], axis=1)
+        ends = np.linalg.norm(tails[others] - tails[bone] * mirror, axis=1)
+        fits = apart < tolerance
+        if not fits.any():
+            continue
+        others, apart, ends = others[fits], apart[fits], ends[fits]
+        # Of several bones at one position (a bone and its control) take the one at the same place in the tree.
+        above = wanted[parents[bone]] if parents[bone] >= 0 else -1
+        misfit = np.abs(depths[others] - depths[bone]) + np.array([parents[other] != above for other in others])
+        wanted[bone] = int(others[np.lexsort((apart + ends, misfit))[0]])
+    return [other if other >= 0 and wanted[other] == bone else -1 for bone, other in enumerate(wanted)]
+
+
+def _depths(parents: Sequence[int]) -> np.ndarray:
+    """Each bone's depth in the tree (N,)."""
+    depths = [-1] * len(parents)
+    for bone in range(len(parents)):
+        path = []
+        while bone >= 0 and depths[bone] < 0:
+            path.append(bone)
+            bone = parents[bone]
+        depth = depths[bone] if bone >= 0 else -1
+        for step in reversed(path):
+            depth += 1
+            depths[step] = depth
+    return np.array(depths)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return np.asarray(vector / np.linalg.norm(vector))
