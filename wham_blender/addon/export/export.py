@@ -24,7 +24,7 @@ from ...errors import CodedError
 from ..retarget import rig_map_state, root
 from ..retarget.transfer import Space
 from ..scene import character
-from ..scene.action import ActionWriter
+from ..scene.action import ActionKeys, ActionWriter
 from ..scene.checks import check_numbers
 from .meshes import MeshSamples, Placed, apply_modifiers, attach, build, character_meshes
 from .skeleton_copy import SampledSkeleton, sample
@@ -389,7 +389,13 @@ def _has_operator(name: str) -> bool:
     return verb in dir(getattr(bpy.ops, module))
 
 
-def _write_fbx(path: str, axis_forward: str, axis_up: str, scale: str) -> set[str]:
+def _write_fbx(path: str, copy: SkeletonCopy, axis_forward: str, axis_up: str, scale: str) -> set[str]:
+    # A file without meshes has no rest pose but the current one. Only the scene's range is exported, from frame 0.
+    for curve in ActionKeys(copy.armature).curves():
+        curve.keyframe_points.insert(
+            -1, float(curve.data_path.endswith("rotation_quaternion") and not curve.array_index)
+        )
+    copy.scene.frame_set(-1)
     return bpy.ops.export_scene.fbx(
         filepath=path,
         object_types={"ARMATURE", "MESH"},
@@ -405,11 +411,11 @@ def _write_fbx(path: str, axis_forward: str, axis_up: str, scale: str) -> set[st
 
 
 def _write_unreal(path: str, copy: SkeletonCopy) -> set[str]:
-    return _write_fbx(path, "Y", "Z", "FBX_SCALE_NONE")
+    return _write_fbx(path, copy, "Y", "Z", "FBX_SCALE_NONE")
 
 
 def _write_unity(path: str, copy: SkeletonCopy) -> set[str]:
-    return _write_fbx(path, "-Z", "Y", "FBX_SCALE_UNITS")
+    return _write_fbx(path, copy, "-Z", "Y", "FBX_SCALE_UNITS")
 
 
 def _write_godot(path: str, copy: SkeletonCopy) -> set[str]:

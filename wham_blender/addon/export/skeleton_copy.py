@@ -13,7 +13,7 @@ from ... import quaternions
 
 # Rigify's deform bones (DEF-) are children of ORG- bones at the same position, which have the body's hierarchy.
 _ORIGINAL, _DEFORMING = "ORG-", "DEF-"
-_SHIFT = 1e-5  # of the skeleton's size; more than what the importer takes for equal, 1e-6
+_SHIFT = 4e-6  # of the skeleton's size; the importer takes for equal what differs by less than 1e-6
 
 
 @dataclass(frozen=True)
@@ -99,16 +99,17 @@ class SampledSkeleton:
         return [bool(np.abs(moves).max() > tolerance) for moves in locations]
 
     def unconnected(self, moving: Sequence[bool]) -> SampledSkeleton:
-        """With the rest heads of moving bones shifted by a hundred-thousandth of the body's height.
+        """With the rest heads of moving bones, and what is below them, shifted by less than anyone sees.
 
         Blender's FBX importer connects a bone whose head is at its parent's tail, and then ignores its location.
         """
-        rest_heads = self.rest_heads.copy()
-        shift = _SHIFT * float(np.ptp(rest_heads, axis=0).max())
+        size = float(np.ptp(self.rest_heads, axis=0).max())
+        shifts = np.zeros_like(self.rest_heads)
         for bone, parent in enumerate(self.parents):
-            if parent >= 0 and moving[bone]:
-                rest_heads[bone] += quaternions.rotate(self.rest_rotations[parent], np.array([shift, 0.0, 0.0]))
-        return replace(self, rest_heads=rest_heads)
+            if parent >= 0:
+                sideways = np.array([_SHIFT * size * moving[bone], 0.0, 0.0])
+                shifts[bone] = shifts[parent] + quaternions.rotate(self.rest_rotations[parent], sideways)
+        return replace(self, rest_heads=self.rest_heads + shifts)
 
     def rest_matrix(self, bone: int) -> Matrix:
         """A bone's rest matrix."""
