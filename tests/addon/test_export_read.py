@@ -1,8 +1,7 @@
-"""Exported files, read by other programs' libraries, say what the scene does: joints, vertices, shape keys and times."""
+"""Exported files, read by other programs' libraries, say what the scene does: joints, vertices, shape keys, times."""
 
 import subprocess
 from functools import cache
-from math import radians
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -86,12 +85,12 @@ def make_mesh(rig, name, half=False, weighted=True, scale=1.0):
 
 
 def nodes():
-    """Geometry nodes that subdivide a mesh and put a cone on each of its first vertices."""
+    """Geometry nodes that subdivide a mesh."""
     tree = bpy.data.node_groups.new("cut", "GeometryNodeTree")
     for direction in ("INPUT", "OUTPUT"):
         tree.interface.new_socket("Geometry", in_out=direction, socket_type="NodeSocketGeometry")
     first, cut, last = (
-        tree.nodes.new(f"{kind}") for kind in ("NodeGroupInput", "GeometryNodeSubdivideMesh", "NodeGroupOutput")
+        tree.nodes.new(kind) for kind in ("NodeGroupInput", "GeometryNodeSubdivideMesh", "NodeGroupOutput")
     )
     tree.links.new(first.outputs[0], cut.inputs[0])
     tree.links.new(cut.outputs[0], last.inputs[0])
@@ -99,7 +98,7 @@ def nodes():
 
 
 def add_keys(obj):
-    """Shape keys: one animated, one muted, one relative to another, one driven by a bone."""
+    """Shape keys: one animated, one driven by a bone, one with a constant value."""
     obj.shape_key_add(name="Basis")
     for name, shift in (("Smile", (0, 0.05, 0)), ("Driven", (0, 0, 0.08)), ("Still", (0, -0.1, 0.02))):
         block = obj.shape_key_add(name=name, from_mix=False)
@@ -124,7 +123,7 @@ MODIFIERS = {
     "subsurf": ("SUBSURF", {"levels": 1}),
     "solidify": ("SOLIDIFY", {"thickness": 0.02}),
     "decimate": ("DECIMATE", {"ratio": 0.7}),
-    "array": ("ARRAY", {"use_relative_offset": False, "use_constant_offset": True, "constant_offset_displace": (0, 0.3, 0)}),
+    "array": ("ARRAY", {"relative_offset_displace": (0, 1.5, 0)}),
     "weighted normal": ("WEIGHTED_NORMAL", {}),
     "nodes": ("NODES", {}),
 }  # fmt: skip
@@ -266,3 +265,177 @@ def test_shape_keys_keep_names_and_values(target):
     assert values[[0, 3, 7], 0] == pytest.approx([0, 1, 0.3], abs=1e-4)
     assert np.ptp(values[:, 1]) > 0.5
     assert values[:, 2] == pytest.approx(0.4, abs=1e-4)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_instances_and_what_nodes_add_after_the_rig_move_with_the_surface(target, tmp_path):
+    rig = make_rig()
+    obj = make_mesh(rig, "studs")
+    obj.modifiers.new("Armature", "ARMATURE").object = rig
+    modifier = obj.modifiers.new("Studs", "NODES")
+    modifier.node_group = studs()
+    wanted = vertices([8])["studs"][0]
+    path, _ = export(rig, tmp_path / "hero", target)
+    found = read(path, 24, 8)["points/studs"][7]
+    assert (len(wanted), len(np.unique(found.round(5), axis=0))) == (68, 68 + 68 * 8)
+    assert farthest(wanted, found) < MILLIMETRE
+    assert farthest(found, wanted) < 0.02  # half the diagonal of a stud
+
+
+def studs():
+    """Geometry nodes that add an instance of a cube, 2 cm wide, on each vertex."""
+    tree = bpy.data.node_groups.new("studs", "GeometryNodeTree")
+    for direction in ("INPUT", "OUTPUT"):
+        tree.interface.new_socket("Geometry", in_out=direction, socket_type="NodeSocketGeometry")
+    first, cube, spread, join, last = (
+        tree.nodes.new(kind)
+        for kind in (
+            "NodeGroupInput", "GeometryNodeMeshCube", "GeometryNodeInstanceOnPoints", "GeometryNodeJoinGeometry",
+            "NodeGroupOutput",
+        )
+    )  # fmt: skip
+    cube.inputs["Size"].default_value = 0.02, 0.02, 0.02
+    for output, target in (
+        (first.outputs[0], spread.inputs["Points"]),
+        (cube.outputs[0], spread.inputs["Instance"]),
+        (spread.outputs[0], join.inputs[0]),
+        (first.outputs[0], join.inputs[0]),
+        (join.outputs[0], last.inputs[0]),
+    ):
+        tree.links.new(output, target)
+    return tree
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("unit", [1.0, 0.01])
+def test_a_file_has_the_metres_of_the_scenes_units(target, unit, tmp_path):
+    bpy.context.scene.unit_settings.scale_length = unit
+    rig = make_rig(1 / unit, TURNED)
+    make_mesh(rig, "body", scale=1 / unit).modifiers.new("Armature", "ARMATURE").object = rig
+    make_mesh(rig, "hat", weighted=False, scale=1 / unit)
+    wanted, joints = vertices([1, 8]), points(rig, ["hips", "arm.L"], [1, 8])
+    path, _ = export(rig, tmp_path / "hero", target)
+    contents = read(path, 24, 8)
+    contents["joints"] = contents["joints"][[0, 7]]
+    assert off(contents, joints * unit, ["hips", "arm.L"]) < 0.02 * MILLIMETRE
+    for name, places in wanted.items():
+        assert farthest(places[1] * unit, contents[f"points/{name}"][7]) < MILLIMETRE
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_rig_at_a_hundred_times_its_bones_scale_is_as_large_as_it_looks(target, tmp_path):
+    rig = make_rig(100, Matrix.Scale(0.01, 4))
+    make_mesh(rig, "body", scale=100).modifiers.new("Armature", "ARMATURE").object = rig
+    wanted, joints = vertices([8]), points(rig, ["hips", "arm.L"], range(1, 9))
+    path, _ = export(rig, tmp_path / "hero", target)
+    contents = read(path, 24, 8)
+    assert off(contents, joints, ["hips", "arm.L"]) < 0.02 * MILLIMETRE
+    assert farthest(wanted["body"][0], contents["points/body"][7]) < MILLIMETRE
+
+
+@pytest.mark.parametrize("target", [*TARGETS, "BVH"])
+@pytest.mark.parametrize(("fps", "base"), [(12, 0.96), (30, 1.001), (25, 2.0), (60, 1.0)])
+def test_a_file_has_the_scenes_frame_rate_and_begins_at_zero(target, fps, base, tmp_path):
+    render = bpy.context.scene.render
+    render.fps, render.fps_base = fps, base
+    rig = make_rig(first=1001)
+    make_mesh(rig, "body").modifiers.new("Armature", "ARMATURE").object = rig
+    joints = points(rig, ["hips", "arm.L"], range(1001, 1009))
+    path, report = export(rig, tmp_path / "hero", target)
+    assert report.frames == (1001, 1008)
+    if target == "BVH":
+        lines = path.read_text().splitlines()
+        assert "Frames: 8" in [" ".join(line.split()) for line in lines]
+        assert float(next(line for line in lines if "Frame Time" in line).split()[-1]) == pytest.approx(
+            base / fps, abs=1e-6
+        )
+        return
+    contents = read(path, fps / base, 8)
+    assert contents["span"] == pytest.approx([0, 7 * base / fps], abs=1e-5)
+    assert off(contents, joints, ["hips", "arm.L"]) < 0.05 * MILLIMETRE
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_rig_in_rest_position_is_exported_as_it_moves(target, tmp_path):
+    rig = make_rig()
+    make_mesh(rig, "body").modifiers.new("Armature", "ARMATURE").object = rig
+    joints = points(rig, ["hips", "arm.L"], range(1, 9))
+    rig.data.pose_position = "REST"
+    path, _ = export(rig, tmp_path / "hero", target)
+    assert off(read(path, 24, 8), joints, ["hips", "arm.L"]) < 0.02 * MILLIMETRE
+    assert rig.data.pose_position == "REST"
+
+
+def test_shape_keys_that_modifiers_make_unusable_are_told(tmp_path, capfd):
+    rig = make_rig()
+    obj = make_mesh(rig, "face", half=True)
+    obj.shape_key_add(name="Basis")
+    for name, x in (("Open", 0.2), ("Smile", 0.0)):  # Open moves the seam apart, so that the halves are not merged
+        block = obj.shape_key_add(name=name, from_mix=False)
+        for point in block.data:
+            point.co.x += x
+            point.co.y += 0.05
+    obj.modifiers.new("Mirror", "MIRROR")
+    obj.modifiers.new("Armature", "ARMATURE").object = rig
+    path, report = export(rig, tmp_path / "hero", "GODOT")
+    assert report.left_out == (("face", "Open"),)
+    assert list(read(path, 24, 8)["keys/face"]) == ["Smile"]
+    assert bpy.ops.wham.export_motion(filepath=str(path), target="GODOT") == {"FINISHED"}
+    assert "Shape keys were left out: Open of face." in capfd.readouterr().out
+
+
+def state():
+    """What an animator would miss in a scene, and all data of the file."""
+    context = bpy.context
+    kinds = [prop.identifier for prop in bpy.data.bl_rna.properties if prop.type == "COLLECTION"]
+    objects = [
+        (obj.name, obj.mode, obj.select_get(), obj.visible_get(), obj.hide_viewport, obj.hide_render, obj.parent,
+         obj.data and obj.data.name, [(m.name, m.type, m.show_viewport) for m in obj.modifiers],
+         [list(row) for row in obj.matrix_basis], obj.animation_data and obj.animation_data.action)
+        for obj in context.view_layer.objects
+    ]  # fmt: skip
+    bones = [
+        (bone.name, list(bone.location), list(bone.rotation_euler), [list(row) for row in bone.matrix])
+        for obj in context.scene.objects if obj.type == "ARMATURE" for bone in obj.pose.bones
+    ]  # fmt: skip
+    keys = [
+        (key.name, [(block.name, block.value, block.mute) for block in key.key_blocks]) for key in bpy.data.shape_keys
+    ]
+    render, units = context.scene.render, context.scene.unit_settings
+    return {
+        "data": {kind: sorted((block.name, block.users) for block in getattr(bpy.data, kind)) for kind in kinds},
+        "objects": objects, "bones": bones, "keys": keys, "mode": context.mode, "active": context.object,
+        "scene": (context.scene, context.scene.frame_current_final, render.fps, render.fps_base, units.scale_length),
+        "range": (context.scene.frame_start, context.scene.frame_end),
+        "rest": [armature.pose_position for armature in bpy.data.armatures],
+        "curves": [len(action.frame_range) for action in bpy.data.actions],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("mode", ["OBJECT", "POSE"])
+def test_the_scene_is_as_it_was(mode, fails, tmp_path, monkeypatch):
+    rig = make_rig()
+    make_character(rig)
+    hide()
+    rig.data.pose_position = "REST" if fails else "POSE"
+    bpy.context.scene.frame_set(3, subframe=0.25)
+    bpy.context.view_layer.objects.active = rig
+    bpy.data.objects["mirror"].select_set(True)
+    rig.select_set(False)
+    bpy.ops.object.mode_set(mode=mode)
+    bpy.context.view_layer.update()
+    before = state()
+    if fails:
+        fault = KeyError("in the middle")
+        for step in ("attach", "build", "_with_root", "apply_modifiers"):
+            with monkeypatch.context() as patch, pytest.raises(KeyError):
+                patch.setattr(exporting, step, lambda *_: (_ for _ in ()).throw(fault))
+                export(rig, tmp_path / "other", "UNITY")
+            bpy.context.view_layer.update()
+            assert state() == before, step
+    else:
+        for target in (*TARGETS, "BVH"):
+            export(rig, tmp_path / "hero", target)
+            bpy.context.view_layer.update()
+            assert state() == before, target

@@ -1,7 +1,7 @@
 """Copies a character's meshes for export: modifiers applied below the rig's deformation, weights and shape keys kept.
 
-Files have a mesh in its rest pose with weights, so all modifiers but the rig's are applied to the rest pose. A mesh that
-is not deformed, but follows the rig, gets full weight for the bone that it moves with.
+Files have a mesh in its rest pose with weights, so all modifiers but the rig's are applied to the rest pose. A mesh
+that is not deformed, but follows the rig, gets full weight for the bone that it moves with.
 """
 
 from __future__ import annotations
