@@ -391,7 +391,8 @@ def state():
     objects = [
         (obj.name, obj.mode, obj.select_get(), obj.visible_get(), obj.hide_viewport, obj.hide_render, obj.parent,
          obj.data and obj.data.name, [(m.name, m.type, m.show_viewport) for m in obj.modifiers],
-         [list(row) for row in obj.matrix_basis], obj.animation_data and obj.animation_data.action)
+         [list(row) for row in obj.matrix_basis], [list(row) for row in obj.matrix_world],
+         obj.animation_data and obj.animation_data.action)
         for obj in context.view_layer.objects
     ]  # fmt: skip
     bones = [
@@ -417,10 +418,18 @@ def state():
 def test_the_scene_is_as_it_was(mode, fails, tmp_path, monkeypatch):
     rig = make_rig()
     make_character(rig)
+    target = bpy.data.objects.new("target", None)
+    bpy.context.scene.collection.objects.link(target)
+    for frame in (1, 8):
+        target.location.x = frame
+        target.keyframe_insert("location", frame=frame)
+    constraint = rig.pose.bones["spine"].constraints.new("DAMPED_TRACK")
+    constraint.target, constraint.influence = target, 0.1
     hide()
     rig.data.pose_position = "REST" if fails else "POSE"
     bpy.context.scene.frame_set(3, subframe=0.25)
     bpy.context.view_layer.objects.active = rig
+    rig.pose.bones["arm.R"].rotation_euler = 1, 0.5, 0.2  # not keyed
     bpy.data.objects["mirror"].select_set(True)
     rig.select_set(False)
     bpy.ops.object.mode_set(mode=mode)

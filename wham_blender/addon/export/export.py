@@ -295,6 +295,7 @@ def _temporary_scene(context: bpy.types.Context, rig: bpy.types.Object) -> Itera
     finally:
         if rig.name in scene.collection.objects:
             scene.collection.objects.unlink(rig)
+        rig.update_tag()  # else it keeps the pose of the last sampled frame until the frame changes
         bpy.data.batch_remove([block for blocks in _all_data() for block in blocks if block not in before])
         for obj, name in names.items():
             if obj.name != name:
