@@ -404,6 +404,7 @@ def state():
     ]
     render, units = context.scene.render, context.scene.unit_settings
     return {
+        "shown": [window.scene for window in context.window_manager.windows],
         "data": {kind: sorted((block.name, block.users) for block in getattr(bpy.data, kind)) for kind in kinds},
         "objects": objects, "bones": bones, "keys": keys, "mode": context.mode, "active": context.object,
         "scene": (context.scene, context.scene.frame_current_final, render.fps, render.fps_base, units.scale_length),
@@ -418,6 +419,7 @@ def state():
 def test_the_scene_is_as_it_was(mode, fails, tmp_path, monkeypatch):
     rig = make_rig()
     make_character(rig)
+    bpy.data.scenes.new("another")
     target = bpy.data.objects.new("target", None)
     bpy.context.scene.collection.objects.link(target)
     for frame in (1, 8):

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import bpy
 import numpy as np
@@ -283,6 +284,8 @@ def _temporary_scene(context: bpy.types.Context, rig: bpy.types.Object) -> Itera
     """
     names = {obj: obj.name for obj in bpy.data.objects if obj.library is None}
     before = {block for blocks in _all_data() for block in blocks}
+    shown = {window: window.scene for window in context.window_manager.windows}
+    places = _Places(context.scene.objects)
     scene = bpy.data.scenes.new(_name(rig))
     render, settings = scene.render, context.scene.render
     render.fps, render.fps_base = settings.fps, settings.fps_base
@@ -295,12 +298,51 @@ def _temporary_scene(context: bpy.types.Context, rig: bpy.types.Object) -> Itera
     finally:
         if rig.name in scene.collection.objects:
             scene.collection.objects.unlink(rig)
+        for window, shown_scene in shown.items():  # Blender's glTF exporter shows the scene that it exports
+            if window.scene != shown_scene:
+                window.scene = shown_scene
+                places.restore()  # Blender has evaluated the animation, over what was moved but not keyed
         rig.update_tag()  # else it keeps the pose of the last sampled frame until the frame changes
         bpy.data.batch_remove([block for blocks in _all_data() for block in blocks if block not in before])
         for obj, name in names.items():
             if obj.name != name:
                 obj.name = name
         bpy.data.scenes.remove(scene)
+
+
+class _Places:
+    """Where animated objects and their bones are, keyed or not."""
+
+    _SIZES: ClassVar = {
+        "location": 3,
+        "rotation_quaternion": 4,
+        "rotation_axis_angle": 4,
+        "rotation_euler": 3,
+        "scale": 3,
+    }
+
+    def __init__(self, objects: Iterable[bpy.types.Object]) -> None:
+        self._objects, self._bones = [], []
+        for obj in objects:
+            if obj.animation_data is None:
+                continue
+            self._objects.append((obj, {name: tuple(getattr(obj, name)) for name in self._SIZES}))
+            if obj.pose is not None:
+                values = {name: np.empty(size * len(obj.pose.bones), np.float32) for name, size in self._SIZES.items()}
+                for name, array in values.items():
+                    obj.pose.bones.foreach_get(name, array)
+                self._bones.append((obj, values))
+
+    def restore(self) -> None:
+        """Put all where it was."""
+        for obj, places in self._objects:
+            for name, value in places.items():
+                if tuple(getattr(obj, name)) != value:
+                    setattr(obj, name, value)
+        for obj, arrays in self._bones:
+            for name, array in arrays.items():
+                obj.pose.bones.foreach_set(name, array)
+            obj.update_tag()
 
 
 def _all_data() -> list[bpy.types.bpy_prop_collection]:
