@@ -82,6 +82,7 @@ ENVIRONMENTS = {
         ("3.11", "3.12", "3.13"),
     ),
     "train": Environment((ROOT / "tools/training/requirements.txt",), ("3.11", "3.12", "3.13"), base="worker"),
+    "readers": Environment((LOCKS / "readers.txt",), ("3.11", "3.12", "3.13")),
     **{name: Environment((LOCKS / f"{name}.txt",), (python,)) for name, python in BLENDERS.items()},
 }
 

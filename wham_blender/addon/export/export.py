@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import bpy
 import numpy as np
@@ -24,13 +25,14 @@ from ...errors import CodedError
 from ..retarget import rig_map_state, root
 from ..retarget.transfer import Space
 from ..scene import character
-from ..scene.action import ActionWriter
+from ..scene.action import ActionKeys, ActionWriter
 from ..scene.checks import check_numbers
-from .skeleton_copy import SampledSkeleton, exported_parent, sample
+from .meshes import MeshSamples, Placed, apply_modifiers, attach, build, character_meshes
+from .skeleton_copy import SampledSkeleton, sample
 
 ARMATURE = "Armature"  # by this name Unreal recognizes the node as Blender's armature and not as a bone
 _ROOT = "root"  # the usual name of the root bone in games
-_KINDS = ("objects", "meshes", "armatures", "actions")  # of data that an export makes for itself
+_KEPT = ("scenes", "shape_keys", "libraries", "screens", "window_managers", "workspaces")  # of data, not to be removed
 _STATIC_TOLERANCE = 1e-4  # metres: a root bone that moves less is static
 _RIGID_TOLERANCE = 1e-5  # metres: a bone whose head moves less relative to its parent gets no location keyframes
 _LONGEST_PATH = 300  # characters of a path in a sentence
@@ -74,6 +76,7 @@ class Exported:
     rate: float  # frames a second
     bones: int
     meshes: int
+    left_out: tuple[tuple[str, str], ...]  # names of objects and of their shape keys that could not be kept
 
 
 def export(
@@ -91,16 +94,14 @@ def export(
         )
     _check_scale(rig)
     first, last = _range(rig)
-    scene = context.scene
-    rate = scene.render.fps / scene.render.fps_base
-    skins = _skins(rig, context) if meshes and preset.meshes else []
+    rate = context.scene.render.fps / context.scene.render.fps_base
+    found = character_meshes(rig, context.scene.objects) if meshes and preset.meshes else []
     with _replaced(path) as unfinished, _temporary_scene(context, rig) as temporary:
-        known = _known_bones(rig)
-        skeleton = sample(rig, temporary, range(first, last + 1), known.get("root", ""))
-        skeleton = _with_root(known, skeleton, root_motion, rate)
-        check_numbers(skeleton.heads, f"A bone's place in {rig.name}")
-        temporary.frame_start, temporary.frame_end = first, last
-        copy = _copy(context, temporary, rig, skeleton, skins, preset)
+        skeleton, placed = _sampled(rig, temporary, range(first, last + 1), root_motion, found)
+        temporary.collection.objects.unlink(rig)
+        temporary.frame_start, temporary.frame_end = 0, last - first
+        temporary.frame_set(0)
+        copy = _copy(context, temporary, skeleton, placed, preset)
         with context.temp_override(scene=temporary, view_layer=temporary.view_layers[0], **_active(copy.armature)):
             try:
                 result = preset.write(str(unfinished), copy)
@@ -108,7 +109,8 @@ def export(
                 raise _not_written(path, _last_line(error)) from error
         if result != {"FINISHED"} or not unfinished.is_file():
             raise _not_written(path, "the exporter made no file")
-    return Exported((first, last), rate, len(skeleton.names), len(skins))
+    left_out = tuple((each.applied.samples.source.name, key) for each in placed for key in each.applied.left_out)
+    return Exported((first, last), rate, len(skeleton.names), len(placed), left_out)
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
@@ -197,19 +199,51 @@ def _known_bones(rig: bpy.types.Object) -> dict[str, str]:
     return {} if rig_map is None else {"pelvis": rig_map.bones["pelvis"], "root": rig_map.root}
 
 
-def _skins(rig: bpy.types.Object, context: bpy.types.Context) -> list[bpy.types.Object]:
-    """The meshes of the scene that a rig deforms, or that are parented to one of its bones."""
-    return [obj for obj in context.scene.objects if obj.type == "MESH" and (_deforms(rig, obj) or _bone(rig, obj))]
+def _sampled(
+    rig: bpy.types.Object, scene: bpy.types.Scene, frames: range, root_motion: bool, found: list[MeshSamples]
+) -> tuple[SampledSkeleton, list[Placed]]:
+    """Sample a rig and its meshes at frames, in a temporary scene that contains the rig."""
+    known = _known_bones(rig)
+    for mesh in found:
+        mesh.watch(scene)
+    with _changed(rig.data, pose_position="POSE"):
+
+        def observe(graph: bpy.types.Depsgraph) -> None:
+            for mesh in found:
+                mesh.observe(graph)
+
+        skeleton = sample(rig, scene, frames, known.get("root", ""), _unit(scene), observe)
+    for mesh in found:
+        mesh.forget()
+    skeleton = _with_root(known, skeleton, root_motion, scene.render.fps / scene.render.fps_base)
+    check_numbers(skeleton.heads, f"A bone's place in {rig.name}")
+    placed = []
+    scene.frame_set(frames[0])
+    with _changed(rig.data, pose_position="REST"):
+        for mesh in found:
+            applied = apply_modifiers(mesh, rig, scene)
+            if applied is not None:
+                followed, skeleton = attach(applied, rig, skeleton)
+                placed.append(followed)
+    return skeleton, placed
 
 
-def _deforms(rig: bpy.types.Object, mesh: bpy.types.Object) -> bool:
-    return any(modifier.type == "ARMATURE" and modifier.object == rig for modifier in mesh.modifiers)
+def _unit(scene: bpy.types.Scene) -> float:
+    """The length of Blender's unit in a scene, in metres."""
+    return 1.0 if scene.unit_settings.system == "NONE" else scene.unit_settings.scale_length
 
 
-def _bone(rig: bpy.types.Object, mesh: bpy.types.Object) -> bpy.types.Bone | None:
-    """The bone that a mesh is parented to."""
-    on_bone = mesh.parent == rig and mesh.parent_type == "BONE"
-    return rig.data.bones.get(mesh.parent_bone) if on_bone else None
+@contextmanager
+def _changed(block: bpy.types.ID, **values: object) -> Iterator[None]:
+    """Set properties for the time of the block; those that have the value already are not touched."""
+    before = {name: getattr(block, name) for name, value in values.items() if getattr(block, name) != value}
+    try:
+        for name in before:
+            setattr(block, name, values[name])
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(block, name, value)
 
 
 def _with_root(known: dict[str, str], skeleton: SampledSkeleton, root_motion: bool, rate: float) -> SampledSkeleton:
@@ -249,21 +283,72 @@ def _temporary_scene(context: bpy.types.Context, rig: bpy.types.Object) -> Itera
     Objects that were renamed because an added object took their name get it back.
     """
     names = {obj: obj.name for obj in bpy.data.objects if obj.library is None}
-    before = {block for kind in _KINDS for block in getattr(bpy.data, kind)}
+    before = {block for blocks in _all_data() for block in blocks}
+    shown = {window: window.scene for window in context.window_manager.windows}
+    places = _Places(context.scene.objects)
     scene = bpy.data.scenes.new(_name(rig))
     render, settings = scene.render, context.scene.render
     render.fps, render.fps_base = settings.fps, settings.fps_base
+    scene.unit_settings.system = context.scene.unit_settings.system
+    scene.unit_settings.scale_length = context.scene.unit_settings.scale_length
     try:
-        scene.collection.objects.link(rig)
-        yield scene
+        with _changed(rig, hide_viewport=False):  # Blender does not evaluate hidden objects
+            scene.collection.objects.link(rig)
+            yield scene
     finally:
         if rig.name in scene.collection.objects:
             scene.collection.objects.unlink(rig)
-        bpy.data.batch_remove([block for kind in _KINDS for block in getattr(bpy.data, kind) if block not in before])
+        for window, shown_scene in shown.items():  # Blender's glTF exporter shows the scene that it exports
+            if window.scene != shown_scene:
+                window.scene = shown_scene
+                places.restore()  # Blender has evaluated the animation, over what was moved but not keyed
+        rig.update_tag()  # else it keeps the pose of the last sampled frame until the frame changes
+        bpy.data.batch_remove([block for blocks in _all_data() for block in blocks if block not in before])
         for obj, name in names.items():
             if obj.name != name:
                 obj.name = name
         bpy.data.scenes.remove(scene)
+
+
+class _Places:
+    """Where animated objects and their bones are, keyed or not."""
+
+    _SIZES: ClassVar = {
+        "location": 3,
+        "rotation_quaternion": 4,
+        "rotation_axis_angle": 4,
+        "rotation_euler": 3,
+        "scale": 3,
+    }
+
+    def __init__(self, objects: Iterable[bpy.types.Object]) -> None:
+        self._objects, self._bones = [], []
+        for obj in objects:
+            if obj.animation_data is None:
+                continue
+            self._objects.append((obj, {name: tuple(getattr(obj, name)) for name in self._SIZES}))
+            if obj.pose is not None:
+                values = {name: np.empty(size * len(obj.pose.bones), np.float32) for name, size in self._SIZES.items()}
+                for name, array in values.items():
+                    obj.pose.bones.foreach_get(name, array)
+                self._bones.append((obj, values))
+
+    def restore(self) -> None:
+        """Put all where it was."""
+        for obj, places in self._objects:
+            for name, value in places.items():
+                if tuple(getattr(obj, name)) != value:
+                    setattr(obj, name, value)
+        for obj, arrays in self._bones:
+            for name, array in arrays.items():
+                obj.pose.bones.foreach_set(name, array)
+            obj.update_tag()
+
+
+def _all_data() -> list[bpy.types.bpy_prop_collection]:
+    """All data of the file but what goes with other data (scenes are removed last, shape keys with their meshes)."""
+    kinds = [prop.identifier for prop in bpy.data.bl_rna.properties if prop.type == "COLLECTION"]
+    return [getattr(bpy.data, kind) for kind in kinds if kind not in _KEPT]
 
 
 def _name(rig: bpy.types.Object) -> str:
@@ -277,16 +362,16 @@ def _name(rig: bpy.types.Object) -> str:
 def _copy(
     context: bpy.types.Context,
     scene: bpy.types.Scene,
-    rig: bpy.types.Object,
     skeleton: SampledSkeleton,
-    skins: list[bpy.types.Object],
+    placed: list[Placed],
     preset: Preset,
 ) -> SkeletonCopy:
     """Build and key a copy of the skeleton and its meshes in the scene, in a preset's units and axes."""
-    scene.collection.objects.unlink(rig)
-    scene.unit_settings.scale_length = 1 / preset.unit
+    scene.unit_settings.system, scene.unit_settings.scale_length = "METRIC", 1 / preset.unit
     axes = _Y_UP if preset.y_up else np.eye(3)
     skeleton = skeleton.in_axes(axes, preset.unit)
+    moving = skeleton.moving(_RIGID_TOLERANCE * preset.unit)
+    skeleton = skeleton.unconnected(moving)
     armature = bpy.data.objects.new(ARMATURE, bpy.data.armatures.new(ARMATURE))
     _take_name(armature, ARMATURE)
     scene.collection.objects.link(armature)
@@ -297,6 +382,7 @@ def _copy(
             bone = bones.new(name)
             bone.length = max(skeleton.lengths[number], _LEAST_LENGTH)
             bone.matrix = skeleton.rest_matrix(number)
+            bone.use_deform = skeleton.deforming[number]
         for name, parent in zip(skeleton.names, skeleton.parents, strict=True):
             bones[name].parent = bones[skeleton.names[parent]] if parent >= 0 else None
         bpy.ops.object.mode_set(mode="OBJECT")
@@ -305,56 +391,22 @@ def _copy(
     writer = ActionWriter(armature, scene.name, frames)
     rest = np.array([armature.data.bones[name].matrix_local for name in skeleton.names])
     rotations, locations = skeleton.keys(rest)
-    rigid = True
     for number, name in enumerate(skeleton.names):
         armature.pose.bones[name].rotation_mode = "QUATERNION"
         writer.write(f'pose.bones["{bpy.utils.escape_identifier(name)}"].rotation_quaternion', rotations[number], name)
-        moving = np.abs(locations[number]).max() > _RIGID_TOLERANCE * preset.unit
-        if skeleton.parents[number] < 0 or moving:
+        if skeleton.parents[number] < 0 or moving[number]:
             writer.write(f'pose.bones["{bpy.utils.escape_identifier(name)}"].location', locations[number], name)
-            rigid &= skeleton.parents[number] < 0
-    to_copy = Matrix((preset.unit * axes @ np.eye(3)).tolist()).to_4x4() @ Matrix.Translation(-skeleton.origin)
-    for skin in skins:
-        _copy_skin(skin, rig, armature, scene, to_copy, skeleton.names)
+    to_copy = np.eye(4)
+    to_copy[:3, :3] = preset.unit * axes
+    for each in placed:
+        name = each.applied.samples.source.name
+        obj = bpy.data.objects.new(name, each.applied.mesh)
+        _take_name(obj, name)
+        scene.collection.objects.link(obj)
+        build(each, obj, armature, to_copy, frames)
     scene.view_layers[0].update()
+    rigid = not any(move and parent >= 0 for move, parent in zip(moving, skeleton.parents, strict=True))
     return SkeletonCopy(scene, armature, rigid)
-
-
-def _copy_skin(
-    skin: bpy.types.Object,
-    rig: bpy.types.Object,
-    armature: bpy.types.Object,
-    scene: bpy.types.Scene,
-    to_copy: Matrix,
-    names: Sequence[str],
-) -> None:
-    """Copy a mesh in its rest position to the copied skeleton; a mesh on a bone gets full weight for that bone."""
-    matrix = skin.matrix_world
-    bone = None if _deforms(rig, skin) else _bone(rig, skin)
-    if bone is not None:
-        on_bone = Matrix.Translation((0, bone.length, 0)) @ skin.matrix_parent_inverse @ skin.matrix_basis
-        matrix = rig.matrix_world @ bone.matrix_local @ on_bone
-    matrix = to_copy @ matrix
-    copy = skin.copy()
-    copy.data = skin.data.copy()
-    copy.animation_data_clear()
-    _take_name(copy, skin.name)
-    scene.collection.objects.link(copy)
-    copy.data.transform(matrix, shape_keys=True)
-    if matrix.determinant() < 0:
-        copy.data.flip_normals()
-    copy.parent, copy.parent_type = armature, "OBJECT"
-    copy.matrix_parent_inverse = copy.matrix_basis = Matrix()
-    copy.hide_viewport = copy.hide_render = False
-    for modifier in copy.modifiers:
-        if modifier.type == "ARMATURE" and modifier.object == rig:
-            modifier.object = armature
-    if bone is not None:
-        exported = bone.name if bone.name in names else exported_parent(bone, names)
-        copy.vertex_groups.clear()
-        if exported:
-            copy.vertex_groups.new(name=exported).add(range(len(copy.data.vertices)), 1.0, "REPLACE")
-        copy.modifiers.new("Armature", "ARMATURE").object = armature
 
 
 def _take_name(obj: bpy.types.Object, name: str) -> None:
@@ -380,7 +432,13 @@ def _has_operator(name: str) -> bool:
     return verb in dir(getattr(bpy.ops, module))
 
 
-def _write_fbx(path: str, axis_forward: str, axis_up: str, scale: str) -> set[str]:
+def _write_fbx(path: str, copy: SkeletonCopy, axis_forward: str, axis_up: str, scale: str) -> set[str]:
+    # A file without meshes has no rest pose but the current one. Only the scene's range is exported, from frame 0.
+    for curve in ActionKeys(copy.armature).curves():
+        curve.keyframe_points.insert(
+            -1, float(curve.data_path.endswith("rotation_quaternion") and not curve.array_index)
+        )
+    copy.scene.frame_set(-1)
     return bpy.ops.export_scene.fbx(
         filepath=path,
         object_types={"ARMATURE", "MESH"},
@@ -396,14 +454,16 @@ def _write_fbx(path: str, axis_forward: str, axis_up: str, scale: str) -> set[st
 
 
 def _write_unreal(path: str, copy: SkeletonCopy) -> set[str]:
-    return _write_fbx(path, "Y", "Z", "FBX_SCALE_NONE")
+    return _write_fbx(path, copy, "Y", "Z", "FBX_SCALE_NONE")
 
 
 def _write_unity(path: str, copy: SkeletonCopy) -> set[str]:
-    return _write_fbx(path, "-Z", "Y", "FBX_SCALE_UNITS")
+    return _write_fbx(path, copy, "-Z", "Y", "FBX_SCALE_UNITS")
 
 
 def _write_godot(path: str, copy: SkeletonCopy) -> set[str]:
+    render = copy.scene.render
+    render.fps_base = 1 / render.fps_base  # Blender's exporter multiplies by it where it ought to divide
     return bpy.ops.export_scene.gltf(
         filepath=path,
         export_format="GLB",

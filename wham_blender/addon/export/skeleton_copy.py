@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import bpy
@@ -13,6 +13,7 @@ from ... import quaternions
 
 # Rigify's deform bones (DEF-) are children of ORG- bones at the same position, which have the body's hierarchy.
 _ORIGINAL, _DEFORMING = "ORG-", "DEF-"
+_SHIFT = 4e-6  # of the skeleton's size; the importer takes for equal what differs by less than 1e-6
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class SampledSkeleton:
     rest_rotations: np.ndarray  # (B, 4)
     heads: np.ndarray  # (F, B, 3) metres, in the world
     rotations: np.ndarray  # (F, B, 4)
-    origin: np.ndarray  # (3,) metres: the object's location in the first frame
+    deforming: tuple[bool, ...]  # whether weights for the bone count
+    object_matrix: np.ndarray  # (4, 4): the object's place in the first frame, in Blender's units
+    metres: float  # the length of Blender's unit
 
     def main_root(self) -> int:
         """The bone without a parent that has the most descendants."""
@@ -52,6 +55,7 @@ class SampledSkeleton:
             rest_rotations=np.concatenate([identity[None], self.rest_rotations]),
             heads=np.concatenate([np.zeros((count, 1, 3)), self.heads], 1),
             rotations=np.concatenate([np.broadcast_to(identity, (count, 1, 4)), self.rotations], 1),
+            deforming=(False, *self.deforming),
         )
 
     def with_motion(self, parents: tuple[int, ...], rotations: np.ndarray, heads: np.ndarray) -> SampledSkeleton:
@@ -66,8 +70,16 @@ class SampledSkeleton:
             rest_rotations=self.rest_rotations[order],
             heads=heads[:, order],
             rotations=rotations[:, order],
-            origin=self.origin,
+            deforming=tuple(self.deforming[bone] for bone in order),
+            object_matrix=self.object_matrix,
+            metres=self.metres,
         )
+
+    def from_rig(self) -> np.ndarray:
+        """The matrix (4, 4) from the space of the rig's object to the rest pose in metres."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.metres * self.object_matrix[:3, :3]
+        return matrix
 
     def in_axes(self, axes: np.ndarray, unit: float) -> SampledSkeleton:
         """Rotated by a matrix (3, 3), in another unit, ``unit`` to the metre."""
@@ -80,6 +92,24 @@ class SampledSkeleton:
             heads=unit * self.heads @ axes.T,
             rotations=quaternions.multiply(rotation, self.rotations),
         )
+
+    def moving(self, tolerance: float) -> list[bool]:
+        """Whether each bone's head moves by more than a tolerance relative to its parent."""
+        _, locations = self.keys(np.array([self.rest_matrix(bone) for bone in range(len(self.names))]))
+        return [bool(np.abs(moves).max() > tolerance) for moves in locations]
+
+    def unconnected(self, moving: Sequence[bool]) -> SampledSkeleton:
+        """With the rest heads of moving bones, and what is below them, shifted by less than anyone sees.
+
+        Blender's FBX importer connects a bone whose head is at its parent's tail, and then ignores its location.
+        """
+        size = float(np.ptp(self.rest_heads, axis=0).max())
+        shifts = np.zeros_like(self.rest_heads)
+        for bone, parent in enumerate(self.parents):
+            if parent >= 0:
+                sideways = np.array([_SHIFT * size * moving[bone], 0.0, 0.0])
+                shifts[bone] = shifts[parent] + quaternions.rotate(self.rest_rotations[parent], sideways)
+        return replace(self, rest_heads=self.rest_heads + shifts)
 
     def rest_matrix(self, bone: int) -> Matrix:
         """A bone's rest matrix."""
@@ -104,8 +134,18 @@ class SampledSkeleton:
         return np.array(rotations), np.array(locations)
 
 
-def sample(rig: bpy.types.Object, scene: bpy.types.Scene, frames: Sequence[int], root: str) -> SampledSkeleton:
-    """Sample a rig's deform bones and its root bone at each frame, evaluated in a scene that contains the rig."""
+def sample(
+    rig: bpy.types.Object,
+    scene: bpy.types.Scene,
+    frames: Sequence[int],
+    root: str,
+    metres: float,
+    observe: Callable[[bpy.types.Depsgraph], None],
+) -> SampledSkeleton:
+    """Sample a rig's deform bones and its root bone at each frame, evaluated in a scene that contains the rig.
+
+    ``metres``: the length of Blender's unit; ``observe`` is called with each frame as it is evaluated.
+    """
     bones = _exported_bones(rig, root)
     names = tuple(bone.name for bone in bones)
     indices = {name: index for index, name in enumerate(names)}
@@ -116,7 +156,7 @@ def sample(rig: bpy.types.Object, scene: bpy.types.Scene, frames: Sequence[int],
         evaluated = rig.evaluated_get(layer.depsgraph)
         objects[row] = evaluated.matrix_world
         matrices[row] = [evaluated.pose.bones[name].matrix for name in names]
-    origin = objects[0, :3, 3].copy()
+        observe(layer.depsgraph)
     object_axes = objects[0].copy()
     object_axes[:3, 3] = 0
     rest = object_axes @ np.array([bone.matrix_local for bone in bones], float)
@@ -125,12 +165,14 @@ def sample(rig: bpy.types.Object, scene: bpy.types.Scene, frames: Sequence[int],
     skeleton = SampledSkeleton(
         names=names,
         parents=tuple(-1 for _ in bones),
-        lengths=np.linalg.norm(tails - rest[:, :3, 3], axis=1),
-        rest_heads=rest[:, :3, 3],
+        lengths=metres * np.linalg.norm(tails - rest[:, :3, 3], axis=1),
+        rest_heads=metres * rest[:, :3, 3],
         rest_rotations=_rotations(rest),
-        heads=world[..., :3, 3],
+        heads=metres * world[..., :3, 3],
         rotations=_rotations(world),
-        origin=origin,
+        deforming=tuple(bone.use_deform for bone in bones),
+        object_matrix=objects[0],
+        metres=metres,
     )
     parents = [indices.get(exported_parent(bone, indices), -1) for bone in bones]
     return skeleton.with_motion(tuple(parents), skeleton.rotations, skeleton.heads)

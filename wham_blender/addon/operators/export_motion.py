@@ -34,7 +34,11 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
             ("ROOT", "Root Bone", "Write location and heading on a root bone, which is added if there is none"),
         ],
     )
-    meshes: BoolProperty(name="Meshes", description="Include the meshes that the armature deforms", default=True)
+    meshes: BoolProperty(
+        name="Meshes",
+        description="Include the meshes that the armature deforms or carries, hidden ones too",
+        default=True,
+    )
 
     @property
     def filename_ext(self) -> str:
@@ -82,6 +86,13 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
                 {"WARNING"},
                 f"{rig.name} is scaled unevenly, so that its bones change their lengths as they rotate, which "
                 "not every program supports. Apply its scale, bake and export again.",
+            )
+        if result.left_out:
+            keys = ", ".join(f"{key} of {mesh}" for mesh, key in result.left_out)
+            self.report(
+                {"WARNING"},
+                f"Shape keys were left out: {keys}. With them, a modifier such as Decimate or Mirror makes other "
+                "faces. Apply that modifier, or remove it.",
             )
         self.report(
             {"INFO"},

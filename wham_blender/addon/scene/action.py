@@ -21,8 +21,8 @@ class ActionKeys:
 
     frames: np.ndarray  # (F,) scene frames of the keyframes to write; subframes are allowed
 
-    def __init__(self, owner: bpy.types.Object) -> None:
-        """Open the action of an object. Raises LookupError if it has none."""
+    def __init__(self, owner: bpy.types.ID) -> None:
+        """Open the action of an object or of shape keys. Raises LookupError if it has none."""
         animation = owner.animation_data
         if animation is None or animation.action is None:
             raise LookupError(f"{owner.name} has no action")
@@ -107,16 +107,16 @@ class ActionKeys:
 
 
 class ActionWriter(ActionKeys):
-    """A new action on an object, for keyframes at the scene frames (F,)."""
+    """A new action on an object or shape keys, for keyframes at the scene frames (F,)."""
 
-    def __init__(self, owner: bpy.types.Object, name: str, frames: np.ndarray) -> None:
+    def __init__(self, owner: bpy.types.ID, name: str, frames: np.ndarray) -> None:
         """Create the action. Raises ValueRefused before that if keyframes cannot be at these frames."""
         check_frames(frames, owner.name)
         action = bpy.data.actions.new(name)
         animation = owner.animation_data_create()
         animation.action = action
         if hasattr(action, "slots"):
-            slot = action.slots.new(id_type="OBJECT", name=owner.name)
+            slot = action.slots.new(id_type=owner.id_type, name=owner.name)
             action.layers.new("Layer").strips.new(type="KEYFRAME").channelbag(slot, ensure=True)
             animation.action_slot = slot
         super().__init__(owner)
