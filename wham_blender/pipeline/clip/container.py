@@ -24,7 +24,7 @@ _FORMATS = (
     "wtv,png_pipe,jpeg_pipe,bmp_pipe,tiff_pipe,webp_pipe"
 )
 _NO_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
-_THREADS = min(8, os.cpu_count() or 1)  # each holds frames of its own, and the networks are slower than eight
+THREADS = min(8, os.cpu_count() or 1)  # each holds frames of its own, and the networks are slower than eight
 _BUFFER = 256 * limits.KB
 
 CONVERT = "Convert the clip to MP4 (H.264), for example by rendering it from Blender's video editor, and try again."
@@ -55,7 +55,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         if stream.codec_context.codec.intra_only:  # else half a picture of Motion JPEG is filled with stale memory
             options["err_detect"] = "explode"
         stream.codec_context.options = options
-        stream.codec_context.thread_count = _THREADS
+        stream.codec_context.thread_count = THREADS
         stream.thread_type = "AUTO"
         try:
             yield container, stream
