@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import av
 import av.filter
 import numpy as np
 from av.video import VideoFrame
+from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
@@ -20,6 +22,7 @@ MATRICES = {
     "bt709": (1, 1), "fcc": (4, 4), "bt470bg": (5, 5), "smpte170m": (6, 5), "smpte240m": (7, 7), "bt2020nc": (9, 9),
 }  # fmt: skip
 LIMITED, FULL = 1, 2
+BT2020, PQ, HLG = 9, 16, 18  # primaries and transfers, as files number them
 
 
 def picture(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -41,26 +44,47 @@ def woven(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     return image
 
 
+def hdr(image: np.ndarray, transfer: int) -> np.ndarray:
+    """The SDR picture as one of BT.2020's primaries in PQ or HLG, (H, W, 3) uint16, white at 203 cd/m2 (BT.2408)."""
+    # ITU-R BT.2087, table 2.
+    to_bt2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+    light = 203 * (image / 255.0) ** 2.4 @ to_bt2020.T
+    if transfer == PQ:
+        power = (light / 10000) ** 0.1593017578125
+        value = ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+    else:  # the light of a display of 1000 cd/m2, whose system gamma 1.2 belongs to the luminance
+        luminance = light @ [0.2627, 0.6780, 0.0593] / 1000
+        scene = light / 1000 * np.maximum(luminance, 1e-9)[..., None] ** (1 / 1.2 - 1)
+        high = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
+        value = np.where(scene <= 1 / 12, np.sqrt(3 * scene), high)
+    return np.rint(65535 * np.clip(value, 0, 1)).astype(np.uint16)
+
+
 def write(  # noqa: PLR0913 - the properties of a clip
     path: Path,
     codec: str = "libx264",
     pixels: str = "yuv420p",
     *,
-    pictures: Sequence[np.ndarray] | None = None,
+    pictures: Iterable[np.ndarray] | None = None,
     times: Sequence[float] | None = None,
     fps: int = 30,
     options: dict[str, str] | None = None,
     matrix: tuple[int, int] = (2, 5),
     color_range: int = LIMITED,
+    primaries: int = 2,
+    transfer: int = 2,
+    aspect: Fraction | None = None,
     field: str = "prog",
     container: dict[str, str] | None = None,
 ) -> Path:
     """Encode pictures, twelve of the film by default, at times in seconds, or at the frame rate; returns the path.
 
-    ``matrix``: one of MATRICES' values; ``field``: of FFmpeg's filter setfield, for interlaced pictures.
+    Pictures are uint8 or uint16. ``matrix``: one of MATRICES' values; ``primaries``, ``transfer``: the file's tags;
+    ``aspect``: of a pixel; ``field``: of FFmpeg's filter setfield, for interlaced pictures.
     """
-    images = [picture(number) for number in range(1, 13)] if pictures is None else pictures
-    height, width = images[0].shape[:2]
+    images = map(picture, range(1, 13)) if pictures is None else iter(pictures)
+    first = next(images)
+    height, width = first.shape[:2]
     time_base = Fraction(1, fps) if times is None else Fraction(1, 90000)
     flagged = av.filter.Graph()
     source = flagged.add_buffer(width=width, height=height, format=VideoFormat(pixels), time_base=time_base)
@@ -70,15 +94,23 @@ def write(  # noqa: PLR0913 - the properties of a clip
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
         stream.time_base = stream.codec_context.time_base = time_base
-        stream.codec_context.colorspace, stream.codec_context.color_range = matrix[0], color_range
-        for number, image in enumerate(images):
-            frame = VideoFrame.from_ndarray(image, "rgb24").reformat(
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
+
+        def tag(tagged: VideoCodecContext | VideoFrame) -> None:
+            tagged.colorspace, tagged.color_range = matrix[0], color_range
+            tagged.color_primaries, tagged.color_trc = primaries, transfer
+
+        tag(stream.codec_context)
+        for number, image in enumerate(itertools.chain([first], images)):
+            rgb = VideoFrame.from_ndarray(image, "rgb24" if image.dtype == np.uint8 else "rgb48le")
+            frame = rgb.reformat(
                 format=pixels, dst_colorspace=matrix[1], dst_color_range=color_range, interpolation="BICUBIC"
             )
             frame.pts, frame.time_base = number if times is None else round(times[number] * 90000), time_base
             flagged.vpush(frame)
             frame = flagged.vpull()
-            frame.colorspace, frame.color_range = matrix[0], color_range
+            tag(frame)
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path

@@ -1,7 +1,7 @@
 """Pictures of high dynamic range (PQ, HLG) or a wide gamut become those of BT.709 that the networks know.
 
-Each channel is looked up in a table: the light of ITU-R BT.2100, compressed to SDR by the curve of ITU-R BT.2390. For
-HLG, that is exact for greys. Dolby Vision's own metadata is not used: its profile 8 is HLG or PQ without it.
+The light of ITU-R BT.2100 is compressed to SDR by the curve of ITU-R BT.2390, each channel by a table. Dolby Vision's
+own metadata is not used: its profile 8 is HLG or PQ without it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _PEAK = 1000.0  # cd/m², brighter highlights are clipped; HLG's nominal display
 _HLG_GAMMA = 1.2  # of a display of 1000 cd/m² (BT.2100, table 5)
 _SDR_GAMMA = 2.4  # ITU-R BT.1886
 _BAND = 1 << 18  # pixels converted at once, which stay in the processor's cache
-_LARGEST = 65535
+_ONE = np.iinfo(np.uint16).max
+_BT2020_LUMINANCE = 0.2627, 0.6780, 0.0593
 
 
 def is_needed(transfer: int, primaries: int) -> bool:
@@ -45,29 +46,60 @@ def to_sdr(image: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
     result = np.empty(image.shape, np.uint8)
     rows = max(1, _BAND // image.shape[1])
     for start in range(0, len(image), rows):
-        band = slice(start, start + rows)
-        cv2.LUT(cv2.transform(cv2.LUT(image[band], light), matrix), encoded, result[band])
+        band = image[start : start + rows]
+        if transfer == HLG:
+            band = _hlg_displayed(band)
+        cv2.LUT(cv2.transform(cv2.LUT(band, light), matrix), encoded, result[start : start + rows])
     return result
 
 
 @cache
 def _light(transfer: int) -> np.ndarray:
-    """Displayed light, uint16 of SDR's white, by a channel's value, uint16."""
-    value = np.arange(_LARGEST + 1) / _LARGEST
+    """Displayed light, uint16 of SDR's white, by a channel's value, uint16; for HLG, by `_hlg_displayed`."""
+    value = _range()
     if transfer == PQ:
         light = _compressed(_pq_light(value)) / _WHITE
     elif transfer == HLG:
-        light = _compressed(_PEAK * _hlg_scene(value) ** _HLG_GAMMA) / _WHITE
+        light = _compressed(_PEAK * value**2) / _WHITE
     else:
         light = value**_SDR_GAMMA
-    return np.rint(np.clip(light, 0, 1) * _LARGEST).astype(np.uint16)
+    return _table(light, np.uint16)
 
 
 @cache
 def _encoded() -> np.ndarray:
     """SDR's value, uint8, by the light, uint16 of SDR's white."""
-    light = np.arange(_LARGEST + 1) / _LARGEST
-    return np.rint(255 * light ** (1 / _SDR_GAMMA)).astype(np.uint8)
+    return _table(_range() ** (1 / _SDR_GAMMA), np.uint8)
+
+
+def _range() -> np.ndarray:
+    return np.linspace(0, 1, _ONE + 1)
+
+
+def _table(values: np.ndarray, integer: type[np.unsignedinteger]) -> np.ndarray:
+    """Values, 0 to 1, as the whole range of the integers."""
+    return np.rint(np.clip(values, 0, 1) * np.iinfo(integer).max).astype(integer)
+
+
+def _hlg_displayed(band: np.ndarray) -> np.ndarray:
+    """The square root of the displayed light, uint16 of _PEAK (linear light would be too coarse in the dark).
+
+    The display's system gamma belongs to the luminance (BT.2100, table 5), so that colours keep their saturation.
+    """
+    scene_root, gain_root = _hlg_tables()
+    root = cv2.LUT(band, scene_root)
+    luminance = cv2.transform(cv2.multiply(root, root, scale=1 / _ONE), np.tile(_BT2020_LUMINANCE, (3, 1)))
+    gain = cv2.LUT(cv2.extractChannel(luminance, 0), gain_root)
+    return cv2.multiply(root, cv2.cvtColor(gain, cv2.COLOR_GRAY2RGB), scale=1 / _ONE)
+
+
+@cache
+def _hlg_tables() -> tuple[np.ndarray, np.ndarray]:
+    """The square root of the scene's light by HLG's value, and that of the display's gain by the scene's luminance."""
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    value = _range()
+    scene = np.where(value <= 0.5, value**2 / 3, (np.exp((value - c) / a) + b) / 12)
+    return _table(scene**0.5, np.uint16), _table(value ** ((_HLG_GAMMA - 1) / 2), np.uint16)
 
 
 _M1, _M2 = 2610 / 16384, 2523 / 4096 * 128  # of SMPTE ST 2084
@@ -84,12 +116,6 @@ def _pq_value(light: np.ndarray) -> np.ndarray:
     """PQ's value, 0 to 1, of light in cd/m²."""
     power = (light / 10000) ** _M1
     return ((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2
-
-
-def _hlg_scene(value: np.ndarray) -> np.ndarray:
-    """The scene's light, 0 to 1, of HLG's values, 0 to 1 (BT.2100, table 5)."""
-    a, b, c = 0.17883277, 0.28466892, 0.55991073
-    return np.where(value <= 0.5, value**2 / 3, (np.exp((value - c) / a) + b) / 12)
 
 
 def _compressed(light: np.ndarray) -> np.ndarray:
