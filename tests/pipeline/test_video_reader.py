@@ -220,7 +220,7 @@ class TestFormats:
         images = [make.picture(number, size) for number in (1, 2)]
         clip = make.write(tmp_path / "film.mp4", pictures=images, matrix=(2, make.MATRICES[matrix][1]))
         for frame in video_reader.read_frames(clip):
-            assert error(frame.image, images[frame.number - 1]) < 1.5  # with the other matrix 7
+            assert error(frame.image, images[frame.number - 1]) < 3  # with the other matrix 5.6
 
     @pytest.mark.parametrize("transfer", [make.PQ, make.HLG], ids=["PQ", "HLG"])
     @pytest.mark.parametrize("tags", [(9, 9), (2, 2)], ids=["BT.2020", "transfer only"])
@@ -308,7 +308,7 @@ class TestFormats:
         size = (768, 576) if codec == "dvvideo" else size  # its pixels are not square
         assert np.allclose([frame.time for frame in frames], np.arange(6) / 25, atol=1e-3)
         for frame in frames:
-            assert error(frame.image, make.picture(2 * frame.number - 1, size)) < 3
+            assert error(frame.image, make.picture(2 * frame.number - 1, size)) < 3.5
             assert frame.image is not None
             rows = frame.image.astype(int)
             assert np.abs(rows[1:-1] - (rows[2:] + rows[:-2]) / 2).mean() < 1.5  # of woven fields: 4 and more
@@ -445,25 +445,32 @@ class TestWhatIsMissing:
         assert error(video_reader.read_frame(clip, 14 / 30), make.picture(9)) < 3
 
     @pytest.mark.parametrize(
-        ("name", "options"),
+        ("name", "options", "hidden"),
         [
-            ("early.mp4", {"movflags": "negative_cts_offsets"}),
-            ("early.mp4", {"use_editlist": "0"}),
-            ("early.nut", {"avoid_negative_ts": "disabled"}),
-            ("early.mkv", {"avoid_negative_ts": "disabled"}),
+            ("early.mp4", {}, 15),  # by its edit list
+            ("early.mp4", {"movflags": "negative_cts_offsets"}, 15),
+            ("early.mp4", {"use_editlist": "0", "avoid_negative_ts": "disabled"}, 0),
+            ("early.mkv", {"avoid_negative_ts": "disabled"}, 0),
         ],
     )
-    def test_negative_time_stamps(self, name: str, options: dict[str, str], tmp_path: Path) -> None:
+    def test_negative_time_stamps(self, name: str, options: dict[str, str], hidden: int, tmp_path: Path) -> None:
         images = [make.picture(number) for number in range(1, 61)]
         plain = make.write(tmp_path / "plain.mp4", pictures=images)
-        assert_shows_the_film(make.rewrapped(plain, tmp_path / name, delay=-0.5, options=options), 60)
+        clip = make.rewrapped(plain, tmp_path / name, delay=-0.5, options=options)
+        frames = list(video_reader.read_frames(clip))
+        assert len(frames) == 60 - hidden
+        assert np.allclose([frame.time for frame in frames], np.arange(len(frames)) / 30, atol=1e-3)
+        for frame in frames:
+            assert error(frame.image, make.picture(frame.number + hidden)) < 3
+        assert missing(clip, frames) == 0
+        assert error(video_reader.read_frame(clip, 20 / 30), make.picture(21 + hidden)) < 3
 
     @pytest.mark.parametrize("name", ["trim.ts", "trim.mkv", "trim.mp4"])
     def test_a_trim_before_frames_that_need_what_was_cut_off(self, name: str, tmp_path: Path) -> None:
         """The first packet's frame is a keyframe of an open group: frames before it need the group before."""
         images = [make.picture(number) for number in range(1, 61)]
         options = {"crf": "4", "g": "20", "x264-params": "open-gop=1:bframes=3:scenecut=0:b-adapt=0"}
-        plain = make.write(tmp_path / "plain.mp4", pictures=images, options=options)
+        plain = make.write(tmp_path / f"plain{Path(name).suffix}", pictures=images, options=options)
         with av.open(str(plain)) as opened:
             packets = [packet for packet in opened.demux(video=0) if packet.size]
         keys = [number for number, packet in enumerate(packets) if packet.is_keyframe]
@@ -528,6 +535,12 @@ class TestWhatIsMissing:
             assert frame.number == 6 or error(frame.image, make.picture(frame.number)) < 6
         assert missing(clip, frames) == 0
         assert process_clip(clip, Nobody())[0].damaged.tolist() == [6]
+
+    def test_a_stream_that_never_says_its_size(self, tmp_path: Path) -> None:
+        options = {"crf": "4", "x264-params": "open-gop=1:keyint=4:scenecut=0"}
+        plain = make.write(tmp_path / "plain.mp4", options=options)
+        clip = make.rewrapped(plain, tmp_path / "cut.ts", keep=lambda number: number > 5)
+        assert refusal(clip).code == "clip-unreadable"
 
     def test_matroska_without_an_index_that_breaks_off(self, tmp_path: Path) -> None:
         images = [make.picture(number) for number in range(1, 121)]

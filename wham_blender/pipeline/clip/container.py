@@ -94,7 +94,11 @@ def _file(path: Path) -> Iterator[BinaryIO]:
 
 def _best_stream(container: InputContainer) -> VideoStream:
     """The video stream with the largest picture; raises LookupError if there is none that can be decoded."""
-    streams = [s for s in container.streams.video if s.codec_context and not s.disposition & _NO_PICTURES]
+    streams = [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context and stream.codec_context.width and not stream.disposition & _NO_PICTURES
+    ]
     if not streams:
         raise LookupError("no video stream")
     return max(streams, key=lambda s: (s.codec_context.width * s.codec_context.height, -s.index))
