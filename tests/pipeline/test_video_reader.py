@@ -8,9 +8,11 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -209,6 +211,67 @@ class TestFormats:
     def test_a_matrix_that_makes_no_sense_counts_as_none(self, matrix: int, tmp_path: Path) -> None:
         assert_shows_the_film(make.write(tmp_path / "film.mp4", matrix=(matrix, 5)))
 
+    @pytest.mark.parametrize(
+        ("size", "matrix"), [((720, 576), "smpte170m"), ((1280, 534), "bt709"), ((96, 640), "bt709")]
+    )
+    def test_clips_without_a_matrix_have_that_of_their_size(
+        self, size: tuple[int, int], matrix: str, tmp_path: Path
+    ) -> None:
+        images = [make.picture(number, size) for number in (1, 2)]
+        clip = make.write(tmp_path / "film.mp4", pictures=images, matrix=(2, make.MATRICES[matrix][1]))
+        for frame in video_reader.read_frames(clip):
+            assert error(frame.image, images[frame.number - 1]) < 3  # with the other matrix 5.6
+
+    @pytest.mark.parametrize("transfer", [make.PQ, make.HLG], ids=["PQ", "HLG"])
+    @pytest.mark.parametrize("tags", [(9, 9), (2, 2)], ids=["BT.2020", "transfer only"])
+    @pytest.mark.parametrize(
+        ("name", "codec"), [("film.mp4", "libx265"), ("film.mkv", "libsvtav1"), ("film.mov", "prores_ks")]
+    )
+    def test_hdr_looks_like_the_sdr_of_the_same_film(
+        self, transfer: int, tags: tuple[int, int], name: str, codec: str, tmp_path: Path
+    ) -> None:
+        assert_shows_the_film(hdr_film(tmp_path / name, codec, transfer, tags))
+
+    def test_dolby_vision_of_phones(self, tmp_path: Path) -> None:
+        clip = make.with_dolby_vision(hdr_film(tmp_path / "film.mp4", "libx265", make.HLG), tmp_path / "phone.mp4")
+        assert_shows_the_film(clip)
+
+    @pytest.mark.parametrize("transfer", [2, 14])
+    def test_a_wide_gamut_without_hdr(self, transfer: int, tmp_path: Path) -> None:
+        images = [make.wide_gamut(make.picture(number)) for number in range(1, 13)]
+        clip = make.write(
+            tmp_path / "film.mp4", pixels="yuv444p10le", pictures=images, matrix=make.MATRICES["bt2020nc"],
+            primaries=make.BT2020, transfer=transfer,
+        )  # fmt: skip
+        assert_shows_the_film(clip, tolerance=1.5)
+
+    @pytest.mark.parametrize("aspect", [Fraction(4, 3), Fraction(64, 45), Fraction(2), Fraction(1, 2)])
+    @pytest.mark.parametrize(
+        ("name", "codec", "pixels"),
+        [
+            ("film.mp4", "libx264", "yuv420p"),
+            ("film.mkv", "libx264", "yuv420p"),
+            ("film.ts", "libx264", "yuv420p"),
+            ("film.mov", "prores_ks", "yuv422p10le"),
+            ("film.avi", "mpeg4", "yuv420p"),
+        ],
+    )
+    def test_pixels_that_are_not_square(
+        self, name: str, codec: str, pixels: str, aspect: Fraction, tmp_path: Path
+    ) -> None:
+        clip = make.write(tmp_path / name, codec, pixels, aspect=aspect)
+        width, height = make.SIZE
+        size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+        assert process_clip(clip, Nobody())[0].size.tolist() == list(size)
+        frames = list(video_reader.read_frames(clip))
+        for frame in frames:
+            assert error(frame.image, cv2.resize(make.picture(frame.number), size)) < 3.5
+        assert error(video_reader.read_frame(clip, 11 / 30), cv2.resize(make.picture(12), size)) < 3.5
+
+    @pytest.mark.parametrize("aspect", [Fraction(1, 100), Fraction(500), Fraction(251, 250)])
+    def test_an_aspect_ratio_that_no_pixels_have_counts_as_none(self, aspect: Fraction, tmp_path: Path) -> None:
+        assert_shows_the_film(make.write(tmp_path / "film.mp4", aspect=aspect))
+
     @pytest.mark.parametrize("matrix", [8, 10], ids=["YCgCo", "BT.2020 cl"])
     def test_colours_that_cannot_be_converted_are_refused(self, matrix: int, tmp_path: Path) -> None:
         clip = make.write(tmp_path / "film.mp4", pixels="yuv444p", matrix=(matrix, 1))
@@ -235,13 +298,17 @@ class TestFormats:
         ]
         if field == "bff":  # the lower field is the earlier one
             images = [np.roll(image, 1, 0) for image in images]
-        clip = make.write(tmp_path / name, codec, pixels, pictures=images, fps=25, field=field, options=options)
+        matrix = (2, make.MATRICES["bt709" if size[1] == 1080 else "smpte170m"][1])
+        clip = make.write(
+            tmp_path / name, codec, pixels, pictures=images, fps=25, field=field, options=options, matrix=matrix
+        )
         with av.open(str(clip)) as opened:
             assert all(frame.interlaced_frame for frame in opened.decode(video=0))
         frames = list(video_reader.read_frames(clip))
+        size = (768, 576) if codec == "dvvideo" else size  # its pixels are not square
         assert np.allclose([frame.time for frame in frames], np.arange(6) / 25, atol=1e-3)
         for frame in frames:
-            assert error(frame.image, make.picture(2 * frame.number - 1, size)) < 3
+            assert error(frame.image, make.picture(2 * frame.number - 1, size)) < 3.5
             assert frame.image is not None
             rows = frame.image.astype(int)
             assert np.abs(rows[1:-1] - (rows[2:] + rows[:-2]) / 2).mean() < 1.5  # of woven fields: 4 and more
@@ -298,6 +365,16 @@ class TestFormats:
         assert_shows_the_film(path)
 
 
+def hdr_film(path: Path, codec: str, transfer: int, tags: tuple[int, int] = (9, 9)) -> Path:
+    """The film in HDR; ``tags``: its primaries and matrix in the file."""
+    options = {"libx265": {"crf": "4", "x265-params": "log-level=none"}, "libsvtav1": {"crf": "8"}}.get(codec)
+    return make.write(
+        path, codec, "yuv422p10le" if codec == "prores_ks" else "yuv420p10le", options=options,
+        pictures=[make.hdr(make.picture(number), transfer) for number in range(1, 13)],
+        primaries=tags[0], matrix=(tags[1], make.MATRICES["bt2020nc"][1]), transfer=transfer,
+    )  # fmt: skip
+
+
 P = make.picture(12)
 TURNED = P.transpose(1, 0, 2)
 
@@ -324,6 +401,12 @@ class TestOrientation:
         assert error(list(video_reader.read_frames(clip))[-1].image, expected) < 3
         assert error(video_reader.read_frame(clip, 11 / 30), expected) < 3
 
+    def test_pixels_are_made_square_before_the_picture_is_turned(self, tmp_path: Path) -> None:
+        clip = make.with_matrix(make.write(tmp_path / "phone.mp4", aspect=Fraction(4, 3)), 0, 1, -1, 0)
+        expected = cv2.resize(P, (213, 96)).transpose(1, 0, 2)[:, ::-1]
+        assert (video_reader.probe(clip).width, video_reader.probe(clip).height) == (96, 213)
+        assert error(list(video_reader.read_frames(clip))[-1].image, expected) < 3.5
+
     @pytest.mark.parametrize("rotate", [0, 90, 180, 270])
     def test_the_turn_that_is_asked_for_comes_after_the_clip_s_own(self, rotate: int, tmp_path: Path) -> None:
         clip = make.with_matrix(make.write(tmp_path / "phone.mp4"), 0, 1, -1, 0)
@@ -339,7 +422,7 @@ class TestOrientation:
 class TestWhatIsMissing:
     def test_an_edit_list_hides_frames_and_loses_none(self, tmp_path: Path) -> None:
         images = [make.picture(number) for number in range(1, 61)]
-        clip = make.trimmed(make.write(tmp_path / "phone.mp4", pictures=images), 20, 0.5)
+        clip = make.with_edits(make.write(tmp_path / "phone.mp4", pictures=images), (20, 0.5))
         frames = list(video_reader.read_frames(clip))
         assert len(frames) == 15
         assert video_reader.probe(clip).frames == 15
@@ -347,6 +430,60 @@ class TestWhatIsMissing:
         for frame in frames:
             assert error(frame.image, make.picture(frame.number + 20)) < 3
         assert error(video_reader.read_frame(clip, 10 / 30), make.picture(31)) < 3
+
+    def test_an_edit_list_of_two_parts_after_a_pause(self, tmp_path: Path) -> None:
+        images = [make.picture(number) for number in range(1, 61)]
+        clip = make.write(tmp_path / "cut.mp4", pictures=images)
+        clip = make.with_edits(clip, (40, 0.4), (6, 0.3), empty=2.0)
+        shown = [*range(41, 53), *range(7, 16)]
+        frames = list(video_reader.read_frames(clip))
+        assert len(frames) == len(shown)
+        assert np.allclose([frame.time for frame in frames], np.arange(len(shown)) / 30, atol=1e-3)
+        for frame, number in zip(frames, shown, strict=True):
+            assert error(frame.image, make.picture(number)) < 3
+        assert missing(clip, frames) == 0
+        assert error(video_reader.read_frame(clip, 14 / 30), make.picture(9)) < 3
+
+    @pytest.mark.parametrize(
+        ("name", "options", "hidden"),
+        [
+            ("early.mp4", {}, 15),  # by its edit list
+            ("early.mp4", {"movflags": "negative_cts_offsets"}, 15),
+            ("early.mp4", {"use_editlist": "0", "avoid_negative_ts": "disabled"}, 0),
+            ("early.mkv", {"avoid_negative_ts": "disabled"}, 0),
+        ],
+    )
+    def test_negative_time_stamps(self, name: str, options: dict[str, str], hidden: int, tmp_path: Path) -> None:
+        images = [make.picture(number) for number in range(1, 61)]
+        plain = make.write(tmp_path / "plain.mp4", pictures=images)
+        clip = make.rewrapped(plain, tmp_path / name, delay=-0.5, options=options)
+        frames = list(video_reader.read_frames(clip))
+        assert len(frames) == 60 - hidden
+        assert np.allclose([frame.time for frame in frames], np.arange(len(frames)) / 30, atol=1e-3)
+        for frame in frames:
+            assert error(frame.image, make.picture(frame.number + hidden)) < 3
+        assert missing(clip, frames) == 0
+        assert error(video_reader.read_frame(clip, 20 / 30), make.picture(21 + hidden)) < 3
+
+    @pytest.mark.parametrize("name", ["trim.ts", "trim.mkv", "trim.mp4"])
+    def test_a_trim_before_frames_that_need_what_was_cut_off(self, name: str, tmp_path: Path) -> None:
+        """The first packet's frame is a keyframe of an open group: frames before it need the group before."""
+        images = [make.picture(number) for number in range(1, 61)]
+        options = {"crf": "4", "g": "20", "x264-params": "open-gop=1:bframes=3:scenecut=0:b-adapt=0"}
+        plain = make.write(tmp_path / f"plain{Path(name).suffix}", pictures=images, options=options)
+        with av.open(str(plain)) as opened:
+            packets = [packet for packet in opened.demux(video=0) if packet.size]
+        keys = [number for number, packet in enumerate(packets) if packet.is_keyframe]
+        shown = sum(packet.pts >= packets[keys[1]].pts for packet in packets[keys[1] :])
+        assert len(packets) - keys[1] > shown
+        clip = make.rewrapped(plain, tmp_path / name, keep=lambda number: number >= keys[1])
+        frames = list(video_reader.read_frames(clip))
+        assert len(frames) == shown
+        assert not any(frame.damaged for frame in frames)
+        assert np.allclose([frame.time for frame in frames], np.arange(shown) / 30, atol=1e-3)
+        for frame in frames:
+            assert error(frame.image, make.picture(60 - shown + frame.number)) < 3.5
+        assert missing(clip, frames) == 0
 
     @pytest.mark.parametrize("sound", [0.0, 7.0])
     @pytest.mark.parametrize("name", ["late.mp4", "late.mov", "late.mkv", "late.ts", "late.flv"])
@@ -398,6 +535,12 @@ class TestWhatIsMissing:
             assert frame.number == 6 or error(frame.image, make.picture(frame.number)) < 6
         assert missing(clip, frames) == 0
         assert process_clip(clip, Nobody())[0].damaged.tolist() == [6]
+
+    def test_a_stream_that_never_says_its_size(self, tmp_path: Path) -> None:
+        options = {"crf": "4", "x264-params": "open-gop=1:keyint=4:scenecut=0"}
+        plain = make.write(tmp_path / "plain.mp4", options=options)
+        clip = make.rewrapped(plain, tmp_path / "cut.ts", keep=lambda number: number > 5)
+        assert refusal(clip).code == "clip-unreadable"
 
     def test_matroska_without_an_index_that_breaks_off(self, tmp_path: Path) -> None:
         images = [make.picture(number) for number in range(1, 121)]

@@ -24,7 +24,7 @@ _FORMATS = (
     "wtv,png_pipe,jpeg_pipe,bmp_pipe,tiff_pipe,webp_pipe"
 )
 _NO_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
-_THREADS = min(8, os.cpu_count() or 1)  # each holds frames of its own, and the networks are slower than eight
+THREADS = min(8, os.cpu_count() or 1)  # each holds frames of its own, and the networks are slower than eight
 _BUFFER = 256 * limits.KB
 
 CONVERT = "Convert the clip to MP4 (H.264), for example by rendering it from Blender's video editor, and try again."
@@ -55,7 +55,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         if stream.codec_context.codec.intra_only:  # else half a picture of Motion JPEG is filled with stale memory
             options["err_detect"] = "explode"
         stream.codec_context.options = options
-        stream.codec_context.thread_count = _THREADS
+        stream.codec_context.thread_count = THREADS
         stream.thread_type = "AUTO"
         try:
             yield container, stream
@@ -94,7 +94,11 @@ def _file(path: Path) -> Iterator[BinaryIO]:
 
 def _best_stream(container: InputContainer) -> VideoStream:
     """The video stream with the largest picture; raises LookupError if there is none that can be decoded."""
-    streams = [s for s in container.streams.video if s.codec_context and not s.disposition & _NO_PICTURES]
+    streams = [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context and stream.codec_context.width and not stream.disposition & _NO_PICTURES
+    ]
     if not streams:
         raise LookupError("no video stream")
     return max(streams, key=lambda s: (s.codec_context.width * s.codec_context.height, -s.index))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -15,15 +16,20 @@ from av.buffer import Buffer
 from av.container import InputContainer
 from av.packet import Packet
 from av.video import VideoFrame, VideoStream
-from av.video.reformatter import Interpolation, VideoReformatter
 
 from ... import limits
 from ..errors import PipelineError
-from .container import CONVERT, check_size
+from . import tone_mapping
+from .container import CONVERT, THREADS, check_size
 
 _QUARTER_TURN = np.array([[0, -1], [1, 0]])  # clockwise: x, y (down) becomes -y, x
 # Of yuv formats, swscale converts those of the matrices up to BT.2020's, without YCgCo.
 _UNKNOWN_MATRICES = {8: "YCgCo", 10: "BT.2020, constant luminance", 11: "SMPTE ST 2085", 14: "ICtCp", 15: "IPT-C2"}
+_NO_MATRICES = {0, 2, 3}  # RGB, unspecified, reserved
+_BT709, _BT601, _BT2020 = 1, 6, 9
+_HD_WIDTH, _SD_HEIGHT = 1280, 576  # pixels; larger pictures without a matrix are BT.709's, as in mpv
+_MOST_ASPECT = 4  # of a pixel; lenses and formats have up to 2, others come from damaged headers
+_SQUARE_TOLERANCE = Fraction(1, 200)  # such pixels come from rounding when a film was scaled
 _ASPECT_TOLERANCE = 0.02  # of a frame's aspect ratio: pixels are rounded when a stream changes to a smaller size
 
 
@@ -101,7 +107,8 @@ def _deinterlaced(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
             yield from _filtered(graph, None)
             graph = None
         if not graph and frame.interlaced_frame:
-            graph, graph_format = _bwdif(frame), frame_format
+            # Progressive frames pass it unchanged.
+            graph, graph_format = _graph(frame, ("bwdif", "mode=send_frame:deint=interlaced")), frame_format
         if graph:
             yield from _filtered(graph, frame)
         else:
@@ -110,11 +117,12 @@ def _deinterlaced(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
         yield from _filtered(graph, None)
 
 
-def _bwdif(frame: VideoFrame) -> av.filter.Graph:
-    """A filter graph for frames like this one; progressive ones pass it unchanged."""
+def _graph(frame: VideoFrame, *filters: tuple[str, str]) -> av.filter.Graph:
+    """FFmpeg's filters one after the other, each with its arguments, for frames like this one."""
     graph = av.filter.Graph()
+    graph.threads = THREADS
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
-    graph.link_nodes(source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink"))
+    graph.link_nodes(source, *(graph.add(name, arguments) for name, arguments in filters), graph.add("buffersink"))
     graph.configure()
     return graph
 
@@ -136,20 +144,22 @@ def stamp(frame: VideoFrame) -> float | None:
 
 
 class Converter:
-    """Converts frames of one clip to upright RGB pictures of the size of its first frame.
+    """Converts frames of one clip to upright RGB pictures with square pixels, of the size of its first frame.
 
-    ``rotate``: 0, 90, 180 or 270 degrees clockwise, after the clip's own rotation.
+    ``aspect``: width of a pixel by its height. ``rotate``: 0, 90, 180 or 270 degrees clockwise, after the clip's own
+    rotation.
     """
 
-    def __init__(self, path: Path, first: VideoFrame, rotate: int) -> None:
+    def __init__(self, path: Path, first: VideoFrame, aspect: Fraction | None, rotate: int) -> None:
         if rotate not in (0, 90, 180, 270):
             raise ValueError(f"a clip cannot be turned by {rotate} degrees")
-        check_size(path, first.width, first.height)
-        self._path = path
+        self._path, self._aspect = path, aspect
         self._turn = np.linalg.matrix_power(_QUARTER_TURN, rotate // 90)
-        self._reformatter = VideoReformatter()
-        self._turned = _swaps_sides(self._orientation(first))
-        self.width, self.height = (first.height, first.width) if self._turned else (first.width, first.height)
+        self._stored = _square_size(first, aspect)  # width and height before rotation
+        self.width, self.height = self._upright(self._stored, first)
+        check_size(path, self.width, self.height)
+        self._graph: av.filter.Graph | None = None
+        self._graph_formats: tuple[object, ...] = ()
 
     def picture(self, frame: VideoFrame) -> np.ndarray | None:
         """The frame (H, W, 3) uint8 RGB, upright; None if it is damaged.
@@ -158,36 +168,72 @@ class Converter:
         """
         if frame.is_corrupt:
             return None
+        self._check_aspect(frame)
+        if matrix := _UNKNOWN_MATRICES.get(frame.colorspace):
+            raise PipelineError(
+                f"The colours of {self._path.name} ({matrix}) cannot be converted. {CONVERT}", code="clip-colours"
+            )
+        transfer, primaries = frame.color_trc, frame.color_primaries
+        needs_sdr = tone_mapping.is_needed(transfer, primaries)
         try:
-            rgb = self._reformatter.reformat(frame, format="rgb24", interpolation=Interpolation.BICUBIC, threads=1)
-            image = rgb.to_ndarray()
-        except (av.FFmpegError, ValueError, AssertionError) as error:
-            if matrix := _UNKNOWN_MATRICES.get(frame.colorspace):
-                raise PipelineError(
-                    f"The colours of {self._path.name} ({matrix}) cannot be converted. {CONVERT}", code="clip-colours"
-                ) from error
+            image = self._rgb(frame, "rgb48le" if needs_sdr else "rgb24")
+        except (av.FFmpegError, ValueError, AssertionError):
+            self._graph = None
             return None
-        if rgb.format.name != "rgb24" or image.shape != (frame.height, frame.width, 3):
-            return None
-        return self._with_first_size(_oriented(image, self._orientation(frame)))
+        if needs_sdr:
+            image = tone_mapping.to_sdr(image, transfer, primaries)
+        return _oriented(image, self._orientation(frame))
+
+    def _rgb(self, frame: VideoFrame, pixels: str) -> np.ndarray:
+        """The frame as it is stored, (H, W, 3), scaled to square pixels.
+
+        By a filter, which uses the memory of pictures again: new memory takes as long as converting a 4K picture.
+        """
+        formats = frame.format.name, frame.width, frame.height, pixels
+        if not self._graph or formats != self._graph_formats:
+            width, height = self._stored
+            self._graph = _graph(frame, ("scale", f"{width}:{height}:flags=bicublin"), ("format", pixels))
+            self._graph_formats = formats
+        tags = frame.colorspace, frame.color_trc, frame.color_primaries
+        frame.colorspace = _matrix(frame)
+        frame.color_trc = frame.color_primaries = tone_mapping.UNKNOWN  # swscale refuses those that it does not know
+        try:
+            self._graph.vpush(frame)
+        finally:
+            frame.colorspace, frame.color_trc, frame.color_primaries = tags
+        return self._graph.vpull().to_ndarray()
 
     def _orientation(self, frame: VideoFrame) -> np.ndarray:
         return self._turn @ display_matrix(frame)
 
-    def _with_first_size(self, image: np.ndarray) -> np.ndarray:
-        height, width = image.shape[:2]
-        if (width, height) == (self.width, self.height):
-            return image
+    def _upright(self, size: tuple[int, int], frame: VideoFrame) -> tuple[int, int]:
+        return size[::-1] if _swaps_sides(self._orientation(frame)) else size
+
+    def _check_aspect(self, frame: VideoFrame) -> None:
+        width, height = self._upright(_square_size(frame, self._aspect), frame)
         if abs(width / height * self.height / self.width - 1) > _ASPECT_TOLERANCE:
             raise PipelineError(
                 f"The picture of {self._path.name} changes from {self.width} x {self.height} to {width} x {height} "
                 "pixels. Cut the clip there, and import the parts one by one.",
                 code="clip-size-changes",
             )
-        shrinks = width > self.width
-        return cv2.resize(
-            image, (self.width, self.height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
+
+
+def _square_size(frame: VideoFrame, aspect: Fraction | None) -> tuple[int, int]:
+    """Width and height of the frame with square pixels, before rotation; nothing gets smaller, as in players."""
+    width, height, aspect = frame.width, frame.height, aspect or Fraction(1)
+    if not 1 / _MOST_ASPECT <= aspect <= _MOST_ASPECT or abs(aspect - 1) < _SQUARE_TOLERANCE:
+        return width, height
+    return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+
+
+def _matrix(frame: VideoFrame) -> int:
+    """The frame's colour matrix (AVColorSpace); where the file does not say, the one that players take."""
+    if frame.format.is_rgb or frame.colorspace not in _NO_MATRICES:
+        return frame.colorspace
+    if tone_mapping.is_bt2020(frame.color_trc, frame.color_primaries):
+        return _BT2020
+    return _BT709 if frame.width >= _HD_WIDTH or frame.height > _SD_HEIGHT else _BT601
 
 
 def display_matrix(frame: VideoFrame) -> np.ndarray:

@@ -33,7 +33,7 @@ class ClipInfo:
     """The clip's properties according to the file's header and its first frame."""
 
     path: Path
-    width: int  # pixels, upright
+    width: int  # pixels, upright and square
     height: int
     fps: float
     frames: int  # that players show, by the file's index; 0 if it has none
@@ -177,7 +177,7 @@ class _Clip:
         if not isinstance(first, VideoFrame):
             raise clip_container.undecodable(path)
         self._first, self._frames = first, itertools.chain([first], frames)
-        self._converter = pictures.Converter(path, first, rotate)
+        self._converter = pictures.Converter(path, first, stream.sample_aspect_ratio, rotate)
         rate = stream.guessed_rate or stream.average_rate or 0
         self.info = ClipInfo(
             path,
