@@ -296,7 +296,8 @@ def _control_keys(
 ) -> controls.Keys:
     """The keyframe values that give the rig a pose, and its root bone the rotations (F, 4) and positions (F, 3).
 
-    Legs on IK get keyframes on their FK controls, too, so that the animator can switch back. ``loose``: see _loose_ends.
+    Legs on IK get keyframes on their FK controls, too, so that the animator can switch back. ``loose``: as of
+    ``_loose_ends``.
     """
     rig_map, space = target.rig_map, target.space
     rotations = _control_rotations(target, pose)
