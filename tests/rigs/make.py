@@ -20,9 +20,7 @@ RIGIFY_KINDS = ("rigify_metarig", "rigify")
 METARIGS = ("human", "cat", "horse", "wolf", "bird", "shark", "basic_quadruped")
 KINDS = (*skeletons.KINDS, *RIGIFY_KINDS)  # each is also the name of its rig map
 # Bones of a kind that carry no skin: those of the layer that other bones follow.
-_CARRYING_NOTHING = {
-    "mmd_d": tuple(side + part for side in "左右" for part in ("足", "ひざ", "つま先")) + ("腰キャンセル",)
-}
+_CARRYING_NOTHING = {"mmd_d": ("腰キャンセル", *(side + part for side in "左右" for part in ("足", "ひざ", "つま先")))}
 _CARRYING = ("D", "EX")
 _RESTS = {"T": 0.0, "A": math.radians(50)}  # angle of the arms below the horizontal
 

@@ -488,5 +488,6 @@ def landmarks(side: int) -> dict[str, np.ndarray]:
     points |= {"pelvis": rows["spine05"].head, "waist": rows["spine04"].head, "neck": rows["neck01"].head}
     points |= {"head": rows["head"].head, "top": rows["head"].tail}
     points |= {"floor": (0.0, 0.0, 0.0), "ahead": (0.0, -0.2, 0.0), "floor_behind": (0.0, 0.2, 0.0)}
-    points |= {"toe_tip": np.add(points["toe"], (0, -0.005, 0)), "heel_behind": np.add(points["ankle"], (0, 0.1, 0))}
+    offsets = {"toe_tip": ("toe", (0, -0.005, 0)), "heel_behind": ("ankle", (0, 0.1, 0))}
+    points |= {place: tuple(np.add(points[near], offset)) for place, (near, offset) in offsets.items()}
     return {place: np.array(point) * (side, 1, 1) for place, point in points.items()}

@@ -19,11 +19,12 @@ from wham_blender.addon.retarget.maps import JOINTS
 KINDS = tuple(kind for kind in skeletons.KINDS if kind not in ("quaternius", "mmd_d"))
 _LEFT_RIGHT = (("L", "R"), ("l", "r"), ("Left", "Right"), ("left", "right"))
 _WORDS = {
-    "pelvis": "Hips pelvis Pelvis hip root.x Bassin", "head": "Head head HEAD Kopf", "hip": "UpLeg thigh UpperLeg Thigh upper_leg Oberschenkel",
-    "knee": "Leg calf LowerLeg shin Shin lower_leg Unterschenkel", "ankle": "Foot foot ankle Ankle Fuss", "foot": "Toe toe ToeBase ball Zehen",
-    "collar": "Shoulder clavicle collar Clavicle Schulter", "shoulder": "Arm upperarm UpperArm upper_arm Oberarm",
-    "elbow": "ForeArm forearm LowerArm lowerarm Unterarm", "wrist": "Hand hand wrist Wrist", "spine": "Spine spine chest Torso Brust",
-    "neck": "Neck neck Hals",
+    "pelvis": "Hips pelvis Pelvis hip root.x Bassin", "spine": "Spine spine chest Torso", "neck": "Neck neck Hals",
+    "head": "Head head HEAD Kopf", "hip": "UpLeg thigh UpperLeg Thigh upper_leg Oberschenkel",
+    "knee": "Leg calf LowerLeg shin Shin lower_leg Unterschenkel", "ankle": "Foot foot ankle Ankle Fuss",
+    "foot": "Toe toe ToeBase ball Zehen", "collar": "Shoulder clavicle collar Clavicle Schulter",
+    "shoulder": "Arm upperarm UpperArm upper_arm Oberarm", "elbow": "ForeArm forearm LowerArm lowerarm Unterarm",
+    "wrist": "Hand hand wrist Wrist",
 }  # fmt: skip
 
 
@@ -56,9 +57,9 @@ def make(kind: str, seed: int) -> Variation:
     scale = 10.0 ** rng.uniform(-2, 2)
     translate = dict(zip(names, renamed, strict=False))
     offset = scale * rng.normal(0, 0.2, 3)
-    ends = (scale * points @ rotation.T + offset for points in (heads, tails))
-    skeleton = Skeleton(tuple(renamed), tuple(parents), *ends, up=up)
-    return Variation(kind, skeleton, maps._rename(truth, lambda name: translate.get(name, name)), style != "none")
+    heads, tails = (scale * points @ rotation.T + offset for points in (heads, tails))
+    skeleton = Skeleton(tuple(renamed), tuple(parents), heads, tails, up=up)
+    return Variation(kind, skeleton, maps.renamed(truth, lambda name: translate.get(name, name)), style != "none")
 
 
 def _proportions(

@@ -7,18 +7,17 @@ and of half of them other kinds of rigs. ``--fit`` fits the constants of ``guess
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from pathlib import Path
+from itertools import pairwise
 
 import numpy as np
 
-from tests.bench.report import report
+from tests.bench.report import Cell, report
 from tests.rigs import variations
 from wham_blender.addon.retarget import guess, guess_confidence, maps
 
 FITTED = tuple(kind for number, kind in enumerate(variations.KINDS) if number % 2 == 0)
-SEEDS_FITTED, SEEDS_JUDGED = range(0, 60), range(1000, 1040)
+SEEDS_FITTED, SEEDS_JUDGED = range(60), range(1000, 1040)
 BANDS = (0.0, 0.3, 0.5, 0.75, 0.9, 1.01)
 
 
@@ -68,14 +67,14 @@ def main() -> None:
         weights = fit(np.array([each[2] for each in found]), np.array([each[1] for each in found], float))
         print(f"Fitted on {len(found)} bones: {weights.round(2).tolist()}")
         guess_confidence.WEIGHTS = weights
-    rows = []
+    rows: list[list[Cell]] = []
     others = tuple(kind for kind in variations.KINDS if kind not in FITTED)
     for title, kinds in (("fitted kinds, other seeds", FITTED), ("other kinds", others)):
         found, refused, count, longest = guesses(kinds, SEEDS_JUDGED)
         sure = np.array([each[0] for each in found])
         right = np.array([each[1] for each in found])
         print(f"{title}: {count} skeletons, {refused} refused, the longest guess took {longest:.2f} s")
-        for low, high in zip(BANDS, BANDS[1:], strict=False):
+        for low, high in pairwise(BANDS):
             band = (sure >= low) & (sure < high)
             mean = float(sure[band].mean()) if band.any() else None
             share = float(right[band].mean()) if band.any() else None
@@ -84,5 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
     main()

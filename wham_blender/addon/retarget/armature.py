@@ -6,6 +6,8 @@ import bpy
 import numpy as np
 
 from .body_frame import Skeleton
+from .maps import IK_INFLUENCE, LIMBS, RigMap, Setting
+from .rig_probe import ik_constraints
 
 _SAMPLED_VERTICES = 20_000  # of each mesh that tell which bones carry it; more take longer than a click may
 
@@ -38,8 +40,30 @@ def rest_skeleton(armature: bpy.types.Object) -> Skeleton:
     )
 
 
+def ik_settings(armature: bpy.types.Object, rig_map: RigMap) -> tuple[Setting, ...]:
+    """The settings that switch off the IK constraints on limbs, which would hold the bones that a map keys.
+
+    Also those of another layer of bones at the same place, whose rotation the limbs may get added.
+    """
+    bones, size = armature.data.bones, max(*armature.dimensions, 1e-9)
+    scale = max(map(abs, armature.matrix_world.to_scale()))
+    places = [
+        bones[rig_map.bones[joint]].head_local for limb in LIMBS.values() for joint in limb if joint in rig_map.bones
+    ]
+    found = []
+    for pose in armature.pose.bones:
+        if not any(constraint.influence > 0 and not constraint.mute for constraint in ik_constraints(pose)):
+            continue
+        count = max(constraint.chain_count for constraint in ik_constraints(pose))
+        chain = [pose, *pose.parent_recursive][: count or None]
+        near = 1e-3 * size / max(scale, 1e-9)
+        if any((each.bone.head_local - place).length < near for each in chain for place in places):
+            found.append(Setting(pose.name, IK_INFLUENCE, 0.0))
+    return tuple(found)
+
+
 def _carried(armature: bpy.types.Object, indices: dict[str, int]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """How many vertices each bone carries (N,), by weight, and their mean (N, 3) in armature space; None without any."""
+    """How many vertices each bone carries (N,), by weight, and their mean (N, 3) in armature space; else None."""
     weights, sums = np.zeros(len(indices)), np.zeros((len(indices), 3))
     to_armature = armature.matrix_world.inverted_safe()
     for thing in armature.id_data.users_scene[0].objects if armature.users_scene else ():

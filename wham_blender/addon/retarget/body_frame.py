@@ -42,6 +42,7 @@ class Frame:
 
     heads: np.ndarray  # (N, 3)
     tails: np.ndarray  # (N, 3) estimated, see ``estimated_tails``
+    reach: np.ndarray  # (N,) length from each head along its longest chain of children to the tip
     partner: list[int]  # each bone's left-right counterpart: another bone, itself in the middle, or -1 for none
     floor: float
     height: float
@@ -49,8 +50,9 @@ class Frame:
 
 
 def estimated_tails(skeleton: Skeleton) -> np.ndarray:
-    """Where bones end (N, 3): at the mean of their children's heads; without children, where their vertices or the
-    bone above them point to.
+    """Where bones end (N, 3): at the mean of their children's heads.
+
+    Bones without children end where their vertices lie, else where their own tail or the bone above them points to.
     """
     heads, parents = skeleton.heads, np.array(skeleton.parents)
     own = skeleton.tails - heads
@@ -73,18 +75,22 @@ def estimated_tails(skeleton: Skeleton) -> np.ndarray:
         elif has_parent[bone] and apart[bone]:
             along = offset[bone] / above[bone]
             # The tail that the file has is kept if it is no importer's: those lie along the parent, or along an axis.
-            length = np.linalg.norm(direction)
+            length = float(np.linalg.norm(direction))
             if length > _LONGEST_LEAF * size or length < 1e-3 * limit:
                 direction = along * 0.5 * limit
-        length = float(np.linalg.norm(direction))
-        tails[bone] = heads[bone] + direction * min(1.0, _LONGEST_LEAF * size / max(length, 1e-12))
+        longest = _LONGEST_LEAF * size / max(float(np.linalg.norm(direction)), 1e-12)
+        tails[bone] = heads[bone] + direction * min(1.0, longest)
     return tails
 
 
 def frames(skeleton: Skeleton, parsed: Sequence[ParsedName], candidates: np.ndarray) -> Iterator[Frame]:
-    """The frames in which a skeleton may stand, the likeliest first. ``candidates`` (N,): bones that may be a body's."""
+    """The frames in which a skeleton may stand, the likeliest first.
+
+    ``candidates`` (N,): bones that may be a body's.
+    """
     tails = estimated_tails(skeleton)
     named = _named_pairs(parsed)
+    reach = _reach(skeleton.parents, skeleton.heads, tails)
     for up, prior in _ups(skeleton):
         for side in _sides(skeleton.heads, up, named):
             depth = np.cross(up, side)
@@ -96,8 +102,18 @@ def frames(skeleton: Skeleton, parsed: Sequence[ParsedName], candidates: np.ndar
                 continue
             middle = _middle(heads[candidates], height, named, heads)
             heads, ends = heads - (middle, 0, 0), ends - (middle, 0, 0)
-            partner = _partners(skeleton.parents, heads, ends, named, height)
-            yield Frame(heads, ends, partner, floor, height, prior)
+            partner = _partners(skeleton.parents, heads, ends, named, height, candidates)
+            yield Frame(heads, ends, reach, partner, floor, height, prior)
+
+
+def _reach(parents: Sequence[int], heads: np.ndarray, tails: np.ndarray) -> np.ndarray:
+    """The length (N,) from each bone's head along its longest chain of children to the tip."""
+    reach = np.linalg.norm(tails - heads, axis=1)
+    lengths = np.linalg.norm(heads - heads[np.array(parents)], axis=1)
+    for bone in np.argsort(-_depths(parents), kind="stable").tolist():
+        if parents[bone] >= 0:
+            reach[parents[bone]] = max(reach[parents[bone]], lengths[bone] + reach[bone])
+    return reach
 
 
 def _ups(skeleton: Skeleton) -> list[tuple[np.ndarray, float]]:
@@ -173,9 +189,14 @@ def _middle(candidates: np.ndarray, height: float, named: np.ndarray, heads: np.
 
 
 def _partners(
-    parents: Sequence[int], heads: np.ndarray, tails: np.ndarray, named: np.ndarray, height: float
+    parents: Sequence[int],
+    heads: np.ndarray,
+    tails: np.ndarray,
+    named: np.ndarray,
+    height: float,
+    candidates: np.ndarray,
 ) -> list[int]:
-    """Each bone's counterpart: by name if the names are a pair, else the bone at the mirror image of its place."""
+    """Each candidate's counterpart: by name if the names are a pair, else the one at the mirror image of its place."""
     count = len(heads)
     mirror = np.array([-1.0, 1.0, 1.0])
     partner = [-1] * count
@@ -186,8 +207,8 @@ def _partners(
     depths = _depths(parents)
     cells: dict[tuple[int, ...], list[int]] = {}
     keys = np.floor(heads / tolerance).astype(np.int64)
-    for bone, key in enumerate(map(tuple, keys.tolist())):
-        beside = cells.setdefault(key, [])
+    for bone in np.flatnonzero(candidates).tolist():
+        beside = cells.setdefault(tuple(keys[bone].tolist()), [])
         if len(beside) < _MOST_AT_ONE_PLACE:
             beside.append(bone)
     mirrored = heads * mirror
@@ -195,7 +216,7 @@ def _partners(
     steps = [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)]
     wanted = partner.copy()
     for bone in np.argsort(depths, kind="stable").tolist():
-        if partner[bone] >= 0:
+        if partner[bone] >= 0 or not candidates[bone]:
             continue
         x, y, z = mirrored_keys[bone]
         near = [other for a, b, c in steps for other in cells.get((x + a, y + b, z + c), ()) if partner[other] < 0]

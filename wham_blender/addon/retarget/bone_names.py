@@ -11,28 +11,28 @@ from functools import cache
 # Words for each body part. A word listed for several parts ("shoulder" is Mixamo's collar and SMPL's upper arm) counts
 # for all of them. English, German, French, Spanish, Italian, Portuguese, Russian, Chinese, Japanese (MMD).
 _PART_WORDS = {
-    "pelvis": "pelvis hips hip root body lowerbody center becken hüfte bassin hanches hanche pelvi cadera caderas bacino quadril таз 骨盆 臀 "
-    "腰 下半身 センター",
-    "spine": "spine upperbody chest torso abdomen ribcage ribs back waist lowerback upperchest wirbelsäule rücken brust bauch "
-    "rumpf colonne dos poitrine torse thorax columna espalda espina pecho columnavertebral schiena torace petto coluna "
-    "peito позвоночник спина грудь торс живот 脊柱 脊椎 胸 腰 上半身 背",
+    "pelvis": "pelvis hips hip root body lowerbody center becken hüfte bassin hanches hanche pelvi cadera caderas "
+    "bacino quadril таз 骨盆 臀 腰 下半身 センター",
+    "spine": "spine upperbody chest torso abdomen ribcage ribs back waist lowerback upperchest wirbelsäule rücken "
+    "brust bauch rumpf colonne dos poitrine torse thorax columna espalda espina pecho columnavertebral schiena "
+    "torace petto coluna peito позвоночник спина грудь торс живот 脊柱 脊椎 胸 腰 上半身 背",
     "neck": "neck hals nacken cou cuello collo pescoço шея 颈 頸 脖子 首",
     "head": "head kopf tête cabeza testa cabeça голова 头 頭",
-    "hip": "hip thigh upleg upperleg legupper legup femur leg oberschenkel hüfte cuisse jambe muslo pierna coscia gamba coxa "
-    "perna бедро нога 大腿 太もも 足 脚",
-    "knee": "knee shin calf foreleg lowerleg lowleg leglower legdown leg tibia unterschenkel knie wade schienbein genou mollet jambe "
-    "rodilla pantorrilla espinilla pierna ginocchio gamba polpaccio joelho canela perna колено голень 小腿 膝 膝盖 "
-    "ひざ すね",
+    "hip": "hip thigh upleg upperleg legupper legup femur leg oberschenkel hüfte cuisse jambe muslo pierna coscia "
+    "gamba coxa perna бедро нога 大腿 太もも 足 脚",
+    "knee": "knee shin calf foreleg lowerleg lowleg leglower legdown leg tibia unterschenkel knie wade schienbein "
+    "genou mollet jambe rodilla pantorrilla espinilla pierna ginocchio gamba polpaccio joelho canela perna колено "
+    "голень 小腿 膝 膝盖 ひざ すね",
     "ankle": "ankle foot fuß fuss knöchel sprunggelenk pied cheville pie tobillo piede caviglia pé tornozelo стопа "
     "ступня лодыжка 脚 脚踝 足首 足",
     "foot": "toe toes ball toebase foot zeh zehe zehen ballen orteil orteils dedos puntera punta dita ponta носок "
     "пальцы 脚趾 脚尖 つま先 足先",
-    "collar": "collar clavicle clavicula shoulder schlüsselbein schulter clavicule épaule clavícula hombro clavicola "
-    "spalla ombro ключица плечо 锁骨 鎖骨 肩",
-    "shoulder": "shoulder shldr upperarm uparm armupper humerus arm oberarm schulter bras épaule brazo hombro braccio "
-    "spalla braço ombro плечо рука 上臂 大臂 腕",
-    "elbow": "elbow forearm lowerarm lowarm armlower ulna unterarm ellbogen ellenbogen avantbras coude antebrazo codo "
-    "avambraccio gomito antebraço cotovelo предплечье локоть 前臂 小臂 肘 ひじ",
+    "collar": "collar clavicle clavicula shoulder schlüsselbein schulter clavicule épaule clavícula hombro "
+    "clavicola spalla ombro ключица плечо 锁骨 鎖骨 肩",
+    "shoulder": "shoulder shldr upperarm uparm armupper humerus arm oberarm schulter bras épaule brazo hombro "
+    "braccio spalla braço ombro плечо рука 上臂 大臂 腕",
+    "elbow": "elbow forearm lowerarm lowarm armlower ulna unterarm ellbogen ellenbogen avantbras coude antebrazo "
+    "codo avambraccio gomito antebraço cotovelo предплечье локоть 前臂 小臂 肘 ひじ",
     "wrist": "wrist hand palm handgelenk main poignet mano muñeca polso mão pulso кисть запястье 手腕 手 手首",
 }  # fmt: skip
 # Words of helper bones: they are not part of the chain that maps to SMPL's joints.
@@ -81,7 +81,7 @@ _MOST_COUNTED = 0.8  # of the names end with a number: then a program has number
 
 
 def without_counters(names: Sequence[str]) -> list[str]:
-    """Names without the number at their end, if nearly all of them have one that no other has: "Hips_01", "Spine_02"."""
+    """Names without the number at their end, if nearly all have one that no other has: "Hips_01", "Spine_02"."""
     counters = [match[0][1:] for match in map(_COUNTER.search, names) if match]
     if len(counters) < _MOST_COUNTED * len(names) or len({int(number) for number in counters}) < 0.9 * len(counters):
         return list(names)
@@ -110,14 +110,11 @@ def parse(name: str) -> ParsedName:
     words = [word for word in words if not any(word in known for known in sides.values())]
     if not words:
         return ParsedName(frozenset(), side, False, stem, frozenset())
-    parts, longest = frozenset[str](), 0
     # The longest known word wins: "forearm" and not the "arm" in it.
     runs = {"".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1)}
     together = "".join(words)
-    for word, word_parts in _part_words().items():
-        may_be_substring = len(word) >= _MIN_SUBSTRING or not word.isascii()
-        if len(word) > longest and (word in runs or (may_be_substring and word in together)):
-            parts, longest = word_parts, len(word)
+    found = (known for word, known, inside in _words_by_length() if word in runs or (inside and word in together))
+    parts = next(found, frozenset[str]())
     if _TOES & set(words):
         parts = frozenset({"foot"})  # "foot_toe_1" is no ankle
     return ParsedName(parts, side, any(map(_is_helper, words)), stem, frozenset(words))
@@ -162,6 +159,13 @@ def _part_words() -> dict[str, frozenset[str]]:
         for word in _normalized(words).split():
             parts_of.setdefault(word, set()).add(part)
     return {word: frozenset(parts) for word, parts in parts_of.items()}
+
+
+@cache
+def _words_by_length() -> list[tuple[str, frozenset[str], bool]]:
+    """The words of parts, the longest first, their parts, and whether they count within another word."""
+    words = sorted(_part_words().items(), key=lambda item: -len(item[0]))
+    return [(word, parts, len(word) >= _MIN_SUBSTRING or not word.isascii()) for word, parts in words]
 
 
 @cache

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 
@@ -33,6 +34,7 @@ _ARM_TO_LEG = (math.log(0.65), 0.8)
 # The scores are set by hand, judged on the test rigs (tests/rigs) with and without names.
 _NAME_SCORE = 3.0  # for a name of the expected part, and against a name of another
 _UNSKINNED = -2.0  # of a bone that carries no vertices, in a rig that has a skin: a control or a helper
+_BEYOND_DOUBT = 8.0  # score of a map at which no other frame is tried: names fit too, without them it is about 1
 _MOST_AGAINST = -2.5  # that one unusual length counts: cartoon characters have short legs and big boots
 _MIN_SHAPE_SCORE = -9.0  # of a limb without its names; below it no limb is found
 _MIN_LEG = 0.1  # length of a leg, of the height: chibi characters have 0.2, and the fingers of a lying body 0.06
@@ -44,6 +46,10 @@ _MAX_CANDIDATES = 30_000
 _DETAILED = 400  # candidates for a limb that are looked at in detail, after the lengths of their segments
 _LEVEL_TRUNK = math.cos(math.radians(50))  # a trunk further from the vertical is an animal's; set by hand
 _NONE = -1
+
+# The score of three bones as a limb, with names and by shape only; None if they cannot be one.
+_Numbers = TypeVar("_Numbers", float, np.ndarray)
+_Score = Callable[[tuple[int, int, int]], tuple[float, float] | None]
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,8 @@ def guess(name: str, skeleton: Skeleton) -> Guess:
         found = (found[0] + frame.prior, found[1])
         if best is None or found[0] > best[0]:
             best = found
+        if isinstance(best[1], Guess) and best[0] > _BEYOND_DOUBT:
+            break
     if best is None:
         raise MapError(
             f"All bones of {name} lie in a plane. Choose the armature of a character.", code="no-character-rig"
@@ -123,6 +131,7 @@ class _Known:
     top_down: list[int]  # parents first
     skinned: np.ndarray | None  # (N,) bool: it carries vertices itself or by a twist bone; None if nothing has a skin
     candidates: np.ndarray  # (N,) bool: it may be a bone of the body
+    name_scores: dict[str, np.ndarray]  # part -> (N,) what each bone's name says of it
 
     @classmethod
     def of(cls, skeleton: Skeleton) -> _Known:
@@ -138,7 +147,10 @@ class _Known:
         depths = np.zeros(count, int)
         for bone in top_down:
             depths[bone] = depths[skeleton.parents[bone]] + 1 if skeleton.parents[bone] >= 0 else 0
-        candidates, skinned = np.ones(count, bool), None
+        beside = np.array([name.helper and not name.parts for name in parsed], bool)
+        parents = np.array(skeleton.parents, int)
+        # A helper that hangs from another one is within a finger, a strand of hair, a skirt or a face.
+        candidates, skinned = ~(beside & (parents >= 0) & beside[parents]), None
         if skeleton.weights is not None and (skeleton.weights > 0).any():
             carries, skinned = skeleton.weights > 0, skeleton.weights > 0
             carries = carries.copy()
@@ -150,8 +162,23 @@ class _Known:
             )
             skinned = skinned | twist
             # Feet that hang elsewhere may carry nothing: their names keep them.
-            candidates = carries | np.array([bool(name.parts & {"ankle", "foot"}) for name in parsed])
-        return cls(parsed, children, depths, top_down, skinned, candidates)
+            candidates &= carries | np.array([bool(name.parts & {"ankle", "foot"}) for name in parsed])
+        scores = {part: _name_scores(part, parsed, skinned) for limb in LIMBS for part in _parts_of(limb)}
+        return cls(parsed, children, depths, top_down, skinned, candidates, scores)
+
+
+def _parts_of(limb: str) -> list[str]:
+    return [joint.split("_")[1] for joint in LIMBS[limb]]
+
+
+def _name_scores(part: str, parsed: Sequence[bone_names.ParsedName], skinned: np.ndarray | None) -> np.ndarray:
+    """Positive (N,) for names of the part, negative for those of other parts and helpers, and for bare controls."""
+    scores = np.zeros(len(parsed))
+    for bone, name in enumerate(parsed):
+        if name.parts:
+            scores[bone] = _NAME_SCORE / len(name.parts) ** 0.5 if part in name.parts else -_NAME_SCORE
+        scores[bone] -= _NAME_SCORE * name.helper
+    return scores if skinned is None else scores + np.where(skinned, 0.0, _UNSKINNED)
 
 
 class _Body:
@@ -171,7 +198,7 @@ class _Body:
             if self.parents[bone] >= 0:
                 self.tops[self.parents[bone]] = max(self.tops[self.parents[bone]], self.tops[bone])
                 self.bottoms[self.parents[bone]] = min(self.bottoms[self.parents[bone]], self.bottoms[bone])
-        self.reach = self._reach(known.top_down)
+        self.reach, self.name_scores = frame.reach, known.name_scores
         self.above = self._paired_ancestors(known.top_down)
 
     def result(self) -> tuple[float, Guess | MapError]:
@@ -226,14 +253,6 @@ class _Body:
     def _sided(self, bone: int) -> bool:
         return self.partner[bone] not in (_NONE, bone)
 
-    def _reach(self, top_down: Sequence[int]) -> np.ndarray:
-        """The length (N,) from each bone's head along its longest chain of children to the tip."""
-        reach = np.linalg.norm(self.tails - self.heads, axis=1)
-        for bone in reversed(top_down):
-            for child in self.children[bone]:
-                reach[bone] = max(reach[bone], np.linalg.norm(self.heads[child] - self.heads[bone]) + reach[child])
-        return reach
-
     def _paired_ancestors(self, top_down: Sequence[int]) -> list[tuple[int, ...]]:
         """For each bone at positive x with a counterpart, the bones above it that have one too, from the trunk."""
         above: list[tuple[int, ...]] = [()] * len(self.names)
@@ -246,19 +265,10 @@ class _Body:
     def _positive(self) -> list[int]:
         """Candidates at positive x that have a counterpart."""
         side = self.heads[:, 0] + self.tails[:, 0]
-        return [
-            bone
-            for bone in np.flatnonzero(self.candidates & (side > 0)).tolist()
-            if self._sided(bone) and not self._is_finger(bone)
-        ]
-
-    def _is_finger(self, bone: int) -> bool:
-        """Whether a bone that its name calls a helper hangs from another one: the second bone of a finger, of a strand."""
-        parent = self.parents[bone]
-        return self.parsed[bone].helper and not self.parsed[bone].parts and parent >= 0 and self.parsed[parent].helper
+        return [bone for bone in np.flatnonzero(self.candidates & (side > 0)).tolist() if self._sided(bone)]
 
     def _triples(self) -> np.ndarray:
-        """Candidates for limbs (T, 3): bones of one chain each, from the trunk; the last is -1 for limbs of two bones."""
+        """Candidates for limbs (T, 3): bones of one chain each, from the trunk; the last is -1 in limbs of two."""
         positive = self._positive()
         allowed = set(positive)
         count = sum(math.comb(len(self.above[bone]), 2) for bone in positive)
@@ -294,13 +304,13 @@ class _Body:
                 thigh = self.heads[knee] - self.heads[hip]
                 for foot in feet:
                     shin = self.heads[foot] - self.heads[knee]
-                    size = np.linalg.norm(shin) / max(np.linalg.norm(thigh), 1e-9)
+                    size = float(np.linalg.norm(shin)) / max(float(np.linalg.norm(thigh)), 1e-9)
                     if knee not in self.above[foot] and foot not in (hip, knee) and 0.4 < size < 2.5:
                         legs.append((hip, knee, foot))
         return legs
 
-    def _limbs(self, triples: np.ndarray, score, lengths) -> list[_Limb]:  # type: ignore[no-untyped-def]
-        """Scored candidates for a limb; ``lengths`` gives a score (T,) that is cheap, ``score`` that of one candidate."""
+    def _limbs(self, triples: np.ndarray, score: _Score, lengths: Callable[[np.ndarray], np.ndarray]) -> list[_Limb]:
+        """Scored candidates for a limb; ``lengths`` gives cheap scores (T,), by which the best are chosen."""
         if not len(triples):
             return []
         rough = lengths(triples)
@@ -342,11 +352,8 @@ class _Body:
         return np.where(fits, score, -np.inf)
 
     def _rough_names(self, triples: np.ndarray, parts: Sequence[str]) -> np.ndarray:
-        total = np.zeros(len(triples))
-        for column, part in enumerate(parts):
-            of_bone = np.array([self._name_score([bone], [part]) for bone in range(len(self.names))])
-            total += np.where(triples[:, column] == _NONE, 0.0, of_bone[triples[:, column]])
-        return total
+        scores = (self.name_scores[part][triples[:, column]] for column, part in enumerate(parts))
+        return np.sum([np.where(triples[:, column] == _NONE, 0.0, each) for column, each in enumerate(scores)], 0)
 
     def _length(self, limb: _Limb) -> float:
         first, second, third = self._ends(np.array([limb.bones]))[0]
@@ -356,17 +363,8 @@ class _Body:
 
     def _name_score(self, bones: Sequence[int], parts: Sequence[str]) -> float:
         """Positive for bones with names of the expected parts, negative for names of other parts and helpers."""
-        total = 0.0
-        for bone, part in zip(bones, parts, strict=True):
-            if bone == _NONE:
-                continue
-            parsed = self.parsed[bone]
-            if parsed.parts:
-                total += _NAME_SCORE / len(parsed.parts) ** 0.5 if part in parsed.parts else -_NAME_SCORE
-            total -= _NAME_SCORE * parsed.helper
-            if self.skinned is not None and not self.skinned[bone]:
-                total += _UNSKINNED
-        return total
+        named = zip(bones, parts, strict=True)
+        return float(sum(self.name_scores[part][bone] for bone, part in named if bone != _NONE))
 
     def _score_leg(self, bones: tuple[int, int, int]) -> tuple[float, float] | None:
         hip, knee, ankle = (self.heads[bone] for bone in bones)
@@ -523,12 +521,12 @@ class _Body:
             spine_at=self._spine_at(spine, pelvis, hip_height),
             root=self.names[roots[-1]] if roots else "",
         )
-        parts = {bone: joint.removeprefix("left_").removeprefix("right_") for joint, bone in joints.items()}
-        parts |= {bone: "spine" for bone in spine} | {bone: "neck" for bone in neck}
+        part_of = {bone: joint.removeprefix("left_").removeprefix("right_") for joint, bone in joints.items()}
+        part_of |= dict.fromkeys(spine, "spine") | dict.fromkeys(neck, "neck")
         if spine and rig_map.spine_at[0] == 0.0:
-            parts[spine[0]] = "pelvis"
+            part_of[spine[0]] = "pelvis"
         sides = {bone: joint.split("_")[0] for joint, bone in joints.items() if "_" in joint}
-        evidence = self._evidence(leg, arm, parts, sides, abs(left_score))
+        evidence = self._evidence(leg, arm, part_of, sides, abs(left_score))
         return Guess(rig_map, {bone: each.confidence() for bone, each in evidence.items()}, evidence)
 
     def _evidence(
@@ -536,8 +534,8 @@ class _Body:
     ) -> dict[str, guess_confidence.Evidence]:
         """What speaks for each bone, by its name. ``parts``: bone -> its part; ``sides``: bone -> "left" or "right"."""
         fitting = sum(part in self.parsed[bone].parts for bone, part in parts.items()) / len(parts)
-        shapes = {part: leg.shape_score for part in ("hip", "knee", "ankle", "foot")}
-        shapes |= {part: arm.shape_score for part in ("collar", "shoulder", "elbow", "wrist")}
+        shapes = dict.fromkeys(("hip", "knee", "ankle", "foot"), leg.shape_score)
+        shapes |= dict.fromkeys(("collar", "shoulder", "elbow", "wrist"), arm.shape_score)
         worst = min(leg.shape_score, arm.shape_score)
         return {
             self.names[bone]: guess_confidence.Evidence(
@@ -644,7 +642,7 @@ class _Body:
         return ahead + 2.6 * names
 
 
-def _log_likelihood(ratio, expected: tuple[float, float]):  # type: ignore[no-untyped-def]
+def _log_likelihood(ratio: _Numbers, expected: tuple[float, float]) -> _Numbers:
     """Of the logarithm of ratios, normal with (mean, standard deviation), up to a constant; 0 is best."""
     mean, deviation = expected
     return -0.5 * ((np.log(np.maximum(ratio, 1e-6)) - mean) / deviation) ** 2

@@ -211,7 +211,7 @@ def _fit(rig_map: RigMap, names: _Names) -> RigMap:
         return name if not name or name in names.exact else known[prefix + normalized[name]]
 
     missing_optional = {name for name in optional if prefix + normalized[name] not in known}
-    return _rename(without(rig_map, missing_optional), armature_name)
+    return renamed(without(rig_map, missing_optional), armature_name)
 
 
 def without(rig_map: RigMap, missing: Collection[str]) -> RigMap:
@@ -280,7 +280,7 @@ def _normalized(name: str) -> str:
     return re.sub(r"[\W_]+", "", plain[1:] + side if side else plain)
 
 
-def _rename(rig_map: RigMap, change: Callable[[str], str]) -> RigMap:
+def renamed(rig_map: RigMap, change: Callable[[str], str]) -> RigMap:
     """The map with all its bone names changed."""
 
     def all_of(names: Iterable[str]) -> tuple[str, ...]:
@@ -316,7 +316,7 @@ def all_names(rig_map: RigMap) -> list[str]:
         names[name] = None
         return name
 
-    _rename(rig_map, collect)
+    renamed(rig_map, collect)
     names.pop("", None)
     return list(names)
 

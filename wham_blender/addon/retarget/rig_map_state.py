@@ -117,7 +117,8 @@ def load_or_guess(armature: bpy.types.Object) -> None:
         fill(armature, rig_map, rig_map.name, {})
         return
     guessed = guess.guess(armature.name, armatures.rest_skeleton(armature))
-    fill(armature, guessed.rig_map, GUESSED, guessed.confidence)
+    rig_map = replace(guessed.rig_map, settings=armatures.ik_settings(armature, guessed.rig_map))
+    fill(armature, rig_map, GUESSED, guessed.confidence)
 
 
 def fill(armature: bpy.types.Object, rig_map: RigMap, source: str, confidence: dict[str, float]) -> None:
