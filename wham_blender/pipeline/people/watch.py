@@ -14,21 +14,23 @@ from .tracking import DetectionRow, PeopleSource
 from .types import Detections
 
 
-def process_clip(
+def process_clip(  # noqa: PLR0913 - the properties of a clip
     clip: Path,
     people_source: PeopleSource,
     start: int = 1,
     end: int | None = None,
     progress: Progress = lambda done, total: None,
     rotate: int = 0,
+    speed: float = 1.0,
 ) -> tuple[Detections, background_tracks.BackgroundTracks]:
     """The people in frames start..end of a clip, and its background tracks for `camera_motion.solve_camera_motion`.
 
-    ``progress`` is called with frames done and frames in total; ``rotate`` is as in `video_reader.probe`.
+    ``progress`` is called with frames done and frames in total; ``rotate`` and ``speed`` are as
+    in `video_reader.probe`.
 
     Raises PipelineError as `video_reader.read_frames` does.
     """
-    info = video_reader.probe(clip, rotate)
+    info = video_reader.probe(clip, rotate, speed)
     total = (info.last_frame(end) or 0) - start + 1
     frame_numbers: list[int] = []
     frame_times: list[float] = []
@@ -36,7 +38,7 @@ def process_clip(
     damaged: list[int] = []
     rows: list[DetectionRow] = []
     background = background_tracks.BackgroundTracker()
-    for frame in video_reader.read_frames(clip, start, end, rotate):
+    for frame in video_reader.read_frames(clip, start, end, rotate, speed):
         frame_numbers.append(frame.number)
         frame_times.append(frame.time)
         if frame.damaged:
