@@ -140,7 +140,7 @@ def with_matrix(source: Path, a: int, b: int, c: int, d: int) -> Path:
     return source
 
 
-# --- Clips whose pictures say which frame they are ----------------------------------------------------------------------
+# --- Clips whose pictures say which frame they are --------------------------------------------------------------------
 
 CODED = 48  # frames of each
 
@@ -172,9 +172,7 @@ def write_coded(folder: Path) -> dict[str, Path]:
         folder / "uneven.webm", "libvpx-vp9", pictures=upright, times=uneven_times(), options={"crf": "20", "b": "0"}
     )
     clips["late"] = rewrapped(clips["30 fps"], folder / "late.mp4", delay=1.0, sound=3.0)
-    clips["trimmed"] = trimmed(
-        write(folder / "trimmed.mp4", pictures=upright, options={"crf": "4", "g": "12"}), 7, 1.0
-    )
+    clips["trimmed"] = trimmed(write(folder / "trimmed.mp4", pictures=upright, options={"crf": "4", "g": "12"}), 7, 1.0)
     clips["turned"] = with_matrix(write(folder / "turned.mp4", pictures=side), 0, 1, -1, 0)
     clips["mirrored"] = with_matrix(
         write(folder / "mirrored.mp4", pictures=[image[:, ::-1].copy() for image in upright]), -1, 0, 0, 1

@@ -68,7 +68,9 @@ def seen(window: Window, size: tuple[int, int]) -> int:
     """The number of the film's frame that the window shows."""
     columns = [((2 * bit + 1) * size[0] / 16, 0.4 * size[1]) for bit in range(8)]
     picture = window.picture().astype(int).mean(-1)
-    return sum(int(picture[round(y), round(x)] > 128) << bit for bit, (x, y) in enumerate(projected(window, columns, size)))
+    return sum(
+        int(picture[round(y), round(x)] > 128) << bit for bit, (x, y) in enumerate(projected(window, columns, size))
+    )
 
 
 def test_the_window_shows_the_frame_of_the_motion(window: Window, film: tuple[int, int]) -> None:

@@ -32,7 +32,9 @@ class WHAM_PT_import(SidebarPanel, bpy.types.Panel):
             _draw_no_worker(layout, worker.sentence)
         layout.prop(settings, "filepath")
         draw_options(layout, settings)
-        draw_sentence(layout, rate_sentence(context.scene, placement_settings(settings).clip_rate), icon="TIME", dim=True)
+        draw_sentence(
+            layout, rate_sentence(context.scene, placement_settings(settings).clip_rate), icon="TIME", dim=True
+        )
         operator = layout.operator(WHAM_OT_import_video.bl_idname, icon="ARMATURE_DATA")
         operator.filepath = settings.filepath
         copy_options(settings, operator, VideoOptions)

@@ -39,9 +39,7 @@ def _write(path: Path, picture: np.ndarray) -> None:
         stream.write(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
-def _sharpest_view(
-    read_frame: Callable[[float], np.ndarray], detections: Detections, person: Person
-) -> np.ndarray:
+def _sharpest_view(read_frame: Callable[[float], np.ndarray], detections: Detections, person: Person) -> np.ndarray:
     """The sharpest of several good views of a person, by the Laplacian's variance, (SIDE, SIDE, 3) uint8 RGB."""
     views = []
     for frame in best_frames(person, _CANDIDATES):

@@ -14,7 +14,7 @@ from .tracking import DetectionRow, PeopleSource
 from .types import Detections
 
 
-def process_clip(  # noqa: PLR0913 - the properties of a clip
+def process_clip(
     clip: Path,
     people_source: PeopleSource,
     start: int = 1,
