@@ -199,8 +199,8 @@ def _parser(messages: bool) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--speed", type=_number(*_SPEEDS), metavar="X",
-        help="how many times slower the film is played than it was filmed: 8 for 240 fps played at 30; by default as the "
-        "phone's metadata say",
+        help="how many times slower the film is played than it was filmed: 8 for 240 fps played at 30; by default by "
+        "the phone's metadata",
     )  # fmt: skip
     parser.add_argument("--resume", type=_path, metavar="DIR", help="store finished stages here and resume from them")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

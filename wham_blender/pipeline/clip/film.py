@@ -84,7 +84,7 @@ def write(clip: Path, copy: Path, start: int, end: int | None, rotate: int, prog
         assert isinstance(stream, VideoStream)
         (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
         stream.codec_context.colorspace, stream.codec_context.color_range = _BT709, _LIMITED_RANGE
-        image = np.zeros((size[1], size[0], 3), np.uint8)
+        image: np.ndarray = np.zeros((size[1], size[0], 3), np.uint8)
         frames = video_reader.read_frames(clip, start, end, rotate, every=True)
         for number, frame in enumerate(frames):
             if frame.image is not None:

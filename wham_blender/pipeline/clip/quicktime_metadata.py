@@ -1,4 +1,7 @@
-"""Reads the focal length and the rate of slow motion that phones write into QuickTime and MP4 files (Apple, *QuickTime File Format*)."""
+"""Reads the focal length and the rate of slow motion that phones write into QuickTime and MP4 files.
+
+Format: Apple, *QuickTime File Format*; keys: Apple's and Android's.
+"""
 
 from __future__ import annotations
 

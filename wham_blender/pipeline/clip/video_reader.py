@@ -38,6 +38,7 @@ class ClipInfo:
     fps: float
     frames: int  # that players show, by the file's index; 0 if it has none
     duration: float  # seconds; 0 if the header does not say
+    rotate: int = 0  # degrees clockwise by which its pictures are turned
     speed: float = 1.0  # by which the file's times are divided: 8 for a film of 240 fps that is played at 30
 
     def last_frame(self, end: int | None) -> int | None:
@@ -129,8 +130,8 @@ def read_frames(
     """Frames ``start`` to ``end`` (clip numbers from 1, both included), decoded in a separate thread.
 
     The frames nearest to a 30 fps clock and the last frame have pictures, if they can be decoded; with ``every``, all
-    have. Raises PipelineError as `probe` does, and if no frame can be decoded, if frames are too far apart in time, or if the picture's size
-    changes.
+    have. Raises PipelineError as `probe` does, and if no frame can be decoded, if frames are too far apart in time, or
+    if the picture's size changes.
     """
     ready: queue.Queue[Frame | BaseException | None] = queue.Queue(_QUEUE_SIZE)
     stopped = threading.Event()
@@ -168,7 +169,8 @@ def read_frames(
 def _open_clip(path: Path, rotate: int, speed: float) -> Iterator[_Clip]:
     with clip_container.opened(path) as (container, stream):
         clip = _Clip(path, container, stream, rotate)
-        clip.info = replace(clip.info, fps=clip.info.fps * speed, duration=clip.info.duration / speed, speed=speed)
+        fps, duration = clip.info.fps * speed, clip.info.duration / speed
+        clip.info = replace(clip.info, fps=fps, duration=duration, rotate=rotate, speed=speed)
         yield clip
 
 

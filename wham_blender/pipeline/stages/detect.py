@@ -62,8 +62,8 @@ def _process(context: JobContext, progress: Progress, write_crops: Append | None
     length_known = context.info.last_frame(job.end) is not None
     people_source = build_people_source(context, write_crops)
     results = process_clip(
-        job.clip, people_source, job.start, job.end,
-        lambda done, total: progress(done, total if length_known else 0), job.rotate, context.info.speed,
+        context.info, people_source, job.start, job.end,
+        lambda done, total: progress(done, total if length_known else 0),
     )  # fmt: skip
     del people_source
     context.free_memory()

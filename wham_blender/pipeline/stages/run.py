@@ -86,15 +86,15 @@ def _frame_rate(context: JobContext, detections: Detections) -> float:
 
 
 def _probe(job: Job) -> tuple[video_reader.ClipInfo, str]:
-    """The clip's properties at the speed at which it was filmed, and a note for the log if the clip itself says that."""
+    """The clip's properties at the speed at which it was filmed, and a note for the log if the clip itself says it."""
     info, note = video_reader.probe(job.clip, job.rotate), ""
     speed = job.speed or 1.0
     filmed = quicktime_metadata.capture_rate(job.clip) if job.speed is None else None
     if filmed and filmed / info.fps > _SLOW_MOTION:
         speed = filmed / info.fps
         note = (
-            f"Slow motion: filmed at {filmed:.5g} frames a second and played at {info.fps:.5g}, by the clip's metadata, "
-            f"so Speed is {speed:.4g}."
+            f"Slow motion: filmed at {filmed:.5g} frames a second and played at {info.fps:.5g}, by the clip's metadata; "
+            f"Speed is {speed:.4g}."
         )
     return video_reader.probe(job.clip, job.rotate, speed), note
 
