@@ -89,12 +89,14 @@ def rewrapped(
     path: Path,
     *,
     delay: float = 0.0,
+    slower: int = 1,
     sound: float = 0.0,
     keep: Callable[[int], bool] = lambda number: True,
     options: dict[str, str] | None = None,
 ) -> Path:
     """The same packets in another container, ``delay`` seconds later, with seconds of silence; returns the path.
 
+    ``slower``: so many times slower, as slow motion is.
     ``keep``: whether the packet of that number, from 0, stays.
     """
     with av.open(str(source)) as old, av.open(str(path), "w", container_options=options or {}) as output:
@@ -110,7 +112,8 @@ def rewrapped(
             if packet.dts is None or packet.pts is None or not keep(number):
                 continue
             ticks = round(delay / packet.time_base)
-            packet.pts, packet.dts, packet.stream = packet.pts + ticks, packet.dts + ticks, stream
+            packet.pts, packet.dts, packet.stream = slower * packet.pts + ticks, slower * packet.dts + ticks, stream
+            packet.duration *= slower
             output.mux(packet)
     return path
 
@@ -138,43 +141,3 @@ def with_matrix(source: Path, a: int, b: int, c: int, d: int) -> Path:
     values = struct.pack(">iiiiii", a << 16, b << 16, 0, c << 16, d << 16, 0)
     source.write_bytes(data[:place] + values + data[place + 24 :])
     return source
-
-
-# --- Clips whose pictures say which frame they are --------------------------------------------------------------------
-
-CODED = 48  # frames of each
-
-
-def coded(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """A picture (H, W, 3) RGB whose eight columns, white or black, are the bits of a number, the lowest one left."""
-    bits = np.repeat([number >> bit & 1 for bit in range(8)], size[0] // 8)
-    return np.tile(np.where(bits, 235, 20).astype(np.uint8)[None, :, None], (size[1], 1, 3))
-
-
-def uneven_times(count: int = CODED) -> list[float]:
-    """Times of frames as phones record them in poor light: mostly 30 a second, some late, some twice as long."""
-    steps = np.random.default_rng(0).choice([1 / 30, 1 / 30, 1 / 30, 2 / 30, 0.041, 0.1], count - 1)
-    return [0.0, *np.cumsum(steps).tolist()]
-
-
-def write_coded(folder: Path) -> dict[str, Path]:
-    """Clips of CODED frames, in the ways in which phones and editors time and turn them; by what they are."""
-    numbers = range(1, CODED + 1)
-    upright = [coded(number) for number in numbers]
-    side = [np.rot90(coded(number)).copy() for number in numbers]  # shown upright by the matrix of a quarter turn
-    clips = {f"{fps} fps": write(folder / f"{fps}.mp4", pictures=upright, fps=fps) for fps in (24, 25, 30, 50, 60, 240)}
-    clips["29.97 fps"] = write(folder / "ntsc.mp4", pictures=upright, fps=Fraction(30000, 1001))
-    clips["23.976 fps"] = write(folder / "film.mkv", pictures=upright, fps=Fraction(24000, 1001))
-    clips["WebM"] = write(folder / "screen.webm", "libvpx-vp9", pictures=upright, options={"crf": "20", "b": "0"})
-    clips["Motion JPEG"] = write(folder / "camera.avi", "mjpeg", "yuvj420p", pictures=upright)
-    clips["uneven"] = write(folder / "phone.mp4", pictures=upright, times=uneven_times())
-    clips["uneven WebM"] = write(
-        folder / "uneven.webm", "libvpx-vp9", pictures=upright, times=uneven_times(), options={"crf": "20", "b": "0"}
-    )
-    clips["late"] = rewrapped(clips["30 fps"], folder / "late.mp4", delay=1.0, sound=3.0)
-    clips["trimmed"] = trimmed(write(folder / "trimmed.mp4", pictures=upright, options={"crf": "4", "g": "12"}), 7, 1.0)
-    clips["turned"] = with_matrix(write(folder / "turned.mp4", pictures=side), 0, 1, -1, 0)
-    clips["mirrored"] = with_matrix(
-        write(folder / "mirrored.mp4", pictures=[image[:, ::-1].copy() for image in upright]), -1, 0, 0, 1
-    )
-    return clips

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from window import HEIGHT, Window
 
-from tests.clips import make
+from tests.clips import coded, make
 from tests.test_contracts import make_motion
 from wham_blender import motion as motion_file
 
@@ -40,7 +40,7 @@ def film(window: Window, request: pytest.FixtureRequest) -> Iterator[tuple[int, 
     """A film of coded frames behind a character's camera, through which the view looks; its size."""
     width, height = size = request.param
     path = window.folder / "coded.npz"
-    make.write(window.folder / "coded.mp4", pictures=[make.coded(n, size) for n in range(1, 49)], fps=30)
+    make.write(window.folder / "coded.mp4", pictures=[coded.picture(n, size) for n in range(1, 49)], fps=30)
     motion = make_motion(48)
     motion.camera_R[:], motion.camera_t[:] = motion.camera_R[0], motion.camera_t[0]
     motion.camera_K = np.array([[_FOCAL, 0, width / 2], [0, _FOCAL, height / 2], [0, 0, 1]], np.float32)

@@ -66,7 +66,8 @@ def test_a_turned_clip_gives_turned_pictures(clip: Path, tmp_path: Path) -> None
     confidence[33] = 0.9  # frame 34, among the sharp ones
     detections, person = seen(confidence)
     person.keypoints[..., :2] = (640, 360) - person.keypoints[..., :2]
-    (name,) = thumbnails.write(partial(read_frame, clip, rotate=180), detections, [person], tmp_path, "0123456789abcdef")
+    turned = partial(read_frame, clip, rotate=180)
+    (name,) = thumbnails.write(turned, detections, [person], tmp_path, "0123456789abcdef")
     picture = np.asarray(cv2.imread(str(tmp_path / name), cv2.IMREAD_GRAYSCALE), int)
     middle = slice(thumbnails.SIDE // 4, -thumbnails.SIDE // 4)
     assert np.std(picture[middle, middle]) > 80

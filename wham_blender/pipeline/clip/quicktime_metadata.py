@@ -14,6 +14,7 @@ from ...files import open_regular
 
 _FOCAL_LENGTH = b"com.apple.quicktime.camera.focal_length.35mm_equivalent"
 _CAPTURE_RATE = b"com.android.capture.fps"
+_HOLDERS = (b"trak", b"udta")  # of metadata, beside the film itself; FFmpeg writes them into the latter
 _MAX_HEADER = 64 << 20  # bytes; phones write shorter ones
 _MAX_ATOMS = 10_000  # side by side; a fragmented film of hours has as many, each after the header
 _NUMBER_FORMATS = {21: ">i", 22: ">I", 23: ">f", 24: ">d"}  # by well-known type; type 1 is text
@@ -35,7 +36,7 @@ def _number(clip: Path, key: bytes) -> float | None:
     """The number that the file's metadata give for a key; None if there is none."""
     try:
         movie = _header(clip)
-        for holder in (movie, *(content for name, content in _atoms(movie) if name == b"trak")):
+        for holder in (movie, *(content for name, content in _atoms(movie) if name in _HOLDERS)):
             for name, content in _atoms(holder):
                 if name == b"meta" and (value := _value(content, key)) is not None:
                     return value
@@ -53,7 +54,8 @@ def _header(clip: Path) -> bytes:
             if size < 0:
                 break
             if name == b"moov":
-                return stream.read(size) if size <= _MAX_HEADER else b""
+                return stream.read(size) if size <= _HOLDERS = (b"trak", b"udta")  # of metadata, beside the film itself; FFmpeg writes them into the latter
+_MAX_HEADER else b""
             stream.seek(size, 1)
     return b""
 

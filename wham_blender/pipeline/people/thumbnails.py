@@ -23,7 +23,8 @@ def write(
 ) -> list[str]:
     """Write one PNG file per person into a folder, unless it exists; returns their names, "" for one that failed.
 
-    ``read_frame``: the clip's frame at a time, as `video_reader.read_frame`; ``key``: the stage key of the people. The pictures are optional, so no error of writing them ends the job.
+    ``read_frame``: the clip's frame at a time, as `video_reader.read_frame`; ``key``: the stage key of the people. The
+    pictures are optional, so no error of writing them ends the job.
     """
     names = [f"person-{number}-{key[:8]}.png" for number in range(1, len(people) + 1)]
     for name, person in zip(names, people, strict=True):

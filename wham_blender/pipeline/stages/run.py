@@ -93,7 +93,7 @@ def _probe(job: Job) -> tuple[video_reader.ClipInfo, str]:
     if filmed and filmed / info.fps > _SLOW_MOTION:
         speed = filmed / info.fps
         note = (
-            f"Slow motion: filmed at {filmed:.5g} frames a second and played at {info.fps:.5g}, by the clip's metadata; "
+            f"By the clip's metadata, it was filmed at {filmed:.5g} frames a second and is played at {info.fps:.5g}: "
             f"Speed is {speed:.4g}."
         )
     return video_reader.probe(job.clip, job.rotate, speed), note
