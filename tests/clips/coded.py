@@ -27,8 +27,9 @@ def picture(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     return np.tile(np.where(bits, 235, 20).astype(np.uint8)[None, :, None], (size[1], 1, 3))
 
 
-def number_of(image: np.ndarray) -> int:
+def number_of(image: np.ndarray | None) -> int:
     """The number that a picture (H, W, 3) shows."""
+    assert image is not None
     height, width = image.shape[:2]
     columns = [image[height // 2, (2 * bit + 1) * width // 16].mean() > 127 for bit in range(8)]
     return sum(int(white) << bit for bit, white in enumerate(columns))
@@ -80,7 +81,7 @@ def known(clip: Path, copy: Path) -> dict[str, Any]:
         "meta": meta,
         "numbers": numbers.tolist(),
         "times": times.tolist(),
-        "shown": [number_of(frame.image) for frame in frames if frame.image is not None],
+        "shown": [number_of(frame.image) for frame in frames],
         "fps": info.fps if constant else (len(times) - 1) / times[-1],
     }
 

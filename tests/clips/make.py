@@ -113,7 +113,7 @@ def rewrapped(
                 continue
             ticks = round(delay / packet.time_base)
             packet.pts, packet.dts, packet.stream = slower * packet.pts + ticks, slower * packet.dts + ticks, stream
-            packet.duration *= slower
+            packet.duration = slower * (packet.duration or 0)
             output.mux(packet)
     return path
 

@@ -181,8 +181,8 @@ def _show_film(
         if not film.is_file():
             report(
                 {"WARNING"},
-                f"{name} is not shown behind the camera: Blender would show other pictures of it than those of the "
-                f"motion, and the copy that it needs is not in {beside}. Import the clip again.",
+                f"{name} is not shown behind the camera, as its copy for Blender is not in {beside}. Import the clip "
+                "again.",
             )
     if not film.is_file():
         return

@@ -54,8 +54,7 @@ def _header(clip: Path) -> bytes:
             if size < 0:
                 break
             if name == b"moov":
-                return stream.read(size) if size <= _HOLDERS = (b"trak", b"udta")  # of metadata, beside the film itself; FFmpeg writes them into the latter
-_MAX_HEADER else b""
+                return stream.read(size) if size <= _MAX_HEADER else b""
             stream.seek(size, 1)
     return b""
 
