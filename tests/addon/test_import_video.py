@@ -45,7 +45,7 @@ def test_dropped_clips_become_characters_with_the_panels_options(fake_worker, mo
     files = [{"name": clip.name}, {"name": "notes.txt"}, {"name": "B.MOV"}]
     assert bpy.ops.wham.drop_clips(directory=str(clip.parent), files=files) == {"FINISHED"}
     assert len(bpy.data.collections) == 2
-    assert {movie.name for movie in bpy.data.movieclips} == {clip.name, "B.MOV"}
+    assert {image.name for image in bpy.data.images} == {clip.name, "B.MOV"}
     armatures = [thing for thing in bpy.data.objects if thing.type == "ARMATURE"]
     assert [armature.wham_motion.first_frame for armature in armatures] == [20, 20]
     with pytest.raises(RuntimeError, match=r"No clip was dropped. Choose files that end in \.mp4"):
