@@ -18,6 +18,7 @@ HOLE = "…"  # what the code fills in: a name, a number, another sentence
 # Sentences that are no fault: what went well, what only the log says, what a panel explains.
 NO_FAULTS = {
     "An NVIDIA card is there, with driver …, but this PyTorch …",
+    "By the clip's metadata, it was filmed at … frames a second and is played at …: Speed is …",
     "Draft quality, as asked for",
     "Fast quality, as asked for",
     "For full quality are missing: …",

@@ -16,6 +16,8 @@ from .skeleton import FOOT_POINTS, JOINT_NAMES, PARENTS
 
 # The joint that each foot point moves with: toes with the ball of the foot, heels with the ankle.
 FOOT_JOINTS = tuple(JOINT_NAMES.index(point.replace("toe", "foot").replace("heel", "ankle")) for point in FOOT_POINTS)
+_EVEN = 0.1  # of the usual step between keyframes: containers round 1/60 s to milliseconds
+_FINER = 4  # steps for one, so that what is smoothed can be taken between them; set by hand
 _EASE = 0.2  # seconds in which the correction of a planted foot fades before and after its contact; set by hand
 
 
@@ -61,6 +63,40 @@ def between(animation: Animation, first: float, last: float) -> Animation:
     rows = (animation.frames >= first - 1e-3) & (animation.frames <= last + 1e-3)  # as trim_curve of scene/action.py
     of_rows = ("frames", "root", "rotations", "contacts", "probabilities", "confidence", "visible")
     return replace(animation, **{name: getattr(animation, name)[rows] for name in of_rows})
+
+
+def resampled(animation: Animation, frames: np.ndarray) -> Animation:
+    """The animation at other scene frames (G,), ascending, as Blender interpolates it: contacts hold until the next."""
+    before = np.clip(np.searchsorted(animation.frames, frames + 1e-6, "right") - 1, 0, max(len(animation) - 2, 0))
+    after = np.minimum(before + 1, len(animation) - 1)
+    steps = np.maximum(animation.frames[after] - animation.frames[before], 1e-9)
+    weight = np.clip((frames - animation.frames[before]) / steps, 0, 1)
+    held = np.where(weight < 1 - 1e-6, before, after)
+
+    def linear(values: np.ndarray) -> np.ndarray:
+        return _mixed(values[before], values[after], weight.reshape(-1, *[1] * (values.ndim - 1)))
+
+    return replace(
+        animation, frames=frames, root=linear(animation.root),
+        rotations=quaternions.normalized(linear(quaternions.without_jumps(animation.rotations))),
+        contacts=animation.contacts[held], probabilities=linear(animation.probabilities),
+        confidence=linear(animation.confidence), visible=animation.visible[held],
+    )  # fmt: skip
+
+
+def evenly(animation: Animation, finer: int = 1) -> Animation:
+    """The animation itself if its keyframes are evenly spaced, else at as many even steps as its usual ones give.
+
+    Filters, and speeds from row to row, need that: clips of phones have frames up to several times as long as others.
+    ``finer``: so many steps in place of one.
+    """
+    steps = np.diff(animation.frames)
+    if len(steps) < 2 or np.ptp(steps) <= _EVEN * np.median(steps):
+        return animation
+    first, last = animation.frames[[0, -1]]
+    # 16 times as many at most: keyframes close together in a long motion would need any amount of memory.
+    count = min(finer * max(round((last - first) / float(np.median(steps))), len(steps)), 16 * len(animation))
+    return resampled(animation, np.linspace(first, last, count + 1))
 
 
 def sliding(animation: Animation, rate: float) -> float | None:
@@ -128,6 +164,11 @@ def smoothed(animation: Animation, cutoff: float, rate: float) -> Animation:
     ``rate``: keys a second. Quaternions without sign jumps are filtered by component and normalized, which gives the
     mean of nearby rotations (Markley et al. 2007, Averaging Quaternions).
     """
+    even = evenly(animation, _FINER)
+    if even is not animation:
+        rate *= len(even) / max((even.frames[-1] - even.frames[0]) / np.median(np.diff(animation.frames)), 1.0)
+        smooth = resampled(smoothed(even, cutoff, rate), animation.frames)
+        return replace(animation, root=smooth.root, rotations=smooth.rotations)
     rotations = quaternions.normalized(low_pass(quaternions.without_jumps(animation.rotations), cutoff, rate))
     smooth = replace(animation, root=low_pass(animation.root, cutoff, rate), rotations=rotations)
     return _with_feet_of(animation, smooth, cutoff, rate)
@@ -165,6 +206,7 @@ def looped(animation: Animation, blend: int, in_place: bool) -> Animation:
     of heading from start to end is removed evenly over the cycle. ``in_place``: so is the movement over the floor.
     Raises ValueError if the cycle is not longer than the blend.
     """
+    animation = evenly(animation)
     period = len(animation) - blend
     if blend < 1 or period <= blend:
         raise ValueError("the cycle must be longer than its blend")

@@ -30,6 +30,11 @@ _META: dict[str, Any] = {
     "quality": Annotated[str, records.AtMost(limits.FILE_NAME)],
     "size": list[Annotated[int, records.Within(1, limits.PICTURE_SIDE)]],
     "weights": Annotated[dict[str, dict[str, Any]], records.AtMost(100)],
+    "speed": Annotated[float, records.Within(0.001, 1000)],  # by which the clip's times were divided
+    # A copy of the clip beside the file, which Blender shows instead; the clip's frame that is its first; why.
+    "film": Annotated[str, records.AtMost(limits.FILE_NAME), records.FileName()],
+    "film_start": Annotated[int, records.Within(1, limits.CLIP_FRAME)],
+    "film_reason": Annotated[str, records.AtMost(limits.FILE_NAME)],
 }
 _ROTATION_TOLERANCE = 1e-2  # of the elements of R R^T; float32 misses by 1e-6
 # Earlier versions wrote ViTPose's confidences as its heatmaps have them, which may exceed 1 a little.

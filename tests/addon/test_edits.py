@@ -221,7 +221,7 @@ def test_loop_repeats(two, in_place):
 def test_scene_is_matched_after_an_import_at_its_own_rate(motion_path):
     scene = bpy.context.scene
     scene.render.fps = 60
-    bpy.ops.wham.import_motion(filepath=str(motion_path), start_frame=11)
+    bpy.ops.wham.import_motion(filepath=str(motion_path), start_frame=11, fps="SCENE")
     (armature,) = (o for o in bpy.data.objects if o.type == "ARMATURE")
     found = character.read(armature)
     pose, marked = found.pose()[0], [name for _, name in markers(armature)]

@@ -28,7 +28,7 @@ def test_script_blocks_and_gets_a_character_and_its_clip(fake_worker, motion_pat
     assert bpy.ops.wham.import_video(filepath=str(clip), fps="CLIP", start_frame=7) == {"FINISHED"}
     collection = bpy.data.collections["dance"]
     assert {o.type for o in collection.objects} == {"ARMATURE", "MESH", "CAMERA"}
-    assert bpy.context.scene.camera.data.background_images[0].clip.name == "some clip.mp4"
+    assert bpy.context.scene.camera.data.background_images[0].image.name == "some clip.mp4"
     assert bpy.context.scene.frame_start == 7
     said = capfd.readouterr().out
     assert "some clip.mp4: detect" in said
@@ -45,7 +45,7 @@ def test_dropped_clips_become_characters_with_the_panels_options(fake_worker, mo
     files = [{"name": clip.name}, {"name": "notes.txt"}, {"name": "B.MOV"}]
     assert bpy.ops.wham.drop_clips(directory=str(clip.parent), files=files) == {"FINISHED"}
     assert len(bpy.data.collections) == 2
-    assert {movie.name for movie in bpy.data.movieclips} == {clip.name, "B.MOV"}
+    assert {image.name for image in bpy.data.images} == {clip.name, "B.MOV"}
     armatures = [thing for thing in bpy.data.objects if thing.type == "ARMATURE"]
     assert [armature.wham_motion.first_frame for armature in armatures] == [20, 20]
     with pytest.raises(RuntimeError, match=r"No clip was dropped. Choose files that end in \.mp4"):
@@ -63,6 +63,7 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
             clip_start=5,
             clip_end=90,
             rotate="270",
+            speed=8,
             focal_length_mm=28,
             camera="MOVING",
             actor_height=1.8,
@@ -78,7 +79,7 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
     for words in (
         f"{clip} -o {folder}/motion-2.npz --json --resume {folder}",
         "--person 2", "--quality draft", "--device CPU", "--camera moving", "--world wham", "--actor-height 1.8",
-        "--no-anchor", "--start 5", "--end 90", "--rotate 270",
+        "--no-anchor", "--start 5", "--end 90", "--rotate 270", "--speed 8",
         "--focal-length 28", "--no-refine --smooth 0.2", "--gender female",
     ):  # fmt: skip
         assert words in said

@@ -102,6 +102,8 @@ def test_panel_and_preferences_draw():
     preferences.WHAM_AP_preferences.draw(stand_in, bpy.context)
     assert ("prop", "filepath", None) in drawn
     assert ("operator", "wham.import_video", None) in drawn
+    row = drawn.index(("operator", "wham.import_video", None))
+    assert "nothing in it is animated yet" in " ".join(call[-1] or "" for call in drawn[:row])
 
 
 def test_panel_hands_all_its_options_to_the_operator():
@@ -153,14 +155,17 @@ def test_all_panels_are_in_one_tab():
 
 def test_character_panels_draw(motion_path):
     assert not WHAM_PT_result.poll(bpy.context)
-    bpy.ops.wham.import_motion(filepath=str(motion_path))
+    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="SCENE")
+    record = bpy.context.active_object.wham_motion
+    record.speed, record.film = 8.0, "it is interlaced"
     drawn: list[tuple] = []
     stand_in = type("Panel", (), {"layout": Layout(drawn)})()
     for panel in (WHAM_PT_result, WHAM_PT_edit):
         assert panel.poll(bpy.context)
         panel.draw(stand_in, bpy.context)
     assert "Foot Sliding" in [call[-1] for call in drawn]
-    assert "The scene runs at 24 fps, the clip at 25" in " ".join(call[-1] or "" for call in drawn)
+    assert "The scene runs at 24 fps, the clip at 25" in (text := " ".join(call[-1] or "" for call in drawn))
+    assert "played 8 times slower than filmed" in text and "a copy, because it is interlaced" in text
     buttons = {call[1].removeprefix("wham.") for call in drawn if call[0] == "operator"}
     assert {"match_scene", "mark_contacts", "smooth_motion", "loop_motion"} <= buttons <= set(dir(bpy.ops.wham))
 

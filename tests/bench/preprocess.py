@@ -129,7 +129,7 @@ def memory(frames: int, device: torch.device) -> dict[str, float]:
         nets = networks(0, device)
         with crops.writing(CROP, np.uint8) as append:
             detections, corners = watch.process_clip(
-                clip, vitpose_stage.ViTPoseStage(StationaryPerson(), nets["ViTPose-H"][1], append)
+                video_reader.probe(clip), vitpose_stage.ViTPoseStage(StationaryPerson(), nets["ViTPose-H"][1], append)
             )
         people = track_cleanup.build_people(detections, corners.shot)
         for person in people:

@@ -72,7 +72,7 @@ def write(  # noqa: PLR0913 - the properties of a clip
     *,
     pictures: Iterable[np.ndarray] | None = None,
     times: Sequence[float] | None = None,
-    fps: int = 30,
+    fps: Fraction | int = 30,
     options: dict[str, str] | None = None,
     matrix: tuple[int, int] = (2, 5),
     color_range: int = LIMITED,
@@ -126,12 +126,14 @@ def rewrapped(
     path: Path,
     *,
     delay: float = 0.0,
+    slower: int = 1,
     sound: float = 0.0,
     keep: Callable[[int], bool] = lambda number: True,
     options: dict[str, str] | None = None,
 ) -> Path:
     """The same packets in another container, ``delay`` seconds later, with seconds of silence; returns the path.
 
+    ``slower``: so many times slower, as slow motion is.
     ``keep``: whether the packet of that number, from 0, stays.
     """
     with av.open(str(source)) as old, av.open(str(path), "w", container_options=options or {}) as output:
@@ -147,7 +149,8 @@ def rewrapped(
             if packet.dts is None or packet.pts is None or not keep(number):
                 continue
             ticks = round(delay / packet.time_base)
-            packet.pts, packet.dts, packet.stream = packet.pts + ticks, packet.dts + ticks, stream
+            packet.pts, packet.dts, packet.stream = slower * packet.pts + ticks, slower * packet.dts + ticks, stream
+            packet.duration = slower * (packet.duration or 0)
             output.mux(packet)
     return path
 

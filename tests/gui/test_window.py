@@ -88,7 +88,7 @@ def test_a_clip_becomes_a_character_in_one_undo_step(window: Window) -> None:
     action = f"bpy.data.objects[{armature!r}].animation_data.action"
     assert window.ask(f"[round(each) for each in {action}.frame_range]") == [1, 32]  # 40 of 30 fps in a scene of 24
     assert window.ask(f"[marker.name for marker in {action}.pose_markers]")
-    assert window.ask(f"[picture.clip.name for picture in bpy.data.objects[{camera!r}].data.background_images]") == [
+    assert window.ask(f"[picture.image.name for picture in bpy.data.objects[{camera!r}].data.background_images]") == [
         CLIP.name
     ]
     assert window.ask(f"len(bpy.data.collections[{CLIP.stem!r}].objects)") == 3
@@ -97,7 +97,7 @@ def test_a_clip_becomes_a_character_in_one_undo_step(window: Window) -> None:
     window.shot("result")
 
     window.in_view("ctrl+z")
-    assert not objects(window) and not window.ask("[*bpy.data.actions, *bpy.data.movieclips]")
+    assert not objects(window) and not window.ask("[*bpy.data.actions, *bpy.data.images]")
     window.in_view("ctrl+shift+z")
     assert objects(window) == made
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wham_blender.pipeline.clip.quicktime_metadata import focal_length
+from wham_blender.pipeline.clip.quicktime_metadata import capture_rate, focal_length
 
 KEY = b"com.apple.quicktime.camera.focal_length.35mm_equivalent"
 CLIPS = Path(__file__).parents[1] / "clips"
@@ -20,8 +20,8 @@ def atom(name: bytes, *content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(inside), name) + inside
 
 
-def metadata(kind: int, value: bytes, version: bytes = b"") -> bytes:
-    keys = atom(b"keys", struct.pack(">II", 0, 2), atom(b"mdta", b"com.apple.quicktime.make"), atom(b"mdta", KEY))
+def metadata(kind: int, value: bytes, version: bytes = b"", key: bytes = KEY) -> bytes:
+    keys = atom(b"keys", struct.pack(">II", 0, 2), atom(b"mdta", b"com.apple.quicktime.make"), atom(b"mdta", key))
     made = atom(struct.pack(">I", 1), atom(b"data", struct.pack(">II", 1, 0), b"Apple"))
     item = atom(struct.pack(">I", 2), atom(b"data", struct.pack(">II", kind, 0), value))
     return atom(b"meta", version, keys, atom(b"ilst", made, item))
@@ -41,6 +41,15 @@ def test_it_is_read(kind: int, value: bytes, version: bytes, in_track: bool, tmp
     clip = tmp_path / "phone.mov"
     clip.write_bytes(atom(b"ftyp", b"qt  ") + struct.pack(">I4sQ", 1, b"mdat", 16 + 50) + bytes(50) + movie)
     assert focal_length(clip) == 26
+
+
+@pytest.mark.parametrize("in_user_data", [False, True])
+def test_androids_rate_of_slow_motion(in_user_data: bool, tmp_path: Path) -> None:
+    meta = metadata(23, struct.pack(">f", 240.0), bytes(4), b"com.android.capture.fps")
+    clip = tmp_path / "phone.mp4"
+    clip.write_bytes(atom(b"ftyp", b"isom") + atom(b"moov", atom(b"udta", meta) if in_user_data else meta))
+    assert capture_rate(clip) == 240
+    assert focal_length(clip) is None
 
 
 @pytest.mark.parametrize("size", range(0, 400, 7))

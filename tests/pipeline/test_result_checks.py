@@ -87,7 +87,7 @@ def warned(said: list[protocol.Message]) -> dict[str, str]:
 
 def seen(clip: Path, start: int = 1, end: int | None = None, rotate: int = 0) -> tuple[Detections, Any]:
     follower = tracking.LandmarkTracker(MoveNet(weights.find("detector")), Landmarker(weights.find("landmarks_fast")))
-    return watch.process_clip(clip, follower, start, end, rotate=rotate)
+    return watch.process_clip(video_reader.probe(clip, rotate), follower, start, end)
 
 
 # Turned clips

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from wham_blender.pipeline.clip.video_reader import read_frame
 from wham_blender.pipeline.people import thumbnails
 
 FRAMES = 60
@@ -46,7 +48,7 @@ def test_the_sharpest_of_the_surest_views_is_cut_out_and_kept(clip: Path, tmp_pa
     confidence[::12] = 0.8
     confidence[33] = 0.9  # frame 34, among the sharp ones
     detections, person = seen(confidence)
-    (name,) = thumbnails.write(clip, detections, [person], tmp_path, "0123456789abcdef")
+    (name,) = thumbnails.write(partial(read_frame, clip), detections, [person], tmp_path, "0123456789abcdef")
     picture = np.asarray(cv2.imread(str(tmp_path / name), cv2.IMREAD_GRAYSCALE), int)
     assert picture.shape == (thumbnails.SIDE, thumbnails.SIDE)
     inside = round(thumbnails.SIDE / 1.3 / 2)
@@ -55,7 +57,7 @@ def test_the_sharpest_of_the_surest_views_is_cut_out_and_kept(clip: Path, tmp_pa
     assert np.abs(picture[:12] - 90).max() < 40  # and grey around them
     before = (tmp_path / name).stat().st_mtime_ns
     clip.unlink()
-    assert thumbnails.write(clip, detections, [person], tmp_path, "0123456789abcdef") == [name]
+    assert thumbnails.write(partial(read_frame, clip), detections, [person], tmp_path, "0123456789abcdef") == [name]
     assert (tmp_path / name).stat().st_mtime_ns == before
 
 
@@ -64,7 +66,8 @@ def test_a_turned_clip_gives_turned_pictures(clip: Path, tmp_path: Path) -> None
     confidence[33] = 0.9  # frame 34, among the sharp ones
     detections, person = seen(confidence)
     person.keypoints[..., :2] = (640, 360) - person.keypoints[..., :2]
-    (name,) = thumbnails.write(clip, detections, [person], tmp_path, "0123456789abcdef", 180)
+    turned = partial(read_frame, clip, rotate=180)
+    (name,) = thumbnails.write(turned, detections, [person], tmp_path, "0123456789abcdef")
     picture = np.asarray(cv2.imread(str(tmp_path / name), cv2.IMREAD_GRAYSCALE), int)
     middle = slice(thumbnails.SIDE // 4, -thumbnails.SIDE // 4)
     assert np.std(picture[middle, middle]) > 80
@@ -74,5 +77,5 @@ def test_a_turned_clip_gives_turned_pictures(clip: Path, tmp_path: Path) -> None
 def test_without_the_clip_there_is_no_picture_and_no_error(clip: Path, tmp_path: Path) -> None:
     detections, person = seen(np.full(FRAMES, 0.6))
     clip.write_bytes(b"not a video")
-    assert thumbnails.write(clip, detections, [person], tmp_path, "0123456789abcdef") == [""]
+    assert thumbnails.write(partial(read_frame, clip), detections, [person], tmp_path, "0123456789abcdef") == [""]
     assert [path.name for path in tmp_path.iterdir()] == [clip.name]

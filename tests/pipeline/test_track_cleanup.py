@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from wham_blender import weights
+from wham_blender.pipeline.clip import video_reader
 from wham_blender.pipeline.people import track_cleanup, tracking, types, watch
 from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS, Landmarker, Observation
 from wham_blender.pipeline.people.movenet import MoveNet
@@ -180,7 +181,9 @@ def test_who_slips_onto_another_s_body_goes() -> None:
 def test_a_pass_over_a_real_clip_finds_the_man_and_the_bystander() -> None:
     follower = tracking.LandmarkTracker(MoveNet(weights.find("detector")), Landmarker(weights.find("landmarks")))
     told: list[tuple[int, int]] = []
-    seen, corners = watch.process_clip(CLIPS / "balance_cam01.mp4", follower, 41, 60, lambda *done: told.append(done))
+    seen, corners = watch.process_clip(
+        video_reader.probe(CLIPS / "balance_cam01.mp4"), follower, 41, 60, lambda *done: told.append(done)
+    )
     assert seen.frame_numbers.tolist() == list(range(41, 61))
     assert seen.network_frames.tolist() == [*range(0, 20, 2), 19]
     assert told[-1] == (20, 20)

@@ -415,7 +415,7 @@ class TestOrientation:
         assert (info.height, info.width) == expected.shape[:2]
         assert error(list(video_reader.read_frames(clip, 1, None, rotate))[-1].image, expected) < 3
         assert error(video_reader.read_frame(clip, 11 / 30, rotate), expected) < 3
-        size = process_clip(clip, Nobody(), rotate=rotate)[0].size
+        size = process_clip(video_reader.probe(clip, rotate), Nobody())[0].size
         assert size.tolist() == [info.width, info.height]
 
 
@@ -534,7 +534,7 @@ class TestWhatIsMissing:
         for frame in frames:
             assert frame.number == 6 or error(frame.image, make.picture(frame.number)) < 6
         assert missing(clip, frames) == 0
-        assert process_clip(clip, Nobody())[0].damaged.tolist() == [6]
+        assert process_clip(video_reader.probe(clip), Nobody())[0].damaged.tolist() == [6]
 
     def test_a_stream_that_never_says_its_size(self, tmp_path: Path) -> None:
         options = {"crf": "4", "x264-params": "open-gop=1:keyint=4:scenecut=0"}
@@ -588,7 +588,7 @@ class TestLimits:
     def test_the_smallest_that_are_not_refused_pass(self, size: tuple[int, int], tmp_path: Path) -> None:
         images = [make.picture(number, size) for number in range(1, 9)]
         clip = make.write(tmp_path / "small.avi", "mjpeg", "yuvj420p", pictures=images, color_range=make.FULL)
-        assert process_clip(clip, Nobody())[0].size.tolist() == list(size)
+        assert process_clip(video_reader.probe(clip), Nobody())[0].size.tolist() == list(size)
 
     @pytest.mark.parametrize("size", [(20_000, 20), (12_000, 12_000), (1_000_000, 1_000_000)])
     def test_absurd_pictures_are_refused(self, size: tuple[int, int], tmp_path: Path) -> None:

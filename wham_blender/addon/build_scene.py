@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from .properties import PlacementSettings
 from .retarget.bake import BakeError, Options
 from .retarget.bake_all import Report, bake_all, pair_by_name, target_rigs
 from .retarget.maps import MapError
-from .scene import camera, character, smpl_armature
+from .scene import camera, character, scene_settings, smpl_armature
 from .scene.action import ActionWriter, write_pose
 from .scene.body_mesh import Body
 from .scene.camera import SolvedCamera
@@ -24,6 +23,10 @@ from .scene.checks import check_frames
 from .scene.reading import Contents, Reading
 from .scene.scene_settings import match_clip
 from .settings import library
+
+_WHOLE = 0.0005  # seconds: keyframes that are all nearer to whole frames are put there
+_UNEVEN = 0.002  # seconds; containers that round times to milliseconds are off by one
+_NEAR_WHOLE = 0.02  # relative: a rate of so nearly a whole number is that number in a clip of uneven frames
 
 
 def import_file(
@@ -44,9 +47,9 @@ def build(
     would lie outside of Blender's frames. After any other exception, everything that was made is removed again.
     """
     people = contents.people
-    timing = _Timing.of(people, context.scene, settings)
+    timing = _Timing.of(contents, context.scene, settings)
     tracks: list[Motion | SolvedCamera] = [*people, contents.camera]
-    keyed = [timing.frames(track.frame, track.time) for track in tracks]
+    keyed = [timing.frames(track.time) for track in tracks]
     for frames in keyed:
         check_frames(frames, contents.path.name)
     rigs: list[bpy.types.Object] = []
@@ -83,7 +86,7 @@ def build(
 def _everything() -> set[bpy.types.ID]:
     """All data of the kinds that an import makes."""
     data = bpy.data
-    kinds = (data.objects, data.collections, data.armatures, data.meshes, data.cameras, data.actions, data.movieclips)
+    kinds = (data.objects, data.collections, data.armatures, data.meshes, data.cameras, data.actions, data.images)
     return {item for kind in kinds for item in kind}
 
 
@@ -106,14 +109,14 @@ def _build_scene(
     for number, (person, body) in enumerate(zip(people, contents.bodies, strict=True), 1):
         label = name if len(people) == 1 else f"{name} person {number}"
         armature = _build_character(label, person, body, keyed[number - 1], collection, report)
-        _write_metadata(armature, person, take, len(people), timing.scene_rate)
+        _write_metadata(armature, person, take, len(people), timing)
         armatures.append(armature)
     camera_object = camera.build(f"{name} camera", solved, keyed[-1], collection)
     camera_object.wham_motion.take, camera_object.wham_motion.size = take, solved.size
-    _show_clip(camera_object, clip or contents.path.parent / clip_name, camera.rotation_of_clip(people), timing, report)
+    _show_film(camera_object, contents, clip, keyed[-1], report)
     # The scene's own settings last, since they would stay if anything failed.
-    if timing.settings.clip_rate:
-        match_clip(context.scene, camera_object, timing.clip_rate, timing.settings.start_frame, keyed[-1][-1])
+    if timing.takes_clip_rate:
+        match_clip(context.scene, camera_object, timing.clip_rate, timing.start_frame, keyed[-1][-1])
     elif context.scene.camera is None:
         context.scene.camera = camera_object
     return armatures
@@ -123,41 +126,71 @@ def _build_scene(
 class _Timing:
     """At which scene frames the frames of a clip are keyed."""
 
-    settings: PlacementSettings
-    clip_rate: float  # frames per second
+    start_frame: int  # scene frame of the first frame of the motion
+    takes_clip_rate: bool
+    clip_rate: float  # frames per second, as the clip is played
     scene_rate: float  # after the import
-    first_frame: int  # of the clip, from 1
     first_time: float  # seconds
 
     @classmethod
-    def of(cls, people: Sequence[Motion], scene: bpy.types.Scene, settings: PlacementSettings) -> _Timing:
+    def of(cls, contents: Contents, scene: bpy.types.Scene, settings: PlacementSettings) -> _Timing:
         """The timing of everybody in a motion file."""
-        rate = people[0].mocap_framerate
+        person, frames = contents.people[0], contents.camera
+        rate = _rate(person.mocap_framerate, frames.frame, frames.time) / _speed(person)
+        takes_clip_rate = scene_settings.takes_clip_rate(scene, settings.clip_rate)
         return cls(
-            settings,
+            settings.start_frame,
+            takes_clip_rate,
             clip_rate=rate,
-            scene_rate=rate if settings.clip_rate else scene.render.fps / scene.render.fps_base,
-            first_frame=min(person.frame[0] for person in people),
-            first_time=min(person.time[0] for person in people),
+            scene_rate=rate if takes_clip_rate else scene_settings.rate_of(scene),
+            first_time=frames.time[0],
         )
 
-    def frames(self, frame: np.ndarray, time: np.ndarray) -> np.ndarray:
-        """Scene frames (F,) of clip frames (F,) and their times (F,) in seconds."""
-        if self.settings.clip_rate:
-            return self.settings.start_frame + (frame - self.first_frame).astype(float)
-        return self.settings.start_frame + np.round((time - self.first_time) * self.scene_rate, 4)
+    def frames(self, time: np.ndarray) -> np.ndarray:
+        """Scene frames (F,) at times (F,) in seconds: whole ones if all are as good as that."""
+        frames = self.start_frame + (time - self.first_time) * self.scene_rate
+        whole = np.round(frames)
+        return whole if np.abs(frames - whole).max() < _WHOLE * self.scene_rate else np.round(frames, 4)
 
 
-def _show_clip(camera_object: bpy.types.Object, clip: Path, rotate: int, timing: _Timing, report: Report) -> None:
-    """Show the clip as the camera's background, if there is one."""
-    if not clip.is_file():
+def _speed(person: Motion) -> float:
+    """How many times slower the clip is played than it was filmed."""
+    return float(person.meta.get("speed") or 1.0)
+
+
+def _rate(mean: float, numbers: np.ndarray, times: np.ndarray) -> float:
+    """The frame rate of a clip by its frames' numbers and times (F,): the mean, or the usual one if they are uneven."""
+    elapsed, passed = times - times[0], numbers - numbers[0]
+    if len(times) < 2 or np.abs(elapsed - passed / mean).max() < _UNEVEN:
+        return mean
+    usual = float(1 / np.median(np.diff(elapsed) / np.diff(passed)))
+    whole = max(1, round(usual))
+    return whole if abs(usual / whole - 1) < _NEAR_WHOLE else usual
+
+
+def _show_film(
+    camera_object: bpy.types.Object, contents: Contents, clip: Path | None, frames: np.ndarray, report: Report
+) -> None:
+    """Show the clip as the camera's background, if there is one, or the worker's copy of it where that is needed."""
+    meta, numbers = contents.people[0].meta, contents.camera.frame
+    name, beside = str(meta.get("clip") or ""), contents.path.parent
+    film = clip or beside / Path(name).name
+    turned = isinstance(meta.get("settings"), dict) and meta["settings"].get("rotate")  # by versions without copies
+    if meta.get("film") or turned:
+        film, numbers = beside / str(meta.get("film") or ""), numbers - int(meta.get("film_start") or 1) + 1
+        if not film.is_file():
+            report(
+                {"WARNING"},
+                f"{name} is not shown behind the camera, as its copy for Blender is not in {beside}. Import the clip "
+                "again.",
+            )
+    if not film.is_file():
         return
-    camera.show_clip(camera_object, clip, timing.settings.start_frame - int(timing.first_frame) + 1, rotate)
-    if abs(timing.scene_rate / timing.clip_rate - 1) > 1e-3:
+    try:
+        camera.show_film(camera_object, film, numbers, frames)
+    except RuntimeError:  # its format
         report(
-            {"WARNING"},
-            f"The scene runs at {timing.scene_rate:g} fps and the clip at {timing.clip_rate:g}: the background will "
-            "be out of sync. Import with the clip's frame rate to see it in sync.",
+            {"WARNING"}, f"Blender cannot read {film.name}, so it is not shown behind the camera. Convert it to MP4."
         )
 
 
@@ -208,11 +241,12 @@ def _build_character(
     return armature
 
 
-def _write_metadata(armature: bpy.types.Object, person: Motion, take: str, people: int, rate: float) -> None:
-    """Write what the result panel shows and the edits need to the armature; ``rate`` is the scene's."""
+def _write_metadata(armature: bpy.types.Object, person: Motion, take: str, people: int, timing: _Timing) -> None:
+    """Write what the result panel shows and the edits need to the armature."""
     meta, record = person.meta, armature.wham_motion
     record.take, record.people = take, people
-    record.clip, record.clip_rate, record.keyed_rate = str(meta.get("clip") or ""), person.mocap_framerate, rate
+    record.clip, record.film = str(meta.get("clip") or ""), str(meta.get("film_reason") or "")
+    record.clip_rate, record.keyed_rate, record.speed = timing.clip_rate, timing.scene_rate, _speed(person)
     record.quality = str(meta.get("quality") or "")
     used = meta.get("weights")
     if isinstance(used, dict):

@@ -122,6 +122,7 @@ class PlacementOptions(BakeOptions):
         name="Frame Rate",
         description="Whether the motion is fitted to the scene's frame rate or the scene to the clip's",
         items=[
+            ("AUTO", "Auto", "Clip where nothing in the scene is animated yet, else Scene"),
             (
                 "SCENE",
                 "Scene",
@@ -130,7 +131,8 @@ class PlacementOptions(BakeOptions):
             (
                 "CLIP",
                 "Clip",
-                "Set the scene's frame rate, range, resolution and camera from the clip; one keyframe a frame",
+                "Set the scene's frame rate, range, resolution and camera from the clip; one keyframe a frame, and on "
+                "subframes where the clip's frames are not evenly spaced",
             ),
         ],
     )
@@ -264,6 +266,13 @@ class VideoOptions(PlacementOptions):
         min=0,
         max=_LAST_OF_CLIP,
     )
+    speed: FloatProperty(
+        name="Speed",
+        description="How many times slower the film is played than it was filmed: 8 for slow motion of 240 frames a "
+        "second played at 30, 1 for the film's own time. If 0, it is read from the phone's metadata, or 1",
+        min=0.0,
+        max=100.0,
+    )
     rotate: EnumProperty(
         name="Rotate Clip",
         description="Turn a clip that lies on its side or is upside down clockwise, because the file does not say how "
@@ -293,7 +302,8 @@ class PlacementSettings:
     """Where in the scene a motion is imported: the values of PlacementOptions, without an operator."""
 
     start_frame: int = 1  # scene frame of the first frame of the motion
-    clip_rate: bool = False  # the scene gets the clip's frame rate, range, resolution and camera; else it keeps its own
+    # The scene gets the clip's frame rate, range, resolution and camera, or keeps its own; None: by what is animated.
+    clip_rate: bool | None = None
     to_rigs: bool = False  # bake onto rigs of the scene
     rigs: tuple[str, ...] = ()  # their names; empty for the selected ones
     bake: Options = field(default_factory=Options)
@@ -316,7 +326,7 @@ def placement_settings(source: PlacementOptions) -> PlacementSettings:
     """The settings of an import from an operator or the scene's settings."""
     return PlacementSettings(
         start_frame=source.start_frame,
-        clip_rate=source.fps == "CLIP",
+        clip_rate={"CLIP": True, "SCENE": False}.get(source.fps),
         to_rigs=source.target == "BAKE",
         rigs=tuple(source.rig.splitlines()),
         bake=bake_settings(source),
@@ -340,7 +350,9 @@ class WHAM_PG_motion(bpy.types.PropertyGroup):
     take: StringProperty(description="Identifier of an import: the same on all its objects, empty on others")
     clip: StringProperty()
     size: IntVectorProperty(size=2, description="Resolution of the clip in pixels; on the camera only")
-    clip_rate: FloatProperty(description="Frames per second of the clip", default=30.0)
+    clip_rate: FloatProperty(description="Frames per second of the clip, as it is played", default=30.0)
+    speed: FloatProperty(description="How many times slower the film is played than it was filmed", default=1.0)
+    film: StringProperty(description="Why the camera shows a copy of the clip; empty if it shows the clip itself")
     keyed_rate: FloatProperty(
         description="Frames per second of the scene for which the keyframes are placed", default=30.0
     )

@@ -31,6 +31,7 @@ _FAILED, _CANCELLED = 1, 130  # exit codes; 130 is what shells report for SIGINT
 _FOCAL_LENGTHS = (1.0, 10_000.0)  # millimetres, 35 mm equivalent
 _HEIGHTS = (0.1, 3.0)  # metres
 _SMOOTHINGS = (0.0, 5.0)  # seconds
+_SPEEDS = (0.01, 100.0)  # of a time lapse, and of a film of 3,000 fps played at 30
 _CANCEL_TIMEOUT = 0.7  # seconds from a signal to the end of the process
 _LAST_WORDS_TIMEOUT = 0.3  # seconds
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
@@ -196,6 +197,11 @@ def _parser(messages: bool) -> argparse.ArgumentParser:
     parser.add_argument(
         "--rotate", type=int, choices=(0, 90, 180, 270), default=0, help="degrees clockwise by which the clip is turned"
     )
+    parser.add_argument(
+        "--speed", type=_number(*_SPEEDS), metavar="X",
+        help="how many times slower the film is played than it was filmed: 8 for 240 fps played at 30; by default by "
+        "the phone's metadata",
+    )  # fmt: skip
     parser.add_argument("--resume", type=_path, metavar="DIR", help="store finished stages here and resume from them")
     parser.add_argument(
         "--device", type=_device, default="auto",

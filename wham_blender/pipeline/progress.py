@@ -25,6 +25,7 @@ _SECONDS_PER_FRAME = {
     "placement": 0.0015,
     "smplify": 0.015,
     "write": 0.0005,
+    "film": 0.01,
 }
 # Role of a large network: the stage that it runs in, and that stage's seconds per frame with it, measured likewise.
 _LARGE_NETWORKS = {"vitpose": ("detect", 8.0), "hmr2": ("features", 8.0)}

@@ -325,6 +325,8 @@ def worker_arguments(record: JobRecord) -> list[str]:
         arguments += ["--end", str(options["clip_end"])]
     if options.get("rotate", "0") != "0":  # jobs of earlier versions have no such option
         arguments += ["--rotate", options["rotate"]]
+    if options.get("speed"):
+        arguments += ["--speed", f"{options['speed']:.6g}"]
     arguments += ["--camera", options["camera"].lower(), "--world", options["world"].lower()]
     if options["actor_height"]:
         arguments += ["--actor-height", f"{options['actor_height']:.6g}"]

@@ -4,7 +4,7 @@ import bpy
 import numpy as np
 from bpy.props import FloatProperty, IntProperty
 
-from ...motion import LIFTED_BELOW, PLANTED_ABOVE, planted
+from ...motion import LIFTED_BELOW, PLANTED_ABOVE, planted, true_intervals
 from ..scene import character
 from ..scene.action import ActionKeys
 from ..scene.checks import LAST_FRAME
@@ -44,9 +44,14 @@ class WHAM_OT_mark_contacts(CharacterEdit, bpy.types.Operator):
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Mark the contacts; the motion itself is not changed."""
         motion = character.read(armature)
-        shortest = self.shortest * character.key_rate(armature, motion) / armature.wham_motion.keyed_rate  # in keys
         lifted_below = max(self.threshold - self.hysteresis, 0.0)
-        contacts = planted(motion.probabilities, self.threshold, lifted_below, int(np.ceil(shortest - 1e-3)))
+        contacts = planted(motion.probabilities, self.threshold, lifted_below)
+        frames = motion.frames
+        last = frames[-1] - frames[-2] if len(frames) > 1 else 1.0
+        ends = np.append(frames[1:], frames[-1] + last)  # each key lasts to the next
+        for column in contacts.T:
+            for start, stop in true_intervals(column):
+                column[start:stop] = ends[stop - 1] - frames[start] > self.shortest - 1e-3
         keys = ActionKeys(armature)
         keys.frames = motion.frames
         write_contacts(keys, armature, contacts)

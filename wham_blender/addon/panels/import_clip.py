@@ -4,7 +4,8 @@ import bpy
 
 from ..operators.import_motion import WHAM_OT_import_motion
 from ..operators.import_video import WHAM_OT_import_video
-from ..properties import VideoOptions, copy_options
+from ..properties import VideoOptions, copy_options, placement_settings
+from ..scene.scene_settings import rate_sentence
 from ..settings import ADDON, worker_path
 from ..ui.options import draw_options
 from ..ui.presets import WHAM_PT_import_presets
@@ -31,6 +32,9 @@ class WHAM_PT_import(SidebarPanel, bpy.types.Panel):
             _draw_no_worker(layout, worker.sentence)
         layout.prop(settings, "filepath")
         draw_options(layout, settings)
+        draw_sentence(
+            layout, rate_sentence(context.scene, placement_settings(settings).clip_rate), icon="TIME", dim=True
+        )
         operator = layout.operator(WHAM_OT_import_video.bl_idname, icon="ARMATURE_DATA")
         operator.filepath = settings.filepath
         copy_options(settings, operator, VideoOptions)

@@ -57,6 +57,8 @@ def statistics(armature: bpy.types.Object) -> list[tuple[str, str]]:
     sliding = "no contacts" if record.sliding < 0 else f"{100 * record.sliding:.1f} cm/s in contact"
     return [
         ("Clip", record.clip or "unknown"),
+        *([("Speed", f"played {record.speed:.4g} times slower than filmed")] if record.speed != 1 else []),
+        *([("Film", f"a copy, because {record.film}")] if record.film else []),
         ("People", str(record.people)),
         ("Frames", f"{record.frames} ({record.first_frame:.0f} to {record.last_frame:.0f}), {seconds:.2f} s"),
         ("Confidence", f"{record.confidence:.0%} on average"),

@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 
 from ... import quaternions
-from ...animation import Animation, with_arms_spread
+from ...animation import Animation, evenly, with_arms_spread
 from ...errors import CodedError
 from ..scene import character
 from ..scene.checks import check_frames, check_numbers
@@ -55,7 +55,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
             "rig a bone on the floor that carries all others, and name it in the map.",
             code="no-root-bone",
         )
-    motion = with_arms_spread(character.read(source), options.arm_spread)
+    motion = evenly(with_arms_spread(character.read(source), options.arm_spread))
     try:
         space = Space.of_matrix(np.array(rig.matrix_world))
     except ValueError as error:

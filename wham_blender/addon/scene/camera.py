@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +10,13 @@ import numpy as np
 
 from ... import limits, quaternions
 from ...motion import Motion
-from .action import ActionWriter
+from .action import ActionKeys, ActionWriter
+from .checks import LAST_FRAME
 
 _SENSOR = 36.0  # millimetres
+_CENTRED = 1e-6  # of the picture's width: a principal point that is nearer to its centre is there
+_EARLIER = 0.002  # frames: half way between two frames of the film, the earlier one is shown, as players do
+_EVEN = 0.01  # frames: two keyframes are enough for a film whose frames are so nearly evenly spaced
 _STATIC_TOLERANCE = 1e-5  # metres and matrix elements: a camera that varies less is static and gets no keyframes
 # OpenCV looks along z with y down, Blender's camera along -z with y up.
 _OPENCV_TO_BLENDER = np.diag([1.0, -1.0, -1.0])
@@ -50,10 +52,9 @@ def build(name: str, solved: SolvedCamera, frames: np.ndarray, collection: bpy.t
     """
     width, height = solved.size
     data = bpy.data.cameras.new(name)
-    data.sensor_fit, data.sensor_width = "HORIZONTAL", _SENSOR
+    data.sensor_width, data.sensor_height = _SENSOR, _SENSOR * height / width
     data.lens = solved.K[0, 0] * _SENSOR / width
-    data.shift_x = (width / 2 - solved.K[0, 2]) / width
-    data.shift_y = (solved.K[1, 2] - height / 2) / width
+    _fit_into_frame(data, solved)
     camera = bpy.data.objects.new(name, data)
     camera.rotation_mode = "QUATERNION"
     collection.objects.link(camera)
@@ -69,28 +70,59 @@ def build(name: str, solved: SolvedCamera, frames: np.ndarray, collection: bpy.t
     return camera
 
 
-def rotation_of_clip(people: Sequence[Motion]) -> int:
-    """Degrees clockwise by which the job turned the clip of these motions: 0, 90, 180 or 270."""
-    settings = people[0].meta.get("settings")
-    rotate = settings.get("rotate") if isinstance(settings, dict) else 0
-    return rotate if rotate in (90, 180, 270) else 0
+def _fit_into_frame(data: bpy.types.Camera, solved: SolvedCamera) -> None:
+    """Have the whole film fill the frame in one direction and lie within it in the other, at every render size.
 
-
-def show_clip(camera: bpy.types.Object, clip: Path, first_scene_frame: int, rotate: int = 0) -> None:
-    """Show the clip as the camera's background image; its first frame appears at ``first_scene_frame``.
-
-    ``rotate``: degrees clockwise by which it is turned to fill the camera's picture.
+    So Blender draws a background whose method is FIT. The camera follows it by drivers, which go on working when the
+    render size is changed, without the add-on, and are no scripts that Blender would have to trust.
     """
-    movie = bpy.data.movieclips.load(str(clip))
-    movie.frame_start = first_scene_frame
+    (width, height), (x, y) = solved.size, solved.K[:2, 2]
+    high = f"w * a * {height} > h * b * {width}"  # the frame is wider than the film, which fills its height
+    _drive(data, "sensor_fit", f"2 if {high} else 1")  # VERTICAL, HORIZONTAL
+    for path, shift in (("shift_x", (width / 2 - x)), ("shift_y", (y - height / 2))):
+        if abs(shift) > _CENTRED * width:  # Blender's unit is the side that is filled
+            _drive(data, path, f"{shift / height:.9g} if {high} else {shift / width:.9g}")
+
+
+def _drive(data: bpy.types.Camera, path: str, expression: str) -> None:
+    driver = data.driver_add(path).driver
+    driver.type = "SCRIPTED"
+    for name, setting in zip("whab", ("resolution_x", "resolution_y", "pixel_aspect_x", "pixel_aspect_y"), strict=True):
+        variable = driver.variables.new()
+        variable.name, variable.type = name, "CONTEXT_PROP"
+        variable.targets[0].context_property, variable.targets[0].data_path = "ACTIVE_SCENE", f"render.{setting}"
+    driver.expression = expression
+
+
+def show_film(camera: bpy.types.Object, film: Path, numbers: np.ndarray, frames: np.ndarray) -> None:
+    """Show a film as the camera's background image: its frames ``numbers`` (C,), from 1, at scene frames (C,).
+
+    Between and beyond them, the nearest frame is shown, whatever the frame rates of film and scene. Raises RuntimeError
+    if Blender cannot read it.
+    """
+    image = bpy.data.images.load(str(film))
+    if image.source != "MOVIE" or not image.size[0]:
+        bpy.data.images.remove(image)
+        raise RuntimeError(f"Blender cannot read {film.name}")
     background = camera.data.background_images.new()
-    background.source, background.clip = "MOVIE_CLIP", movie
+    background.source, background.image = "IMAGE", image
     background.alpha = 1.0
     background.frame_method = "FIT"  # Blender 4's default stretches the clip
-    if rotate:
-        background.rotation = math.radians(rotate)  # clockwise
-    if rotate in (90, 270):
-        # The picture that Blender fits into the camera's frame still lies on its side, so it becomes too small.
-        width, height = camera.wham_motion.size
-        background.scale = max(width / height, height / width)
+    user = background.image_user
+    user.use_auto_refresh = True
+    # A film of one frame, which has ended before the scene begins: so the offset alone tells which frame is shown.
+    user.frame_duration, user.frame_start = 1, -LAST_FRAME
+    path = "background_images[0].image_user.frame_offset"
+    camera.data.keyframe_insert(path)  # unlike a curve that is made, its values are rounded, as in all versions
+    keys = ActionKeys(camera.data)
+    keys.action.name = f"{camera.name} film"
+    offsets = numbers - 1 - _EARLIER
+    evenly = np.interp(frames, frames[[0, -1]], offsets[[0, -1]])
+    rows = [0, -1] if len(frames) > 1 and np.abs(evenly - offsets).max() < _EVEN else slice(None)
+    keys.frames = frames[rows]
+    keys.write(path, offsets[rows, None], "Film")
+    for curve in keys.curves():
+        curve.extrapolation = "LINEAR"
+        for key in curve.keyframe_points:
+            key.interpolation = "LINEAR"
     camera.data.show_background_images = True

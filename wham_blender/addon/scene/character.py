@@ -209,11 +209,12 @@ def retime(objects: list[bpy.types.Object], rate: float) -> tuple[float, float]:
     keyed: dict[bpy.types.Action, list[bpy.types.FCurve]] = {}
     for obj in objects:
         check_rate(obj, rate)
-        with contextlib.suppress(LookupError):  # a static camera has no keyframes
-            keys = ActionKeys(obj)
-            keyed[keys.action] = keys.curves()
-            for curve in keys.curves():
-                check_frames(scaled_frames(curve, origin, factor), obj.name)
+        for owner in (obj, obj.data) if obj.type == "CAMERA" else (obj,):  # the camera's data have the film's frames
+            with contextlib.suppress(LookupError):  # a static camera has no keyframes, and one without film none either
+                keys = ActionKeys(owner)
+                keyed[keys.action] = keys.curves()
+                for curve in keys.curves():
+                    check_frames(scaled_frames(curve, origin, factor), obj.name)
     for action, curves in keyed.items():
         for curve in curves:
             scale_time(curve, origin, factor)

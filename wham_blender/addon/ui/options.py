@@ -13,7 +13,7 @@ from .weights_box import draw_gender, draw_quality
 BAKE = ("layer", "plant_feet", "root_motion", "arm_spread", "keying", "angle_error", "distance_error")
 SECTIONS = {
     "Character": ("target", "rig", *BAKE),
-    "Frames": ("clip_start", "clip_end", "rotate"),
+    "Frames": ("clip_start", "clip_end", "speed", "rotate"),
     "Person": ("person", "gender"),
     "Quality": ("quality", "world", "device", "refine", "smooth"),
     "Camera": ("camera", "focal_length_mm", "actor_height", "static_anchor"),

@@ -8,7 +8,7 @@ import math
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -30,7 +30,7 @@ _SEEK_BACK = (0.0, 5.0)  # seconds; where seeking leads beyond the frame, an ear
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """The clip's properties according to the file's header and its first frame."""
+    """The clip's properties according to the file's header and its first frame; times are those of the filmed scene."""
 
     path: Path
     width: int  # pixels, upright and square
@@ -38,6 +38,8 @@ class ClipInfo:
     fps: float
     frames: int  # that players show, by the file's index; 0 if it has none
     duration: float  # seconds; 0 if the header does not say
+    rotate: int = 0  # degrees clockwise by which its pictures are turned
+    speed: float = 1.0  # by which the file's times are divided: 8 for a film of 240 fps that is played at 30
 
     def last_frame(self, end: int | None) -> int | None:
         """Number of the last frame of a range that ends at ``end`` or with the clip; None if unknown.
@@ -67,7 +69,7 @@ class Frame:
     """One frame of the clip; damaged frames and those that are no network frames have no picture."""
 
     number: int  # in the clip, from 1
-    time: float  # seconds since the clip's first frame
+    time: float  # seconds of the filmed scene since the clip's first frame
     image: np.ndarray | None  # (H, W, 3) uint8 RGB, upright
     damaged: bool = False
 
@@ -93,25 +95,26 @@ class Clock:
         return self._time
 
 
-def probe(path: Path, rotate: int = 0) -> ClipInfo:
+def probe(path: Path, rotate: int = 0, speed: float = 1.0) -> ClipInfo:
     """Open a clip, read its header and decode its first frame.
 
     ``rotate``: 0, 90, 180 or 270 degrees clockwise, by which the pictures are turned after the clip's own rotation.
+    ``speed``: how many times slower the film is played than it was filmed; all times are divided by it.
     Raises PipelineError if the file does not exist, may not be read, is empty, or is no video that can be decoded.
     """
-    with _open_clip(path, rotate) as clip:
+    with _open_clip(path, rotate, speed) as clip:
         return clip.info
 
 
-def read_frame(path: Path, time: float, rotate: int = 0) -> np.ndarray:
+def read_frame(path: Path, time: float, rotate: int = 0, speed: float = 1.0) -> np.ndarray:
     """The frame ``time`` seconds after the first, (H, W, 3) uint8 RGB, upright; or the next that is not damaged.
 
     Raises PipelineError as `probe` does, and if there is no such frame.
     """
-    with _open_clip(path, rotate) as clip:
+    with _open_clip(path, rotate, speed) as clip:
         image = clip.sought(time)
     if image is None:
-        with _open_clip(path, rotate) as clip:
+        with _open_clip(path, rotate, speed) as clip:
             wanted = (frame for frame in clip.frames(1, None) if frame.time >= time - 0.5 / clip.info.fps)
             image = next((frame.image for frame in wanted if frame.image is not None), None)
     if image is None:
@@ -121,12 +124,14 @@ def read_frame(path: Path, time: float, rotate: int = 0) -> np.ndarray:
     return image
 
 
-def read_frames(path: Path, start: int = 1, end: int | None = None, rotate: int = 0) -> Iterator[Frame]:
+def read_frames(
+    path: Path, start: int = 1, end: int | None = None, rotate: int = 0, speed: float = 1.0, every: bool = False
+) -> Iterator[Frame]:
     """Frames ``start`` to ``end`` (clip numbers from 1, both included), decoded in a separate thread.
 
-    The frames nearest to a 30 fps clock and the last frame have pictures, if they can be decoded. Raises PipelineError
-    as `probe` does, and if no frame can be decoded, if frames are too far apart in time, or if the picture's size
-    changes.
+    The frames nearest to a 30 fps clock and the last frame have pictures, if they can be decoded; with ``every``, all
+    have. Raises PipelineError as `probe` does, and if no frame can be decoded, if frames are too far apart in time, or
+    if the picture's size changes.
     """
     ready: queue.Queue[Frame | BaseException | None] = queue.Queue(_QUEUE_SIZE)
     stopped = threading.Event()
@@ -139,10 +144,10 @@ def read_frames(path: Path, start: int = 1, end: int | None = None, rotate: int 
 
     def decode() -> None:
         try:
-            with _open_clip(path, rotate) as clip:
+            with _open_clip(path, rotate, speed) as clip:
                 fitting = limits.CLIP_QUEUE_BYTES // (3 * clip.info.width * clip.info.height)
                 ready.maxsize = max(1, min(_QUEUE_SIZE, fitting))
-                for frame in clip.frames(start, end):
+                for frame in clip.frames(start, end, every):
                     put(frame)
                     if stopped.is_set():
                         return
@@ -161,9 +166,12 @@ def read_frames(path: Path, start: int = 1, end: int | None = None, rotate: int 
 
 
 @contextlib.contextmanager
-def _open_clip(path: Path, rotate: int) -> Iterator[_Clip]:
+def _open_clip(path: Path, rotate: int, speed: float) -> Iterator[_Clip]:
     with clip_container.opened(path) as (container, stream):
-        yield _Clip(path, container, stream, rotate)
+        clip = _Clip(path, container, stream, rotate)
+        fps, duration = clip.info.fps * speed, clip.info.duration / speed
+        clip.info = replace(clip.info, fps=fps, duration=duration, rotate=rotate, speed=speed)
+        yield clip
 
 
 class _Clip:
@@ -188,13 +196,13 @@ class _Clip:
             clip_container.duration(container, stream),
         )
 
-    def frames(self, start: int, end: int | None) -> Iterator[Frame]:
+    def frames(self, start: int, end: int | None, every: bool = False) -> Iterator[Frame]:
         """As `read_frames`, in this thread, once."""
-        all_frames = self.info.fps < _ALL_FRAMES_BELOW
-        clock, pace, last_tick = Clock(self.info.fps), _Pace(self._path), -1
+        all_frames, speed = every or self.info.fps < _ALL_FRAMES_BELOW, self.info.speed
+        clock, pace, last_tick = Clock(self.info.fps / speed), _Pace(self._path), -1
         wanted = pictured = 0
         for number, (frame, is_last) in enumerate(_with_last(self._frames), 1):
-            time = clock.time_of(pictures.stamp(frame) if isinstance(frame, VideoFrame) else frame)
+            time = clock.time_of(pictures.stamp(frame) if isinstance(frame, VideoFrame) else frame) / speed
             if number < start:
                 continue
             pace.check(number, time)
@@ -217,7 +225,7 @@ class _Clip:
 
         None if the file has no such frame, no times, or an index that leads beyond the frame.
         """
-        origin, half = pictures.stamp(self._first), 0.5 / self.info.fps
+        origin, half, time = pictures.stamp(self._first), 0.5 * self.info.speed / self.info.fps, time * self.info.speed
         if origin is None or not self._stream.time_base:
             return None
         for back in _SEEK_BACK:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ...files import replaced
-from ..clip import video_reader
 from ..errors import PipelineError
 from .types import Detections, Person, is_confident
 
@@ -19,18 +19,18 @@ _CANDIDATES = 5  # frames of which the sharpest is taken; set by hand
 
 
 def write(
-    clip: Path, detections: Detections, people: list[Person], folder: Path, key: str, rotate: int = 0
+    read_frame: Callable[[float], np.ndarray], detections: Detections, people: list[Person], folder: Path, key: str
 ) -> list[str]:
     """Write one PNG file per person into a folder, unless it exists; returns their names, "" for one that failed.
 
-    ``key``: the stage key of the people; ``rotate``: as in `video_reader.probe`. The pictures are optional, so no error
-    of writing them ends the job.
+    ``read_frame``: the clip's frame at a time, as `video_reader.read_frame`; ``key``: the stage key of the people. The
+    pictures are optional, so no error of writing them ends the job.
     """
     names = [f"person-{number}-{key[:8]}.png" for number in range(1, len(people) + 1)]
     for name, person in zip(names, people, strict=True):
         if not (folder / name).is_file():
             with contextlib.suppress(PipelineError, cv2.error, OSError):
-                _write(folder / name, _sharpest_view(clip, detections, person, rotate))
+                _write(folder / name, _sharpest_view(read_frame, detections, person))
     return [name if (folder / name).is_file() else "" for name in names]
 
 
@@ -39,11 +39,11 @@ def _write(path: Path, picture: np.ndarray) -> None:
         stream.write(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
-def _sharpest_view(clip: Path, detections: Detections, person: Person, rotate: int) -> np.ndarray:
+def _sharpest_view(read_frame: Callable[[float], np.ndarray], detections: Detections, person: Person) -> np.ndarray:
     """The sharpest of several good views of a person, by the Laplacian's variance, (SIDE, SIDE, 3) uint8 RGB."""
     views = []
     for frame in best_frames(person, _CANDIDATES):
-        image = video_reader.read_frame(clip, _frame_time(detections, person.time[frame]), rotate)
+        image = read_frame(_frame_time(detections, person.time[frame]))
         views.append(_crop(image, person.keypoints[frame]))
     return max(views, key=lambda view: float(cv2.Laplacian(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()))
 

@@ -16,7 +16,7 @@ class Detections:
 
     size: np.ndarray  # (2,) int64 width and height, pixels
     frame_numbers: np.ndarray  # (T,) int64 in the clip, from 1
-    frame_times: np.ndarray  # (T,) float64 seconds since the clip's first frame
+    frame_times: np.ndarray  # (T,) float64 seconds of the filmed scene since the clip's first frame
     network_frames: np.ndarray  # (L,) int64 indices into frame_numbers and frame_times
     row_frame: np.ndarray  # (N,) int64 index into network_frames
     track: np.ndarray  # (N,) int64 id

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from ..camera import background_tracks
@@ -15,28 +13,26 @@ from .types import Detections
 
 
 def process_clip(
-    clip: Path,
+    clip: video_reader.ClipInfo,
     people_source: PeopleSource,
     start: int = 1,
     end: int | None = None,
     progress: Progress = lambda done, total: None,
-    rotate: int = 0,
 ) -> tuple[Detections, background_tracks.BackgroundTracks]:
     """The people in frames start..end of a clip, and its background tracks for `camera_motion.solve_camera_motion`.
 
-    ``progress`` is called with frames done and frames in total; ``rotate`` is as in `video_reader.probe`.
+    ``clip`` is of `video_reader.probe`; ``progress`` is called with frames done and frames in total.
 
     Raises PipelineError as `video_reader.read_frames` does.
     """
-    info = video_reader.probe(clip, rotate)
-    total = (info.last_frame(end) or 0) - start + 1
+    total = (clip.last_frame(end) or 0) - start + 1
     frame_numbers: list[int] = []
     frame_times: list[float] = []
     network_frames: list[int] = []
     damaged: list[int] = []
     rows: list[DetectionRow] = []
     background = background_tracks.BackgroundTracker()
-    for frame in video_reader.read_frames(clip, start, end, rotate):
+    for frame in video_reader.read_frames(clip.path, start, end, clip.rotate, clip.speed):
         frame_numbers.append(frame.number)
         frame_times.append(frame.time)
         if frame.damaged:
@@ -56,7 +52,7 @@ def process_clip(
         return np.array(values, np.float32).reshape(len(rows), *shape)
 
     detections = Detections(
-        size=np.array([info.width, info.height]),
+        size=np.array([clip.width, clip.height]),
         frame_numbers=np.array(frame_numbers, np.int64),
         frame_times=np.array(frame_times, np.float64),
         network_frames=np.array(network_frames, np.int64),

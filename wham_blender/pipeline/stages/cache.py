@@ -71,7 +71,7 @@ class StageCache:
     def __init__(self, folder: Path, tell: Tell, progress: JobProgress) -> None:
         """Raises PipelineError if the folder cannot be written to."""
         self.timings: dict[str, float] = {}  # seconds, of the stages done in this run
-        self.folder, self._tell, self._progress = folder, tell, progress
+        self.folder, self._tell, self.progress = folder, tell, progress
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for temporary in folder.glob(".*.part"):  # of runs that were killed
@@ -110,18 +110,18 @@ class StageCache:
         self, stage: str, key: str, make: Callable[[Progress], Arrays], weight: float, side: ArrayFile | None
     ) -> Arrays:
         path = self.folder / f"{stage}-{key}.npz"
-        self._progress.begin(stage, weight)
+        self.progress.begin(stage, weight)
         arrays = _load(path, key) if side is None or side.is_complete() else None
         kept = arrays is not None
         if arrays is None:
             begun = time.monotonic()
-            self._progress.update(0, 1)
-            arrays = make(self._progress.update)
+            self.progress.update(0, 1)
+            arrays = make(self.progress.update)
             save(path, arrays | {_KEY: np.array(key)})
             self.timings[stage] = round(self.timings.get(stage, 0.0) + time.monotonic() - begun, 3)
         else:
             self._tell(protocol.Log(f"{stage}: kept from an earlier run"))
-        self._progress.finish(kept)
+        self.progress.finish(kept)
         return arrays
 
 

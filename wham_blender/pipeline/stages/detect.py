@@ -38,8 +38,8 @@ def detect_people(context: JobContext) -> Detected:
     """Process the clip in one pass; raises PipelineError if it cannot be decoded or changes meanwhile."""
     job, backend, info = context.job, context.backend, context.info
     settings = [
-        context.clip_sha256, job.start, info.last_frame(job.end), job.rotate, backend.detection_hashes,
-        backend.keeps_crops,
+        context.clip_sha256, job.start, info.last_frame(job.end), job.rotate, info.speed,
+        backend.detection_hashes, backend.keeps_crops,
     ]  # fmt: skip
     crops = None
     if backend.keeps_crops:
@@ -62,8 +62,8 @@ def _process(context: JobContext, progress: Progress, write_crops: Append | None
     length_known = context.info.last_frame(job.end) is not None
     people_source = build_people_source(context, write_crops)
     results = process_clip(
-        job.clip, people_source, job.start, job.end,
-        lambda done, total: progress(done, total if length_known else 0), job.rotate,
+        context.info, people_source, job.start, job.end,
+        lambda done, total: progress(done, total if length_known else 0),
     )  # fmt: skip
     del people_source
     context.free_memory()

@@ -9,8 +9,8 @@ from ... import motion, protocol
 from ...files import sha256_of
 from ...folders import cache_folder
 from .. import devices
-from ..clip import video_reader
-from ..people.types import frame_rate
+from ..clip import film, quicktime_metadata, video_reader
+from ..people.types import Detections, frame_rate
 from ..progress import JobProgress, StageRates
 from ..world.placement import Placed
 from ..world.plausibility import implausible
@@ -21,11 +21,13 @@ from .camera import SolvedCamera, solve_camera
 from .context import JobContext
 from .detect import detect_people
 from .features import extract_features
+from .film import copy_for_blender, reason_for_copy
 from .job import Job, check_output, check_range
 from .pose import Lifted, load_networks, run_wham
 from .tracks import Tracks, clean_tracks
 from .world import place_people
 
+_SLOW_MOTION = 1.5  # frames filmed a second over frames played a second: below, metadata are rounded
 _CLIP_STAGES = ("detect", "tracks", "camera")  # done for the whole clip, and for each person
 _PERSON_STAGES = ("features", "wham", "placement", "smplify", "write")
 
@@ -35,13 +37,15 @@ def run(job: Job, tell: Tell) -> Path:
 
     Raises PipelineError, WeightsError or MotionFileError, with a sentence for the animator.
     """
-    info = video_reader.probe(job.clip, job.rotate)
+    info, note = _probe(job)
     check_range(job, info)
     check_output(job.output)
     device = devices.choose(job.device, lambda text, code: tell(protocol.Warn(text, code)))
     backend = backends.choose(job.quality, device, job.weights)
     tell(protocol.Log(backend.reason))
     tell(protocol.Log(f"The networks run on {devices.device_name(device)}."))
+    if note:
+        tell(protocol.Log(note))
     clip_sha256 = sha256_of(job.clip)
     tell(protocol.Clip(clip_sha256))
     folder = job.resume or cache_folder() / "jobs" / clip_sha256[:20]
@@ -62,9 +66,39 @@ def run(job: Job, tell: Tell) -> Path:
     progress.begin("write")
     motions = _motions(context, tracks, camera, lifted, placed)
     _check_result(context, tracks.numbers, motions)
+    detections = tracks.detected.detections
+    if reason := reason_for_copy(context, detections):
+        progress.expect(["film"], len(detections.frame_numbers))
+        progress.finish()
+        progress.begin("film")
+        shown = copy_for_blender(context, detections, reason)
+        for person in motions:
+            person.meta |= shown
     motion.save(job.output, motions)
     progress.finish()
     return job.output
+
+
+def _frame_rate(context: JobContext, detections: Detections) -> float:
+    """The clip's frame rate: that of its header if the frames' times agree with it, else their mean."""
+    info = context.info
+    if film.is_constant_rate(detections.frame_numbers, detections.frame_times * info.speed, info.fps / info.speed):
+        return info.fps
+    return frame_rate(detections)
+
+
+def _probe(job: Job) -> tuple[video_reader.ClipInfo, str]:
+    """The clip's properties at the speed at which it was filmed, and a note for the log if the clip itself says it."""
+    info, note = video_reader.probe(job.clip, job.rotate), ""
+    speed = job.speed or 1.0
+    filmed = quicktime_metadata.capture_rate(job.clip) if job.speed is None else None
+    if filmed and filmed / info.fps > _SLOW_MOTION:
+        speed = filmed / info.fps
+        note = (
+            f"By the clip's metadata, it was filmed at {filmed:.5g} frames a second and is played at {info.fps:.5g}: "
+            f"Speed is {speed:.4g}."
+        )
+    return video_reader.probe(job.clip, job.rotate, speed), note
 
 
 def _machine(name: str, backend: backends.Backend) -> str:
@@ -97,7 +131,8 @@ def _motions(
     job, detections = context.job, tracks.detected.detections
     gender = job.gender if lifted.shape else "neutral"
     meta: dict[str, Any] = {
-        "clip": job.clip.name, "clip_sha256": context.clip_sha256, "size": context.size, "fps": frame_rate(detections),
+        "clip": job.clip.name, "clip_sha256": context.clip_sha256, "size": context.size,
+        "fps": _frame_rate(context, detections), "speed": context.info.speed,
         "quality": context.backend.quality,
         "settings": {name: value for name, value in vars(job).items() if not isinstance(value, Path)},
         "timings": context.cache.timings,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ... import limits, protocol
+from ..clip import video_reader
 from ..errors import PipelineError
 from ..people import thumbnails, track_cleanup
 from ..people.types import Detections, Person, frames_in_track, is_confident
@@ -62,7 +64,8 @@ def clean_tracks(context: JobContext, detected: Detected) -> Tracks:
             code="no-person",
         )
     people = [Person(**each) for each in parted(arrays)]
-    pictures = thumbnails.write(job.clip, detections, people, context.cache.folder, key, job.rotate)
+    read_frame = partial(video_reader.read_frame, job.clip, rotate=job.rotate, speed=context.info.speed)
+    pictures = thumbnails.write(read_frame, detections, people, context.cache.folder, key)
     found = [
         _description(number, person, detections, picture)
         for number, (person, picture) in enumerate(zip(people, pictures, strict=True), 1)
