@@ -118,7 +118,7 @@ def add_keys(obj):
     target.transform_type, target.transform_space = "ROT_X", "LOCAL_SPACE"
 
 
-MODIFIERS = {
+MODIFIERS: dict[str, tuple[str, dict]] = {
     "mirror": ("MIRROR", {}),
     "subsurf": ("SUBSURF", {"levels": 1}),
     "solidify": ("SOLIDIFY", {"thickness": 0.02}),
@@ -180,7 +180,7 @@ def hide():
 
 def vertices(frames):
     """The evaluated vertices (F, V, 3) of each mesh in the world."""
-    found = {}
+    found: dict[str, list] = {}
     for frame in frames:
         bpy.context.scene.frame_set(frame)
         graph = bpy.context.evaluated_depsgraph_get()

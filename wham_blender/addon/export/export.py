@@ -32,7 +32,15 @@ from .skeleton_copy import SampledSkeleton, sample
 
 ARMATURE = "Armature"  # by this name Unreal recognizes the node as Blender's armature and not as a bone
 _ROOT = "root"  # the usual name of the root bone in games
-_KEPT = ("scenes", "shape_keys", "libraries", "screens", "window_managers", "workspaces")  # of data, not to be removed
+_KEPT = (
+    "scenes",
+    "shape_keys",
+    "libraries",
+    "screens",
+    "window_managers",
+    "workspaces",
+    "all_ids",
+)  # of data, not to be removed
 _STATIC_TOLERANCE = 1e-4  # metres: a root bone that moves less is static
 _RIGID_TOLERANCE = 1e-5  # metres: a bone whose head moves less relative to its parent gets no location keyframes
 _LONGEST_PATH = 300  # characters of a path in a sentence

@@ -304,6 +304,19 @@ def build(
             writer.write(f'key_blocks["{bpy.utils.escape_identifier(name)}"].value', values[:, None], "Shape Keys")
 
 
+def _restore_group(obj: bpy.types.Object, name: str) -> None:
+    """Make a vertex group of the attribute of its name, to which Blender 4.2 turns it when it realizes instances."""
+    attribute = obj.data.attributes.get(name)
+    if name in obj.vertex_groups or attribute is None or (attribute.domain, attribute.data_type) != ("POINT", "FLOAT"):
+        return
+    weights = [each.value for each in attribute.data]
+    obj.data.attributes.remove(attribute)
+    group = obj.vertex_groups.new(name=name)
+    for vertex, weight in enumerate(weights):
+        if weight > 0:
+            group.add([vertex], weight, "REPLACE")
+
+
 def _set_weights(obj: bpy.types.Object, samples: MeshSamples, armature: bpy.types.Object, bone: str) -> None:
     """Keep the weights of exported bones, or give all vertices full weight for one bone."""
     if not samples.deformed:
@@ -311,6 +324,8 @@ def _set_weights(obj: bpy.types.Object, samples: MeshSamples, armature: bpy.type
         if bone:
             obj.vertex_groups.new(name=bone).add(range(len(obj.data.vertices)), 1.0, "REPLACE")
         return
+    for group in samples.source.vertex_groups:
+        _restore_group(obj, group.name)
     deforming = {each.name for each in armature.data.bones if each.use_deform}
     for group in list(obj.vertex_groups):
         if group.name not in deforming:
