@@ -9,7 +9,7 @@ import pytest
 from mathutils import Matrix, Quaternion, Vector
 
 from tests.rigs import make
-from wham_blender.addon.retarget import maps
+from wham_blender.addon.retarget import bake, maps
 from wham_blender.skeleton import JOINT_NAMES, PARENTS
 
 SHIPPED = maps.shipped()
@@ -59,12 +59,63 @@ def test_a_rig_gets_its_own_map_and_its_joints_lie_in_the_body(kind):
         ("unity_humanoid", lambda name: name[0].lower() + name[1:]),
         ("rigify", lambda name: name.replace(".", "_")),
         ("unreal_ue5", lambda name: f"Manny {name}"),
+        ("unity_humanoid", lambda name: name.replace("Left", "Left_").replace("Right", "Right_")),
+        ("kaykit", lambda name: name.replace(".", "FBXASC046")),
+        ("second_life", lambda name: f"rig-{name}"),
+        ("mmd_d", lambda name: f"{name[1:]}.{'LR'['左右'.index(name[0])]}" if name[0] in "左右" else name),
+        ("mmd_d", lambda name: name.replace("D", "Ｄ")),
     ],
 )
 def test_prefix_case_and_punctuation_do_not_matter(key, change):
     names = maps.all_names(SHIPPED[key])
     fitted = maps.fit(SHIPPED[key], ["Camera", *map(change, names)])
     assert maps.all_names(fitted) == [change(name) for name in names]
+
+
+def test_metahumans_are_told_from_other_rigs_of_unreal_and_their_twist_bones_left_alone():
+    names = [bone.name for bone in make.make_rig("metahuman").data.bones]
+    fitted = maps.matching(names, SHIPPED.values())
+    assert fitted is not None
+    assert (fitted.name, fitted.twists) == ("MetaHuman", {})
+    assert {"thigh_correctiveRoot_l", "lowerarm_correctiveRoot_r"} <= set(fitted.marks)
+    plain = [name for name in names if "corrective" not in name]
+    found = maps.matching(plain, SHIPPED.values())
+    assert found is not None
+    assert found.name == SHIPPED["unreal_ue5"].name
+
+
+def test_a_bone_in_the_pelvis_keeps_its_orientation_in_a_shortened_spine():
+    names = set(maps.all_names(SHIPPED["quaternius"])) - {"Chest"}
+    fitted = maps.fit(SHIPPED["quaternius"], names)
+    assert (fitted.spine, fitted.spine_at) == (("Hips", "Abdomen", "Torso"), (0.0, 1.0, 3.0))
+
+
+def test_mikumikudance_is_keyed_without_its_inverse_kinematics(motion_path):
+    """The D bones get the rotation of the legs added, which inverse kinematics holds on the floor."""
+    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP")
+    source = bpy.context.selected_objects[0]
+    rig = make.make_rig("mmd_d")
+    for side in "左右":
+        constraint = rig.pose.bones[f"{side}ひざ"].constraints.new("IK")
+        constraint.target, constraint.subtarget, constraint.chain_count = rig, f"{side}足ＩＫ", 2
+        for part in ("足", "ひざ", "足首"):
+            constraint = rig.pose.bones[f"{side}{part}D"].constraints.new("COPY_ROTATION")
+            constraint.target, constraint.subtarget, constraint.mix_mode = rig, f"{side}{part}", "ADD"
+            constraint.owner_space = constraint.target_space = "LOCAL"
+    fitted = maps.matching(rig.data.bones.keys(), SHIPPED.values())
+    assert fitted is not None
+    assert fitted.name == SHIPPED["mmd_d"].name
+    bake.bake(source, rig, fitted, bake.Options(plant_feet=False))
+    for frame in (1, 14, 33):
+        bpy.context.scene.frame_set(frame)
+        assert rig.pose.bones["左ひざ"].constraints[0].influence == 0
+        for joints in maps.LIMBS.values():
+            one, other = (
+                [thing.matrix_world @ thing.pose.bones[bones[joint]].head for joint in joints]
+                for thing, bones in ((source, {joint: joint for joint in joints}), (rig, fitted.bones))
+            )
+            for number in (0, 1):
+                assert (one[number + 1] - one[number]).angle(other[number + 1] - other[number]) < 2e-3
 
 
 def test_missing_bones_are_named_and_optional_ones_are_not_missed():
