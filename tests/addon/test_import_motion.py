@@ -308,7 +308,7 @@ def test_bad_files_raise_a_message(tmp_path, content, sentence):
 
 
 def everything():
-    kinds = ("objects", "collections", "armatures", "meshes", "cameras", "actions", "movieclips", "shape_keys")
+    kinds = ("objects", "collections", "armatures", "meshes", "cameras", "actions", "images", "shape_keys")
     return {kind: sorted(getattr(bpy.data, kind).keys()) for kind in kinds}
 
 

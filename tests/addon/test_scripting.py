@@ -74,7 +74,7 @@ def test_one_clip(run, tmp_path, capfd):
     assert len(characters()) == 3
     run(file)
     assert len(characters()) == 4
-    assert {clip.name for clip in bpy.data.movieclips} >= {"walk.mp4"}
+    assert {image.name for image in bpy.data.images} >= {"walk.mp4"}
 
 
 def test_the_example_of_the_readme(run):
