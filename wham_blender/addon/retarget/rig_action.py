@@ -13,6 +13,7 @@ from ..scene.action import CONSTANT, ActionWriter
 from ..scene.keyframe_reduction import Channel, reduce_keyframes
 from .controls import Keys
 from .maps import IK_STRETCH, RigMap
+from .rig_animation import bone_path, let_through, rotation_channel
 
 _CARRIERS = 4  # controls above a foot with independent errors: on average these add up to twice one of them
 
@@ -25,6 +26,7 @@ class RigMotion:
     frames: np.ndarray  # (F,) scene frames
     keys: Keys
     ik_limbs: Collection[str]  # limbs that the IK controls drive; all others are on FK
+    held: Mapping[str, tuple[str, np.ndarray]] = field(default_factory=dict)  # see rig_animation.held_channels
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,11 @@ def write(
     Without ``reduction`` there is a keyframe at every frame. The action becomes the rig's active one, or with
     ``nla_strip`` a strip in a new NLA track above all others.
     """
+    notes = let_through(rig, nla_strip)
     animation = rig.animation_data_create()
     before = animation.action, getattr(animation, "action_slot", None)
     writer = ActionWriter(rig, f"{source.animation_data.action.name} {rig.name}", motion.frames)
-    baked = BakedAction(writer.action)
+    baked = BakedAction(writer.action, notes=notes)
     for prop in _keyed_properties(rig, motion.keys, {} if reduction is None else reduction.metres):
         baked.unreduced_keys += len(motion.frames)
         if reduction is None:
@@ -91,7 +94,7 @@ def write(
         writer.action.pose_markers.new(marker.name).frame = marker.frame
     if nla_strip:
         _push_to_nla(animation, writer.action, float(motion.frames[0]), *before)
-    elif before[0] is not None and before[0].users == 0:
+    elif before[0] is not None and before[0].users == 0 and before[0].library is None:
         before[0].use_fake_user = True  # Blender does not save actions without users
         baked.notes.append(f"the action {before[0].name}, which it had, is kept with a fake user")
     return baked
@@ -153,7 +156,7 @@ def _channel(prop: _KeyedProperty, reduction: Reduction) -> Channel:
 
 
 def _write_settings(writer: ActionWriter, rig: bpy.types.Object, motion: RigMotion) -> None:
-    """Key the map's settings and the IK/FK switches once, at the first frame."""
+    """Key the map's settings, the IK/FK switches and the channels to hold once, at the first frame."""
     rig_map = motion.rig_map
     values: dict[tuple[str, str], float] = {
         (setting.bone, setting.property): setting.value for setting in rig_map.settings
@@ -162,11 +165,13 @@ def _write_settings(writer: ActionWriter, rig: bpy.types.Object, motion: RigMoti
         if switch := ik.switch:
             values[switch.bone, switch.property] = switch.ik if limb in motion.ik_limbs else switch.fk
     writer.frames = writer.frames[:1]
+    for path, (bone, held) in motion.held.items():
+        writer.write(path, held[None], bone, CONSTANT)
     for (bone, name), value in values.items():
         if name == IK_STRETCH:
             writer.write(_path(bone, name), np.array([[value]]), bone, CONSTANT)
         elif name in rig.pose.bones[bone]:
-            path = f'{_path(bone, "")[:-1]}["{bpy.utils.escape_identifier(name)}"]'
+            path = f'{bone_path(bone)}["{bpy.utils.escape_identifier(name)}"]'
             writer.write(path, np.array([[value]]), bone, CONSTANT)
 
 
@@ -181,13 +186,16 @@ def _push_to_nla(
     slot = getattr(animation, "action_slot", None)
     animation.action = None
     if previous is not None:
-        _add_strip(animation, previous, previous_slot, previous.frame_range[0], "HOLD")
+        below = _add_strip(animation, previous, previous_slot, previous.frame_range[0], "HOLD")
+        below.blend_type = animation.action_blend_type
+        if animation.action_influence != 1.0:
+            below.use_animated_influence, below.influence = True, animation.action_influence
     _add_strip(animation, action, slot, start, "NOTHING" if animation.nla_tracks else "HOLD")
 
 
 def _add_strip(
     animation: bpy.types.AnimData, action: bpy.types.Action, slot: bpy.types.ID | None, start: float, extrapolation: str
-) -> None:
+) -> bpy.types.NlaStrip:
     track = animation.nla_tracks.new()
     track.name = action.name
     strip = track.strips.new(action.name, int(np.floor(start)), action)
@@ -195,7 +203,13 @@ def _add_strip(
         strip.action_slot = slot
     strip.frame_start = start
     strip.extrapolation = extrapolation
+    return strip
+
+
+def path_of(rig: bpy.types.Object, control: str, *, rotation: bool) -> str:
+    """The data path at which a control is keyed."""
+    return _path(control, rotation_channel(rig.pose.bones[control]) if rotation else "location")
 
 
 def _path(bone: str, channel: str) -> str:
-    return f'pose.bones["{bpy.utils.escape_identifier(bone)}"].{channel}'
+    return f"{bone_path(bone)}.{channel}"

@@ -16,6 +16,7 @@ from mathutils import Euler, Quaternion, Vector
 
 from .controls import Control
 from .maps import MapError, RigMap
+from .rig_animation import between_controls
 
 _TEST_ROTATION = Quaternion(Vector((1, 2, 3)).normalized(), 0.6)  # about an arbitrary axis, to detect partial copies
 _TOLERANCE = 2e-3  # of rotation matrices, and relative to the rig's size; set by hand, judged on the test rigs
@@ -53,7 +54,7 @@ def probe(
     measured = [*names, *(bone for bone in observed if bone not in names)]
     with _temporary_copy(armature) as copy:
         _apply_settings(copy, rig_map)
-        for name in names:
+        for name in (*names, *between_controls(copy, names)):
             _set_pose(copy.pose.bones[name])
         rest = _pose_matrices(copy, measured)
         heads, tails = {}, {}
@@ -116,10 +117,13 @@ def _apply_settings(armature: bpy.types.Object, rig_map: RigMap) -> None:
 
 @contextmanager
 def _temporary_copy(armature: bpy.types.Object) -> Iterator[bpy.types.Object]:
-    """A copy of a rig without its animation, in a temporary scene; both are removed at the end."""
+    """A copy of a rig without its animation, in Pose Position, in a temporary scene; all is removed at the end."""
     scene = bpy.data.scenes.new("Rig under test")
-    copy = armature.copy()
+    copy, data = armature.copy(), None
     try:
+        if armature.data.pose_position == "REST":
+            copy.data = data = armature.data.copy()
+            data.pose_position = "POSE"
         if copy.animation_data is not None:
             copy.animation_data.action = None
             copy.animation_data.use_nla = False
@@ -128,6 +132,8 @@ def _temporary_copy(armature: bpy.types.Object) -> Iterator[bpy.types.Object]:
         yield copy
     finally:
         bpy.data.objects.remove(copy)
+        if data is not None:
+            bpy.data.armatures.remove(data)
         bpy.data.scenes.remove(scene)
 
 

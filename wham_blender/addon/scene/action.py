@@ -106,6 +106,16 @@ class ActionKeys:
         return curve
 
 
+def curves_of(action: bpy.types.Action, slot: bpy.types.ID | None) -> list[bpy.types.FCurve]:
+    """The F-curves of an action for the user of a slot; Blender before 4.4 has no slots, and None stands for all."""
+    if not hasattr(action, "slots"):
+        return list(action.fcurves)
+    if slot is None:
+        return []
+    strips = [strip for layer in action.layers for strip in layer.strips]
+    return [curve for strip in strips if (bag := strip.channelbag(slot)) for curve in bag.fcurves]
+
+
 class ActionWriter(ActionKeys):
     """A new action on an object, for keyframes at the scene frames (F,)."""
 

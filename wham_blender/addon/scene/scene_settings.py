@@ -21,3 +21,15 @@ def match_clip(scene: bpy.types.Scene, camera: bpy.types.Object | None, rate: fl
     scene.render.resolution_x, scene.render.resolution_y = camera.wham_motion.size
     scene.render.resolution_percentage = 100
     scene.render.pixel_aspect_x = scene.render.pixel_aspect_y = 1.0
+
+
+def unit_of(scene: bpy.types.Scene) -> float:
+    """Metres of a unit of length, as Blender shows it: what is 1.75 m tall is 1.75 / unit units tall."""
+    units = scene.unit_settings
+    return 1.0 if units.system == "NONE" else float(units.scale_length)
+
+
+def metres_per_unit(obj: bpy.types.Object) -> float:
+    """`unit_of` the scene that an object is in."""
+    scene, scenes = bpy.context.scene, obj.users_scene
+    return unit_of(scene if scene in scenes or not scenes else scenes[0])
