@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bpy
@@ -22,7 +22,7 @@ from .scene.body_mesh import Body
 from .scene.camera import SolvedCamera
 from .scene.checks import check_frames
 from .scene.reading import Contents, Reading
-from .scene.scene_settings import match_clip
+from .scene.scene_settings import checked_unit, match_clip, metres_per_unit
 from .settings import library
 
 
@@ -44,6 +44,7 @@ def build(
     would lie outside of Blender's frames. After any other exception, everything that was made is removed again.
     """
     people = contents.people
+    checked_unit(context.scene)
     timing = _Timing.of(people, context.scene, settings)
     tracks: list[Motion | SolvedCamera] = [*people, contents.camera]
     keyed = [timing.frames(track.frame, track.time) for track in tracks]
@@ -108,7 +109,7 @@ def _build_scene(
         armature = _build_character(label, person, body, keyed[number - 1], collection, report)
         _write_metadata(armature, person, take, len(people), timing.scene_rate)
         armatures.append(armature)
-    camera_object = camera.build(f"{name} camera", solved, keyed[-1], collection)
+    camera_object = _build_camera(f"{name} camera", solved, keyed[-1], collection, checked_unit(context.scene))
     camera_object.wham_motion.take, camera_object.wham_motion.size = take, solved.size
     _show_clip(camera_object, clip or contents.path.parent / clip_name, camera.rotation_of_clip(people), timing, report)
     # The scene's own settings last, since they would stay if anything failed.
@@ -200,12 +201,25 @@ def _build_character(
         report({"WARNING"}, f"{missing}: only its bones are made.")
     armature = smpl_armature.build(name, person, mesh, collection)
     armature.select_set(True)
+    unit = metres_per_unit(armature)
+    if unit != 1.0:
+        character.scale_data(armature, 1 / unit)
     writer = ActionWriter(armature, name, frames)
-    write_pose(writer, armature, person)
+    write_pose(writer, armature, person, unit)
     character.write_properties(
         writer, armature, planted(person.contacts), person.contacts, person.confidence, person.visible
     )
     return armature
+
+
+def _build_camera(
+    name: str, solved: SolvedCamera, frames: np.ndarray, collection: bpy.types.Collection, unit: float
+) -> bpy.types.Object:
+    """The solved camera in a scene whose unit of length has ``unit`` metres; it sees as far as in one of metres."""
+    camera_object = camera.build(name, replace(solved, t=solved.t / unit), frames, collection)
+    for setting in ("clip_start", "clip_end", "display_size"):
+        setattr(camera_object.data, setting, getattr(camera_object.data, setting) / unit)
+    return camera_object
 
 
 def _write_metadata(armature: bpy.types.Object, person: Motion, take: str, people: int, rate: float) -> None:

@@ -68,10 +68,16 @@ def probe(
                 code="bones-scaled-to-zero",
             )
         rotation_followers, location_followers, problem = _followers(copy, names, located, measured, rest, size)
+        if problem and (uneven := _unevenly_scaled(armature, names)):
+            raise MapError(
+                f"Bones of {armature.name} are scaled unevenly, so that what hangs from them is sheared: "
+                f"{_listed(uneven)}. Clear their scale in Pose Mode (Alt+S).",
+                code="bones-scaled-unevenly",
+            )
         if problem:
             raise MapError(
-                f"Bones of {armature.name} {problem}. Mute their constraints, or use a rig map that names the controls "
-                "to key instead.",
+                f"Bones of {armature.name} {problem}. Mute their constraints and drivers, or use a rig map that names "
+                "the controls to key instead.",
                 code="controls-constrained",
             )
         movements = _location_movements(copy, located, measured, rest, size)
@@ -141,6 +147,14 @@ def _has_scale(matrix: np.ndarray) -> bool:
     """Whether the upper left (3, 3) of a matrix has finite values and can be inverted."""
     sizes = np.linalg.norm(matrix[:3, :3], axis=0)
     return bool(np.isfinite(matrix).all() and abs(np.linalg.det(matrix[:3, :3])) > 1e-6 * max(np.prod(sizes), 1e-12))
+
+
+def _unevenly_scaled(armature: bpy.types.Object, names: list[str]) -> list[str]:
+    """The bones with another scale on one axis than on the others, among these and those above them."""
+    bones = armature.data.bones
+    chains = dict.fromkeys(bone for name in names for bone in (bones[name], *bones[name].parent_recursive))
+    scales = {bone.name: np.abs(armature.pose.bones[bone.name].scale) for bone in chains}
+    return [name for name, scale in scales.items() if np.ptp(scale) > _TOLERANCE * scale.max()]
 
 
 def _pose_matrices(copy: bpy.types.Object, names: list[str]) -> np.ndarray:
