@@ -1,4 +1,4 @@
-"""Scenes as studios have them: what may be set on a rig, its action or its collections before it gets a motion. Needs bpy.
+"""Scenes as studios have them: what may be set on a rig, its action or its collections before a bake. Needs bpy.
 
 Each case takes a rig and prepares it. `measure` compares the rig with the imported character as Blender evaluates both.
 """
@@ -15,6 +15,7 @@ from mathutils import Matrix, Quaternion
 
 from wham_blender.addon.retarget import rig_map_state
 from wham_blender.addon.retarget.maps import LIMBS
+from wham_blender.addon.scene.action import curves_of
 from wham_blender.skeleton import JOINT_NAMES
 
 HIPS, SPINE, ARM, FOREARM, LEG = (
@@ -321,10 +322,8 @@ def shared_action(rig):
 
 def muted_curves(rig):
     action = keyed(rig)
-    bags = [b for layer in action.layers for s in layer.strips for b in s.channelbags] if hasattr(action, "slots") else 0
-    for bag in bags or [action]:
-        for curve in bag.fcurves:
-            curve.mute = True
+    for curve in curves_of(action, getattr(rig.animation_data, "action_slot", None)):
+        curve.mute = True
 
 
 Prepare = Callable[[bpy.types.Object], None]
@@ -353,7 +352,9 @@ CASES: dict[str, Prepare] = {
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 
-def measure(source: bpy.types.Object, rig: bpy.types.Object, frames: Iterable[float]) -> tuple[float, float, np.ndarray]:
+def measure(
+    source: bpy.types.Object, rig: bpy.types.Object, frames: Iterable[float]
+) -> tuple[float, float, np.ndarray]:
     """The largest angle in degrees between a limb of source and rig, that of the trunk, and the rig's joints.
 
     Joints (F, B, 3) are those of the rig map, in the world. Both objects are evaluated in a scene of their own, so that

@@ -72,8 +72,8 @@ class BakeOptions:
     )
     distance_error: FloatProperty(
         name="Location Error",
-        description="Maximum location error of a control, and about that of a planted foot, after keyframe reduction, in "
-        "meters",  # no subtype: Blender would show units of the scene, whatever its unit scale
+        description="Maximum location error of a control, and about that of a planted foot, after keyframe reduction, "
+        "in meters",  # no subtype: Blender would show units of the scene, whatever its unit scale
         default=0.005,
         min=0.0001,
         max=10.0,
@@ -229,8 +229,8 @@ class VideoOptions(PlacementOptions):
     )
     actor_height: FloatProperty(
         name="Actor Height",
-        description="Height of the first imported person in meters, to which bodies, paths and camera are scaled. If 0, "
-        "it is estimated from the picture",
+        description="Height of the first imported person in meters, to which bodies, paths and camera are scaled. If "
+        "0, it is estimated from the picture",
         min=0.0,
         max=2.5,
         precision=2,

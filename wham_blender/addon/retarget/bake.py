@@ -56,8 +56,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
             code="no-root-bone",
         )
     motion = character.read(source)
-    metres = metres_per_unit(source)
-    bake_check.check_source(source, motion, metres)
+    metres, keyed = metres_per_unit(source), motion
     motion = with_arms_spread(motion, options.arm_spread)
     space, object_motion = _object(rig, motion.frames, metres, options)
     if np.linalg.det(space.axes) < 0:
@@ -79,9 +78,10 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     check_frames(motion.frames, rig.name)
     _check_keys(rig, keys)
     reduction = _reduction(target, rig_probed, motion, options, ik_legs) if options.reduce_keys else None
-    keyed = {rig_action.path_of(rig, control, rotation=False) for control in keys.locations}
-    keyed |= {rig_action.path_of(rig, control, rotation=True) for control in keys.rotations}
-    held = rig_animation.held_channels(rig, rig_probed.names[: len(keys.rotations)], keyed, options.nla_strip)
+    bake_check.check_source(source, keyed, metres)
+    paths = {rig_action.path_of(rig, control, rotation=False) for control in keys.locations}
+    paths |= {rig_action.path_of(rig, control, rotation=True) for control in keys.rotations}
+    held = rig_animation.held_channels(rig, keys.controls, paths, options.nla_strip)
     tolerance = bake_check.Tolerance()
     if options.reduce_keys:
         tolerance = bake_check.Tolerance(options.angle_tolerance, options.distance_tolerance)
@@ -92,8 +92,9 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     if object_motion is not None:
         baked.notes.append("its object moves, and the keys make up for that")
     if held:
-        bones = len({bone for bone, _ in held.values()})
-        baked.notes.append(f"leftover or other animated values of {bones} bones are held by a key")
+        count = len({bone for bone, _ in held.values()})
+        bones = f"{count} bones" if count > 1 else next(iter(held.values()))[0]
+        baked.notes.append(f"a key holds other channels of {bones}, which leftover values or NLA tracks would move")
     return baked
 
 
@@ -119,8 +120,8 @@ def _object(
         ) from error
     if motion is not None and not space.is_uniform:
         raise BakeError(
-            f"{rig.name} cannot get a motion: it is scaled unevenly, and its parent, a constraint or an NLA strip moves "
-            "it. Apply its scale (Ctrl+A), or clear its parent (Alt+P, Keep Transformation).",
+            f"{rig.name} cannot get a motion: it is scaled unevenly, and its parent, a constraint or an NLA strip "
+            "moves it. Apply its scale (Ctrl+A), or clear its parent (Alt+P, Keep Transformation).",
             code="rig-moves",
         )
     return space, motion

@@ -79,8 +79,8 @@ def target_rigs(context: bpy.types.Context, names: Sequence[str]) -> list[bpy.ty
         elsewhere = bpy.data.objects[name].users_scene if name in bpy.data.objects else ()
         if name not in context.scene.objects and elsewhere:
             raise BakeError(
-                f"The rig {name} is in the scene {elsewhere[0].name}, not in {context.scene.name}. Import the motion in "
-                "that scene, or link the rig into this one (Object > Link/Transfer Data > Link Objects to Scene).",
+                f"The rig {name} is in the scene {elsewhere[0].name}, not in {context.scene.name}. Import the motion "
+                "in that scene, or link the rig into this one (Object > Link/Transfer Data > Link Objects to Scene).",
                 code="rig-in-other-scene",
             )
         if name not in context.scene.objects:

@@ -1,6 +1,7 @@
 """Compares what Blender shows with what was keyed: of the imported character before a bake, of the rig after it.
 
-Constraints, drivers, muted F-curves, NLA tracks and other add-ons may all change a pose after its keys; a few frames tell.
+Constraints, drivers, muted F-curves, NLA tracks and other add-ons may all change a pose after its keys; a few frames
+tell.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _ANGLE = np.radians(1.0)  # of a bone, in each frame
 _DISTANCE = 0.01  # of the hips, and from a joint to the one above, in leg lengths
 _CHAIN = 6  # errors of reduced keyframes that may add up; measured: 4.4 angles, 1.5 distances
 _SOURCE_DISTANCE = 0.02  # of a joint of the imported character, in heights of its rest pose
+_FLOAT = 1e-5  # of a coordinate, far from the world's origin: Blender's float32, and those it computes them from
 _MOST_NAMED = 3  # bones and what holds them in a sentence
 
 
@@ -46,17 +48,17 @@ def check_source(source: bpy.types.Object, motion: Animation, metres: float) -> 
         return
     rows = _evenly(len(motion))
     positions, _ = motion.pose()
-    size = _SOURCE_DISTANCE * float(np.ptp(motion.heads[:, 2]))
+    most = max(_SOURCE_DISTANCE * float(np.ptp(motion.heads[:, 2])), _FLOAT * float(np.abs(positions).max()))
     with evaluated(source) as at:
         for row in rows:
             (shown,) = at(motion.frames[row])
             world = shown.matrix_world
             heads = np.array([world @ shown.pose.bones[name].head for name in JOINT_NAMES]) * metres
-            if np.linalg.norm(heads - positions[row], axis=1).max() > size:
+            if np.linalg.norm(heads - positions[row], axis=1).max() > most:
                 raise CodedError(
                     f"Blender shows another motion of {source.name} at frame {motion.frames[row]:.0f} than its keys "
                     "hold, and the keys are what is baked. Unmute its F-curves, clear its parent (Alt+P, Keep "
-                    "Transformation), and remove its constraints, drivers and NLA tracks, or bake them into its action "
+                    "Transformation), and remove its constraints, drivers, F-curve modifiers and NLA tracks, or bake them into its action "
                     "(Object > Animation > Bake Action).",
                     code="motion-not-shown",
                 )
@@ -78,12 +80,12 @@ def check_rig(
     space, rig_map = target.space, target.rig_map
     hips = [rig_map.bones[f"{side}_hip"] for side in ("left", "right")]
     wanted_hips = space.to_armature(pose.hips)
-    lengths = _lengths(rig, rig_probed)
+    lengths = _lengths(rig, {bone: head for bone, head in rig_probed.heads.items() if bone != rig_map.root})
     most = _ANGLE + _CHAIN * tolerance.angle, _DISTANCE * target.leg_length() + _CHAIN * tolerance.distance
-    wanted = {
-        bone: quaternions.rotate(space.rotations_to_armature(rotations), rig_probed.tails[bone] - rig_probed.heads[bone])
-        for bone, rotations in pose.rotations.items()
-    }
+    wanted = {}
+    for bone, rotations in pose.rotations.items():
+        along = rig_probed.tails[bone] - rig_probed.heads[bone]
+        wanted[bone] = quaternions.rotate(space.rotations_to_armature(rotations), along)
     with evaluated(rig) as at:
         for row in _telling(keys, len(frames)):
             (shown,) = at(frames[row])
@@ -109,13 +111,13 @@ def check_rig(
                 )
 
 
-def _lengths(rig: bpy.types.Object, rig_probed: ProbedRig) -> dict[tuple[str, str], float]:
-    """The distances at rest of measured bones' heads to those of the next measured bone above, which they keep."""
-    heads, lengths = rig_probed.heads, {}
-    for name in heads:
+def _lengths(rig: bpy.types.Object, heads: dict[str, np.ndarray]) -> dict[tuple[str, str], float]:
+    """The distances of bones' heads at rest to those of the next of these bones above, which they keep."""
+    lengths = {}
+    for name, head in heads.items():
         above = next((bone.name for bone in rig.data.bones[name].parent_recursive if bone.name in heads), None)
         if above is not None:
-            lengths[name, above] = float(np.linalg.norm(heads[name] - heads[above]))
+            lengths[name, above] = float(np.linalg.norm(head - heads[above]))
     return lengths
 
 

@@ -37,6 +37,11 @@ class Keys:
     rotations: dict[str, np.ndarray]  # control -> (F, 4) quaternions with continuous signs
     locations: dict[str, np.ndarray]  # control -> (F, 3)
 
+    @property
+    def controls(self) -> list[str]:
+        """All controls that are keyed."""
+        return list(dict.fromkeys([*self.rotations, *self.locations]))
+
 
 def complete_rotations(
     controls: Sequence[Control], rotations: Mapping[str, np.ndarray], count: int

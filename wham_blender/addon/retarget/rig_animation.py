@@ -151,7 +151,7 @@ def carried_path(
 def between_controls(rig: bpy.types.Object, controls: Iterable[str]) -> list[str]:
     """The bones without keys that hang from a control and carry another one."""
     names = set(controls)
-    found = {}
+    found: dict[str, None] = {}
     for name in names:
         above = [bone.name for bone in rig.data.bones[name].parent_recursive]
         carriers = [number for number, bone in enumerate(above) if bone in names]

@@ -1,7 +1,7 @@
 """Objects as Blender evaluates them, in a temporary scene: what the user sees and has selected does not change.
 
-There they are evaluated wherever the user has them: in an excluded collection, in another view layer, hidden or disabled.
-Blender itself does not evaluate those, so that their ``matrix_world`` and pose may be old ones.
+There they are evaluated wherever the user has them: in an excluded collection, in another view layer, hidden or
+disabled. Blender itself does not evaluate those, so that their ``matrix_world`` and pose may be old ones.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ def checked_unit(scene: bpy.types.Scene) -> float:
     unit = unit_of(scene)
     if not _UNITS[0] <= unit <= _UNITS[1]:
         raise ValueRefused(
-            f"The unit scale of {scene.name} is {unit:g}, in which people cannot be placed. Set it to 1, or to 0.01 for "
-            "centimetres, in the properties of the scene, Units.",
+            f"The unit scale of {scene.name} is {unit:g}, in which people cannot be placed. Set it to 1, or to 0.01 "
+            "for centimetres, in the properties of the scene, Units.",
             code="unit-scale",
         )
     return unit
