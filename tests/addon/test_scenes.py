@@ -1,4 +1,4 @@
-"""Rigs and scenes as studios have them: the rig gets the motion exactly, or is as it was and a sentence says what to do."""
+"""Rigs and scenes as studios have them: a rig gets the motion, or is as it was and a sentence says what to do."""
 
 import math
 import re
@@ -24,7 +24,6 @@ from wham_blender.addon.scene.action import curves_of
 from wham_blender.errors import CodedError
 
 EVERY = range(1, 41)  # frames of the motion
-BETWEEN = np.arange(1, 40) + 0.5
 HELD = "a key holds other channels of"
 # Cases in which the rig gets the motion, and what is said about them beside the number of keys.
 RIGHT = {
@@ -76,9 +75,9 @@ def baked(source, rig, **options):
 def state(rig):
     """All that a bake may change."""
     animation = rig.animation_data
-    settings = ("use_nla", "action_blend_type", "action_influence", "action_extrapolation", "action")
+    settings = ("use_nla", "action_blend_type", "action_influence", "action_extrapolation", "action", "action_slot")
     return (
-        animation and [getattr(animation, name) for name in (*settings, *["action_slot"] * hasattr(animation, "action_slot"))],
+        animation and [getattr(animation, name, None) for name in settings],
         animation and [(track.name, track.is_solo, track.mute, len(track.strips)) for track in animation.nla_tracks],
         rig.data.pose_position,
         [np.array(bone.matrix_basis).tolist() for bone in rig.pose.bones],
@@ -102,7 +101,7 @@ def test_every_case_has_its_test():
 def test_the_rig_gets_the_motion(source, case, strip):
     plain = make.make_rig("mixamo")
     baked(source, plain, plant_feet=False)
-    _, _, wanted = scenes.measure(source, plain, EVERY)
+    _, wanted = scenes.measure(source, plain, EVERY)
     bpy.data.objects.remove(plain)
     rig = make.make_rig("mixamo")
     scenes.CASES[case](rig)
@@ -112,11 +111,9 @@ def test_the_rig_gets_the_motion(source, case, strip):
     blended = "blended" in expected and strip  # the strip itself is not blended
     assert re.search("" if blended else expected, said), said
     assert (said.count(";") > 0 or "not in" in said or "hidden" in said) == bool(expected) or blended, said
-    limbs, trunk, joints = scenes.measure(source, rig, EVERY)
+    limbs, joints = scenes.measure(source, rig, EVERY)
     assert limbs < 0.1
-    if case in ("placed_object", "delta_transforms", "still_parent", "leftover_scales"):  # another size
-        assert trunk < 15
-    else:
+    if case not in ("placed_object", "delta_transforms", "still_parent", "leftover_scales"):  # of another size
         assert np.abs(joints - wanted).max() < 2e-5  # metres
 
 
@@ -153,26 +150,31 @@ def test_all_is_restored_if_the_rig_does_not_show_the_motion(source, strip):
 
 @pytest.mark.parametrize("reduced", [False, True], ids=["every frame", "reduced"])
 @pytest.mark.parametrize("modes", [[mode] for mode in scenes.OTHERS] + [scenes.OTHERS], ids="-".join)
-def test_rotation_modes_give_the_same_motion_between_keys_too(source, modes, reduced):
-    quaternions, rig = make.make_rig("mixamo"), make.make_rig("mixamo")
+def test_rotation_modes_give_the_same_motion(source, modes, reduced):
+    """At keyframes any motion, and a walk between them too, where scenes of other frame rates have their frames."""
+    plain, rig = make.make_rig("mixamo"), make.make_rig("mixamo")
     for number, bone in enumerate(rig.pose.bones):
         bone.rotation_mode = modes[number % len(modes)]
     scenes.keyed(rig)
-    for each in (quaternions, rig):
-        assert not baked(source, each, plant_feet=False, reduce_keys=reduced)[1]
-    limits = (3.0, 8.0) if reduced else (0.1, 4.0)
-    assert scenes.measure(source, rig, EVERY)[0] < limits[0]
-    plain = scenes.measure(source, quaternions, BETWEEN)[0]
-    assert scenes.measure(source, rig, BETWEEN)[0] < plain + limits[1]
+    assert not baked(source, rig, plant_feet=False, reduce_keys=reduced)[1]
+    assert scenes.measure(source, rig, EVERY)[0] < (3.0 if reduced else 0.1)
+    imported = character.read(source)
+    character.write(source, walks.walk(imported.heads, imported.feet * [1, 1, 0], sway=0.03))
+    for each in (plain, rig):
+        assert not baked(source, each, reduce_keys=reduced)[1]
+    joints = [scenes.measure(source, each, np.arange(1, 80, 0.5))[1] for each in (plain, rig)]
+    # An axis of a rotation near zero may turn fast, and then the angle at the keyframes is not enough to interpolate it.
+    most = 0.03 if reduced else 0.015 if "AXIS_ANGLE" in modes else 0.003
+    assert np.linalg.norm(joints[0] - joints[1], axis=-1).max() < most  # metres
 
 
 def test_what_the_rig_did_before_stays_before_and_after_a_strip(source):
     rig = make.make_rig("mixamo")
     scenes.keyed(rig)
     outside = [-20, 0, 41, 80]
-    before = scenes.measure(source, rig, outside)[2]
+    before = scenes.measure(source, rig, outside)[1]
     baked(source, rig, nla_strip=True)
-    assert np.allclose(scenes.measure(source, rig, outside)[2], before, atol=1e-5)
+    assert np.allclose(scenes.measure(source, rig, outside)[1], before, atol=1e-5)
     assert scenes.measure(source, rig, [20])[0] < 60  # legs are planted
 
 
@@ -183,20 +185,20 @@ def test_an_action_that_was_weak_keeps_its_influence_as_a_strip(source):
     scenes.keyed(rig)
     scenes.blend("COMBINE", 0.4)(rig)
     outside = [-10, 0, 41, 70]
-    before = scenes.measure(source, rig, outside)[2]
+    before = scenes.measure(source, rig, outside)[1]
     assert not baked(source, rig, nla_strip=True)[1]
-    assert np.allclose(scenes.measure(source, rig, outside)[2], before, atol=1e-5)
+    assert np.allclose(scenes.measure(source, rig, outside)[1], before, atol=1e-5)
 
 
 def test_other_users_of_the_action_keep_it(source):
     rig = make.make_rig("mixamo")
     scenes.shared_action(rig)
     double, action = bpy.data.objects["Double"], rig.animation_data.action
-    before = scenes.measure(source, double, EVERY)[2]
+    before = scenes.measure(source, double, EVERY)[1]
     said, _ = baked(source, rig)
     assert "fake user" not in said
     assert double.animation_data.action == action != rig.animation_data.action
-    assert np.allclose(scenes.measure(source, double, EVERY)[2], before, atol=1e-6)
+    assert np.allclose(scenes.measure(source, double, EVERY)[1], before, atol=1e-6)
 
 
 @pytest.mark.skipif(bpy.app.version < (4, 4, 0), reason="actions have slots since Blender 4.4")
@@ -237,7 +239,7 @@ def test_a_root_bone_under_a_moving_parent_goes_over_the_floor(source):
     scenes.moving_parent(rig)
     for each in (plain, rig):
         assert not baked(source, each, root_motion=True)[1]
-    joints = [scenes.measure(source, each, EVERY)[2] for each in (plain, rig)]
+    joints = [scenes.measure(source, each, EVERY)[1] for each in (plain, rig)]
     assert np.abs(joints[0] - joints[1]).max() < 2e-5
     roots = []
     for frame in (1, 20, 40):
@@ -264,7 +266,7 @@ def test_a_character_that_does_not_show_its_keys_is_not_baked(source, prepare):
     prepare(source)
     before = state(rig)
     _, failed = baked(source, rig)
-    assert re.search(r"Blender shows another motion of dance at frame \d+ than its keys hold.*Unmute its F-curves", failed)
+    assert re.search(r"another motion of dance at frame \d+ than its keys hold.*Unmute its F-curves", failed)
     assert state(rig) == before
 
 
@@ -318,7 +320,7 @@ def test_a_linked_armature_in_rest_position_is_refused(source, tmp_path):
     rig = make.make_rig("mixamo")
     rig.data.pose_position = "REST"
     rig = overridden(rig, tmp_path)
-    with pytest.raises(RuntimeError, match=r"Rest Position, and its armature is linked from hero\.blend\. Open that file"):
+    with pytest.raises(RuntimeError, match=r"Rest Position, and its armature is linked from hero\.blend\. Open that"):
         bake(source, rig)
     assert rig.animation_data is None
 
@@ -342,11 +344,11 @@ def test_an_import_onto_a_rig_that_is_not_shown(motion_path, case):
 def test_a_rig_of_another_scene_is_not_imported_onto(motion_path):
     rig = make.make_rig("mixamo")
     scenes.other_scene(rig)
-    with pytest.raises(RuntimeError, match=r"The rig mixamo is in the scene Set, not in Scene\. Import the motion in that"):
+    with pytest.raises(RuntimeError, match=r"The rig mixamo is in the scene Set, not in Scene\. Import the motion"):
         bpy.ops.wham.import_motion(filepath=str(motion_path), target="BAKE", rig="mixamo")
     assert not any(character.is_character(obj) for obj in bpy.data.objects)
-    with bpy.context.temp_override(scene=bpy.data.scenes["Set"], view_layer=bpy.data.scenes["Set"].view_layers[0]):
-        bpy.ops.wham.import_motion(filepath=str(motion_path), target="BAKE", rig="mixamo", plant_feet=False)
+    bpy.context.window.scene = bpy.data.scenes["Set"]
+    bpy.ops.wham.import_motion(filepath=str(motion_path), target="BAKE", rig="mixamo", plant_feet=False)
     (source,) = (obj for obj in bpy.data.objects if character.is_character(obj))
     assert source.users_scene == (bpy.data.scenes["Set"],)
     assert scenes.measure(source, rig, EVERY)[0] < 0.1
@@ -384,8 +386,13 @@ def test_times_with_a_frame_rate_that_has_a_base(body, motion_path, fps, base):
         rig = make.make_rig("mixamo")
         assert not baked(source, rig, plant_feet=False, nla_strip=strip)[1]
         assert scenes.measure(source, rig, keys)[0] < 0.1
-        ends = tuple(rig.animation_data.action.frame_range) if not strip else (
-            rig.animation_data.nla_tracks[-1].strips[0].frame_start, rig.animation_data.nla_tracks[-1].strips[0].frame_end
+        ends = (
+            tuple(rig.animation_data.action.frame_range)
+            if not strip
+            else (
+                rig.animation_data.nla_tracks[-1].strips[0].frame_start,
+                rig.animation_data.nla_tracks[-1].strips[0].frame_end,
+            )
         )
         assert ends == pytest.approx((1001, keys[-1]), abs=1e-3)
 
@@ -407,9 +414,8 @@ def test_people_have_their_size_as_blender_shows_it(motion, motion_path, system,
     scene, source = bpy.context.scene, bpy.context.selected_objects[0]
     (skin,) = source.children
     height = np.ptp([vertex.co.z for vertex in skin.data.vertices])  # of the rest pose
-    wanted = 1.5 < height * unit < 2.1
-    assert wanted
-    assert source.wham_motion.height * unit == pytest.approx(height * unit, rel=1e-5)
+    assert height * unit == pytest.approx(np.ptp(motion.rest_joints[:, 1]), rel=0.2)  # from the ankles to the neck
+    assert source.wham_motion.height == pytest.approx(height, rel=1e-5)
     assert character.height(source) == pytest.approx(height * unit, rel=1e-5)
     assert np.allclose(source.scale, 1)
     joints = motion.joints()
@@ -461,7 +467,7 @@ def test_edits_in_other_units(motion_path, system, length, unit):
     before, seen = character.read(source), character._CameraPath.of(camera).locations
     bpy.ops.wham.set_actor_height(height=1.6 / unit)
     assert character.height(source) == pytest.approx(1.6, rel=1e-4)
-    factor = 1.6 / (character.height(source) / 1.6 * 1.6) * np.ptp(character.read(source).heads[:, 2]) / np.ptp(before.heads[:, 2])
+    factor = np.ptp(character.read(source).heads[:, 2]) / np.ptp(before.heads[:, 2])
     bpy.ops.wham.move_motion(start="ORIGIN", offset=(1 / unit, 2 / unit, 0))
     assert character.read(source).root[0, :2] == pytest.approx([1, 2], abs=1e-4)
     bpy.context.scene.cursor.location = (3 / unit, 0, 0.5 / unit)
@@ -478,7 +484,7 @@ def test_edits_in_other_units(motion_path, system, length, unit):
 @pytest.mark.parametrize("length", [1e-6, 1e6])
 def test_units_in_which_nobody_fits_are_refused(motion_path, length):
     set_units("METRIC", length)
-    with pytest.raises(RuntimeError, match=r"The unit scale of Scene is 1e[+-]06, in which people cannot be placed\. Set it"):
+    with pytest.raises(RuntimeError, match=r"The unit scale of Scene is 1e[+-]06, in which people cannot be placed"):
         bpy.ops.wham.import_motion(filepath=str(motion_path))
     assert not bpy.data.objects
 

@@ -352,22 +352,19 @@ CASES: dict[str, Prepare] = {
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 
-def measure(
-    source: bpy.types.Object, rig: bpy.types.Object, frames: Iterable[float]
-) -> tuple[float, float, np.ndarray]:
-    """The largest angle in degrees between a limb of source and rig, that of the trunk, and the rig's joints.
+def measure(source: bpy.types.Object, rig: bpy.types.Object, frames: Iterable[float]) -> tuple[float, np.ndarray]:
+    """The largest angle in degrees between a limb of source and rig, and the rig's joints.
 
     Joints (F, B, 3) are those of the rig map, in the world. Both objects are evaluated in a scene of their own, so that
     it does not matter where the user has them.
     """
     bones = rig_map_state.map_of(rig).bones
     pairs = [pair for joints in LIMBS.values() for pair in pairwise(joints)]
-    trunk = [("pelvis", "left_shoulder"), ("pelvis", "right_shoulder"), ("pelvis", "head")]
     scene, disabled = bpy.data.scenes.new("Measured"), rig.hide_viewport
     for obj in (source, rig):
         scene.collection.objects.link(obj)
     rig.hide_viewport = False
-    joints, limb, torso = [], 0.0, 0.0
+    joints, limb = [], 0.0
     for frame in frames:
         scene.frame_set(math.floor(frame), subframe=frame % 1)
         graph = scene.view_layers[0].depsgraph
@@ -376,9 +373,7 @@ def measure(
         found = {name: other.matrix_world @ other.pose.bones[bone].head for name, bone in bones.items()}
         for start, end in pairs:
             limb = max(limb, (wanted[end] - wanted[start]).angle(found[end] - found[start], math.pi))
-        for start, end in trunk:
-            torso = max(torso, (wanted[end] - wanted[start]).angle(found[end] - found[start], math.pi))
         joints.append([tuple(point) for point in found.values()])
     bpy.data.scenes.remove(scene)
     rig.hide_viewport = disabled
-    return math.degrees(limb), math.degrees(torso), np.array(joints)
+    return math.degrees(limb), np.array(joints)

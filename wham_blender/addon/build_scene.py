@@ -180,10 +180,11 @@ def _bake_onto_rigs(
             obj.select_set(False)
             obj.hide_set(True)
             obj.hide_render = True
-    if not failed:
-        for rig in rigs:
+    shown = [rig for rig in rigs if rig.name in context.view_layer.objects]  # others cannot be selected
+    if not failed and shown:
+        for rig in shown:
             rig.select_set(True)
-        context.view_layer.objects.active = rigs[0]
+        context.view_layer.objects.active = shown[0]
     return failed
 
 

@@ -38,7 +38,7 @@ def baked(path: Path, case: str, *, strip: bool) -> tuple[float, np.ndarray, str
     _, failed = bake_all(
         [(source, rig)], Options(plant_feet=False, nla_strip=strip), lambda _kind, text: said.append(text)
     )
-    angle, _, joints = scenes.measure(source, rig, FRAMES)
+    angle, joints = scenes.measure(source, rig, FRAMES)
     return angle, joints, failed or " ".join(said)
 
 

@@ -113,10 +113,7 @@ def _keyed_properties(rig: bpy.types.Object, keys: Keys, metres: Mapping[str, fl
         if mode == "QUATERNION":
             yield _KeyedProperty(name, _path(name, "rotation_quaternion"), rotations, _quaternion_error, True)
         elif mode == "AXIS_ANGLE":
-            vectors = quaternions.to_axis_angle(rotations)
-            angles = np.linalg.norm(vectors, axis=1, keepdims=True)
-            axes = np.where(angles > 1e-9, vectors / np.maximum(angles, 1e-9), [0.0, 1.0, 0.0])
-            values = np.concatenate([angles, axes], 1)
+            values = quaternions.to_angle_and_axis(rotations)
             yield _KeyedProperty(name, _path(name, "rotation_axis_angle"), values, _axis_angle_error, True)
         else:
             values = quaternions.to_euler(rotations, mode)
@@ -189,7 +186,8 @@ def _push_to_nla(
         below = _add_strip(animation, previous, previous_slot, previous.frame_range[0], "HOLD")
         below.blend_type = animation.action_blend_type
         if animation.action_influence != 1.0:
-            below.use_animated_influence, below.influence = True, animation.action_influence
+            below.use_animated_influence = True
+            below.fcurves[0].keyframe_points.insert(below.frame_start, animation.action_influence)
     _add_strip(animation, action, slot, start, "NOTHING" if animation.nla_tracks else "HOLD")
 
 

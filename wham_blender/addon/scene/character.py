@@ -25,6 +25,7 @@ from .contacts import (
     write_contacts,
     write_probabilities,
 )
+from .evaluation import world_matrix
 from .scene_settings import metres_per_unit
 
 _LOCATION = f'pose.bones["{JOINT_NAMES[0]}"].location'
@@ -259,7 +260,7 @@ def _skins(armature: bpy.types.Object) -> dict[bpy.types.Object, Matrix]:
     skins = {}
     for skin in armature.children:
         if skin.type == "MESH" and any(modifier.type == "ARMATURE" for modifier in skin.modifiers):
-            _world_scale(skin)
+            _world_scale(skin, skin.matrix_world)
             skins[skin] = armature.matrix_world.inverted() @ skin.matrix_world
     return skins
 
@@ -296,7 +297,7 @@ class _CameraPath:
             keys = ActionKeys(camera)
             keys.frames = keys.frames_of("location")
         except LookupError:
-            matrix = camera.matrix_world
+            matrix = world_matrix(camera)
             locations = np.array([matrix.translation]) * metres_per_unit(camera)
             return cls(camera, None, locations, np.array([matrix.to_quaternion()]))
         try:
@@ -350,9 +351,10 @@ def _world_transform(armature: bpy.types.Object) -> tuple[np.ndarray, np.ndarray
     Raises CharacterError unless the scale is the same on all axes and above zero: only then is a motion of the bones,
     which are rigid, one in the world.
     """
-    scale = _world_scale(armature)
-    location, rotation, axes = armature.matrix_world.decompose()
-    gram = np.array(armature.matrix_world.to_3x3().transposed() @ armature.matrix_world.to_3x3())
+    matrix = world_matrix(armature)
+    scale = _world_scale(armature, matrix)
+    location, rotation, axes = matrix.decompose()
+    gram = np.array(matrix.to_3x3().transposed() @ matrix.to_3x3())
     if np.abs(gram - scale**2 * np.eye(3)).max() > _SCALE_TOLERANCE * scale**2 or min(axes) <= 0:
         raise CharacterError(
             f"{armature.name} is scaled by {axes.x:.4g}, {axes.y:.4g} and {axes.z:.4g}, itself or by its parents; its "
@@ -363,9 +365,9 @@ def _world_transform(armature: bpy.types.Object) -> tuple[np.ndarray, np.ndarray
     return metres * np.array(location), np.array(rotation), metres * scale
 
 
-def _world_scale(obj: bpy.types.Object) -> float:
-    """The mean scale of an object in the world, above zero. Raises CharacterError if it is zero or no number."""
-    matrix = np.array(obj.matrix_world)
+def _world_scale(obj: bpy.types.Object, world: Matrix) -> float:
+    """The mean scale of an object's matrix, above zero. Raises CharacterError if it is zero or no number."""
+    matrix = np.array(world)
     sizes = np.linalg.norm(matrix[:3, :3], axis=0)
     if not (np.isfinite(matrix).all() and sizes.min() > _LEAST_SCALE and abs(np.linalg.det(matrix[:3, :3])) > 0):
         raise CharacterError(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import bpy
+from mathutils import Matrix
 
 
 @contextmanager
@@ -34,3 +35,11 @@ def evaluated(*objects: bpy.types.Object) -> Iterator[Callable[[float], list[bpy
         for obj in disabled:
             obj.hide_viewport = True
         bpy.data.scenes.remove(scene)
+
+
+def world_matrix(obj: bpy.types.Object) -> Matrix:
+    """An object's transform in the world at the current frame, also if Blender does not evaluate it for the user."""
+    if obj.visible_get():
+        return obj.matrix_world
+    with evaluated(obj) as at:
+        return at(bpy.context.scene.frame_current_final)[0].matrix_world.copy()
