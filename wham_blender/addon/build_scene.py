@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bpy
@@ -21,7 +21,7 @@ from .scene.body_mesh import Body
 from .scene.camera import SolvedCamera
 from .scene.checks import check_frames
 from .scene.reading import Contents, Reading
-from .scene.scene_settings import match_clip
+from .scene.scene_settings import checked_unit, match_clip, metres_per_unit
 from .settings import library
 
 _WHOLE = 0.0005  # seconds: keyframes that are all nearer to whole frames are put there
@@ -47,6 +47,7 @@ def build(
     would lie outside of Blender's frames. After any other exception, everything that was made is removed again.
     """
     people = contents.people
+    checked_unit(context.scene)
     timing = _Timing.of(contents, context.scene, settings)
     tracks: list[Motion | SolvedCamera] = [*people, contents.camera]
     keyed = [timing.frames(track.time) for track in tracks]
@@ -111,7 +112,7 @@ def _build_scene(
         armature = _build_character(label, person, body, keyed[number - 1], collection, report)
         _write_metadata(armature, person, take, len(people), timing)
         armatures.append(armature)
-    camera_object = camera.build(f"{name} camera", solved, keyed[-1], collection)
+    camera_object = _build_camera(f"{name} camera", solved, keyed[-1], collection, checked_unit(context.scene))
     camera_object.wham_motion.take, camera_object.wham_motion.size = take, solved.size
     _show_film(camera_object, contents, clip, keyed[-1], report)
     # The scene's own settings last, since they would stay if anything failed.
@@ -212,10 +213,11 @@ def _bake_onto_rigs(
             obj.select_set(False)
             obj.hide_set(True)
             obj.hide_render = True
-    if not failed:
-        for rig in rigs:
+    shown = [rig for rig in rigs if rig.name in context.view_layer.objects]  # others cannot be selected
+    if not failed and shown:
+        for rig in shown:
             rig.select_set(True)
-        context.view_layer.objects.active = rigs[0]
+        context.view_layer.objects.active = shown[0]
     return failed
 
 
@@ -233,12 +235,25 @@ def _build_character(
         report({"WARNING"}, f"{missing}: only its bones are made.")
     armature = smpl_armature.build(name, person, mesh, collection)
     armature.select_set(True)
+    unit = metres_per_unit(armature)
+    if unit != 1.0:
+        character.scale_data(armature, 1 / unit)
     writer = ActionWriter(armature, name, frames)
-    write_pose(writer, armature, person)
+    write_pose(writer, armature, person, unit)
     character.write_properties(
         writer, armature, planted(person.contacts), person.contacts, person.confidence, person.visible
     )
     return armature
+
+
+def _build_camera(
+    name: str, solved: SolvedCamera, frames: np.ndarray, collection: bpy.types.Collection, unit: float
+) -> bpy.types.Object:
+    """The solved camera in a scene whose unit of length has ``unit`` metres; it sees as far as in one of metres."""
+    camera_object = camera.build(name, replace(solved, t=solved.t / unit), frames, collection)
+    for setting in ("clip_start", "clip_end", "display_size"):
+        setattr(camera_object.data, setting, getattr(camera_object.data, setting) / unit)
+    return camera_object
 
 
 def _write_metadata(armature: bpy.types.Object, person: Motion, take: str, people: int, timing: _Timing) -> None:

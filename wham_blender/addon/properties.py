@@ -72,12 +72,12 @@ class BakeOptions:
     )
     distance_error: FloatProperty(
         name="Location Error",
-        description="Maximum location error of a control, and about that of a planted foot, after keyframe reduction",
+        description="Maximum location error of a control, and about that of a planted foot, after keyframe reduction, "
+        "in meters",  # no subtype: Blender would show units of the scene, whatever its unit scale
         default=0.005,
         min=0.0001,
         max=10.0,
         soft_max=0.1,
-        subtype="DISTANCE",
         precision=4,
     )
     layer: EnumProperty(
@@ -229,11 +229,10 @@ class VideoOptions(PlacementOptions):
     )
     actor_height: FloatProperty(
         name="Actor Height",
-        description="Height of the first imported person, to which bodies, paths and camera are scaled. If 0, it is "
-        "estimated from the picture",
+        description="Height of the first imported person in meters, to which bodies, paths and camera are scaled. If "
+        "0, it is estimated from the picture",
         min=0.0,
         max=2.5,
-        subtype="DISTANCE",
         precision=2,
     )
     static_anchor: BoolProperty(

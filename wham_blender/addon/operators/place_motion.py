@@ -7,6 +7,7 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProp
 from ... import animation, quaternions
 from ..scene import character
 from ..scene.character import CharacterError
+from ..scene.scene_settings import metres_per_unit
 from .edit import CharacterEdit
 
 _MOST_TURN = float(np.radians(36_000))
@@ -70,9 +71,10 @@ class WHAM_OT_move_motion(CharacterEdit, bpy.types.Operator):
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Move everything that was imported together."""
-        offset = np.array(self.offset, float)
+        unit = metres_per_unit(armature)
+        offset = unit * np.array(self.offset, float)
         if self.start != "KEEP":
-            target = np.array(context.scene.cursor.location) if self.start == "CURSOR" else np.zeros(3)
+            target = unit * np.array(context.scene.cursor.location) if self.start == "CURSOR" else np.zeros(3)
             offset += target - _start(armature)
         character.transform(character.imported_with(armature, context.scene), _IDENTITY, offset)
         return "Moved by {:.4g}, {:.4g}, {:.4g} m".format(*offset)
@@ -89,13 +91,16 @@ class WHAM_OT_set_actor_height(CharacterEdit, bpy.types.Operator):
         description="Height of the actor, from the soles to the top of the head",
         subtype="DISTANCE",
         default=1.75,
-        min=0.1,
-        max=100.0,
+        min=0.001,
+        soft_min=0.1,
+        max=1_000_000.0,
+        soft_max=100.0,
     )
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Show a dialog that starts with the character's current height."""
-        self.height = character.height(character.active(context))
+        armature = character.active(context)
+        self.height = character.height(armature) / metres_per_unit(armature)
         return context.window_manager.invoke_props_dialog(self)
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
@@ -107,7 +112,7 @@ class WHAM_OT_set_actor_height(CharacterEdit, bpy.types.Operator):
                 "the motion again.",
                 code="character-height",
             )
-        scale = self.height / height
+        scale = self.height * metres_per_unit(armature) / height
         offset = (1 - scale) * start
         character.transform(character.imported_with(armature, context.scene), _IDENTITY, offset, scale)
         return f"Scaled by {scale:.4g}"
@@ -134,7 +139,7 @@ class WHAM_OT_set_floor(CharacterEdit, bpy.types.Operator):
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Raise or lower everything that was imported together."""
-        height = self.raise_by
+        height = self.raise_by * metres_per_unit(armature)
         if self.from_contacts:
             floor = animation.floor_height(character.read(armature))
             if floor is None:

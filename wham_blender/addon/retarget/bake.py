@@ -14,7 +14,20 @@ from ...animation import Animation, evenly, with_arms_spread
 from ...errors import CodedError
 from ..scene import character
 from ..scene.checks import check_frames, check_numbers
-from . import controls, foot_geometry, foot_locking, foot_mesh, leg_error, rig_action, rig_probe, root, transfer
+from ..scene.scene_settings import metres_per_unit
+from . import (
+    bake_check,
+    controls,
+    foot_geometry,
+    foot_locking,
+    foot_mesh,
+    leg_error,
+    rig_action,
+    rig_animation,
+    rig_probe,
+    root,
+    transfer,
+)
 from .leg_error import Leg
 from .maps import LIMBS, LimbIK, MapError, RigMap, mirrored
 from .rig_action import BakedAction, Reducer, Reduction, RigMotion
@@ -55,13 +68,10 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
             "rig a bone on the floor that carries all others, and name it in the map.",
             code="no-root-bone",
         )
-    motion = evenly(with_arms_spread(character.read(source), options.arm_spread))
-    try:
-        space = Space.of_matrix(np.array(rig.matrix_world))
-    except ValueError as error:
-        raise BakeError(
-            f"{rig.name} cannot get a motion: {error}. Give it a size again.", code="rig-scale-zero"
-        ) from error
+    motion = character.read(source)
+    metres, shown = metres_per_unit(source), motion
+    motion = evenly(with_arms_spread(motion, options.arm_spread))
+    space, object_motion = _object(rig, motion.frames, metres, options)
     if np.linalg.det(space.axes) < 0:
         rig_map = mirrored(rig_map)
     twists = _keyed_twist_bones(rig_map)
@@ -77,6 +87,9 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     if options.plant_feet:
         pose = foot_locking.lock_feet(motion, target, pose, _hip_offsets(target, rig_probed, pose), rate)
     root_path = root.root_path(motion, target, pose, rate) if options.root_motion else None
+    if object_motion is not None:
+        pose = rig_animation.carried_pose(pose, object_motion)
+        root_path = root_path and rig_animation.carried_path(root_path, object_motion)
     check_frames(motion.frames, rig.name)
     keyed = _Keyed(target, rig_probed, ik_legs, loose)
     keys = _control_keys(keyed, pose, root_path, controls.Written())
@@ -84,13 +97,71 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     reducer = None
     if options.reduce_keys:
         reducer = Reducer(rig, motion.frames, _reduction(target, rig_probed, motion, options, ik_legs))
-        legs, full, rows = _legs(target, rig_probed, ik_legs), keys, np.array([True])
-        while rows.any():
-            keys = _control_keys(keyed, pose, root_path, reducer)
-            errors = leg_error.largest(legs, full, keys)
-            rows = leg_error.worst_rows(errors, options.angle_tolerance, reducer.exact)
-            reducer.exact |= rows
-    return rig_action.write(source, rig, RigMotion(rig_map, motion.frames, keys, ik_legs), reducer, options.nla_strip)
+        keys = _reduced_keys(keyed, pose, root_path, keys, reducer)
+    bake_check.check_source(source, shown, metres)
+    paths = {rig_action.path_of(rig, control, rotation=False) for control in keys.locations}
+    paths |= {rig_action.path_of(rig, control, rotation=True) for control in keys.rotations}
+    held = rig_animation.held_channels(rig, keys.controls, paths, options.nla_strip)
+    tolerance = bake_check.Tolerance()
+    if options.reduce_keys:
+        tolerance = bake_check.Tolerance(options.angle_tolerance, options.distance_tolerance)
+    with rig_animation.restored_on_error(rig):
+        rig_motion = RigMotion(rig_map, motion.frames, keys, ik_legs, held)
+        baked = rig_action.write(source, rig, rig_motion, reducer, options.nla_strip)
+        bake_check.check_rig(rig, target, rig_probed, pose, keys, motion.frames, tolerance)
+    if object_motion is not None:
+        baked.notes.append("its object moves, and the keys make up for that")
+    if held:
+        count = len({bone for bone, _ in held.values()})
+        bones = f"{count} bones" if count > 1 else next(iter(held.values()))[0]
+        baked.notes.append(f"a key holds other channels of {bones}, which leftover values or NLA tracks would move")
+    return baked
+
+
+def _reduced_keys(
+    keyed: _Keyed,
+    pose: Pose,
+    root_path: tuple[np.ndarray, np.ndarray] | None,
+    full: controls.Keys,
+    reducer: Reducer,
+) -> controls.Keys:
+    """The keys, solved with keyframe reduction, of which ``full`` are the ones without."""
+    legs, tolerance = _legs(keyed.target, keyed.rig_probed, keyed.ik_legs), reducer.reduction.angle
+    rows = np.array([True])
+    while rows.any():
+        keys = _control_keys(keyed, pose, root_path, reducer)
+        rows = leg_error.worst_rows(leg_error.largest(legs, full, keys), tolerance, reducer.exact)
+        reducer.exact |= rows
+    return keys
+
+
+def _object(
+    rig: bpy.types.Object, frames: np.ndarray, metres: float, options: Options
+) -> tuple[Space, tuple[np.ndarray, np.ndarray] | None]:
+    """The space of a rig's object at the first of F scene frames, and how it moves, see `motion_of_object`."""
+    matrices = rig_animation.object_matrices(rig, frames, options.nla_strip)
+    matrices[:, :3] *= metres
+    try:
+        space = Space.of_matrix(matrices[0])
+    except ValueError as error:
+        raise BakeError(
+            f"{rig.name} cannot get a motion: {error}. Give it a size again.", code="rig-scale-zero"
+        ) from error
+    try:
+        motion = rig_animation.motion_of_object(matrices)
+    except ValueError as error:
+        raise BakeError(
+            f"{rig.name} cannot get a motion: {error} while the motion plays, by its parent, a constraint or an NLA "
+            "strip. Clear its parent (Alt+P, Keep Transformation), or remove those keyframes of the scale.",
+            code="rig-moves",
+        ) from error
+    if motion is not None and not space.is_uniform:
+        raise BakeError(
+            f"{rig.name} cannot get a motion: it is scaled unevenly, and its parent, a constraint or an NLA strip "
+            "moves it. Apply its scale (Ctrl+A), or clear its parent (Alt+P, Keep Transformation).",
+            code="rig-moves",
+        )
+    return space, motion
 
 
 def _check_limbs(rig: bpy.types.Object, target: Target) -> None:
@@ -142,6 +213,13 @@ def check_rig(rig: bpy.types.Object) -> None:
             f"The library override of {rig.name} is locked. Make it editable first: right-click it in the Outliner, "
             "Library Override > Make > Selected.",
             code="rig-override-locked",
+        )
+    if rig.data.library is not None and rig.data.pose_position == "REST":
+        raise BakeError(
+            f"{rig.name} is in Rest Position, and its armature is linked from "
+            f"{bpy.path.basename(rig.data.library.filepath)}. Open that file, and choose Pose Position there in the "
+            "properties of the armature.",
+            code="rig-rest-position",
         )
     if rig.animation_data is not None and rig.animation_data.use_tweak_mode:
         raise BakeError(

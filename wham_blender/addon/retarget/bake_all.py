@@ -30,6 +30,8 @@ def bake_all(
         try:
             written = bake.bake(source, rig, rig_map_state.map_of(rig), options)
             report({"INFO"}, _summary(rig, written, options))
+            if not rig.visible_get():
+                report({"WARNING"}, _hidden(rig))
             done.append(source)
         except CodedError as problem:
             failed.append(str(problem))
@@ -74,6 +76,13 @@ def target_rigs(context: bpy.types.Context, names: Sequence[str]) -> list[bpy.ty
     """
     rigs = []
     for name in names:
+        elsewhere = bpy.data.objects[name].users_scene if name in bpy.data.objects else ()
+        if name not in context.scene.objects and elsewhere:
+            raise BakeError(
+                f"The rig {name} is in the scene {elsewhere[0].name}, not in {context.scene.name}. Import the motion "
+                "in that scene, or link the rig into this one (Object > Link/Transfer Data > Link Objects to Scene).",
+                code="rig-in-other-scene",
+            )
         if name not in context.scene.objects:
             raise BakeError(
                 f"There is no rig {name} in the scene. Choose the armature to bake the motion onto.",
@@ -95,6 +104,16 @@ def motion_sources(context: bpy.types.Context) -> list[bpy.types.Object]:
     """The selected imported characters, or all of the scene if none is selected."""
     selected = [obj for obj in context.selected_objects if character.is_character(obj)]
     return selected or [obj for obj in context.scene.objects if character.is_character(obj)]
+
+
+def _hidden(rig: bpy.types.Object) -> str:
+    """Why the user does not see a rig that has its motion."""
+    if rig.name not in bpy.context.view_layer.objects:
+        return (
+            f"{rig.name} has its motion, but is not in the view layer {bpy.context.view_layer.name} of "
+            f"{bpy.context.scene.name}. Include its collection there, with the checkbox in the Outliner."
+        )
+    return f"{rig.name} has its motion, but is hidden. Show it or its collection in the Outliner."
 
 
 def _summary(rig: bpy.types.Object, written: BakedAction, options: Options) -> str:

@@ -40,6 +40,11 @@ class Keys:
     world_rotations: dict[str, np.ndarray]  # (F, 4) from rest
     heads: dict[str, np.ndarray]  # (F, 3)
 
+    @property
+    def controls(self) -> list[str]:
+        """All controls that are keyed."""
+        return list(dict.fromkeys([*self.rotations, *self.locations]))
+
 
 def complete_rotations(
     controls: Sequence[Control], rotations: Mapping[str, np.ndarray], count: int

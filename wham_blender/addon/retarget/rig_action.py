@@ -13,6 +13,7 @@ from ..scene.action import CONSTANT, ActionWriter
 from ..scene.keyframe_reduction import Channel, ReducedCurves, reduce_keyframes
 from .controls import Keys, Written
 from .maps import IK_INFLUENCE, IK_STRETCH, RigMap
+from .rig_animation import bone_path, let_through, rotation_channel
 from .rig_probe import ik_constraints
 
 _EXACT = 1e-9  # radians or metres: a tolerance that only a keyframe keeps
@@ -27,6 +28,7 @@ class RigMotion:
     frames: np.ndarray  # (F,) scene frames
     keys: Keys
     ik_limbs: Collection[str]  # limbs that the IK controls drive; all others are on FK
+    held: Mapping[str, tuple[str, np.ndarray]] = field(default_factory=dict)  # see rig_animation.held_channels
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Reducer(Written):
     """Reduces the keyframes of controls as they are solved, and keeps the curves."""
 
     def __init__(self, rig: bpy.types.Object, frames: np.ndarray, reduction: Reduction) -> None:
-        self._rig, self._frames, self._reduction = rig, frames, reduction
+        self._rig, self._frames, self.reduction = rig, frames, reduction
         self.curves: dict[str, ReducedCurves] = {}  # by the property's path
         self.exact = np.zeros(len(frames), bool)  # rows at which controls that move feet have keyframes
 
@@ -79,7 +81,7 @@ class Reducer(Written):
 
     def location(self, control: str, wanted: np.ndarray) -> np.ndarray:
         """The locations (F, 3) that the remaining keyframes give."""
-        return self._reduced(_location_property(control, wanted, self._reduction.metres.get(control, 1.0)))
+        return self._reduced(_location_property(control, wanted, self.reduction.metres.get(control, 1.0)))
 
     def _reduced(self, prop: _KeyedProperty) -> np.ndarray:
         curves = self.curves[prop.path] = reduce_keyframes(self._channel(prop), self._frames)
@@ -87,7 +89,7 @@ class Reducer(Written):
 
     def _channel(self, prop: _KeyedProperty) -> Channel:
         """A channel to reduce: lower tolerance while a foot below is planted, keyframes where contacts change."""
-        reduction, count = self._reduction, len(prop.values)
+        reduction, count = self.reduction, len(prop.values)
         planted = reduction.planted.get(prop.control, np.zeros(count, bool))
         per_carrier = 2 * reduction.distance / _CARRIERS
         tolerance = reduction.angle if prop.rotations else reduction.distance
@@ -109,10 +111,11 @@ def write(
     Without a ``reducer``, with which the keys were solved, there is a keyframe at every frame. The action becomes the
     rig's active one, or with ``nla_strip`` a strip in a new NLA track above all others.
     """
+    notes = let_through(rig, nla_strip)
     animation = rig.animation_data_create()
     before = animation.action, getattr(animation, "action_slot", None)
     writer = ActionWriter(rig, f"{source.animation_data.action.name} {rig.name}", motion.frames)
-    baked = BakedAction(writer.action)
+    baked = BakedAction(writer.action, notes=notes)
     for prop in _keyed_properties(rig, motion.keys):
         baked.unreduced_keys += len(motion.frames)
         if reducer is None:
@@ -131,7 +134,7 @@ def write(
         writer.action.pose_markers.new(marker.name).frame = marker.frame
     if nla_strip:
         _push_to_nla(animation, writer.action, float(motion.frames[0]), *before)
-    elif before[0] is not None and before[0].users == 0:
+    elif before[0] is not None and before[0].users == 0 and before[0].library is None:
         before[0].use_fake_user = True  # Blender does not save actions without users
         baked.notes.append(f"the action {before[0].name}, which it had, is kept with a fake user")
     return baked
@@ -160,10 +163,7 @@ def _rotation_property(rig: bpy.types.Object, control: str, rotations: np.ndarra
         path = _path(control, "rotation_quaternion")
         return _KeyedProperty(control, path, rotations, _quaternion_error, quaternions.normalized)
     if mode == "AXIS_ANGLE":
-        vectors = quaternions.to_axis_angle(rotations)
-        angles = np.linalg.norm(vectors, axis=1, keepdims=True)
-        axes = np.where(angles > 1e-9, vectors / np.maximum(angles, 1e-9), [0.0, 1.0, 0.0])
-        values = np.concatenate([angles, axes], 1)
+        values = quaternions.to_angle_and_axis(rotations)
         path = _path(control, "rotation_axis_angle")
         return _KeyedProperty(control, path, values, _axis_angle_error, _of_axis_and_angle)
     values = quaternions.to_euler(rotations, mode)
@@ -193,7 +193,7 @@ def _euler_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _write_settings(writer: ActionWriter, rig: bpy.types.Object, motion: RigMotion) -> None:
-    """Key the map's settings and the IK/FK switches once, at the first frame."""
+    """Key the map's settings, the IK/FK switches and the channels to hold once, at the first frame."""
     rig_map = motion.rig_map
     values: dict[tuple[str, str], float] = {
         (setting.bone, setting.property): setting.value for setting in rig_map.settings
@@ -202,6 +202,8 @@ def _write_settings(writer: ActionWriter, rig: bpy.types.Object, motion: RigMoti
         if switch := ik.switch:
             values[switch.bone, switch.property] = switch.ik if limb in motion.ik_limbs else switch.fk
     writer.frames = writer.frames[:1]
+    for path, (bone, held) in motion.held.items():
+        writer.write(path, held[None], bone, CONSTANT)
     for (bone, name), value in values.items():
         if name == IK_STRETCH:
             writer.write(_path(bone, name), np.array([[value]]), bone, CONSTANT)
@@ -210,7 +212,7 @@ def _write_settings(writer: ActionWriter, rig: bpy.types.Object, motion: RigMoti
                 channel = f'constraints["{bpy.utils.escape_identifier(constraint.name)}"].influence'
                 writer.write(_path(bone, channel), np.array([[value]]), bone, CONSTANT)
         elif name in rig.pose.bones[bone]:
-            path = f'{_path(bone, "")[:-1]}["{bpy.utils.escape_identifier(name)}"]'
+            path = f'{bone_path(bone)}["{bpy.utils.escape_identifier(name)}"]'
             writer.write(path, np.array([[value]]), bone, CONSTANT)
 
 
@@ -225,13 +227,17 @@ def _push_to_nla(
     slot = getattr(animation, "action_slot", None)
     animation.action = None
     if previous is not None:
-        _add_strip(animation, previous, previous_slot, previous.frame_range[0], "HOLD")
+        below = _add_strip(animation, previous, previous_slot, previous.frame_range[0], "HOLD")
+        below.blend_type = animation.action_blend_type
+        if animation.action_influence != 1.0:
+            below.use_animated_influence = True
+            below.fcurves[0].keyframe_points.insert(below.frame_start, animation.action_influence)
     _add_strip(animation, action, slot, start, "NOTHING" if animation.nla_tracks else "HOLD")
 
 
 def _add_strip(
     animation: bpy.types.AnimData, action: bpy.types.Action, slot: bpy.types.ID | None, start: float, extrapolation: str
-) -> None:
+) -> bpy.types.NlaStrip:
     track = animation.nla_tracks.new()
     track.name = action.name
     strip = track.strips.new(action.name, int(np.floor(start)), action)
@@ -239,7 +245,13 @@ def _add_strip(
         strip.action_slot = slot
     strip.frame_start = start
     strip.extrapolation = extrapolation
+    return strip
+
+
+def path_of(rig: bpy.types.Object, control: str, *, rotation: bool) -> str:
+    """The data path at which a control is keyed."""
+    return _path(control, rotation_channel(rig.pose.bones[control]) if rotation else "location")
 
 
 def _path(bone: str, channel: str) -> str:
-    return f'pose.bones["{bpy.utils.escape_identifier(bone)}"].{channel}'
+    return f"{bone_path(bone)}.{channel}"

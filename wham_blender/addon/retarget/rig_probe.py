@@ -16,6 +16,7 @@ from mathutils import Euler, Quaternion, Vector
 
 from .controls import Control
 from .maps import IK_INFLUENCE, MapError, RigMap
+from .rig_animation import between_controls
 
 _TEST_ROTATION = Quaternion(Vector((1, 2, 3)).normalized(), 0.6)  # about an arbitrary axis, to detect partial copies
 _TOLERANCE = 2e-3  # of rotation matrices, and relative to the rig's size; set by hand, judged on the test rigs
@@ -54,7 +55,7 @@ def probe(
     measured = [*names, *(bone for bone in observed if bone not in names)]
     with _temporary_copy(armature) as copy:
         _apply_settings(copy, rig_map)
-        for name in names:
+        for name in (*names, *between_controls(copy, names)):
             _set_pose(copy.pose.bones[name])
         rest = _pose_matrices(copy, measured)
         heads, tails, matrices = {}, {}, {}
@@ -68,10 +69,16 @@ def probe(
                 code="bones-scaled-to-zero",
             )
         rotation_followers, location_followers, problem = _followers(copy, names, located, measured, rest, size)
+        if problem and (uneven := _unevenly_scaled(armature, names)):
+            raise MapError(
+                f"Bones of {armature.name} are scaled unevenly, so that what hangs from them is sheared: "
+                f"{_listed(uneven)}. Clear their scale in Pose Mode (Alt+S).",
+                code="bones-scaled-unevenly",
+            )
         if problem:
             raise MapError(
-                f"Bones of {armature.name} {problem}. Mute their constraints, or use a rig map that names the controls "
-                "to key instead.",
+                f"Bones of {armature.name} {problem}. Mute their constraints and drivers, or use a rig map that names "
+                "the controls to key instead.",
                 code="controls-constrained",
             )
         movements = _location_movements(copy, located, measured, rest, size)
@@ -125,10 +132,13 @@ def _apply_settings(armature: bpy.types.Object, rig_map: RigMap) -> None:
 
 @contextmanager
 def _temporary_copy(armature: bpy.types.Object) -> Iterator[bpy.types.Object]:
-    """A copy of a rig without its animation, in a temporary scene; both are removed at the end."""
+    """A copy of a rig without its animation, in Pose Position, in a temporary scene; all is removed at the end."""
     scene = bpy.data.scenes.new("Rig under test")
-    copy = armature.copy()
+    copy, data = armature.copy(), None
     try:
+        if armature.data.pose_position == "REST":
+            copy.data = data = armature.data.copy()
+            data.pose_position = "POSE"
         if copy.animation_data is not None:
             copy.animation_data.action = None
             copy.animation_data.use_nla = False
@@ -137,6 +147,8 @@ def _temporary_copy(armature: bpy.types.Object) -> Iterator[bpy.types.Object]:
         yield copy
     finally:
         bpy.data.objects.remove(copy)
+        if data is not None:
+            bpy.data.armatures.remove(data)
         bpy.data.scenes.remove(scene)
 
 
@@ -144,6 +156,14 @@ def _has_scale(matrix: np.ndarray) -> bool:
     """Whether the upper left (3, 3) of a matrix has finite values and can be inverted."""
     sizes = np.linalg.norm(matrix[:3, :3], axis=0)
     return bool(np.isfinite(matrix).all() and abs(np.linalg.det(matrix[:3, :3])) > 1e-6 * max(np.prod(sizes), 1e-12))
+
+
+def _unevenly_scaled(armature: bpy.types.Object, names: list[str]) -> list[str]:
+    """The bones with another scale on one axis than on the others, among these and those above them."""
+    bones = armature.data.bones
+    chains = dict.fromkeys(bone for name in names for bone in (bones[name], *bones[name].parent_recursive))
+    scales = {bone.name: np.abs(armature.pose.bones[bone.name].scale) for bone in chains}
+    return [name for name, scale in scales.items() if np.ptp(scale) > _TOLERANCE * scale.max()]
 
 
 def _pose_matrices(copy: bpy.types.Object, names: list[str]) -> np.ndarray:

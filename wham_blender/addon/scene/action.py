@@ -106,6 +106,16 @@ class ActionKeys:
         return curve
 
 
+def curves_of(action: bpy.types.Action, slot: bpy.types.ID | None) -> list[bpy.types.FCurve]:
+    """The F-curves of an action for the user of a slot; Blender before 4.4 has no slots, and None stands for all."""
+    if not hasattr(action, "slots"):
+        return list(action.fcurves)
+    if slot is None:
+        return []
+    strips = [strip for layer in action.layers for strip in layer.strips]
+    return [curve for strip in strips if (bag := strip.channelbag(slot)) for curve in bag.fcurves]
+
+
 class ActionWriter(ActionKeys):
     """A new action on an object or shape keys, for keyframes at the scene frames (F,)."""
 
@@ -184,10 +194,13 @@ def _set_points(curve: bpy.types.FCurve, points: np.ndarray, interpolation: int)
     curve.update()
 
 
-def write_pose(writer: ActionKeys, armature: bpy.types.Object, motion: Motion) -> None:
-    """Key the pelvis location and all bone rotations, so that bone heads are at ``motion.joints()``."""
+def write_pose(writer: ActionKeys, armature: bpy.types.Object, motion: Motion, unit: float = 1.0) -> None:
+    """Key the pelvis location and all bone rotations, so that bone heads are at ``motion.joints()``.
+
+    ``unit``: metres of a unit of the armature.
+    """
     rest = np.array([armature.data.bones[name].matrix_local for name in JOINT_NAMES])
-    pelvis = motion.rest_joints[0] + motion.trans.astype(float)
+    pelvis = (motion.rest_joints[0] + motion.trans.astype(float)) / unit
     writer.write('pose.bones["pelvis"].location', (pelvis - rest[0, :3, 3]) @ rest[0, :3, :3], "pelvis")
     rotations = bone_quaternions(motion.poses, rest[:, :3, :3])
     for joint, name in enumerate(JOINT_NAMES):

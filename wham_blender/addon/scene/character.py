@@ -25,6 +25,8 @@ from .contacts import (
     write_contacts,
     write_probabilities,
 )
+from .evaluation import world_matrix
+from .scene_settings import metres_per_unit
 
 _LOCATION = f'pose.bones["{JOINT_NAMES[0]}"].location'
 _CONFIDENCE = CustomProperty("confidence", "Clip", "Confidence of the keypoints, the mean over the body")
@@ -57,7 +59,7 @@ def imported_with(armature: bpy.types.Object, scene: bpy.types.Scene) -> list[bp
 
 
 def read(armature: bpy.types.Object) -> Animation:
-    """A character's animation in world space.
+    """A character's animation in world space, in metres.
 
     Raises CharacterError if keyframes or bones of the import are missing, or if its object cannot be read at its scale,
     and ValueRefused for keyframes that are no numbers or lie on one another. What it returns can be written.
@@ -175,7 +177,8 @@ def key_rate(armature: bpy.types.Object, current: Animation) -> float:
 
 def height(armature: bpy.types.Object) -> float:
     """The height of a character in its rest pose, in metres; with uneven scale a mean."""
-    return armature.wham_motion.height * float(np.mean(armature.matrix_world.to_scale()))
+    units = armature.wham_motion.height * float(np.mean(armature.matrix_world.to_scale()))
+    return units * metres_per_unit(armature)
 
 
 def trim(armature: bpy.types.Object, first: float, last: float) -> None:
@@ -243,9 +246,10 @@ def transform(objects: list[bpy.types.Object], rotation: np.ndarray, offset: np.
     cameras = [_CameraPath.of(obj).moved(rotation, offset, scale) for obj in objects if obj.type == "CAMERA"]
     if scale != 1.0:
         of_data = {obj.data: obj for obj in characters.values()}
-        skins = {obj: _skins(obj) for obj in of_data.values()}
-        for obj, obj_skins in skins.items():
-            _scale_data(obj, obj_skins, scale)
+        for obj in of_data.values():
+            _skins(obj)
+        for obj in of_data.values():
+            scale_data(obj, scale)
     for obj, changed in after.items():
         write(obj, changed)
     for camera in cameras:
@@ -257,13 +261,17 @@ def _skins(armature: bpy.types.Object) -> dict[bpy.types.Object, Matrix]:
     skins = {}
     for skin in armature.children:
         if skin.type == "MESH" and any(modifier.type == "ARMATURE" for modifier in skin.modifiers):
-            _world_scale(skin)
+            _world_scale(skin, skin.matrix_world)
             skins[skin] = armature.matrix_world.inverted() @ skin.matrix_world
     return skins
 
 
-def _scale_data(armature: bpy.types.Object, skins: dict[bpy.types.Object, Matrix], scale: float) -> None:
-    """Scale the bones and skinned meshes of a character about the armature's origin; ``skins`` as of _skins."""
+def scale_data(armature: bpy.types.Object, scale: float) -> None:
+    """Scale the bones and skinned meshes of a character about the armature's origin.
+
+    Raises CharacterError for a mesh of scale zero, before anything is changed.
+    """
+    skins = _skins(armature)
     armature.data.transform(Matrix.Scale(scale, 4))
     armature.data.update_tag()  # transform() alone does not update the pose bones
     for skin, to_armature in skins.items():
@@ -276,7 +284,7 @@ def _scale_data(armature: bpy.types.Object, skins: dict[bpy.types.Object, Matrix
 
 @dataclass(frozen=True)
 class _CameraPath:
-    """Locations (F, 3) and rotations (F, 4) of a camera at its keyframes; F = 1 for a static one, which has none."""
+    """Locations (F, 3) in metres and rotations (F, 4) of a camera at its keyframes; F = 1 for a static one without."""
 
     camera: bpy.types.Object
     keys: ActionKeys | None
@@ -290,10 +298,11 @@ class _CameraPath:
             keys = ActionKeys(camera)
             keys.frames = keys.frames_of("location")
         except LookupError:
-            matrix = camera.matrix_world
-            return cls(camera, None, np.array([matrix.translation]), np.array([matrix.to_quaternion()]))
+            matrix = world_matrix(camera)
+            locations = np.array([matrix.translation]) * metres_per_unit(camera)
+            return cls(camera, None, locations, np.array([matrix.to_quaternion()]))
         try:
-            locations = keys.read("location", 3, keys.frames)
+            locations = keys.read("location", 3, keys.frames) * metres_per_unit(camera)
             return cls(camera, keys, locations, keys.read("rotation_quaternion", 4, keys.frames))
         except LookupError as error:
             raise _keys_missing(camera, error) from error
@@ -307,12 +316,13 @@ class _CameraPath:
 
     def write(self) -> None:
         """Key the camera, or put the static camera there."""
+        locations = self.locations / metres_per_unit(self.camera)
         if self.keys is None:
             size = self.camera.matrix_world.to_scale()
-            placed = Vector(self.locations[0]), Quaternion(self.rotations[0]), size
+            placed = Vector(locations[0]), Quaternion(self.rotations[0]), size
             self.camera.matrix_world = Matrix.LocRotScale(*placed)
         else:
-            self.keys.write("location", self.locations, "Camera")
+            self.keys.write("location", locations, "Camera")
             self.keys.write("rotation_quaternion", self.rotations, "Camera")
 
 
@@ -337,26 +347,28 @@ def _rotation(bone: str) -> str:
 
 
 def _world_transform(armature: bpy.types.Object) -> tuple[np.ndarray, np.ndarray, float]:
-    """Location (3,), rotation (4,) and scale of an armature object in world space.
+    """Location (3,) in metres, rotation (4,) and scale, metres a unit, of an armature object in world space.
 
     Raises CharacterError unless the scale is the same on all axes and above zero: only then is a motion of the bones,
     which are rigid, one in the world.
     """
-    scale = _world_scale(armature)
-    location, rotation, axes = armature.matrix_world.decompose()
-    gram = np.array(armature.matrix_world.to_3x3().transposed() @ armature.matrix_world.to_3x3())
+    matrix = world_matrix(armature)
+    scale = _world_scale(armature, matrix)
+    location, rotation, axes = matrix.decompose()
+    gram = np.array(matrix.to_3x3().transposed() @ matrix.to_3x3())
     if np.abs(gram - scale**2 * np.eye(3)).max() > _SCALE_TOLERANCE * scale**2 or min(axes) <= 0:
         raise CharacterError(
             f"{armature.name} is scaled by {axes.x:.4g}, {axes.y:.4g} and {axes.z:.4g}, itself or by its parents; its "
             "motion needs one scale above zero on all axes. Set them to 1.",
             code="character-scale",
         )
-    return np.array(location), np.array(rotation), scale
+    metres = metres_per_unit(armature)
+    return metres * np.array(location), np.array(rotation), metres * scale
 
 
-def _world_scale(obj: bpy.types.Object) -> float:
-    """The mean scale of an object in the world, above zero. Raises CharacterError if it is zero or no number."""
-    matrix = np.array(obj.matrix_world)
+def _world_scale(obj: bpy.types.Object, world: Matrix) -> float:
+    """The mean scale of an object's matrix, above zero. Raises CharacterError if it is zero or no number."""
+    matrix = np.array(world)
     sizes = np.linalg.norm(matrix[:3, :3], axis=0)
     if not (np.isfinite(matrix).all() and sizes.min() > _LEAST_SCALE and abs(np.linalg.det(matrix[:3, :3])) > 0):
         raise CharacterError(
