@@ -474,7 +474,8 @@ class TestWhatIsMissing:
         with av.open(str(plain)) as opened:
             packets = [packet for packet in opened.demux(video=0) if packet.size]
         keys = [number for number, packet in enumerate(packets) if packet.is_keyframe]
-        shown = sum(packet.pts >= packets[keys[1]].pts for packet in packets[keys[1] :])
+        stamps = [packet.pts or 0 for packet in packets[keys[1] :]]
+        shown = sum(stamp >= stamps[0] for stamp in stamps)
         assert len(packets) - keys[1] > shown
         clip = make.rewrapped(plain, tmp_path / name, keep=lambda number: number >= keys[1])
         frames = list(video_reader.read_frames(clip))
