@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.clips.make import SIZE, rewrapped, trimmed, with_matrix, write
+from tests.clips.make import SIZE, rewrapped, with_edits, with_matrix, write
 from wham_blender.pipeline.clip import film, video_reader
 
 FOLDER = Path(__file__).with_name("coded")
@@ -56,7 +56,7 @@ def write_all(folder: Path) -> dict[str, Path]:
         "uneven": write(folder / "phone.mp4", pictures=upright, times=uneven_times()),
         "uneven WebM": write(folder / "uneven.webm", "libvpx-vp9", pictures=upright, times=uneven_times(), options=vp9),
         "late": rewrapped(clips["30 fps"], folder / "late.mp4", delay=1.0, sound=3.0),
-        "trimmed": trimmed(write(folder / "cut.mp4", pictures=upright, options={"crf": "4", "g": "12"}), 7, 1.0),
+        "trimmed": with_edits(write(folder / "cut.mp4", pictures=upright, options={"crf": "4", "g": "12"}), (7, 1.0)),
         "turned": with_matrix(write(folder / "turned.mp4", pictures=side), 0, 1, -1, 0),
         "mirrored": with_matrix(write(folder / "mirrored.mp4", pictures=mirrored), -1, 0, 0, 1),
     }

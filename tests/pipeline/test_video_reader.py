@@ -262,7 +262,7 @@ class TestFormats:
         clip = make.write(tmp_path / name, codec, pixels, aspect=aspect)
         width, height = make.SIZE
         size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
-        assert process_clip(clip, Nobody())[0].size.tolist() == list(size)
+        assert process_clip(video_reader.probe(clip), Nobody())[0].size.tolist() == list(size)
         frames = list(video_reader.read_frames(clip))
         for frame in frames:
             assert error(frame.image, cv2.resize(make.picture(frame.number), size)) < 3.5

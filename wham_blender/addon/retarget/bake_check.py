@@ -17,6 +17,7 @@ from ...errors import CodedError
 from ...skeleton import JOINT_NAMES
 from ..scene.evaluation import evaluated
 from .controls import Keys
+from .rig_action import RigMotion
 from .rig_animation import bone_path
 from .rig_probe import ProbedRig
 from .transfer import Pose, Target
@@ -69,15 +70,14 @@ def check_rig(
     target: Target,
     rig_probed: ProbedRig,
     pose: Pose,
-    keys: Keys,
-    frames: np.ndarray,
+    motion: RigMotion,
     tolerance: Tolerance,
 ) -> None:
-    """Raise CodedError if Blender does not show a pose, at scene frames (F,), on a rig that has its keys.
+    """Raise CodedError if Blender does not show a pose on a rig that has its keys.
 
     ``pose``: as if the rig's object stayed at its first place.
     """
-    space, rig_map = target.space, target.rig_map
+    space, rig_map, keys, frames = target.space, target.rig_map, motion.keys, motion.frames
     hips = [rig_map.bones[f"{side}_hip"] for side in ("left", "right")]
     wanted_hips = space.to_armature(pose.hips)
     located = {rig_map.root, *keys.locations} - {rig_map.location_bone}
