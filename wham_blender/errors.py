@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
+# Lone surrogates, which stand for bytes that are not UTF-8: Blender's reports refuse them. Control characters: a
+# terminal obeys them. Embeddings and overrides of the direction of writing: they turn the rest of a sentence around.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
 
 def printable(text: str) -> str:
-    """A text with "?" for lone surrogates, which names of files may have and Blender's reports refuse."""
-    return text.encode("utf-8", "replace").decode()
+    """A text with "?" for what names of files may have and nothing can show; line breaks and tabs stay."""
+    return _UNPRINTABLE.sub("?", text)
+
+
+def one_line(text: str) -> str:
+    """`printable`, with spaces for line breaks and tabs, which names of files may have, too."""
+    return re.sub(r"[\r\n\t]", " ", printable(text))
 
 
 def reason(error: BaseException) -> str:
@@ -20,5 +31,5 @@ class CodedError(Exception):
     """
 
     def __init__(self, text: str, *, code: str = "") -> None:
-        super().__init__(printable(text))
+        super().__init__(one_line(text))
         self.code = code

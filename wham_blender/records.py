@@ -53,6 +53,18 @@ class AtMost:
 
 
 @dataclasses.dataclass(frozen=True)
+class OsPath:
+    """A text that is a path: lone surrogates stand for bytes that are not UTF-8, as in `os.fsdecode`.
+
+    JSON holds them as escapes. The text is for opening the file; `errors.one_line` gives one that can be shown.
+    """
+
+    def check(self, value: str) -> str:
+        """What is wrong with a value; empty if nothing is."""
+        return "a path with a null character" if "\0" in value else ""
+
+
+@dataclasses.dataclass(frozen=True)
 class FileName:
     """A text that is the name of a file without a folder."""
 
@@ -126,7 +138,8 @@ def value_of(hint: Any, value: Any, name: str) -> Any:
         if isinstance(value, (str, list, dict)) and any(rule.check(value) for rule in lengths):
             # Before the items are looked at: that could take a second for a file of a few MB.
             raise InvalidRecord(f"{name} is {_shown(value)}, {lengths[0].check(value)}")
-        value = value_of(arguments[0], value, name)
+        kind = OsPath if any(isinstance(rule, OsPath) for rule in arguments[1:]) else arguments[0]
+        value = value_of(kind, value, name)
         if problem := "; ".join(filter(None, (rule.check(value) for rule in arguments[1:]))):
             raise InvalidRecord(f"{name} is {_shown(value)}, {problem}")
         return value
@@ -153,7 +166,7 @@ def value_of(hint: Any, value: Any, name: str) -> Any:
 
 
 def is_text(value: object) -> bool:
-    """Whether it is a string without lone surrogates, which cannot be written or shown: undecodable paths have them."""
+    """Whether it is a string without lone surrogates, which cannot be shown: only paths may have them, see OsPath."""
     if not isinstance(value, str):
         return False
     try:
@@ -177,6 +190,7 @@ def _is_scalar(value: object) -> bool:
 
 _SIMPLE: dict[Any, tuple[Callable[[object], bool], str]] = {
     str: (is_text, "a text"),
+    OsPath: (lambda value: isinstance(value, str), "a path"),
     bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (_is_integer, "an integer"),
     float: (_is_number, "a number"),

@@ -19,7 +19,12 @@ _CANDIDATES = 5  # frames of which the sharpest is taken; set by hand
 
 
 def write(
-    clip: Path, detections: Detections, people: list[Person], folder: Path, key: str, rotate: int = 0
+    clip: Path | video_reader.Source,
+    detections: Detections,
+    people: list[Person],
+    folder: Path,
+    key: str,
+    rotate: int = 0,
 ) -> list[str]:
     """Write one PNG file per person into a folder, unless it exists; returns their names, "" for one that failed.
 
@@ -39,7 +44,7 @@ def _write(path: Path, picture: np.ndarray) -> None:
         stream.write(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
-def _sharpest_view(clip: Path, detections: Detections, person: Person, rotate: int) -> np.ndarray:
+def _sharpest_view(clip: Path | video_reader.Source, detections: Detections, person: Person, rotate: int) -> np.ndarray:
     """The sharpest of several good views of a person, by the Laplacian's variance, (SIDE, SIDE, 3) uint8 RGB."""
     views = []
     for frame in best_frames(person, _CANDIDATES):

@@ -15,7 +15,7 @@ from .types import Detections
 
 
 def process_clip(
-    clip: Path,
+    clip: Path | video_reader.Source,
     people_source: PeopleSource,
     start: int = 1,
     end: int | None = None,

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ... import motion, protocol
-from ...files import sha256_of
 from ...folders import cache_folder
 from ..clip import video_reader
+from ..clip.image_sequence import PictureClip, clip_of, content_sha256, description
 from ..people.types import frame_rate
 from ..progress import JobProgress, StageRates
 from ..world.placement import Placed
@@ -34,13 +34,17 @@ def run(job: Job, tell: Tell) -> Path:
 
     Raises PipelineError, WeightsError or MotionFileError, with a sentence for the animator.
     """
-    info = video_reader.probe(job.clip, job.rotate)
+    clip = clip_of(job.clip, job.fps)
+    info = video_reader.probe(clip, job.rotate)
     check_range(job, info)
+    if isinstance(clip, PictureClip):
+        clip.missing(job.start, job.end)  # refuses gaps before any work is done
+        tell(protocol.Log(description(clip)))
     check_output(job.output)
     device = choose_device(job.device)
     backend = backends.choose(job.quality, device, job.weights)
     tell(protocol.Log(backend.reason))
-    clip_sha256 = sha256_of(job.clip)
+    clip_sha256 = content_sha256(clip)
     tell(protocol.Clip(clip_sha256))
     folder = job.resume or cache_folder() / "jobs" / clip_sha256[:20]
     rates = StageRates(folder.parent / "rates.json", _machine(device_name(device), backend), backend.files)
@@ -104,6 +108,8 @@ def _motions(
             for role, file in lifted.files.items()
         },
     }  # fmt: skip
+    if isinstance(context.clip, PictureClip):
+        meta["turned"] = context.clip.turned()
     return [
         resample_to_clip(detections, person, person_placed, camera.camera_K, meta | {"person": number}, gender)
         for number, person, person_placed in zip(tracks.numbers, tracks.people, placed, strict=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ... import limits, protocol
+from ..clip.image_sequence import PictureClip
 from ..errors import PipelineError
 from ..people import thumbnails, track_cleanup
 from ..people.types import Detections, Person, frames_in_track, is_confident
@@ -62,7 +63,7 @@ def clean_tracks(context: JobContext, detected: Detected) -> Tracks:
             code="no-person",
         )
     people = [Person(**each) for each in parted(arrays)]
-    pictures = thumbnails.write(job.clip, detections, people, context.cache.folder, key, job.rotate)
+    pictures = thumbnails.write(context.clip, detections, people, context.cache.folder, key, job.rotate)
     found = [
         _description(number, person, detections, picture)
         for number, (person, picture) in enumerate(zip(people, pictures, strict=True), 1)
@@ -83,8 +84,13 @@ def _check_detections(context: JobContext, detections: Detections) -> None:
             code="clip-too-short",
         )
     numbers, times = detections.frame_numbers, detections.frame_times
+    damaged = detections.damaged.tolist()
+    if isinstance(context.clip, PictureClip):
+        damaged = [number for number in damaged if context.clip.has(number)]
+        if missing := context.clip.missing(job.start, job.end):
+            context.warn(missing, code="sequence-gaps")
     expected = len(numbers) + context.info.missing_frames(job.start, job.end, numbers, times)
-    count = len(numbers) - len(detections.damaged)
+    count = len(numbers) - len(damaged)
     if count < expected:
         context.warn(
             f"{job.clip.name} is damaged or cut off: {count} of {expected} frames could be decoded. Copy the clip "
