@@ -102,6 +102,12 @@ def may_name_sequence(path: str) -> bool:
     return suffix in PICTURE_SUFFIXES or bool(path and not suffix and Path(path).is_dir())
 
 
+def series(name: str) -> str:
+    """The name of a picture with "#" for its number: the same for all pictures of a sequence."""
+    match = _NUMBERED.fullmatch(Path(name).stem)
+    return f"{match[1]}#{match[3]}{Path(name).suffix}" if match else name
+
+
 def _of_folder(folder: Path) -> ImageSequence:
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for name in _pictures(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from ..errors import one_line
+from ..image_sequence import SequenceError, find
 from ..motion import Motion, planted
 from . import hooks
 from .properties import PlacementSettings
@@ -98,7 +101,7 @@ def _build_scene(
     """Build all in a collection of its own; ``keyed``: scene frames of each person and of the camera."""
     people, solved = contents.people, contents.camera
     clip_name = Path(str(people[0].meta.get("clip") or "")).name
-    name = Path(clip_name or contents.path.name).stem
+    name = one_line(Path(clip_name or contents.path.name).stem)
     take = uuid.uuid4().hex
     collection = bpy.data.collections.new(name)
     context.scene.collection.children.link(collection)
@@ -150,6 +153,9 @@ class _Timing:
 
 def _show_clip(camera_object: bpy.types.Object, clip: Path, rotate: int, timing: _Timing, report: Report) -> None:
     """Show the clip as the camera's background, if there is one."""
+    with contextlib.suppress(SequenceError):  # the pictures were moved away
+        if sequence := find(clip):
+            clip = sequence.first  # Blender counts on from its number
     if not clip.is_file():
         return
     camera.show_clip(camera_object, clip, timing.settings.start_frame - int(timing.first_frame) + 1, rotate)
@@ -212,7 +218,11 @@ def _write_metadata(armature: bpy.types.Object, person: Motion, take: str, peopl
     """Write what the result panel shows and the edits need to the armature; ``rate`` is the scene's."""
     meta, record = person.meta, armature.wham_motion
     record.take, record.people = take, people
-    record.clip, record.clip_rate, record.keyed_rate = str(meta.get("clip") or ""), person.mocap_framerate, rate
+    record.clip, record.clip_rate, record.keyed_rate = (
+        one_line(str(meta.get("clip") or "")),
+        person.mocap_framerate,
+        rate,
+    )
     record.quality = str(meta.get("quality") or "")
     used = meta.get("weights")
     if isinstance(used, dict):

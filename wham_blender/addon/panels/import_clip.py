@@ -30,7 +30,7 @@ class WHAM_PT_import(SidebarPanel, bpy.types.Panel):
         if not worker.usable:
             _draw_no_worker(layout, worker.sentence)
         layout.prop(settings, "filepath")
-        draw_options(layout, settings)
+        draw_options(layout, settings, settings.filepath)
         operator = layout.operator(WHAM_OT_import_video.bl_idname, icon="ARMATURE_DATA")
         operator.filepath = settings.filepath
         copy_options(settings, operator, VideoOptions)

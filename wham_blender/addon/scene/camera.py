@@ -70,10 +70,14 @@ def build(name: str, solved: SolvedCamera, frames: np.ndarray, collection: bpy.t
 
 
 def rotation_of_clip(people: Sequence[Motion]) -> int:
-    """Degrees clockwise by which the job turned the clip of these motions: 0, 90, 180 or 270."""
+    """Degrees clockwise by which Blender has to turn the clip of these motions: 0, 90, 180 or 270.
+
+    That is by as much as the job turned it, and pictures by their own orientation, which Blender does not regard.
+    """
     settings = people[0].meta.get("settings")
     rotate = settings.get("rotate") if isinstance(settings, dict) else 0
-    return rotate if rotate in (90, 180, 270) else 0
+    turns = [turn for turn in (rotate, people[0].meta.get("turned")) if turn in (90, 180, 270)]
+    return sum(turns) % 360
 
 
 def show_clip(camera: bpy.types.Object, clip: Path, first_scene_frame: int, rotate: int = 0) -> None:
