@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import json
 import math
+import os
 import types
 from collections.abc import Callable
 from functools import cache
@@ -61,6 +62,10 @@ class OsPath:
 
     def check(self, value: str) -> str:
         """What is wrong with a value; empty if nothing is."""
+        try:
+            os.fsencode(value)
+        except UnicodeEncodeError:
+            return "no path of this system"
         return "a path with a null character" if "\0" in value else ""
 
 
@@ -138,8 +143,10 @@ def value_of(hint: Any, value: Any, name: str) -> Any:
         if isinstance(value, (str, list, dict)) and any(rule.check(value) for rule in lengths):
             # Before the items are looked at: that could take a second for a file of a few MB.
             raise InvalidRecord(f"{name} is {_shown(value)}, {lengths[0].check(value)}")
-        kind = OsPath if any(isinstance(rule, OsPath) for rule in arguments[1:]) else arguments[0]
-        value = value_of(kind, value, name)
+        if any(isinstance(rule, OsPath) for rule in arguments[1:]):
+            _expect(isinstance(value, str), name, value, "a text")
+        else:
+            value = value_of(arguments[0], value, name)
         if problem := "; ".join(filter(None, (rule.check(value) for rule in arguments[1:]))):
             raise InvalidRecord(f"{name} is {_shown(value)}, {problem}")
         return value
@@ -190,7 +197,6 @@ def _is_scalar(value: object) -> bool:
 
 _SIMPLE: dict[Any, tuple[Callable[[object], bool], str]] = {
     str: (is_text, "a text"),
-    OsPath: (lambda value: isinstance(value, str), "a path"),
     bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (_is_integer, "an integer"),
     float: (_is_number, "a number"),

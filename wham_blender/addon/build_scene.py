@@ -218,11 +218,8 @@ def _write_metadata(armature: bpy.types.Object, person: Motion, take: str, peopl
     """Write what the result panel shows and the edits need to the armature; ``rate`` is the scene's."""
     meta, record = person.meta, armature.wham_motion
     record.take, record.people = take, people
-    record.clip, record.clip_rate, record.keyed_rate = (
-        one_line(str(meta.get("clip") or "")),
-        person.mocap_framerate,
-        rate,
-    )
+    record.clip = one_line(str(meta.get("clip") or ""))
+    record.clip_rate, record.keyed_rate = person.mocap_framerate, rate
     record.quality = str(meta.get("quality") or "")
     used = meta.get("weights")
     if isinstance(used, dict):
