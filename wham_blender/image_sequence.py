@@ -6,6 +6,7 @@ a missing frame. Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -179,8 +180,9 @@ def _pictures(folder: Path) -> list[str]:
                     "folder of their own.",
                     code="sequence-too-long",
                 )
-            if entry.name.lower().endswith(PICTURE_SUFFIXES) and entry.is_file():
-                names.append(entry.name)
+            with contextlib.suppress(OSError):  # a link that leads to itself
+                if entry.name.lower().endswith(PICTURE_SUFFIXES) and entry.is_file():
+                    names.append(entry.name)
     return names
 
 

@@ -25,6 +25,7 @@ _FORMATS = {
     b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "mjpeg", b"II*\0": "tiff", b"MM\0*": "tiff", b"RIFF": "webp",
     b"v/1\x01": "exr",
 }  # fmt: skip
+_MOST_PARTS = 10_000  # of a file that are looked at for Exif; honest ones have some dozens
 _STRICT = {"png", "mjpeg"}  # decoders that otherwise fill what a cut-off file lacks, and do not mind unknown tags
 _EXR_COMPRESSION = b"compression\0compression\0\x01\0\0\0"
 _DWA = b"\x08\x09"  # compressions that FFmpeg 8 decodes to black
@@ -118,30 +119,25 @@ def orientation(data: bytes) -> int:
 
 
 def _tiff_structures(data: bytes) -> Iterator[bytes]:
-    """Exif's data in a JPEG, PNG or WebP file; a TIFF file itself."""
+    """Exif's data in a JPEG, PNG or WebP file; a TIFF file itself. Raises struct.error if the file ends before it."""
     if data[:4] in (b"II*\0", b"MM\0*"):
         yield data
-    elif data.startswith(b"\xff\xd8"):
-        at = 2
-        while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":  # until the picture itself
-            (size,) = struct.unpack_from(">H", data, at + 2)
-            if data[at + 1 : at + 10] == b"\xe1" + data[at + 2 : at + 4] + b"Exif\0\0":
-                yield data[at + 10 : at + 2 + size]
-            at += 2 + size
-    elif data.startswith(b"\x89PNG"):
-        at = 8
-        while at + 8 <= len(data):
-            size, name = struct.unpack_from(">I4s", data, at)
-            if name == b"eXIf":
-                yield data[at + 8 : at + 8 + size]
-            at += 12 + size
-    elif data.startswith(b"RIFF"):
-        at = 12
-        while at + 8 <= len(data):
-            name, size = struct.unpack_from("<4sI", data, at)
-            if name == b"EXIF":
-                yield data[at + 8 : at + 8 + size].removeprefix(b"Exif\0\0")
-            at += 8 + size + size % 2
+        return
+    jpeg, png = data.startswith(b"\xff\xd8"), data.startswith(b"\x89PNG")
+    at = 2 if jpeg else 8 if png else 12
+    for _ in range(_MOST_PARTS):
+        if jpeg:
+            name, size = struct.unpack_from(">2sH", data, at)
+            if name == b"\xff\xda":  # the picture itself
+                return
+            start, length, after = at + 4, size - 2, at + 2 + size
+        else:
+            size, name = struct.unpack_from(">I4s", data, at) if png else struct.unpack_from("<4sI", data, at)[::-1]
+            start, length, after = at + 8, size, at + (12 + size if png else 8 + size + size % 2)
+        content = data[start : start + length] if name in (b"\xff\xe1", b"eXIf", b"EXIF") else b""
+        if content.startswith((b"Exif\0\0", b"II*\0", b"MM\0*")):
+            yield content.removeprefix(b"Exif\0\0")
+        at = after
 
 
 def _tag_of_orientation(tiff: bytes) -> int:
