@@ -109,11 +109,14 @@ def test_the_writer_refuses_what_the_reader_does():
             motion.Motion(**values | {name: value})
 
 
-def test_a_clip_whose_name_is_not_unicode_comes_back_readable(tmp_path):
+def test_a_clip_whose_name_is_not_unicode_can_be_found_again(tmp_path):
     person = make_motion()
     person.meta["clip"] = "caf\udce9.mp4"  # as Python reads a name in Latin-1
+    person.meta["weights"] = {"wham": {"name": "caf\udce9.pth"}}
     motion.save(tmp_path / "motion.npz", [person])
-    assert motion.load(tmp_path / "motion.npz")[0].meta["clip"] == "caf?.mp4"
+    meta = motion.load(tmp_path / "motion.npz")[0].meta
+    assert meta["clip"] == "caf\udce9.mp4"
+    assert meta["weights"] == {"wham": {"name": "caf?.pth"}}
 
 
 def test_a_motion_of_too_many_people_is_not_written(tmp_path, monkeypatch):

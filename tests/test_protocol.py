@@ -66,24 +66,33 @@ def test_numbers_of_messages_are_finite_and_whole_ones_stay_whole():
 @pytest.mark.parametrize(
     ("text", "arrives"),
     [
-        ("line one\nline two\r\u2028\x85end\0", None),
+        ("line one\nline two\r\u2028\x85end\0\x1b[2J", "line one\nline two\r??end??[2J"),
         ("/clips/caf\udce9.mp4", "/clips/caf?.mp4"),
+        ("/clips/\u202e4pm.kcatta", "/clips/?4pm.kcatta"),
         ("\ud83d\ude00", "??"),
         ("😀 näh", None),
         ("x" * 10_000, "x" * limits.TEXT),
     ],
 )
 def test_any_text_arrives_on_one_line(text, arrives):
-    for message in (Failed(text, "unexpected"), Warn(text), Log(text), Done(text)):
+    for message in (Failed(text, "unexpected"), Warn(text), Log(text)):
         line = protocol.encode(message)
         assert line.isascii()
         assert len(line.splitlines()) == 1
-        expected = dataclasses.replace(message, **{_text_field(message): text if arrives is None else arrives})
-        assert protocol.decode(line) == expected
+        assert protocol.decode(line) == dataclasses.replace(message, text=text if arrives is None else arrives)
 
 
-def _text_field(message):
-    return "path" if isinstance(message, Done) else "text"
+@pytest.mark.parametrize("path", ["/clips/caf\udce9.npz", "/clips/a\nb\x1b.npz", "/\U0001f600/n\xe4h.npz", "/a" * 2500])
+def test_the_path_of_the_result_arrives_as_it_is(path):
+    line = protocol.encode(Done(path))
+    assert line.isascii()
+    assert len(line.splitlines()) == 1
+    assert protocol.decode(line) == Done(path)
+
+
+@pytest.mark.parametrize("path", ["/clips/\ud800.npz", "/clips/a\0b.npz"])
+def test_what_no_file_can_be_called_is_no_result(path):
+    assert isinstance(protocol.decode(json.dumps({"type": "Done", "path": path})), Log)
 
 
 def test_as_many_people_as_may_be_sent_arrive():

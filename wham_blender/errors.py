@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
+# Lone surrogates, which stand for bytes that are not UTF-8: Blender's reports refuse them. Control characters: a
+# terminal obeys them. Embeddings and overrides of the direction of writing: they turn the rest of a sentence around.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
 
 def printable(text: str) -> str:
-    """A text with "?" for lone surrogates, which names of files may have and Blender's reports refuse."""
-    return text.encode("utf-8", "replace").decode()
+    """A text with "?" for what names of files may have and nothing can show; line breaks and tabs stay."""
+    return _UNPRINTABLE.sub("?", text)
 
 
 def one_line(text: str) -> str:
-    """A printable text without line breaks, and "?" for control characters, which names in damaged files may hold."""
-    return "".join(each if each.isprintable() else "?" for each in " ".join(printable(text).split()))
+    """`printable` in one line: spaces for line breaks and tabs, which names of files may have, too."""
+    return "".join(
+        each if each.isprintable() else " " if each.isspace() else "?" for each in printable(text)
+    )
 
 
 def reason(error: BaseException) -> str:

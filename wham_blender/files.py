@@ -15,6 +15,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
+_LONG_NAME = 200  # bytes; file systems take 255, with what `temporary_path` adds
+
 
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
@@ -81,4 +83,7 @@ def file_state(path: Path) -> list[int]:
 
 def temporary_path(path: Path) -> Path:
     """The temporary file of this process: hidden, beside the target."""
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    name = path.name
+    if len(os.fsencode(name)) > _LONG_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return path.with_name(f".{name}.{os.getpid()}.part")

@@ -68,3 +68,7 @@ CLIP_QUEUE_BYTES = 256 * MB  # of decoded pictures that wait for the networks
 CLIP_PACKET_FRAMES = 64  # that one packet may hold; honest ones hold one
 CLIP_GAP_SECONDS = 10.0  # between two frames, which become 300 rows; phones pause for a few seconds
 CLIP_LEAST_FPS = 1.0  # on average; between slower pictures, nobody can be followed
+PICTURE_BYTES = 1 * GB  # of one file of an image sequence; 100 megapixels of 16 bits with alpha have 800 MB
+SEQUENCE_PICTURES = 100_000  # more than an hour at 24 a second; Blender asks for the state of each in a second
+FOLDER_ENTRIES = 200_000  # files in the folder of an image sequence, which are listed in half a second
+SEQUENCE_FPS = (1.0, 1000.0)  # slower, nobody can be followed; the networks look at 30 a second

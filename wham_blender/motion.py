@@ -26,7 +26,7 @@ _GENDERS = ("neutral", "male", "female")
 # What the importer uses of ``meta``; each may be missing or null.
 _META: dict[str, Any] = {
     "format_version": int,
-    "clip": Annotated[str, records.AtMost(limits.FILE_NAME)],
+    "clip": Annotated[str, records.OsPath(), records.AtMost(limits.FILE_NAME)],
     "quality": Annotated[str, records.AtMost(limits.FILE_NAME)],
     "size": list[Annotated[int, records.Within(1, limits.PICTURE_SIDE)]],
     "weights": Annotated[dict[str, dict[str, Any]], records.AtMost(100)],
@@ -119,7 +119,7 @@ class Motion:
     time: np.ndarray  # (F,) float64 seconds in the clip
     keypoints: np.ndarray  # (F, 17, 3) COCO x, y (pixels), confidence
     gender: str = "neutral"
-    meta: dict[str, Any] = field(default_factory=dict)  # clip, size, fps, weights, settings, timings
+    meta: dict[str, Any] = field(default_factory=dict)  # clip, turned, size, fps, weights, settings, timings
 
     def __post_init__(self) -> None:
         """Check shapes, ranges and order of all values. Raises ValueError, which names what is wrong.
@@ -344,7 +344,9 @@ def _arrays_of(path: Path, names: set[str], wanted: set[str]) -> dict[str, np.nd
 def _arrays(person: Motion) -> dict[str, np.ndarray]:
     arrays = {f.name: np.asarray(getattr(person, f.name)) for f in fields(person) if f.name != "meta"}
     text = json.dumps({"format_version": FORMAT_VERSION, **person.meta}, ensure_ascii=False)
-    text = text.encode("utf-8", "replace").decode()  # a clip's name need not be valid Unicode
+    text = text.encode("utf-8", "replace").decode()
+    if "clip" in person.meta:  # as it is, in ASCII, by which the clip is found: its name may have any bytes
+        text = json.dumps(json.loads(text) | {"clip": person.meta["clip"]})
     _check_meta(text)
     return arrays | {"meta": np.asarray(text)}
 

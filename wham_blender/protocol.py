@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from . import limits, records
 from .errors import printable
-from .records import AtMost, FileName, Within
+from .records import AtMost, FileName, OsPath, Within
 
 Text = Annotated[str, AtMost(limits.TEXT)]
 Code = Annotated[str, AtMost(100)]  # of an error, see `errors.CodedError`
@@ -100,7 +100,7 @@ class Failed:
 class Done:
     """The job succeeded; ``path`` is the Motion file written."""
 
-    path: Text
+    path: Annotated[str, OsPath(), AtMost(limits.TEXT)]
 
 
 Message = Progress | Log | Warn | Clip | People | Environment | Failed | Done
@@ -115,7 +115,10 @@ def clean(text: str) -> str:
 
 def encode(message: Message) -> str:
     """One line of ASCII without a line break, ``{"type": "Progress", "stage": ...}``."""
-    return json.dumps({"type": type(message).__name__, **asdict(message, dict_factory=_cleaned)})
+    values = asdict(message, dict_factory=_cleaned)
+    if isinstance(message, Done):
+        values["path"] = message.path  # as it is: it shall be opened
+    return json.dumps({"type": type(message).__name__, **values})
 
 
 def _cleaned(fields: list[tuple[str, Any]]) -> dict[str, Any]:

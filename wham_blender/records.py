@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import json
 import math
+import os
 import types
 from collections.abc import Callable
 from functools import cache
@@ -50,6 +51,22 @@ class AtMost:
     def check(self, value: Any) -> str:
         """What is wrong with a value; empty if nothing is."""
         return "" if len(value) <= self.length else f"longer than {self.length}"
+
+
+@dataclasses.dataclass(frozen=True)
+class OsPath:
+    """A text that is a path: lone surrogates stand for bytes that are not UTF-8, as in `os.fsdecode`.
+
+    JSON holds them as escapes. The text is for opening the file; `errors.one_line` gives one that can be shown.
+    """
+
+    def check(self, value: str) -> str:
+        """What is wrong with a value; empty if nothing is."""
+        try:
+            os.fsencode(value)
+        except UnicodeEncodeError:
+            return "no path of this system"
+        return "a path with a null character" if "\0" in value else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +143,10 @@ def value_of(hint: Any, value: Any, name: str) -> Any:
         if isinstance(value, (str, list, dict)) and any(rule.check(value) for rule in lengths):
             # Before the items are looked at: that could take a second for a file of a few MB.
             raise InvalidRecord(f"{name} is {_shown(value)}, {lengths[0].check(value)}")
-        value = value_of(arguments[0], value, name)
+        if any(isinstance(rule, OsPath) for rule in arguments[1:]):
+            _expect(isinstance(value, str), name, value, "a text")
+        else:
+            value = value_of(arguments[0], value, name)
         if problem := "; ".join(filter(None, (rule.check(value) for rule in arguments[1:]))):
             raise InvalidRecord(f"{name} is {_shown(value)}, {problem}")
         return value
@@ -153,7 +173,7 @@ def value_of(hint: Any, value: Any, name: str) -> Any:
 
 
 def is_text(value: object) -> bool:
-    """Whether it is a string without lone surrogates, which cannot be written or shown: undecodable paths have them."""
+    """Whether it is a string without lone surrogates, which cannot be shown: only paths may have them, see OsPath."""
     if not isinstance(value, str):
         return False
     try:

@@ -77,10 +77,23 @@ def test_all_that_a_file_system_and_a_worker_may_say_comes_back(tmp_path):
     for number in range(limits.WARNINGS + 5):
         record.warn(f"{number} " + "\U0001f600\0" * 10_000)
     record.people = [FoundPerson(number, 1, 9, 9, 0.5, "p" * 200) for number in range(1, limits.PEOPLE + 1)]
+    record.clip = "/clips/caf\udce9\n\x1b.mp4"
     record.save()
     assert job_record.load(record.folder) == record
+    assert record.title == "caf? ?.mp4"
     assert record.error.startswith("Cannot read /clips/caf?.mp4. ")
     assert len(record.warnings) == limits.WARNINGS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_each_name_has_a_folder_of_its_own_that_blender_can_name(tmp_path):
+    """Blender's texts hold neither bytes that are not UTF-8 nor, in one line, line breaks."""
+    names = [b"caf\xe9.mp4", b"caf\xea.mp4", b"a\nb.mp4", b"a b.mp4", b"a?b.mp4", "\U0001f600".encode() * 62 + b".mp4"]
+    folders = [job_record.folder_for(tmp_path, Path(os.fsdecode(name)), 1, 0) for name in names]
+    assert len({folder.name for folder in folders}) == len(names)
+    for folder in folders:
+        assert folder.name.isprintable()
+        folder.mkdir()
 
 
 @pytest.mark.parametrize(

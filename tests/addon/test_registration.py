@@ -123,7 +123,7 @@ def test_every_option_is_in_one_section_and_has_a_tooltip():
     drawn: list[tuple] = []
     settings = bpy.context.scene.wham
     settings.target, settings.keying = "BAKE", "FEW"  # with which every option is shown
-    draw_options(Layout(drawn), settings)
+    draw_options(Layout(drawn), settings, "shot_0001.png")
     shown = [call[1] for call in drawn if call[0] in ("prop", "prop_search", "menu")]
     assert sorted(shown) == sorted({*option_names(VideoOptions), "WHAM_MT_device"} - {"device"})
     hidden = {"rna_type", "filepath", "filter_glob", "directory", "files"}

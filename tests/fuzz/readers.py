@@ -203,6 +203,11 @@ def array_file(path: Path) -> bool:
 
 
 def clip(path: Path) -> bool:
+    return _read(path)
+
+
+def _read(path: Any) -> bool:
+    """Read a clip: the path of a video, or an image sequence."""
     import numpy as np
 
     from wham_blender.pipeline.clip import video_reader
@@ -221,6 +226,17 @@ def clip(path: Path) -> bool:
             assert frame.image.ndim == 3
             frame.image.sum()
     video_reader.read_frame(path, 0.0)
+    return True
+
+
+def picture(path: Path) -> bool:
+    """The example as both pictures of a sequence."""
+    from wham_blender.image_sequence import ImageSequence
+    from wham_blender.pipeline.clip.image_sequence import PictureClip, content_sha256
+
+    sequence = PictureClip(ImageSequence(path.parent, "shot_####.png", {1: path.name, 2: path.name}), 24.0)
+    assert _read(sequence)
+    content_sha256(sequence)
     return True
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import struct
 import sys
 import tempfile
 import types
 import zipfile
 from collections import OrderedDict
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -211,6 +213,28 @@ def clip(name: str, codec: str, size: tuple[int, int] = (64, 48), pixels: str = 
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
             container.mux(stream.encode(None))
         return path.read_bytes()
+
+
+@cache
+def pictures() -> tuple[bytes, ...]:
+    """Small pictures of the formats of image sequences: PNG, JPEG, WebP, TIFF and EXR; the JPEG is turned by Exif."""
+    import av
+
+    image = np.zeros((32, 48, 3), np.uint8)
+    image[8:24, 10:30] = 200, 120, 40
+    codecs = {
+        "png": "rgba", "mjpeg": "yuvj420p", "libwebp": "bgra", "tiff": "rgb48le", "exr": "gbrpf32le",
+    }  # fmt: skip
+    found = []
+    for codec, pixels in codecs.items():
+        context = av.CodecContext.create(codec, "w")
+        assert isinstance(context, av.VideoCodecContext)
+        context.width, context.height, context.pix_fmt, context.time_base = 48, 32, pixels, Fraction(1, 25)
+        frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format=pixels)
+        found.append(b"".join(map(bytes, [*context.encode(frame), *context.encode(None)])))
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIHH", 0x112, 3, 1, 6, 0) + bytes(4)
+    found[1] = found[1][:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + found[1][2:]
+    return tuple(found)
 
 
 def _atom(name: bytes, content: bytes) -> bytes:

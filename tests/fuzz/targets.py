@@ -213,6 +213,18 @@ def _clip() -> Given:
     ))  # fmt: skip
 
 
+def _picture() -> Given:
+    whole = seeds.pictures()
+    return Given(st.one_of(*map(damaged, whole)), tuple(map(_file, whole)), (
+        *(_file(each[: len(each) // 2]) for each in whole), *(_file(each[:12]) for each in whole),
+        # A header of a gigapixel, and chunks of sizes that lead nowhere.
+        _file(whole[0][:16] + struct.pack(">II", 1 << 15, 1 << 15) + whole[0][24:]),
+        _file(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s", 0xFFFFFFFF, b"eXIf")),
+        _file(b"\xff\xd8\xff\xe1\0\0Exif\0\0II*\0"), _file(b"II*\0\xff\xff\xff\xff"),
+        _file(b"RIFF\0\0\0\0WEBPEXIF\xff\xff\xff\xff"), _file(b"\xff\xd8" + b"\xff\xe1\0\0" * 50_000),
+    ))  # fmt: skip
+
+
 def _focal_length() -> Given:
     valid = seeds.quicktime()
     return Given(damaged(valid), (_file(valid),), (
@@ -247,6 +259,7 @@ TARGETS = (
     Target("motion of two", "motions", "motion.npz", lambda: _archive(seeds.motion_members(2)), 120),
     Target("rig map", "rig_map", "map.toml", _rig_map, 250),
     Target("clip", "clip", "clip.mp4", _clip, 150),
+    Target("picture", "picture", "shot_0001.png", _picture, 200),
     Target("focal length", "focal_length", "clip.mov", _focal_length, 200),
     Target("stage", "stage", "stage.npz", lambda: _archive(seeds.stage(KEY)), 120),
     Target("array file", "array_file", "rows.crops", _array_file, 150),

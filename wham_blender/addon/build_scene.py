@@ -9,6 +9,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from ..errors import one_line
 from ..motion import Motion, planted
 from . import hooks
 from .properties import PlacementSettings
@@ -102,7 +103,7 @@ def _build_scene(
     """Build all in a collection of its own; ``keyed``: scene frames of each person and of the camera."""
     people, solved = contents.people, contents.camera
     clip_name = Path(str(people[0].meta.get("clip") or "")).name
-    name = Path(clip_name or contents.path.name).stem
+    name = one_line(Path(clip_name or contents.path.name).stem)
     take = uuid.uuid4().hex
     collection = bpy.data.collections.new(name)
     context.scene.collection.children.link(collection)
@@ -260,7 +261,7 @@ def _write_metadata(armature: bpy.types.Object, person: Motion, take: str, peopl
     """Write what the result panel shows and the edits need to the armature."""
     meta, record = person.meta, armature.wham_motion
     record.take, record.people = take, people
-    record.clip, record.film = str(meta.get("clip") or ""), str(meta.get("film_reason") or "")
+    record.clip, record.film = one_line(str(meta.get("clip") or "")), str(meta.get("film_reason") or "")
     record.clip_rate, record.keyed_rate, record.speed = timing.clip_rate, timing.scene_rate, _speed(person)
     record.quality = str(meta.get("quality") or "")
     used = meta.get("weights")

@@ -272,6 +272,14 @@ class VideoOptions(PlacementOptions):
         min=0.0,
         max=100.0,
     )
+    sequence_fps: FloatProperty(
+        name="Sequence Frame Rate",
+        description="Frames per second of an image sequence: numbered pictures, of which one or their folder is chosen "
+        "as the clip. If 0, the scene's",
+        min=0.0,
+        max=1000.0,
+        soft_max=240.0,
+    )
     rotate: EnumProperty(
         name="Rotate Clip",
         description="Turn a clip that lies on its side or is upside down clockwise, because the file does not say how "
@@ -335,7 +343,11 @@ def placement_settings(source: PlacementOptions) -> PlacementSettings:
 class WHAM_PG_settings(VideoOptions, bpy.types.PropertyGroup):
     """The options in the panel, kept in the scene."""
 
-    filepath: StringProperty(name="Clip", description="Video file to import", subtype="FILE_PATH")
+    filepath: StringProperty(
+        name="Clip",
+        description="Video file to import; or a folder of numbered pictures, or one of them",
+        subtype="FILE_PATH",
+    )
     show_contacts: BoolProperty(
         name="Show Contacts",
         description="Mark planted toes and heels with discs in the 3D Viewport: left blue, right orange",

@@ -46,6 +46,7 @@ _CLASSES = (
     explain.WHAM_OT_explain,
     drop_clips.WHAM_OT_drop_clips,
     drop_clips.WHAM_FH_clips,
+    drop_clips.WHAM_FH_pictures,
     drop_clips.WHAM_FH_motion,
     mark_contacts.WHAM_OT_mark_contacts,
     smooth_motion.WHAM_OT_smooth_motion,

@@ -20,9 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from .. import protocol
-from ..errors import CodedError, printable, reason
-from ..records import is_text
+from .. import limits, protocol
+from ..errors import CodedError, one_line, printable, reason
 from ..weights.library import BODIES
 from .errors import PipelineError
 
@@ -48,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the job that the command line asks for; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser("--json" in arguments).parse_args(arguments)
-    name = printable(options.clip.name)
+    name = one_line(options.clip.name)
     cancelled = protocol.Failed(f"Cancelled: {name} was not imported. What was finished is kept.", code="cancelled")
     tell: Tell = protocol.send if options.json else _Terminal()
     _handle_cancel_signals(lambda: tell(cancelled))
@@ -117,7 +116,7 @@ def _exit_now(code: int) -> NoReturn:
 
 def _result(options: argparse.Namespace, tell: Tell) -> protocol.Done:
     """Run the job. Raises whatever ends it: a CodedError with a sentence, or what `_failure` makes one of."""
-    _check_surroundings(options.clip)
+    _check_surroundings()
     try:
         from .stages.job import Job
         from .stages.run import run
@@ -134,8 +133,8 @@ def _result(options: argparse.Namespace, tell: Tell) -> protocol.Done:
     return protocol.Done(str(run(job, tell)))
 
 
-def _check_surroundings(clip: Path) -> None:
-    """Raise PipelineError for what the libraries would report by another cause, or not survive."""
+def _check_surroundings() -> None:
+    """Raise PipelineError for what the libraries would report by another cause."""
     try:
         Path.cwd()
     except OSError as error:
@@ -144,14 +143,6 @@ def _check_surroundings(clip: Path) -> None:
             "folder.",
             code="working-folder-deleted",
         ) from error
-    if not is_text(str(clip)):
-        raise PipelineError(
-            f"The name {clip} is not valid UTF-8. Rename the clip or its folder, then choose it again.",
-            code="name-not-utf8",
-        )
-    with contextlib.suppress(OSError):  # of a clip that may not be read, which is reported when it is opened
-        if clip.is_dir():
-            raise PipelineError(f"{clip} is a folder. Choose a video file.", code="clip-is-folder")
 
 
 def _environment() -> str:
@@ -187,13 +178,22 @@ def _parser(messages: bool) -> argparse.ArgumentParser:
         description="Turn a clip of a person into a Motion file.",
     )
     parser.messages = messages
-    parser.add_argument("clip", type=_path, metavar="CLIP", help="the video")
+    parser.add_argument(
+        "clip", type=_clip, metavar="CLIP",
+        help="the video; or a folder of numbered pictures, one of them, or a pattern such as shot_####.png",
+    )  # fmt: skip
     parser.add_argument("-o", "--output", type=_path, required=True, metavar="FILE", help="the motion.npz to write")
     parser.add_argument(
         "--person", type=_person, default="MAIN", help="MAIN (the default), ALL, or a number from 1, largest first"
     )
     parser.add_argument("--start", type=_frame, default=1, metavar="N", help="first frame of the clip, from 1")
     parser.add_argument("--end", type=_frame, metavar="N", help="last frame of the clip")
+    parser.add_argument(
+        "--fps",
+        type=_number(*limits.SEQUENCE_FPS),
+        metavar="N",
+        help="of an image sequence; 24 if not given",
+    )
     parser.add_argument(
         "--rotate", type=int, choices=(0, 90, 180, 270), default=0, help="degrees clockwise by which the clip is turned"
     )
@@ -258,6 +258,13 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+def _clip(text: str) -> Path:
+    path = _path(text)
+    with contextlib.suppress(OSError):  # the current folder was deleted, which `_check_surroundings` tells
+        return path if path.name.strip(".") else path.resolve()  # "." and ".." are no names to show
+    return path
+
+
 def _frame(text: str) -> int:
     if re.fullmatch("[+-]?[0-9]{1,9}", text):
         return int(text)
@@ -303,7 +310,7 @@ class _Terminal:
                 print(message.text, file=sys.stderr)
             case protocol.Done():
                 self._close()
-                protocol.write_line(f"Wrote {message.path}")
+                protocol.write_line(f"Wrote {one_line(message.path)}")
 
     def _write(self, text: str) -> None:
         if self._bar:

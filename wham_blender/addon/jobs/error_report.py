@@ -6,6 +6,7 @@ user, the home folder and the computer are replaced.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import platform
@@ -15,6 +16,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from ... import image_sequence
+from ...errors import printable
 from ...files import open_regular
 from .job_record import JobRecord
 from .results_key import version
@@ -39,7 +42,7 @@ def of_job(record: JobRecord, blender: str, python: Path | None) -> str:
         blender,
         f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} processors",
         f"Worker: {record.environment or 'unknown'}",
-        f"Clip: {clip.name}, {clip.stat().st_size / 1e6:.1f} MB" if clip.is_file() else f"Clip: {clip.name}, missing",
+        f"Clip: {record.title}, {_size(clip)}",
         f"Options: {options}",
         f"Job: {record.status.name.lower()} after {max(0.0, record.ended - record.started):.0f} s",
         *([f"Error: {record.error} ({record.error_code or 'no code'})"] if record.error else []),
@@ -50,13 +53,21 @@ def of_job(record: JobRecord, blender: str, python: Path | None) -> str:
         *_tail(record.log),
     ]
     folders = [_PACKAGE.parent, record.folder.parent, clip.parent, *([python.parents[1]] if python else [])]
-    return scrub("\n".join(lines), folders) + "\n"
+    return scrub(printable("\n".join(lines)), folders) + "\n"
+
+
+def _size(clip: Path) -> str:
+    with contextlib.suppress(image_sequence.SequenceError):
+        if sequence := image_sequence.find(clip):
+            count, size, *_ = sequence.state()
+            return f"{count} pictures, {size / 1e6:.1f} MB"
+    return f"{clip.stat().st_size / 1e6:.1f} MB" if clip.is_file() else "missing"
 
 
 def scrub(text: str, folders: Iterable[Path] = ()) -> str:
     """The text without private names; of paths only the last part, or the part inside one of ``folders``."""
     home = Path.home()
-    known = {str(folder): "<folder>" for folder in folders if len(folder.parts) > 1} | {str(home): "/home"}
+    known = {printable(str(folder)): "<folder>" for folder in folders if len(folder.parts) > 1} | {str(home): "/home"}
     for folder in sorted(known, key=len, reverse=True):
         for spelling in (folder.replace("\\", "\\\\"), folder, folder.replace("\\", "/")):
             text = re.sub(rf"{re.escape(spelling)}(?!\w)", known[folder], text, flags=re.IGNORECASE)

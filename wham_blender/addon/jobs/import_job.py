@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+import numpy as np
 
-from ... import protocol
-from ...files import file_state
-from ...records import is_text
+from ... import image_sequence, limits, protocol
+from ...image_sequence import SequenceError, clip_state
 from ..properties import PlacementOptions, VideoOptions, WHAM_PG_settings, option_names
 from ..scene.reading import Reading
 from ..settings import jobs_folder, library, worker_python
@@ -109,10 +109,12 @@ def is_interrupted(record: JobRecord) -> bool:
 def prepare(clip: Path, options: dict[str, Any]) -> ImportWork:
     """A job for a clip, with the options of WHAM_OT_import_video, to be added to the job queue.
 
+    The clip: a video; or a folder of numbered pictures, one of them, or a pattern such as shot_####.png.
+
     Motion files of an earlier job on the clip are kept if they are still valid (results_key.py). Raises JobError if the
     clip is missing, an option is not valid or a job on the clip is running, and WorkerError if there is no worker.
     """
-    clip = _checked_clip(clip)
+    clip, options = _checked_clip(clip, options)
     _check_options(options)
     python = worker_python()
     folder = job_record.folder_for(jobs_folder(), clip, options["clip_start"], options["clip_end"])
@@ -122,7 +124,7 @@ def prepare(clip: Path, options: dict[str, Any]) -> ImportWork:
         )
     lock = FolderLock(folder)
     earlier = job_record.load(folder)
-    record = JobRecord(folder, str(clip), options, created=time.time(), clip_state=file_state(clip))
+    record = JobRecord(folder, str(clip), options, created=time.time(), clip_state=clip_state(clip))
     record.results_key = _current_key(record)
     if earlier and earlier.clip_state == record.clip_state:
         record.people, record.clip_sha256 = earlier.people, earlier.clip_sha256
@@ -141,13 +143,24 @@ def prepare(clip: Path, options: dict[str, Any]) -> ImportWork:
     return ImportWork(record, lock, python)
 
 
-def _checked_clip(clip: Path) -> Path:
-    """The absolute path of a clip; raises JobError if there is none, or the worker could not name it."""
+def _checked_clip(clip: Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """The absolute path of a clip, of a sequence its first picture; and the options, with a sequence's frame rate.
+
+    Raises JobError if there is no such clip.
+    """
     if not clip.name:
         raise JobError("No clip was named. Choose a video file.", code="no-clip-named")
+    rate = 0.0  # of a video, whose results must not depend on it
     try:
         clip = clip.absolute()
+        if sequence := image_sequence.find(clip):
+            clip = sequence.first
+            scene = bpy.context.scene.render
+            # As Blender keeps it in an option: else the job would have another rate when it is resumed.
+            rate = float(np.float32(options.get("sequence_fps") or scene.fps / scene.fps_base))
         found = clip.is_file()
+    except SequenceError as error:
+        raise JobError(str(error), code=error.code) from error
     except PermissionError as error:
         raise JobError(
             f"{clip.name} may not be read: {error.strerror}. Allow your user to read it, or copy it to another folder.",
@@ -157,12 +170,14 @@ def _checked_clip(clip: Path) -> Path:
         found = False
     if not found:
         raise JobError(f"There is no clip at {clip}. Choose a video file.", code="clip-not-found")
-    if not is_text(str(clip)):
+    lowest, highest = limits.SEQUENCE_FPS
+    if rate and not lowest <= rate <= highest:
         raise JobError(
-            f"The name {clip} is not valid UTF-8. Rename the clip or its folder, then choose it again.",
-            code="name-not-utf8",
+            f"The image sequence {clip.name} cannot have {rate:g} frames a second. Set Sequence Frame Rate to a number "
+            f"from {lowest:g} to {highest:g}.",
+            code="option-invalid",
         )
-    return clip
+    return clip, options | {"sequence_fps": rate}
 
 
 def _check_options(options: dict[str, Any]) -> None:
@@ -206,7 +221,7 @@ def results_are_valid(record: JobRecord, key: str | None = None) -> bool:
 
 def _current_key(record: JobRecord) -> str:
     """The results_key of a job that begins now. A clip that was deleted counts as unchanged."""
-    state = file_state(Path(record.clip)) or record.clip_state
+    state = clip_state(Path(record.clip)) or record.clip_state
     return results_key(state, _motion_options(record.options), library())
 
 
@@ -219,7 +234,7 @@ class ImportWork(Work):
 
     def __init__(self, record: JobRecord, lock: FolderLock, python: Path) -> None:
         self.record = record
-        self.title = Path(record.clip).name
+        self.title = record.title
         self.name = record.name
         self._lock, self._python = lock, python
         self._files_opened = job_queue.files_opened
@@ -229,7 +244,7 @@ class ImportWork(Work):
     def start(self) -> Job:
         """Start the worker on the clip."""
         record = self.record
-        state = file_state(Path(record.clip))
+        state = clip_state(Path(record.clip))
         if state != record.clip_state:  # changed while the job was queued
             record.clip_state, record.clip_sha256, record.people = state, "", []
         if (key := _current_key(record)) != record.results_key:
@@ -323,6 +338,8 @@ def worker_arguments(record: JobRecord) -> list[str]:
     ]  # fmt: skip
     if options["clip_end"]:
         arguments += ["--end", str(options["clip_end"])]
+    if options.get("sequence_fps"):
+        arguments += ["--fps", f"{options['sequence_fps']:.9g}"]
     if options.get("rotate", "0") != "0":  # jobs of earlier versions have no such option
         arguments += ["--rotate", options["rotate"]]
     if options.get("speed"):

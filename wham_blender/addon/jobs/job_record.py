@@ -24,11 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from ... import limits, protocol, records
-from ...errors import printable
-from ...files import file_state, read_bounded, replace_text
+from ... import image_sequence, limits, protocol, records
+from ...errors import one_line
+from ...files import read_bounded, replace_text
 from ...protocol import Code, FoundPerson, Text
-from ...records import AtMost, FileName, Within
+from ...records import AtMost, FileName, OsPath, Within
 from ..worker.process import JobError
 
 KEPT_DAYS = 30  # after which the folder of a job in ENDED is deleted
@@ -62,7 +62,7 @@ class JobRecord:
     """
 
     folder: Path  # not in the file
-    clip: Text
+    clip: Annotated[str, OsPath(), AtMost(limits.TEXT)]  # of an image sequence, its first picture
     options: Annotated[dict[str, Any], AtMost(200)]
     status: Status = Status.QUEUED
     created: Seconds = 0.0
@@ -77,13 +77,18 @@ class JobRecord:
     results: Annotated[dict[str, Annotated[str, FileName()]], AtMost(limits.PEOPLE)] = field(default_factory=dict)
     results_key: Annotated[str, AtMost(100)] = ""  # for which ``results`` are valid, see results_key.py
     clip_sha256: Annotated[str, AtMost(64)] = ""  # of the clip that the worker read
-    clip_state: Annotated[list[int], AtMost(10)] = field(default_factory=list)  # its files.file_state at the start
+    clip_state: Annotated[list[int], AtMost(10)] = field(default_factory=list)  # image_sequence.clip_state at the start
     environment: Text = ""  # versions of the worker's packages, and its graphics card
 
     @property
     def name(self) -> str:
         """The folder's name, by which operators know the job."""
         return self.folder.name
+
+    @property
+    def title(self) -> str:
+        """The clip's name as it is shown."""
+        return one_line(Path(self.clip).name)
 
     @property
     def log(self) -> Path:
@@ -107,13 +112,13 @@ class JobRecord:
 
     def clip_was_exchanged(self) -> bool:
         """Whether the file at the clip's path was exchanged or changed since the worker was started."""
-        state = file_state(Path(self.clip))
+        state = image_sequence.clip_state(Path(self.clip))
         return bool(state and self.clip_state) and state != self.clip_state
 
     def warn(self, text: str) -> None:
         """Add a warning; those beyond limits.WARNINGS are dropped."""
         if len(self.warnings) < limits.WARNINGS:
-            self.warnings.append(protocol.clean(text))
+            self.warnings.append(one_line(protocol.clean(text)))
 
     def fail(self, text: str, code: str) -> None:
         """Set status, error and its code."""
@@ -123,7 +128,11 @@ class JobRecord:
         """Write the record; raises OSError."""
         values = dataclasses.asdict(self) | {"status": self.status.name}
         del values["folder"]
-        replace_text(self.folder / _RECORD, printable(json.dumps(values, indent=1, ensure_ascii=False)))
+        options = values["options"]
+        values["options"] = {
+            name: protocol.clean(value) if isinstance(value, str) else value for name, value in options.items()
+        }
+        replace_text(self.folder / _RECORD, json.dumps(values, indent=1))  # ASCII: the clip's path may have any bytes
 
     def size(self) -> int:
         """Bytes of the files in the folder."""
@@ -135,7 +144,9 @@ class JobRecord:
 def folder_for(jobs: Path, clip: Path, start: int, end: int) -> Path:
     """The folder of a clip's frames ``start`` to ``end`` (0: its last)."""
     name = f"{clip}\0{start}\0{end}" if (start, end) != (1, 0) else str(clip)
-    return jobs / f"{clip.stem[:40].strip()}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    # Operators know the job by the folder's name, which therefore has neither "?" for unprintable characters nor lines.
+    stem = one_line(clip.stem[:40]).replace("?", "_").strip()
+    return jobs / f"{stem}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
 
 
 def person_number(text: str) -> str:

@@ -5,13 +5,13 @@ from pathlib import Path
 import bpy
 from bpy.props import CollectionProperty, StringProperty
 
+from ...errors import one_line
+from ...image_sequence import PICTURE_SUFFIXES, may_name_sequence, series
 from ..properties import VideoOptions, option_names
 from ..ui.options import draw_options
 from .background import error_message
 from .import_motion import WHAM_OT_import_motion
-from .import_video import WHAM_OT_import_video
-
-CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
+from .import_video import CLIP_SUFFIXES, WHAM_OT_import_video
 
 
 class WHAM_OT_drop_clips(bpy.types.Operator):
@@ -24,9 +24,11 @@ class WHAM_OT_drop_clips(bpy.types.Operator):
     files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE", "HIDDEN"})
 
     def clips(self) -> list[Path]:
-        """The dropped files that are clips."""
+        """The dropped files that are clips; of the pictures of one image sequence, one."""
         paths = [Path(bpy.path.abspath(self.directory), file.name) for file in self.files]
-        return [path for path in paths if path.suffix.lower() in CLIP_SUFFIXES]
+        clips = [path for path in paths if path.suffix.lower() in CLIP_SUFFIXES]
+        pictures = {series(path.name): path for path in paths if path.suffix.lower() in PICTURE_SUFFIXES}
+        return [*clips, *pictures.values()]
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Show the panel's options in a dialog."""
@@ -34,15 +36,18 @@ class WHAM_OT_drop_clips(bpy.types.Operator):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the clips' names and the panel's options."""
-        for path in self.clips():
-            self.layout.label(text=path.name, icon="FILE_MOVIE")
-        draw_options(self.layout, context.scene.wham)
+        clips = self.clips()
+        for path in clips:
+            self.layout.label(text=one_line(path.name), icon="FILE_MOVIE")
+        sequence = next((str(path) for path in clips if may_name_sequence(str(path))), "")
+        draw_options(self.layout, context.scene.wham, sequence)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Import each clip with the panel's options, in a window as background jobs."""
         clips = self.clips()
         if not clips:
-            self.report({"ERROR"}, f"No clip was dropped. Choose files that end in {', '.join(CLIP_SUFFIXES)}.")
+            suffixes = ", ".join((*CLIP_SUFFIXES, *PICTURE_SUFFIXES))
+            self.report({"ERROR"}, f"No clip was dropped. Choose files that end in {suffixes}.")
             return {"CANCELLED"}
         settings = context.scene.wham
         settings.filepath = str(clips[0])
@@ -74,6 +79,20 @@ class WHAM_FH_clips(_ViewportHandler, bpy.types.FileHandler):
     bl_label = WHAM_OT_import_video.bl_label
     bl_import_operator = WHAM_OT_drop_clips.bl_idname
     bl_file_extensions = ";".join(CLIP_SUFFIXES)
+
+
+class WHAM_FH_pictures(_ViewportHandler, bpy.types.FileHandler):
+    """Import dropped pictures of an image sequence: over the sidebar, as Blender itself takes those over the view."""
+
+    bl_idname = "WHAM_FH_pictures"
+    bl_label = WHAM_OT_import_video.bl_label
+    bl_import_operator = WHAM_OT_drop_clips.bl_idname
+    bl_file_extensions = ";".join(PICTURE_SUFFIXES)
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        """Whether the mouse is over the sidebar of a 3D Viewport."""
+        return super().poll_drop(context) and context.region is not None and context.region.type == "UI"
 
 
 class WHAM_FH_motion(_ViewportHandler, bpy.types.FileHandler):

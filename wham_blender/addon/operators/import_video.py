@@ -5,6 +5,7 @@ from pathlib import Path
 import bpy
 from bpy.props import StringProperty
 
+from ...image_sequence import PICTURE_SUFFIXES
 from ..jobs.import_job import prepare
 from ..jobs.job_record import Status
 from ..jobs.queue import job_queue
@@ -17,6 +18,8 @@ from ..worker.process import JobError
 from ..worker.python_environment import WorkerError
 from .background import error_message, from_window
 
+CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
+
 
 class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
     """Create a keyframed character that moves like the person in a video"""
@@ -27,7 +30,9 @@ class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
     # queues a job, and what changes the scene in the end is WHAM_OT_import_job.
 
     filepath: StringProperty(name="Clip", subtype="FILE_PATH", options={"SKIP_SAVE"})
-    filter_glob: StringProperty(default="*.mp4;*.mov;*.m4v;*.avi;*.mkv;*.webm", options={"HIDDEN"})
+    filter_glob: StringProperty(
+        default=";".join(f"*{suffix}" for suffix in (*CLIP_SUFFIXES, *PICTURE_SUFFIXES)), options={"HIDDEN"}
+    )
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask for the clip, unless one is named already."""
@@ -39,7 +44,7 @@ class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the panel's options beside the file browser."""
-        draw_options(self.layout, self)
+        draw_options(self.layout, self, self.filepath)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Queue the job; without a window or from a script, wait until the character is imported."""

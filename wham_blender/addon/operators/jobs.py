@@ -69,15 +69,15 @@ class WHAM_OT_import_job(ReadingOperator, _RecordOperator, PlacementOptions, bpy
         path = record.result
         if path is None and record.status in {Status.DONE, Status.IMPORTED}:
             return self._failed(
-                record, f"The motion of {Path(record.clip).name} was deleted. Run the job again.", code="motion-deleted"
+                record, f"The motion of {record.title} was deleted. Run the job again.", code="motion-deleted"
             )
         if path is None:
-            return self._refuse(f"{Path(record.clip).name} has no motion yet. Wait for it, or run the job again.")
+            return self._refuse(f"{record.title} has no motion yet. Wait for it, or run the job again.")
         clip: Path | None = Path(record.clip)
         if record.clip_was_exchanged():
             clip = None  # the film that is there now does not show this motion
             warning = protocol.Warn(
-                f"{Path(record.clip).name} was changed after its motion was made. The motion is that of the old clip, "
+                f"{record.title} was changed after its motion was made. The motion is that of the old clip, "
                 "and the clip is not shown behind the camera. Import it again for the motion of the new one.",
                 code="clip-changed",
             )
@@ -136,7 +136,7 @@ class WHAM_OT_import_person(_RecordOperator, bpy.types.Operator):
     def do(self, context: bpy.types.Context, record: JobRecord) -> set[str]:
         """Import the motion if the job has it, else run the job for it."""
         if is_active(record):
-            return self._refuse(f"{Path(record.clip).name} is being imported. Choose when it is done.")
+            return self._refuse(f"{record.title} is being imported. Choose when it is done.")
         there = self.person in record.results and record.result_path(self.person).is_file()
         if not there or not results_are_valid(record):
             return _rerun(self, record, {"person": self.person})
@@ -171,7 +171,7 @@ class WHAM_OT_discard_job(_RecordOperator, bpy.types.Operator):
     def do(self, context: bpy.types.Context, record: JobRecord) -> set[str]:
         """Delete its folder, unless a worker uses it."""
         if job_record.is_locked(record.folder):
-            return self._refuse(f"{Path(record.clip).name} is being imported. Cancel it first.")
+            return self._refuse(f"{record.title} is being imported. Cancel it first.")
         try:
             if record.folder.exists():
                 job_record.discard(record.folder)

@@ -31,7 +31,7 @@ class WHAM_PT_import(SidebarPanel, bpy.types.Panel):
         if not worker.usable:
             _draw_no_worker(layout, worker.sentence)
         layout.prop(settings, "filepath")
-        draw_options(layout, settings)
+        draw_options(layout, settings, settings.filepath)
         draw_sentence(
             layout, rate_sentence(context.scene, placement_settings(settings).clip_rate), icon="TIME", dim=True
         )

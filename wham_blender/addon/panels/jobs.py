@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import bpy
 import bpy.utils.previews
 
@@ -57,7 +55,7 @@ def draw_job(layout: bpy.types.UILayout, record: JobRecord) -> None:
     interrupted = is_interrupted(record)
     elsewhere = record.name in jobs.elsewhere
     head = layout.row(align=True)
-    head.label(text=Path(record.clip).name, icon="PAUSE" if interrupted else _ICONS[record.status])
+    head.label(text=record.title, icon="PAUSE" if interrupted else _ICONS[record.status])
     if record.status is not Status.FAILED and record.log.is_file():  # a failed job has this button beside its error
         head.operator("wm.path_open", text="", icon="TEXT", emboss=False).filepath = str(record.log)
     if not is_active(record) and not elsewhere:

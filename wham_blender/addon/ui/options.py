@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import bpy
 
+from ...image_sequence import may_name_sequence
 from .device_menu import draw_device
 from .weights_box import draw_gender, draw_quality
 
@@ -13,7 +14,7 @@ from .weights_box import draw_gender, draw_quality
 BAKE = ("layer", "plant_feet", "root_motion", "arm_spread", "keying", "angle_error", "distance_error")
 SECTIONS = {
     "Character": ("target", "rig", *BAKE),
-    "Frames": ("clip_start", "clip_end", "speed", "rotate"),
+    "Frames": ("sequence_fps", "clip_start", "clip_end", "speed", "rotate"),
     "Person": ("person", "gender"),
     "Quality": ("quality", "world", "device", "refine", "smooth"),
     "Camera": ("camera", "focal_length_mm", "actor_height", "static_anchor"),
@@ -22,8 +23,9 @@ SECTIONS = {
 _OPEN = ("Character", "Person", "Scene")  # by default
 
 
-def draw_options(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> None:
-    """Draw the options of settings or an operator in collapsible sections."""
+def draw_options(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, clip: str) -> None:
+    """Draw the options of settings or an operator in collapsible sections; ``clip``: the path of the clip."""
+    is_sequence = may_name_sequence(bpy.path.abspath(clip))
     for title, names in SECTIONS.items():
         head, body = layout.panel(f"WHAM_{title.lower()}", default_closed=title not in _OPEN)
         head.label(text=title)
@@ -31,7 +33,7 @@ def draw_options(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> No
             continue
         body.use_property_split = True
         body.use_property_decorate = False
-        draw_names(body, source, names)
+        draw_names(body, source, [name for name in names if name != "sequence_fps" or is_sequence])
 
 
 def draw_names(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, names: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from ..properties import VideoOptions, option_names
 
 _SUBDIR = "operator/wham.import_video"
 # Not stored: they depend on the clip and the scene.
-_OF_ONE_CLIP = {"clip_start", "clip_end", "rotate", "speed", "start_frame", "rig"}
+_OF_ONE_CLIP = {"sequence_fps", "clip_start", "clip_end", "rotate", "speed", "start_frame", "rig"}
 
 
 class WHAM_PT_import_presets(PresetPanel, bpy.types.Panel):

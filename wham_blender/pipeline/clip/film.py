@@ -17,6 +17,7 @@ from ...files import replaced
 from ..progress import Progress
 from . import container as clip_container
 from . import pictures, video_reader
+from .video_reader import Source
 
 TOLERANCE = 0.001  # seconds; Matroska and WebM round times to milliseconds
 _SIDE = 1280  # pixels: of the longer side of a copy, at most
@@ -37,13 +38,13 @@ def is_constant_rate(numbers: np.ndarray, times: np.ndarray, fps: float, toleran
     return bool(np.abs(times - (numbers - 1) / fps).max() <= tolerance)
 
 
-def why_not_shown(clip: Path, numbers: np.ndarray, times: np.ndarray, rotate: int) -> str:
+def why_not_shown(clip: Path | Source, numbers: np.ndarray, times: np.ndarray, rotate: int) -> str:
     """Why Blender would not show the right pictures of a clip at its frames; empty if it would.
 
     numbers: (F,) of the frames, from 1; times: (F,) seconds in the file since the first frame; rotate: as in
     `video_reader.probe`. Raises PipelineError as that does.
     """
-    if not clip.is_file():
+    if not isinstance(clip, Path):
         return "it is a sequence of pictures"
     with clip_container.opened(clip) as (container, stream):
         first = next(frame for frame in container.decode(stream) if isinstance(frame, VideoFrame))
@@ -68,7 +69,7 @@ def why_not_shown(clip: Path, numbers: np.ndarray, times: np.ndarray, rotate: in
     return next((reason for reason, applies in reasons.items() if applies), "")
 
 
-def write(clip: Path, copy: Path, start: int, end: int | None, rotate: int, progress: Progress) -> None:
+def write(clip: Path | Source, copy: Path, start: int, end: int | None, rotate: int, progress: Progress) -> None:
     """Write frames ``start`` to ``end`` of a clip, upright, to an MP4 file: its frame 1 is the clip's ``start``.
 
     Damaged frames repeat the one before. Raises PipelineError as `video_reader.read_frames` does, OSError and

@@ -8,8 +8,10 @@ import math
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -23,16 +25,42 @@ from . import pictures
 from .container import CONVERT
 
 NETWORK_FPS = 30.0  # of the frames that the networks process
-_ALL_FRAMES_BELOW = 31.0  # fps; below, all frames are network frames, because jittering times would drop some
+ALL_FRAMES_BELOW = 31.0  # fps; below, all frames are network frames, because jittering times would drop some
 _QUEUE_SIZE = 8  # decoded frames
 _SEEK_BACK = (0.0, 5.0)  # seconds; where seeking leads beyond the frame, an earlier position is tried
+
+
+class OpenClip(Protocol):
+    """An open clip; its methods as those of `_Clip`."""
+
+    info: ClipInfo
+
+    def frames(self, start: int, end: int | None, every: bool = False) -> Iterator[Frame]:
+        """As `read_frames`."""
+
+    def sought(self, time: float) -> np.ndarray | None:
+        """The picture at a time."""
+
+
+class Source(Protocol):
+    """A clip that is no video file, such as an image sequence."""
+
+    @property
+    def name(self) -> str:
+        """As it is shown in sentences."""
+
+    def opened(self, rotate: int) -> AbstractContextManager[OpenClip]:
+        """Open it; raises PipelineError."""
+
+    def content_sha256(self) -> str:
+        """The hash of its content; raises OSError."""
 
 
 @dataclass(frozen=True)
 class ClipInfo:
     """The clip's properties according to the file's header and its first frame; times are those of the filmed scene."""
 
-    path: Path
+    path: Path | Source
     width: int  # pixels, upright and square
     height: int
     fps: float
@@ -95,7 +123,7 @@ class Clock:
         return self._time
 
 
-def probe(path: Path, rotate: int = 0, speed: float = 1.0) -> ClipInfo:
+def probe(path: Path | Source, rotate: int = 0, speed: float = 1.0) -> ClipInfo:
     """Open a clip, read its header and decode its first frame.
 
     ``rotate``: 0, 90, 180 or 270 degrees clockwise, by which the pictures are turned after the clip's own rotation.
@@ -106,7 +134,7 @@ def probe(path: Path, rotate: int = 0, speed: float = 1.0) -> ClipInfo:
         return clip.info
 
 
-def read_frame(path: Path, time: float, rotate: int = 0, speed: float = 1.0) -> np.ndarray:
+def read_frame(path: Path | Source, time: float, rotate: int = 0, speed: float = 1.0) -> np.ndarray:
     """The frame ``time`` seconds after the first, (H, W, 3) uint8 RGB, upright; or the next that is not damaged.
 
     Raises PipelineError as `probe` does, and if there is no such frame.
@@ -125,7 +153,12 @@ def read_frame(path: Path, time: float, rotate: int = 0, speed: float = 1.0) -> 
 
 
 def read_frames(
-    path: Path, start: int = 1, end: int | None = None, rotate: int = 0, speed: float = 1.0, every: bool = False
+    path: Path | Source,
+    start: int = 1,
+    end: int | None = None,
+    rotate: int = 0,
+    speed: float = 1.0,
+    every: bool = False,
 ) -> Iterator[Frame]:
     """Frames ``start`` to ``end`` (clip numbers from 1, both included), decoded in a separate thread.
 
@@ -166,12 +199,21 @@ def read_frames(
 
 
 @contextlib.contextmanager
-def _open_clip(path: Path, rotate: int, speed: float) -> Iterator[_Clip]:
-    with clip_container.opened(path) as (container, stream):
-        clip = _Clip(path, container, stream, rotate)
+def _open_clip(path: Path | Source, rotate: int, speed: float) -> Iterator[OpenClip]:
+    with _opened(path, rotate) as clip:
         fps, duration = clip.info.fps * speed, clip.info.duration / speed
         clip.info = replace(clip.info, fps=fps, duration=duration, rotate=rotate, speed=speed)
         yield clip
+
+
+@contextlib.contextmanager
+def _opened(path: Path | Source, rotate: int) -> Iterator[OpenClip]:
+    if not isinstance(path, Path):
+        with path.opened(rotate) as clip:
+            yield clip
+        return
+    with clip_container.opened(path) as (container, stream):
+        yield _Clip(path, container, stream, rotate)
 
 
 class _Clip:
@@ -198,7 +240,7 @@ class _Clip:
 
     def frames(self, start: int, end: int | None, every: bool = False) -> Iterator[Frame]:
         """As `read_frames`, in this thread, once."""
-        all_frames, speed = every or self.info.fps < _ALL_FRAMES_BELOW, self.info.speed
+        all_frames, speed = every or self.info.fps < ALL_FRAMES_BELOW, self.info.speed
         clock, pace, last_tick = Clock(self.info.fps / speed), _Pace(self._path), -1
         wanted = pictured = 0
         for number, (frame, is_last) in enumerate(_with_last(self._frames), 1):

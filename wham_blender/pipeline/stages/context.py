@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from ... import protocol
+from ...errors import one_line
 from .. import cuda
+from ..clip.image_sequence import Clip
 from ..clip.video_reader import ClipInfo
 from .backends import Backend
 from .cache import StageCache, Tell
@@ -28,6 +30,11 @@ class JobContext:
     tell: Tell
 
     @property
+    def clip(self) -> Clip:
+        """What `video_reader` reads: the path of a video, or an image sequence."""
+        return self.info.path
+
+    @property
     def size(self) -> tuple[int, int]:
         """Width and height of the picture, pixels, upright."""
         return self.info.width, self.info.height
@@ -38,7 +45,7 @@ class JobContext:
 
     def warn(self, text: str, code: str = "") -> None:
         """Show the animator a sentence; the job goes on."""
-        self.tell(protocol.Warn(text, code))
+        self.tell(protocol.Warn(one_line(text), code))
 
     def free_memory(self) -> None:
         """Free the GPU memory of networks that are no longer referenced."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...files import sha256_of
 from ..array_file import Append, ArrayFile
 from ..camera.background_tracks import BackgroundTracks
 from ..clip import video_reader
+from ..clip.image_sequence import content_sha256
 from ..errors import PipelineError
 from ..people import tracking, vitpose_stage
 from ..people.batched_network import CROP
@@ -67,7 +67,8 @@ def _process(context: JobContext, progress: Progress, write_crops: Append | None
     )  # fmt: skip
     del people_source
     context.free_memory()
-    if sha256_of(job.clip) != context.clip_sha256:  # else another clip's people would be cached under this one's hash
+    # Else another clip's people would be cached under this one's hash.
+    if content_sha256(context.clip) != context.clip_sha256:
         raise PipelineError(
             f"{job.clip.name} was changed while it was read. Import it again when it is complete.",
             code="clip-changed-while-read",

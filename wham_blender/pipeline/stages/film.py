@@ -18,7 +18,7 @@ def reason_for_copy(context: JobContext, detections: Detections) -> str:
     if len(detections.damaged):
         return "some of its frames are damaged"
     times = detections.frame_times * context.info.speed
-    return film.why_not_shown(job.clip, detections.frame_numbers, times, job.rotate)
+    return film.why_not_shown(context.clip, detections.frame_numbers, times, job.rotate)
 
 
 def copy_for_blender(context: JobContext, detections: Detections, reason: str) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def copy_for_blender(context: JobContext, detections: Detections, reason: str) -
     path = job.output.with_name(f"film-{named_by}.mp4")
     if not path.is_file():
         try:
-            film.write(job.clip, path, start, end, job.rotate, context.cache.progress.update)
+            film.write(context.clip, path, start, end, job.rotate, context.cache.progress.update)
         except (OSError, av.FFmpegError) as error:
             context.warn(
                 f"The copy of {job.clip.name} that Blender would show behind the camera ({reason}) cannot be written "

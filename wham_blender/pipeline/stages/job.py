@@ -15,11 +15,12 @@ from ..errors import PipelineError, folder_not_writable
 class Job:
     """A clip and the options of its import."""
 
-    clip: Path
+    clip: Path  # a video, a folder of pictures, one of them or a pattern
     output: Path
     person: str | int = "MAIN"  # MAIN, ALL, or a number from 1, largest and longest first
     start: int = 1  # first clip frame, from 1
     end: int | None = None  # last clip frame; None: the clip's last
+    fps: float | None = None  # of an image sequence; None: image_sequence.DEFAULT_FPS
     rotate: int = 0  # 0, 90, 180 or 270 degrees clockwise by which the picture is turned, after the clip's own rotation
     speed: float | None = None  # how many times slower the film is played than it was filmed; None: by its metadata
     resume: Path | None = None  # the job folder; None: one of the clip's own in the user's cache

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ... import motion, protocol
-from ...files import sha256_of
 from ...folders import cache_folder
 from .. import devices
 from ..clip import film, quicktime_metadata, video_reader
+from ..clip.image_sequence import Clip, PictureClip, clip_of, content_sha256, description
 from ..people.types import Detections, frame_rate
 from ..progress import JobProgress, StageRates
 from ..world.placement import Placed
@@ -37,8 +37,12 @@ def run(job: Job, tell: Tell) -> Path:
 
     Raises PipelineError, WeightsError or MotionFileError, with a sentence for the animator.
     """
-    info, note = _probe(job)
+    clip = clip_of(job.clip, job.fps)
+    info, note = _probe(job, clip)
     check_range(job, info)
+    if isinstance(clip, PictureClip):
+        clip.missing(job.start, job.end)  # refuses gaps before any work is done
+        tell(protocol.Log(description(clip)))
     check_output(job.output)
     device = devices.choose(job.device, lambda text, code: tell(protocol.Warn(text, code)))
     backend = backends.choose(job.quality, device, job.weights)
@@ -46,7 +50,7 @@ def run(job: Job, tell: Tell) -> Path:
     tell(protocol.Log(f"The networks run on {devices.device_name(device)}."))
     if note:
         tell(protocol.Log(note))
-    clip_sha256 = sha256_of(job.clip)
+    clip_sha256 = content_sha256(clip)
     tell(protocol.Clip(clip_sha256))
     folder = job.resume or cache_folder() / "jobs" / clip_sha256[:20]
     rates = StageRates(folder.parent / "rates.json", _machine(devices.device_name(device), backend), backend.files)
@@ -87,18 +91,18 @@ def _frame_rate(context: JobContext, detections: Detections) -> float:
     return frame_rate(detections)
 
 
-def _probe(job: Job) -> tuple[video_reader.ClipInfo, str]:
+def _probe(job: Job, clip: Clip) -> tuple[video_reader.ClipInfo, str]:
     """The clip's properties at the speed at which it was filmed, and a note for the log if the clip itself says it."""
-    info, note = video_reader.probe(job.clip, job.rotate), ""
+    info, note = video_reader.probe(clip, job.rotate), ""
     speed = job.speed or 1.0
-    filmed = quicktime_metadata.capture_rate(job.clip) if job.speed is None else None
+    filmed = quicktime_metadata.capture_rate(clip) if job.speed is None and isinstance(clip, Path) else None
     if filmed and filmed / info.fps > _SLOW_MOTION:
         speed = filmed / info.fps
         note = (
             f"By the clip's metadata, it was filmed at {filmed:.5g} frames a second and is played at {info.fps:.5g}: "
             f"Speed is {speed:.4g}."
         )
-    return video_reader.probe(job.clip, job.rotate, speed), note
+    return video_reader.probe(clip, job.rotate, speed), note
 
 
 def _machine(name: str, backend: backends.Backend) -> str:

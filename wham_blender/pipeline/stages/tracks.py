@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import limits, protocol
 from ..clip import video_reader
+from ..clip.image_sequence import PictureClip
 from ..errors import PipelineError
 from ..people import thumbnails, track_cleanup
 from ..people.types import Detections, Person, frames_in_track, is_confident
@@ -64,7 +65,7 @@ def clean_tracks(context: JobContext, detected: Detected) -> Tracks:
             code="no-person",
         )
     people = [Person(**each) for each in parted(arrays)]
-    read_frame = partial(video_reader.read_frame, job.clip, rotate=job.rotate, speed=context.info.speed)
+    read_frame = partial(video_reader.read_frame, context.clip, rotate=job.rotate, speed=context.info.speed)
     pictures = thumbnails.write(read_frame, detections, people, context.cache.folder, key)
     found = [
         _description(number, person, detections, picture)
@@ -86,8 +87,13 @@ def _check_detections(context: JobContext, detections: Detections) -> None:
             code="clip-too-short",
         )
     numbers, times = detections.frame_numbers, detections.frame_times
+    damaged = detections.damaged.tolist()
+    if isinstance(context.clip, PictureClip):
+        damaged = [number for number in damaged if context.clip.has(number)]
+        if missing := context.clip.missing(job.start, job.end):
+            context.warn(missing, code="sequence-gaps")
     expected = len(numbers) + context.info.missing_frames(job.start, job.end, numbers, times)
-    count = len(numbers) - len(detections.damaged)
+    count = len(numbers) - len(damaged)
     if count < expected:
         context.warn(
             f"{job.clip.name} is damaged or cut off: {count} of {expected} frames could be decoded. Copy the clip "
