@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from .scene.checks import check_frames
 from .scene.reading import Contents, Reading
 from .scene.scene_settings import match_clip
 from .settings import library
+
+_LONGEST_PATH = 1023  # bytes that Blender's data hold
 
 
 def import_file(
@@ -157,6 +160,13 @@ def _show_clip(camera_object: bpy.types.Object, clip: Path, rotate: int, timing:
         if sequence := find(clip):
             clip = sequence.first  # Blender counts on from its number
     if not clip.is_file():
+        return
+    if len(os.fsencode(clip)) > _LONGEST_PATH:  # Blender would cut it off, and show a placeholder
+        report(
+            {"WARNING"},
+            f"The path of {one_line(clip.name)} is too long for Blender, so the clip is not shown behind the camera. "
+            "Move it to a folder with a shorter path to see it.",
+        )
         return
     camera.show_clip(camera_object, clip, timing.settings.start_frame - int(timing.first_frame) + 1, rotate)
     if abs(timing.scene_rate / timing.clip_rate - 1) > 1e-3:
