@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import bpy
 import numpy as np
@@ -168,7 +169,7 @@ def test_a_rate_at_which_nobody_can_be_followed_is_a_sentence(fake_worker, shot)
 
 def test_the_rate_is_shown_for_sequences_only(shot, clip):
     def shows(path):
-        drawn = []
+        drawn: list[tuple] = []
         draw_options(Layout(drawn), bpy.context.scene.wham, str(path))
         return any(call[1] == "sequence_fps" for call in drawn)
 
@@ -207,7 +208,7 @@ def test_a_clip_may_have_any_name(fake_worker, motion_path, jobs, tmp_path, name
     assert background.clip.size[:] == (1768, 994)
     (record,) = job_record.scan(jobs)
     assert Path(record.clip) == clip
-    drawn = []
+    drawn: list[tuple] = []
     draw_job(Layout(drawn), record)
     assert all(is_text(part) for call in drawn for part in call if isinstance(part, str))
     assert not set(record.title) & set("\n\x1b\u202e")
@@ -216,7 +217,7 @@ def test_a_clip_may_have_any_name(fake_worker, motion_path, jobs, tmp_path, name
     assert bpy.ops.wham.resume_job(job=record.name) == {"FINISHED"}
     assert len(bpy.data.movieclips) == 3
     assert "\x1b" not in capfd.readouterr().out
-    dropped = SimpleNamespace(directory=str(folder), files=[SimpleNamespace(name=name)])
+    dropped: Any = SimpleNamespace(directory=str(folder), files=[SimpleNamespace(name=name)])
     assert WHAM_OT_drop_clips.clips(dropped) == ([clip] if name.endswith(".mp4") else [])
 
 
