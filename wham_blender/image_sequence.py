@@ -124,9 +124,10 @@ def _of_folder(folder: Path) -> ImageSequence:
         )
     if len(series) > 1:
         names = sorted(_name(*key, found) for key, found in series.items())
+        listed = ", ".join(names[:5]) + " ..." * (len(names) > 5)
         raise SequenceError(
-            f"The folder {folder.name} holds {len(names)} image sequences: {', '.join(names[:5])}"
-            f"{' ...' * (len(names) > 5)}. Choose a picture of one of them instead of the folder.",
+            f"The folder {folder.name} holds {len(names)} image sequences: {listed}. Choose a picture of one of them "
+            "instead of the folder.",
             code="sequence-ambiguous",
         )
     ((key, found),) = series.items()

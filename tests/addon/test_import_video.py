@@ -142,15 +142,10 @@ def test_a_person_of_thousands_of_digits_is_a_sentence(fake_worker, clip):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
-def test_a_clip_whose_name_is_not_utf_8_is_a_sentence(fake_worker, clip, tmp_path):
+def test_a_missing_clip_whose_name_is_not_utf_8_is_a_sentence(fake_worker, tmp_path):
     fake_worker("")
-    odd = tmp_path / "caf\udce9.mp4"
     with pytest.raises(JobError, match=r"There is no clip at .*caf\?\.mp4"):
-        import_job.prepare(odd, {})
-    shutil.copy(clip, odd)
-    with pytest.raises(JobError, match=r"caf\?\.mp4 is not valid UTF-8\. Rename the clip or its folder") as refused:
-        import_job.prepare(odd, {})
-    assert refused.value.code == "name-not-utf8"
+        import_job.prepare(tmp_path / "caf\udce9.mp4", {})
 
 
 def test_a_clip_that_cannot_be_looked_at_is_a_sentence(fake_worker, clip, monkeypatch, tmp_path):

@@ -94,6 +94,15 @@ def test_a_folder_of_clips(run, tmp_path, capfd):
     assert len(characters()) == 1
 
 
+def test_image_sequences(run, tmp_path):
+    (code,) = examples("Image sequences")
+    (tmp_path / "clips/shot").mkdir()
+    for number in (1, 2):
+        (tmp_path / f"clips/shot/shot_{number:04}.png").touch()
+    run(code)
+    assert len(characters()) == 1
+
+
 def test_contacts(run, capfd):
     (code,) = examples("Contacts")
     run(code)

@@ -66,7 +66,7 @@ def test_an_image_sequence_gives_the_motion_of_the_video_with_these_pictures(fil
         np.testing.assert_allclose(getattr(pictures, name), getattr(video, name), atol=1e-6, err_msg=name)
     assert pictures.meta["clip"] == "pictures"
     assert pictures.mocap_framerate == video.mocap_framerate == 30
-    assert "a##.png: 30 pictures, numbers 96 to 125, at 30 fps." in said_texts(said)
+    assert "a##.png: 30 pictures, numbers 96 to 125, at 30 fps" in said_texts(said)
 
 
 def test_missing_pictures_are_told_and_keep_their_time(film: Path, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_sentences_show_any_name(tmp_path: Path) -> None:
     for name in ODD:
         clip = tmp_path / os.fsdecode(name)
         clip.write_bytes(b"no video")
-        code, (failed,), errors = finish(start("--json", "-o", tmp_path / "m.npz", "--", clip, folder=tmp_path))
+        code, (*_, failed), errors = finish(start("--json", "-o", tmp_path / "m.npz", "--", clip, folder=tmp_path))
         assert (code, errors) == (1, "")
         assert isinstance(failed, protocol.Failed)
         assert failed.code == "clip-unreadable"

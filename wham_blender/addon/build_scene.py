@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from .settings import library
 _WHOLE = 0.0005  # seconds: keyframes that are all nearer to whole frames are put there
 _UNEVEN = 0.002  # seconds; containers that round times to milliseconds are off by one
 _NEAR_WHOLE = 0.02  # relative: a rate of so nearly a whole number is that number in a clip of uneven frames
+_LONGEST_PATH = 1023  # bytes that Blender's data hold
 
 
 def import_file(
@@ -187,6 +189,13 @@ def _show_film(
                 "again.",
             )
     if not film.is_file():
+        return
+    if len(os.fsencode(film)) > _LONGEST_PATH:  # Blender would cut it off, and show a placeholder
+        report(
+            {"WARNING"},
+            f"The path of {one_line(film.name)} is too long for Blender, so the clip is not shown behind the camera. "
+            "Move it to a folder with a shorter path to see it.",
+        )
         return
     try:
         camera.show_film(camera_object, film, numbers, frames)

@@ -78,11 +78,11 @@ class PictureClip:
         if not gaps:
             return ""
         listed = [str(begin) if begin == stop else f"{begin} to {stop}" for begin, stop in gaps[:_MOST_LISTED]]
-        more = " and more" if len(gaps) > _MOST_LISTED else ""
+        numbers = ", ".join(listed) + " and more" * (len(gaps) > _MOST_LISTED)
+        count = sum(stop - begin + 1 for begin, stop in gaps)
         return (
-            f"{self.name} lacks {sum(stop - begin + 1 for begin, stop in gaps)} pictures, numbers "
-            f"{', '.join(listed)}{more}. Their time stays empty: the motion there goes on between the pictures before "
-            "and after. Add the pictures if they matter."
+            f"{self.name} lacks {count} pictures, numbers {numbers}. Their time stays empty: the motion there goes on "
+            "between the pictures before and after. Add the pictures if they matter."
         )
 
 
@@ -117,7 +117,7 @@ def description(clip: PictureClip) -> str:
     """A line for the log."""
     numbers = clip.sequence.files
     return one_line(
-        f"{clip.name}: {len(numbers)} pictures, numbers {min(numbers)} to {max(numbers)}, at {clip.fps:g} fps."
+        f"{clip.name}: {len(numbers)} pictures, numbers {min(numbers)} to {max(numbers)}, at {clip.fps:g} fps"
     )
 
 
@@ -134,7 +134,7 @@ class _OpenSequence:
         else:
             raise PipelineError(
                 f"No picture of {clip.name} can be decoded. Save the pictures as PNG or JPEG, and try again.",
-                code="clip-unreadable",
+                code="pictures-unreadable",
             )
         # The converters of other threads than this one are made in `_picture`: swscale's contexts are not shared.
         self._first, self._rotate = (frame, data), rotate
@@ -154,7 +154,7 @@ class _OpenSequence:
             raise PipelineError(
                 f"No picture of {self._clip.name} from frame {start} to {last} can be decoded. Choose other frames, or "
                 "save the pictures as PNG or JPEG.",
-                code="clip-unreadable",
+                code="pictures-unreadable",
             )
 
     def sought(self, time: float) -> np.ndarray | None:

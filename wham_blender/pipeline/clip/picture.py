@@ -43,7 +43,7 @@ def decode(data: bytes, path: Path) -> VideoFrame | None:
         raise PipelineError(
             f"{path.name} is compressed with DWAA or DWAB, which cannot be read. Save the pictures with another "
             "compression such as ZIP, or as PNG or JPEG.",
-            code="clip-unreadable",
+            code="pictures-unreadable",
         )
     context = VideoCodecContext.create(name, "r")
     assert isinstance(context, VideoCodecContext)

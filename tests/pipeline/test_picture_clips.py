@@ -85,7 +85,7 @@ class TestFramesAndTimes:
         assert not any(frame.damaged for frame in frames)
         assert error(video_reader.read_frame(source, 5 / 25), make.picture(6)) == 0
         assert clip(tmp_path, None).fps == 24
-        assert description(source) == "shot_####.png: 12 pictures, numbers 1001 to 1012, at 25 fps."
+        assert description(source) == "shot_####.png: 12 pictures, numbers 1001 to 1012, at 25 fps"
 
     def test_a_range_keeps_the_clip_s_numbers_and_times(self, tmp_path: Path) -> None:
         frames = read(clip(write(tmp_path, range(1, 21))), 5, 8)
@@ -177,7 +177,7 @@ class TestPictures:
             path = tmp_path / f"a{number}.exr"
             path.write_bytes(content[:at] + bytes([compression]) + content[at + 1 :])
         code, sentence = refusal(tmp_path)
-        assert code == "clip-unreadable"
+        assert code == "pictures-unreadable"
         assert sentence.startswith("a1.exr is compressed with DWAA or DWAB, which cannot be read. Save the pictures")
 
     def test_alpha_is_shown_over_black(self, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ class TestPictures:
         for number in range(1, 5):
             (tmp_path / f"a{number}.png").write_bytes(b"text")
         assert refusal(tmp_path) == (
-            "clip-unreadable",
+            "pictures-unreadable",
             "No picture of a#.png can be decoded. Save the pictures as PNG or JPEG, and try again.",
         )
         write(tmp_path, [9], "a{}.png")
