@@ -88,7 +88,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     with rig_animation.restored_on_error(rig):
         rig_motion = RigMotion(rig_map, motion.frames, keys, ik_legs, held)
         baked = rig_action.write(source, rig, rig_motion, reduction, options.nla_strip)
-        bake_check.check_rig(rig, target, rig_probed, pose, keys, motion.frames, tolerance)
+        bake_check.check_rig(rig, target, rig_probed, pose, rig_motion, tolerance)
     if object_motion is not None:
         baked.notes.append("its object moves, and the keys make up for that")
     if held:
