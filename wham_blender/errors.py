@@ -16,9 +16,7 @@ def printable(text: str) -> str:
 
 def one_line(text: str) -> str:
     """`printable` in one line: spaces for line breaks and tabs, which names of files may have, too."""
-    return "".join(
-        each if each.isprintable() else " " if each.isspace() else "?" for each in printable(text)
-    )
+    return "".join(each if each.isprintable() else " " if each.isspace() else "?" for each in printable(text))
 
 
 def reason(error: BaseException) -> str:

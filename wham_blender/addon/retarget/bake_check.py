@@ -70,17 +70,17 @@ def check_rig(
     target: Target,
     rig_probed: ProbedRig,
     pose: Pose,
-    motion: RigMotion,
+    keyed: RigMotion,
     tolerance: Tolerance,
 ) -> None:
-    """Raise CodedError if Blender does not show a pose on a rig that has its keys.
+    """Raise CodedError if Blender does not show a pose (F rows) on a rig that has its keys.
 
     ``pose``: as if the rig's object stayed at its first place.
     """
-    space, rig_map, keys, frames = target.space, target.rig_map, motion.keys, motion.frames
+    space, rig_map = target.space, target.rig_map
     hips = [rig_map.bones[f"{side}_hip"] for side in ("left", "right")]
     wanted_hips = space.to_armature(pose.hips)
-    located = {rig_map.root, *keys.locations} - {rig_map.location_bone}
+    located = {rig_map.root, *keyed.keys.locations} - {rig_map.location_bone}
     lengths = _lengths(rig, {bone: head for bone, head in rig_probed.heads.items() if bone not in located})
     most = _ANGLE + _CHAIN * tolerance.angle, _DISTANCE * target.leg_length() + _CHAIN * tolerance.distance
     wanted = {}
@@ -88,8 +88,8 @@ def check_rig(
         along = rig_probed.tails[bone] - rig_probed.heads[bone]
         wanted[bone] = quaternions.rotate(space.rotations_to_armature(rotations), along)
     with evaluated(rig) as at:
-        for row in _telling(keys, len(frames)):
-            (shown,) = at(frames[row])
+        for row in _telling(keyed.keys, len(keyed.frames)):
+            (shown,) = at(keyed.frames[row])
             bones = shown.pose.bones
             angles = {
                 name: _angle(np.array(bones[name].tail - bones[name].head), directions[row])
@@ -107,7 +107,8 @@ def check_rig(
                 name, error = (off[0], f"{np.degrees(angles[off[0]]):.0f} degrees") if off else (far, _length(distance))
                 raise CodedError(
                     f"{rig.name} does not show the motion that was keyed, and is as it was: at frame "
-                    f"{frames[row]:.0f} {name} is {error} off. {_remedy(rig, name)}",
+                    f"{keyed.frames[row]:.0f} {name} is {error} off. "
+                    f"Mute {_holders(rig, name)}, or use a rig map that names the controls to key.",
                     code="bake-not-shown",
                 )
 
@@ -126,8 +127,8 @@ def _length(metres: float) -> str:
     return f"{100 * metres:.0f} cm"
 
 
-def _remedy(rig: bpy.types.Object, off: str) -> str:
-    """What to do about a bone that does not follow its keys."""
+def _holders(rig: bpy.types.Object, off: str) -> str:
+    """What may hold a bone that does not follow its keys, itself or by the bones above it."""
     holders = []
     for name in (off, *(bone.name for bone in rig.data.bones[off].parent_recursive)):
         constraints = [each.name for each in rig.pose.bones[name].constraints if not each.mute and each.influence]
@@ -135,9 +136,7 @@ def _remedy(rig: bpy.types.Object, off: str) -> str:
         driven = any(driver.data_path.startswith(bone_path(name)) and not driver.mute for driver in drivers)
         holders += [f"the constraint {each} of {name}" for each in constraints]
         holders += [f"the drivers of {name}"] if driven else []
-    if not holders:
-        return "Mute its NLA tracks, constraints and drivers, or use a rig map that names the controls to key."
-    return f"Mute what holds it: {', '.join(holders[:_MOST_NAMED])}. Or use a rig map that names the controls to key."
+    return ", ".join(holders[:_MOST_NAMED]) or "its NLA tracks, constraints and drivers"
 
 
 def _telling(keys: Keys, count: int) -> list[int]:
