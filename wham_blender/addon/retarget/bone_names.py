@@ -55,6 +55,7 @@ _SIDE_WORDS = {
     "right": "r right rechts rechte rechter droite droit der derecha derecho destra destro dx direita direito "
     "прав правая правый правое п 右",
 }
+_MOST_GLUED = 4  # words of a name that are one in the lists, as "upper" and "leg"
 _MIN_SUBSTRING = 4  # shorter words count only when they stand alone, longer ones also in "leftforearm"
 
 
@@ -111,7 +112,8 @@ def parse(name: str) -> ParsedName:
     if not words:
         return ParsedName(frozenset(), side, False, stem, frozenset())
     # The longest known word wins: "forearm" and not the "arm" in it.
-    runs = {"".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1)}
+    ends = [(start, end) for start in range(len(words)) for end in range(start + 1, start + 1 + _MOST_GLUED)]
+    runs = {"".join(words[start:end]) for start, end in ends}
     together = "".join(words)
     found = (known for word, known, inside in _words_by_length() if word in runs or (inside and word in together))
     parts = next(found, frozenset[str]())
@@ -139,6 +141,7 @@ def _may_follow_side(word: str) -> bool:
     return word in _part_words() or (len(word) >= _MIN_SUBSTRING and word in _helper_words())
 
 
+@cache
 def _is_helper(word: str) -> bool:
     helpers = _helper_words()
     if word in helpers or word.rstrip("s") in helpers:

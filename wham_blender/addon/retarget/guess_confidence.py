@@ -9,7 +9,7 @@ import numpy as np
 _BY_SHAPE = 0.75  # the most that a bone is sure of whose name says nothing: real rigs differ more than generated ones
 _CONTRADICTED = 0.45  # and one whose name says another part or side
 # Of ``Evidence.features``; fitted on generated skeletons by `build.py bench guess --fit`, which says on which.
-WEIGHTS = np.array([0.0, 0.09, 1.57, 2.03, 0.47, -2.87, -0.67, -3.89, 3.69, 0.96])
+WEIGHTS = np.array([-0.08, 0.2, 1.42, 2.09, 0.49, -2.83, -0.67, -3.82, 3.81, 0.8])
 
 
 @dataclass(frozen=True)
