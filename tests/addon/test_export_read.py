@@ -333,6 +333,29 @@ def test_a_rig_at_a_hundred_times_its_bones_scale_is_as_large_as_it_looks(target
     assert farthest(wanted["body"][0], contents["points/body"][7]) < MILLIMETRE
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_rig_that_is_animated_as_an_object_takes_its_meshes_along(target, tmp_path):
+    rig = make_rig()
+    for frame in (1, 8):
+        rig.location.x, rig.rotation_euler.z = 0.1 * frame, 0.2 * frame
+        rig.keyframe_insert("location", frame=frame)
+        rig.keyframe_insert("rotation_euler", frame=frame)
+    body, hat = make_mesh(rig, "body"), make_mesh(rig, "hat", weighted=False)
+    body.parent_type = "ARMATURE"  # deforms without a modifier
+    red = bpy.data.materials.new("red")
+    hat.data.materials.append(None)
+    hat.material_slots[0].link, hat.material_slots[0].material = "OBJECT", red
+    wanted, joints = vertices([1, 8]), points(rig, ["hips", "arm.L"], range(1, 9))
+    bpy.context.scene.frame_set(5)
+    path, _ = export(rig, tmp_path / "hero", target)
+    contents = read(path, 24, 8)
+    assert off(contents, joints, ["hips", "arm.L"]) < 0.02 * MILLIMETRE
+    for name, places in wanted.items():
+        for row, frame in enumerate((0, 7)):
+            assert farthest(places[row], contents[f"points/{name}"][frame]) < MILLIMETRE
+    assert b"red" in path.read_bytes()
+
+
 @pytest.mark.parametrize("target", [*TARGETS, "BVH"])
 @pytest.mark.parametrize(("fps", "base"), [(12, 0.96), (30, 1.001), (25, 2.0), (60, 1.0)])
 def test_a_file_has_the_scenes_frame_rate_and_begins_at_zero(target, fps, base, tmp_path):
