@@ -1,9 +1,8 @@
 """Speed of decoding: the clip reader (PyAV) beside OpenCV's VideoCapture, for test clips and clips in 4K.
 
 ``build.py bench decode``: each decoder reads the frames that the networks process as RGB pictures, the two in
-turn; medians of some rounds. Where
-other programs run, the processor time is more reliable than wall time. The clips in 4K are made of a test clip; the one
-in HLG is tone-mapped by the clip reader alone.
+turn; medians of some rounds. Where other programs run, the processor time is more reliable than wall time. The clips in
+4K are made of a test clip; the one in HLG is tone-mapped by the clip reader alone.
 """
 
 from __future__ import annotations
@@ -86,7 +85,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, clip in clips(Path(folder)).items():
             wanted = by_reader(clip)
-            decoders = {"OpenCV": partial(by_opencv, clip, wanted), "PyAV": partial(by_reader, clip)}
+            decoders: dict[str, Callable[[], object]] = {
+                "OpenCV": partial(by_opencv, clip, wanted),
+                "PyAV": partial(by_reader, clip),
+            }
             rounds = [
                 {decoder: milliseconds(decode, len(wanted)) for decoder, decode in decoders.items()}
                 for _ in range(ROUNDS)
