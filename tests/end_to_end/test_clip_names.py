@@ -65,6 +65,8 @@ def test_an_image_sequence_gives_the_motion_of_the_video_with_these_pictures(fil
     for name in ("poses", "trans", "time", "frame", "camera_R", "camera_t"):
         np.testing.assert_allclose(getattr(pictures, name), getattr(video, name), atol=1e-6, err_msg=name)
     assert pictures.meta["clip"] == "pictures"
+    assert pictures.meta["film_reason"] == "it is a sequence of pictures"
+    assert video_reader.probe(tmp_path / pictures.meta["film"]).frames == FRAMES
     assert pictures.mocap_framerate == video.mocap_framerate == 30
     assert "a##.png: 30 pictures, numbers 96 to 125, at 30 fps" in said_texts(said)
 

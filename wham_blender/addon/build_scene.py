@@ -185,7 +185,7 @@ def _show_film(
         if not film.is_file():
             report(
                 {"WARNING"},
-                f"{name} is not shown behind the camera, as its copy for Blender is not in {beside}. Import the clip "
+                f"{one_line(name)} is not shown behind the camera, as its copy for Blender is not in {beside}. Import the clip "
                 "again.",
             )
     if not film.is_file():
@@ -201,7 +201,8 @@ def _show_film(
         camera.show_film(camera_object, film, numbers, frames)
     except RuntimeError:  # its format
         report(
-            {"WARNING"}, f"Blender cannot read {film.name}, so it is not shown behind the camera. Convert it to MP4."
+            {"WARNING"},
+            f"Blender cannot read {one_line(film.name)}, so it is not shown behind the camera. Convert it to MP4.",
         )
 
 

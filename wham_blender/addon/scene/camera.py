@@ -101,7 +101,8 @@ def show_film(camera: bpy.types.Object, film: Path, numbers: np.ndarray, frames:
     if Blender cannot read it.
     """
     image = bpy.data.images.load(str(film))
-    if image.source != "MOVIE" or not image.size[0]:
+    image.source = "MOVIE"  # Blender takes a film whose name ends unusually for a picture
+    if not image.size[0]:
         bpy.data.images.remove(image)
         raise RuntimeError(f"Blender cannot read {film.name}")
     background = camera.data.background_images.new()
