@@ -185,8 +185,8 @@ def _show_film(
         if not film.is_file():
             report(
                 {"WARNING"},
-                f"{one_line(name)} is not shown behind the camera, as its copy for Blender is not in {beside}. Import the "
-                "clip again.",
+                f"{one_line(name)} is not shown behind the camera, as its copy for Blender is not in {beside}. Import "
+                "the clip again.",
             )
     if not film.is_file():
         return
