@@ -155,6 +155,8 @@ class Converter:
             raise ValueError(f"a clip cannot be turned by {rotate} degrees")
         self._path, self._aspect = path, aspect
         self._turn = np.linalg.matrix_power(_QUARTER_TURN, rotate // 90)
+        self._matrix: np.ndarray | None = None
+        self._rotation = 0
         self._stored = _square_size(first, aspect)  # width and height before rotation
         self.width, self.height = self._upright(self._stored, first)
         check_size(path, self.width, self.height)
@@ -185,7 +187,7 @@ class Converter:
         return _oriented(image, self._orientation(frame))
 
     def _rgb(self, frame: VideoFrame, pixels: str) -> np.ndarray:
-        """The frame as it is stored, (H, W, 3), scaled to square pixels.
+        """The frame as it is stored, (H, W, 3), scaled to square pixels; rows may be padded.
 
         By a filter, which uses the memory of pictures again: new memory takes as long as converting a 4K picture.
         """
@@ -201,10 +203,21 @@ class Converter:
             self._graph.vpush(frame)
         finally:
             frame.colorspace, frame.color_trc, frame.color_primaries = tags
-        return self._graph.vpull().to_ndarray()
+        rgb = self._graph.vpull()
+        plane, item = rgb.planes[0], 2 if pixels == "rgb48le" else 1
+        return np.ndarray(  # to_ndarray copies where rows are padded
+            (rgb.height, rgb.width, 3), f"<u{item}", memoryview(plane), strides=(plane.line_size, 3 * item, item)
+        )
 
     def _orientation(self, frame: VideoFrame) -> np.ndarray:
-        return self._turn @ display_matrix(frame)
+        """The matrix (2, 2) from stored to upright pixels, read again where the frame's rotation changes.
+
+        Not for each frame: PyAV's side data and its frame hold each other, so that some thirty frames in 4K would stay
+        in memory until Python looks for such pairs.
+        """
+        if self._matrix is None or frame.rotation != self._rotation:
+            self._matrix, self._rotation = self._turn @ display_matrix(frame), frame.rotation
+        return self._matrix
 
     def _upright(self, size: tuple[int, int], frame: VideoFrame) -> tuple[int, int]:
         return size[::-1] if _swaps_sides(self._orientation(frame)) else size
@@ -260,4 +273,4 @@ def _oriented(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         across, down = matrix[0, 0], matrix[1, 1]
     if across < 0 or down < 0:
         image = cv2.flip(image, -1 if across < 0 and down < 0 else 1 if across < 0 else 0)
-    return np.ascontiguousarray(image)
+    return image
