@@ -52,6 +52,26 @@ def to_axis_angle(rotations: np.ndarray) -> np.ndarray:
     return rotations[..., 1:] * np.where(sine < 1e-9, 2.0, angle / np.maximum(sine, 1e-9))
 
 
+def to_angle_and_axis(rotations: np.ndarray) -> np.ndarray:
+    """Rotations (F, 4) as angles in radians and unit axes (F, 1 + 3), for components that are interpolated one by one.
+
+    Of the equivalent values, each frame has those that are nearest to the frame before: an axis that does not flip, the
+    same one where there is no rotation, and an angle that may go beyond a full turn.
+    """
+    sines = np.linalg.norm(rotations[:, 1:], axis=1)
+    values = np.empty_like(rotations)
+    axis = np.array([0.0, 1.0, 0.0])
+    angle = 0.0
+    for row, (rotation, sine) in enumerate(zip(rotations, sines, strict=True)):
+        if sine > _LEAST_SINE:
+            found = rotation[1:] / sine
+            axis = -found if row and found @ axis < 0 else found
+        half = np.arctan2(rotation[1:] @ axis, rotation[0])
+        angle = 2 * (half + np.pi * np.round((angle / 2 - half) / np.pi))
+        values[row, 0], values[row, 1:] = angle, axis
+    return values
+
+
 def of_matrices(matrices: np.ndarray) -> np.ndarray:
     """Rotation matrices (..., 3, 3) as unit quaternions.
 
@@ -123,26 +143,6 @@ def of_euler(angles: np.ndarray, order: str) -> np.ndarray:
         number = "XYZ".index(axis)
         rotations = multiply(about(np.eye(3)[number], angles[:, number]), rotations)
     return rotations
-
-
-def to_angle_and_axis(rotations: np.ndarray) -> np.ndarray:
-    """Rotations (F, 4) as angles in radians and unit axes (F, 1 + 3), for components that are interpolated one by one.
-
-    Of the equivalent values, each frame has those that are nearest to the frame before: an axis that does not flip, the
-    same one where there is no rotation, and an angle that may go beyond a full turn.
-    """
-    sines = np.linalg.norm(rotations[:, 1:], axis=1)
-    values = np.empty_like(rotations)
-    axis = np.array([0.0, 1.0, 0.0])
-    angle = 0.0
-    for row, (rotation, sine) in enumerate(zip(rotations, sines, strict=True)):
-        if sine > _LEAST_SINE:
-            found = rotation[1:] / sine
-            axis = -found if row and found @ axis < 0 else found
-        half = np.arctan2(rotation[1:] @ axis, rotation[0])
-        angle = 2 * (half + np.pi * np.round((angle / 2 - half) / np.pi))
-        values[row, 0], values[row, 1:] = angle, axis
-    return values
 
 
 def to_euler(rotations: np.ndarray, order: str) -> np.ndarray:

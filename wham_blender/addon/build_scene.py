@@ -23,7 +23,8 @@ from .scene.body_mesh import Body
 from .scene.camera import SolvedCamera
 from .scene.checks import check_frames
 from .scene.reading import Contents, Reading
-from .scene.scene_settings import checked_unit, match_clip, metres_per_unit
+from .scene.scene_settings import match_clip
+from .scene.units import checked_unit, metres_per_unit
 from .settings import library
 
 _WHOLE = 0.0005  # seconds: keyframes that are all nearer to whole frames are put there

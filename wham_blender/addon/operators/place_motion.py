@@ -7,7 +7,7 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProp
 from ... import animation, quaternions
 from ..scene import character
 from ..scene.character import CharacterError
-from ..scene.scene_settings import metres_per_unit
+from ..scene.units import metres_per_unit
 from .edit import CharacterEdit
 
 _MOST_TURN = float(np.radians(36_000))

@@ -14,7 +14,7 @@ from ...animation import Animation, evenly, with_arms_spread
 from ...errors import CodedError
 from ..scene import character
 from ..scene.checks import check_frames, check_numbers
-from ..scene.scene_settings import metres_per_unit
+from ..scene.units import metres_per_unit
 from . import (
     bake_check,
     controls,

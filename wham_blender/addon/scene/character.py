@@ -26,7 +26,7 @@ from .contacts import (
     write_probabilities,
 )
 from .evaluation import world_matrix
-from .scene_settings import metres_per_unit
+from .units import metres_per_unit
 
 _LOCATION = f'pose.bones["{JOINT_NAMES[0]}"].location'
 _CONFIDENCE = CustomProperty("confidence", "Clip", "Confidence of the keypoints, the mean over the body")

@@ -6,10 +6,6 @@ import math
 
 import bpy
 
-from .checks import ValueRefused
-
-_UNITS = (1e-4, 1e4)  # metres of a unit of length for which Blender's float32 holds people of 1.75 m well
-
 
 def match_clip(scene: bpy.types.Scene, camera: bpy.types.Object | None, rate: float, first: float, last: float) -> None:
     """Set a scene's frame rate and frame range to the clip's; with a camera also its active camera and resolution.
@@ -69,27 +65,3 @@ def rate_sentence(scene: bpy.types.Scene, clip_rate: bool | None) -> str:
     if found := animated(scene):
         return f"{kept}: {found}"
     return "The scene takes the clip's frame rate, range and resolution: nothing in it is animated yet"
-
-
-def unit_of(scene: bpy.types.Scene) -> float:
-    """Metres of a unit of length, as Blender shows it: what is 1.75 m tall is 1.75 / unit units tall."""
-    units = scene.unit_settings
-    return 1.0 if units.system == "NONE" else float(units.scale_length)
-
-
-def checked_unit(scene: bpy.types.Scene) -> float:
-    """`unit_of` a scene. Raises ValueRefused if it is too large or too small for people."""
-    unit = unit_of(scene)
-    if not _UNITS[0] <= unit <= _UNITS[1]:
-        raise ValueRefused(
-            f"The unit scale of {scene.name} is {unit:g}, in which people cannot be placed. Set it to 1, or to 0.01 "
-            "for centimetres, in the properties of the scene, Units.",
-            code="unit-scale",
-        )
-    return unit
-
-
-def metres_per_unit(obj: bpy.types.Object) -> float:
-    """`unit_of` the scene that an object is in."""
-    scene, scenes = bpy.context.scene, obj.users_scene
-    return unit_of(scene if scene in scenes or not scenes else scenes[0])
