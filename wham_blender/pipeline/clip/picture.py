@@ -64,12 +64,12 @@ class Converter(pictures.Converter):
     """
 
     def __init__(self, path: Path, first: VideoFrame, data: bytes, rotate: int) -> None:
-        self._matrix = np.array(_ORIENTATIONS[orientation(data)])
+        self._exif = np.array(_ORIENTATIONS[orientation(data)])
         super().__init__(path, first, None, rotate)
 
     def picture_of(self, frame: VideoFrame, data: bytes) -> np.ndarray | None:
         """As `picture`, with the content of the frame's file, which holds its orientation."""
-        self._matrix = np.array(_ORIENTATIONS[orientation(data)])
+        self._exif = np.array(_ORIENTATIONS[orientation(data)])
         return self.picture(frame)
 
     def picture(self, frame: VideoFrame) -> np.ndarray | None:
@@ -87,7 +87,7 @@ class Converter(pictures.Converter):
         return super().picture(frame)
 
     def _orientation(self, frame: VideoFrame) -> np.ndarray:
-        return self._turn @ self._matrix  # PyAV does not tell mirrored orientations of pictures
+        return self._turn @ self._exif  # PyAV does not tell mirrored orientations of pictures
 
 
 def _srgb(frame: VideoFrame) -> VideoFrame:
