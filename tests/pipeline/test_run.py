@@ -47,7 +47,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_clip(tmp_path: Path) -> None:
-    assert sentence(tmp_path, tmp_path).startswith("There is no clip")
+    assert "holds no numbered pictures. Choose a video" in sentence(tmp_path, tmp_path)
 
 
 def test_an_empty_file(tmp_path: Path) -> None:
