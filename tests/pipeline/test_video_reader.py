@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import struct
 import threading
@@ -150,6 +151,18 @@ class TestFramesAndTimes:
             assert error(video_reader.read_frame(clip, (number - 1) / 30), make.picture(number)) < 4
         with pytest.raises(PipelineError, match="cannot be decoded"):
             video_reader.read_frame(clip, 9)
+
+    def test_decoded_frames_are_freed_at_once(self, tmp_path: Path) -> None:
+        """Frames of 4K that stay in memory until Python collects garbage are hundreds of megabytes."""
+        clip = make.write(tmp_path / "film.mp4", pictures=[make.picture(number) for number in range(1, 61)])
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in video_reader.read_frames(clip):
+                pass
+            assert sum(type(each) is av.VideoFrame for each in gc.get_objects()) < 5
+        finally:
+            gc.enable()
 
     def test_large_pictures_wait_in_a_shorter_queue(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(limits, "CLIP_QUEUE_BYTES", 3 * 160 * 96 * 2)
