@@ -119,7 +119,7 @@ class Motion:
     time: np.ndarray  # (F,) float64 seconds in the clip
     keypoints: np.ndarray  # (F, 17, 3) COCO x, y (pixels), confidence
     gender: str = "neutral"
-    meta: dict[str, Any] = field(default_factory=dict)  # clip, turned, size, fps, weights, settings, timings
+    meta: dict[str, Any] = field(default_factory=dict)  # clip, size, fps, weights, settings, timings
 
     def __post_init__(self) -> None:
         """Check shapes, ranges and order of all values. Raises ValueError, which names what is wrong.

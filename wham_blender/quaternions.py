@@ -56,7 +56,7 @@ def to_angle_and_axis(rotations: np.ndarray) -> np.ndarray:
     """Rotations (F, 4) as angles in radians and unit axes (F, 1 + 3), for components that are interpolated one by one.
 
     Of the equivalent values, each frame has those that are nearest to the frame before: an axis that does not flip, the
-    same one where there is no rotation, and an angle that may go beyond a full turn.
+    same one where there is no rotation, and an angle that may exceed 360 degrees.
     """
     sines = np.linalg.norm(rotations[:, 1:], axis=1)
     values = np.empty_like(rotations)

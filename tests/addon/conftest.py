@@ -16,12 +16,20 @@ import pytest
 
 from wham_blender import motion as motion_file
 from wham_blender import weights
+from wham_blender.addon.build_scene import build
 from wham_blender.addon.jobs import import_job
 from wham_blender.addon.jobs.queue import job_queue
 from wham_blender.addon.properties import VideoOptions, option_names
+from wham_blender.addon.scene.reading import Reading
+from wham_blender.addon.settings import library
 from wham_blender.motion import Motion
 
 CLIP = Path(__file__).parents[1] / "clips" / "walk_and_jump.mp4"
+
+
+def import_file(context, path, clip, settings, report):
+    """Read a motion file and build what it holds, as the operator does; returns why a bake onto rigs failed."""
+    return build(context, Reading(path, library()).result(), clip, settings, report)
 
 
 _status: list[int] = []  # pytest's exit status, when it is known

@@ -9,9 +9,8 @@ import pytest
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
 
-from tests.addon.conftest import make_motion
+from tests.addon.conftest import import_file, make_motion
 from wham_blender import motion as motion_file
-from wham_blender.addon.build_scene import import_file
 from wham_blender.addon.properties import placement_settings
 from wham_blender.addon.scene import character, scene_settings
 from wham_blender.addon.scene.action import ActionKeys

@@ -11,12 +11,11 @@ import pytest
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
 
-from tests.addon.conftest import CLIP, DELIVER, make_motion
+from tests.addon.conftest import CLIP, DELIVER, import_file, make_motion
 from tests.rigs import make
 from wham_blender import limits, weights
 from wham_blender import motion as motion_file
 from wham_blender.addon import build_scene, hooks, settings
-from wham_blender.addon.build_scene import import_file
 from wham_blender.addon.jobs.job_record import Status
 from wham_blender.addon.jobs.queue import job_queue
 from wham_blender.addon.operators import reading as reading_operator

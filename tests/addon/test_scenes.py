@@ -9,13 +9,12 @@ import pytest
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
 
-from tests.addon.conftest import make_motion
+from tests.addon.conftest import import_file, make_motion
 from tests.addon.test_bake import bake
 from tests.addon.test_bake_feet import FRAMES as WALKED
 from tests.addon.test_bake_feet import Feet
 from tests.rigs import make, scenes, walks
 from wham_blender import motion as motion_file
-from wham_blender.addon.build_scene import import_file
 from wham_blender.addon.properties import PlacementSettings
 from wham_blender.addon.retarget.bake import Options
 from wham_blender.addon.retarget.bake_all import bake_all

@@ -18,9 +18,8 @@ from wham_blender.addon.retarget.maps import LIMBS
 from wham_blender.addon.scene.action import curves_of
 from wham_blender.skeleton import JOINT_NAMES
 
-HIPS, SPINE, ARM, FOREARM, LEG = (
-    f"mixamorig:{name}" for name in ("Hips", "Spine1", "LeftArm", "LeftForeArm", "RightUpLeg")
-)  # bones of the rig that the cases are made for
+# Bones of the rig that the cases are made for
+HIPS, SPINE, ARM = (f"mixamorig:{name}" for name in ("Hips", "Spine1", "LeftArm"))
 OTHERS = ("XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX", "AXIS_ANGLE")  # rotation modes
 
 

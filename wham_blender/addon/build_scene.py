@@ -22,22 +22,14 @@ from .scene.action import ActionWriter, write_pose
 from .scene.body_mesh import Body
 from .scene.camera import SolvedCamera
 from .scene.checks import check_frames
-from .scene.reading import Contents, Reading
+from .scene.reading import Contents
 from .scene.scene_settings import match_clip
 from .scene.units import checked_unit, metres_per_unit
-from .settings import library
 
 _WHOLE = 0.0005  # seconds: keyframes that are all nearer to whole frames are put there
 _UNEVEN = 0.002  # seconds; containers that round times to milliseconds are off by one
 _NEAR_WHOLE = 0.02  # relative: a rate of so nearly a whole number is that number in a clip of uneven frames
 _LONGEST_PATH = 1023  # bytes that Blender's data hold
-
-
-def import_file(
-    context: bpy.types.Context, path: Path, clip: Path | None, settings: PlacementSettings, report: Report
-) -> str:
-    """Read a motion file and `build` what it holds. Raises MotionFileError, too, if the file cannot be read."""
-    return build(context, Reading(path, library()).result(), clip, settings, report)
 
 
 def build(

@@ -195,7 +195,11 @@ def _parser(messages: bool) -> argparse.ArgumentParser:
         help="of an image sequence; 24 if not given",
     )
     parser.add_argument(
-        "--rotate", type=int, choices=(0, 90, 180, 270), default=0, help="degrees clockwise by which the clip is turned"
+        "--rotate",
+        type=int,
+        choices=(0, 90, 180, 270),
+        default=0,
+        help="degrees clockwise by which the clip is rotated",
     )
     parser.add_argument(
         "--speed", type=_number(*_SPEEDS), metavar="X",

@@ -65,29 +65,35 @@ def ik_settings(armature: bpy.types.Object, rig_map: RigMap) -> tuple[Setting, .
 def _carried(armature: bpy.types.Object, indices: dict[str, int]) -> tuple[np.ndarray | None, np.ndarray | None]:
     """How many vertices each bone carries (N,), by weight, and their mean (N, 3) in armature space; else None."""
     weights, sums = np.zeros(len(indices)), np.zeros((len(indices), 3))
-    to_armature = armature.matrix_world.inverted_safe()
     for thing in armature.id_data.users_scene[0].objects if armature.users_scene else ():
         if thing.type != "MESH":
             continue
         if thing.parent == armature and thing.parent_type == "BONE" and thing.parent_bone in indices:
-            place = np.array(_rest_of(thing, armature))
+            place = rest_matrix(thing, armature)
             bone = indices[thing.parent_bone]
             corners = np.array(thing.bound_box) @ place[:3, :3].T + place[:3, 3]
             weights[bone] += len(thing.data.vertices)
             sums[bone] += len(thing.data.vertices) * corners.mean(0)
-        elif any(modifier.type == "ARMATURE" and modifier.object == armature for modifier in thing.modifiers):
-            _add_skin(thing, np.array(to_armature @ thing.matrix_world), indices, weights, sums)
+        elif is_skin(thing, armature):
+            _add_skin(thing, rest_matrix(thing, armature), indices, weights, sums)
     if not weights.any():
         return None, None
     with np.errstate(invalid="ignore"):
         return weights, sums / np.where(weights > 0, weights, np.nan)[:, None]
 
 
-def _rest_of(thing: bpy.types.Object, armature: bpy.types.Object) -> np.ndarray:
-    """The matrix (4, 4) from a mesh that hangs from a bone to armature space, with the bone at rest."""
-    pose = armature.pose.bones[thing.parent_bone]
-    posed = armature.matrix_world.inverted_safe() @ thing.matrix_world
-    return np.array(pose.bone.matrix_local @ pose.matrix.inverted_safe() @ posed)
+def is_skin(mesh: bpy.types.Object, armature: bpy.types.Object) -> bool:
+    """Whether an Armature modifier of a mesh deforms it with the bones of an armature."""
+    return any(modifier.type == "ARMATURE" and modifier.object == armature for modifier in mesh.modifiers)
+
+
+def rest_matrix(mesh: bpy.types.Object, armature: bpy.types.Object) -> np.ndarray:
+    """The matrix (4, 4) from the space of a mesh to armature space, with the bone at rest that it may hang from."""
+    matrix = armature.matrix_world.inverted_safe() @ mesh.matrix_world
+    if mesh.parent == armature and mesh.parent_type == "BONE" and mesh.parent_bone in armature.data.bones:
+        pose = armature.pose.bones[mesh.parent_bone]
+        matrix = pose.bone.matrix_local @ pose.matrix.inverted_safe() @ matrix
+    return np.array(matrix)
 
 
 def _add_skin(

@@ -1,6 +1,6 @@
 """Frames in which an unknown skeleton may stand: which way is up, where the middle is, and which bones are a pair.
 
-Importers turn skeletons in many ways, and their bones' tails point anywhere. NumPy only.
+Importers rotate skeletons in many ways, and their bones' tails point anywhere. NumPy only.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class ActionKeys:
 
 
 def curves_of(action: bpy.types.Action, slot: bpy.types.ID | None) -> list[bpy.types.FCurve]:
-    """The F-curves of an action for the user of a slot; Blender before 4.4 has no slots, and None stands for all."""
+    """The F-curves of an action for the user of a slot; all of them before Blender 4.4, which introduced slots."""
     if not hasattr(action, "slots"):
         return list(action.fcurves)
     if slot is None:

@@ -21,7 +21,9 @@ class Job:
     start: int = 1  # first clip frame, from 1
     end: int | None = None  # last clip frame; None: the clip's last
     fps: float | None = None  # of an image sequence; None: image_sequence.DEFAULT_FPS
-    rotate: int = 0  # 0, 90, 180 or 270 degrees clockwise by which the picture is turned, after the clip's own rotation
+    rotate: int = (
+        0  # 0, 90, 180 or 270 degrees clockwise by which the picture is rotated, after the clip's own rotation
+    )
     speed: float | None = None  # how many times slower the film is played than it was filmed; None: by its metadata
     resume: Path | None = None  # the job folder; None: one of the clip's own in the user's cache
     device: str = "auto"  # one of the texts that devices.choose takes
