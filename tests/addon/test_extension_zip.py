@@ -3,16 +3,9 @@
 import os
 import subprocess
 import sys
-import tomllib
-import zipfile
-from pathlib import Path
 
-import pytest
+from tests.extension_zip import built_zip
 
-import build
-from wham_blender.addon.worker import process
-
-ROOT = Path(__file__).parents[2]
 INSTALL = """
 import subprocess, sys
 import bpy
@@ -35,35 +28,9 @@ addon_utils.disable(name, default_set=True)
 """
 
 
-@pytest.fixture(scope="module")
-def extension():
-    subprocess.run([sys.executable, "build.py", "zip"], cwd=ROOT, check=True)
-    version = tomllib.loads((ROOT / "blender_manifest.toml").read_text("utf-8"))["version"]
-    return ROOT / "out" / f"wham_blender-{version}.zip"
-
-
-@pytest.fixture(scope="module")
-def worker():
-    """A Python that has the worker's packages; waits where another process is making it."""
-    return os.environ.get("WHAM_WORKER_PYTHON") or build.environment("worker")
-
-
-def test_the_worker_is_whole_in_the_zips_layout(extension, worker, tmp_path, monkeypatch):
-    package = tmp_path / "extensions" / "user_default" / "wham_blender"
-    with zipfile.ZipFile(extension) as archive:
-        archive.extractall(package)
-    monkeypatch.setattr(process, "_PACKAGE", package)
+def test_installed_extension_imports_a_motion(motion_path, tmp_path):
     run = subprocess.run(
-        process.module_command(Path(worker), "wham_blender.pipeline.self_test"),
-        cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("The worker is whole")
-
-
-def test_installed_extension_imports_a_motion(extension, motion_path, tmp_path):
-    run = subprocess.run(
-        [sys.executable, "-c", INSTALL, extension, motion_path],
+        [sys.executable, "-c", INSTALL, built_zip(), motion_path],
         cwd=tmp_path,
         env={
             **os.environ,

@@ -116,7 +116,9 @@ def state() -> dict[str, object]:
     for armature in bpy.data.armatures:
         found[f"armature {armature.name}"] = np.array([bone.matrix_local for bone in armature.bones]).tobytes()
     for mesh in bpy.data.meshes:
-        found[f"mesh {mesh.name}"] = np.array([vertex.co for vertex in list(mesh.vertices)[::97]]).tobytes()
+        points = np.empty(3 * len(mesh.vertices), np.float32)
+        mesh.vertices.foreach_get("co", points)
+        found[f"mesh {mesh.name}"] = points.tobytes()
     scene = bpy.context.scene
     found["scene"] = (scene.render.fps, scene.frame_start, scene.frame_end, scene.frame_current, len(bpy.data.scenes))
     return found
