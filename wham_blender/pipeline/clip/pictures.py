@@ -194,7 +194,9 @@ class Converter:
         formats = frame.format.name, frame.width, frame.height, pixels
         if not self._graph or formats != self._graph_formats:
             width, height = self._stored
-            self._graph = _graph(frame, ("scale", f"{width}:{height}:flags=bicublin"), ("format", pixels))
+            # Without scaling, chroma of more than 8 bits is repeated, as FFmpeg does for 8 bits: a fifth faster.
+            method = "neighbor" if (frame.width, frame.height) == self._stored else "bicublin"
+            self._graph = _graph(frame, ("scale", f"{width}:{height}:flags={method}"), ("format", pixels))
             self._graph_formats = formats
         tags = frame.colorspace, frame.color_trc, frame.color_primaries
         frame.colorspace = _matrix(frame)
