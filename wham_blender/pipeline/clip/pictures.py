@@ -45,6 +45,8 @@ class Decoder:
         self._path, self._container, self._stream = path, container, stream
         self._sent: list[float] = []  # heap of the stamps of packets whose frames have not come yet
         self._frame_seconds = 1 / float(stream.guessed_rate or 30)
+        # AVI holds no presentation times. Those that FFmpeg finds for H.264 with B-frames jump back and forth.
+        self._counted = container.format.name == "avi"
 
     def __iter__(self) -> Iterator[VideoFrame | float]:
         before = None
@@ -52,10 +54,10 @@ class Decoder:
             now = stamp(frame)
             if now is not None:
                 lost = list(self._lost(before, now))
-                if before is None:
-                    self.undecoded_before_first = len(lost)
-                else:
+                if before is not None:
                     yield from lost
+                elif not self._counted:  # else the decoder holds frames back, and the first has a later one's count
+                    self.undecoded_before_first = len(lost)
                 before = now
             yield frame
         if before is not None:
@@ -63,8 +65,9 @@ class Decoder:
 
     def _decoded(self) -> Iterator[VideoFrame]:
         for packet in _packets(self._container, self._stream):
-            if packet and packet.pts is not None and not packet.is_discard and self._stream.time_base:
-                heapq.heappush(self._sent, float(packet.pts * self._stream.time_base))
+            ticks = packet and (packet.dts if self._counted else packet.pts)
+            if packet and ticks is not None and not packet.is_discard and self._stream.time_base:
+                heapq.heappush(self._sent, float(ticks * self._stream.time_base))
             try:
                 frames = self._stream.decode(packet)
             except (av.FFmpegError, ValueError):
@@ -75,6 +78,8 @@ class Decoder:
                 )
             for frame in frames:
                 frame.time_base = self._stream.time_base
+                if self._counted:
+                    frame.pts = frame.dts
                 yield frame
 
     def _lost(self, before: float | None, now: float) -> Iterator[float]:
