@@ -65,8 +65,8 @@ class Decoder:
 
     def _decoded(self) -> Iterator[VideoFrame]:
         for packet in _packets(self._container, self._stream):
-            ticks = packet and (packet.dts if self._counted else packet.pts)
-            if packet and ticks is not None and not packet.is_discard and self._stream.time_base:
+            ticks = None if packet is None or packet.is_discard else packet.dts if self._counted else packet.pts
+            if ticks is not None and self._stream.time_base:
                 heapq.heappush(self._sent, float(ticks * self._stream.time_base))
             try:
                 frames = self._stream.decode(packet)
