@@ -90,6 +90,12 @@ def test_what_blender_shows_otherwise(changes: dict[str, Any], reason: str, tmp_
     assert film.why_not_shown(make.write(tmp_path / "plain.mp4"), numbers, (numbers - 1) / 30, 0) == ""
 
 
+def test_a_raw_stream_is_said_to_have_no_times(tmp_path: Path) -> None:
+    raw = make.rewrapped(make.write(tmp_path / "film.mp4"), tmp_path / "film.h264")
+    numbers = np.arange(1, 13)
+    assert film.why_not_shown(raw, numbers, (numbers - 1) / 30, 0) == "its frames have no times"
+
+
 def test_the_kept_clips_are_what_their_list_says() -> None:
     kept = json.loads((coded.FOLDER / "coded.json").read_text("utf-8"))
     assert set(kept) == set(coded.KEPT)

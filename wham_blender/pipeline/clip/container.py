@@ -93,7 +93,11 @@ def _file(path: Path) -> Iterator[BinaryIO]:
 
 
 def _best_stream(container: InputContainer) -> VideoStream:
-    """The video stream with the largest picture; raises LookupError if there is none that can be decoded."""
+    """The video stream with the largest moving picture; raises LookupError if there is none that can be decoded.
+
+    A stream of one frame, or shorter than half of the longest, is a title picture. Of several streams of one size it is
+    the one that the file names as default, then the first.
+    """
     streams = [
         stream
         for stream in container.streams.video
@@ -101,7 +105,15 @@ def _best_stream(container: InputContainer) -> VideoStream:
     ]
     if not streams:
         raise LookupError("no video stream")
-    return max(streams, key=lambda s: (s.codec_context.width * s.codec_context.height, -s.index))
+    seconds = {stream.index: duration(container, stream) for stream in streams}
+    longest = max(seconds.values())
+
+    def rank(stream: VideoStream) -> tuple[bool, int, bool, int]:
+        moves = stream.frames != 1 and 2 * seconds[stream.index] >= longest
+        area = stream.codec_context.width * stream.codec_context.height
+        return moves, area, bool(stream.disposition & Disposition.default), -stream.index
+
+    return max(streams, key=rank)
 
 
 def check_size(path: Path, width: int, height: int) -> None:

@@ -112,6 +112,7 @@ class Clock:
         self._step = 1 / fps
         self._origin: float | None = None
         self._time: float | None = None
+        self._least = 0.0  # seconds from the frame before
 
     def time_of(self, stamp: float | None) -> float:
         """The time of the next frame, whose stamp the file gives in its own time."""
@@ -119,7 +120,9 @@ class Clock:
         if stamp is not None and self._origin is None:
             self._origin = stamp - expected
         elapsed = -1.0 if stamp is None or self._origin is None else stamp - self._origin
-        self._time = elapsed if self._time is not None and elapsed > self._time else expected
+        rises = elapsed == expected if self._time is None else elapsed > self._time + self._least
+        # After a time that was made up, the stamp of the next frame may be the same but for rounding.
+        self._time, self._least = (elapsed, 0.0) if rises else (expected, 0.1 * self._step)
         return self._time
 
 
