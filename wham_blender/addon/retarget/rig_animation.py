@@ -119,7 +119,8 @@ class ActiveAction:
         A strip holds what is at its ends. What goes on there, by Cycles or linear extrapolation, does so over the
         frames of the scene and of a motion.
         """
-        first, last = self.frames()
+        # Where it does not hold, Blender ends it where the last of all slots ends.
+        first, last = self.frames() if self.extrapolation == "HOLD" else self.action.curve_frame_range
         curves, scene = self.curves(), bpy.context.scene
         cyclic = any(modifier.type == "CYCLES" for curve in curves for modifier in curve.modifiers)
         going_on = cyclic or any(curve.extrapolation == "LINEAR" or curve.modifiers for curve in curves)
