@@ -10,9 +10,17 @@ _LEAST_SINE = 1e-6  # of half an angle: the axis of a smaller rotation is not kn
 
 def multiply(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The rotation by ``second``, followed by the rotation by ``first``."""
-    w, v = first[..., :1], first[..., 1:]
-    s, u = second[..., :1], second[..., 1:]
-    return np.concatenate([w * s - np.sum(v * u, -1, keepdims=True), w * u + s * v + np.cross(v, u)], -1)
+    w, x, y, z = _components(first)
+    s, a, b, c = _components(second)
+    return np.stack(
+        [
+            w * s - (x * a + y * b + z * c),
+            w * a + s * x + (y * c - z * b),
+            w * b + s * y + (z * a - x * c),
+            w * c + s * z + (x * b - y * a),
+        ],
+        -1,
+    )
 
 
 def inverse(rotations: np.ndarray) -> np.ndarray:
@@ -28,8 +36,20 @@ def normalized(vectors: np.ndarray) -> np.ndarray:
 def rotate(rotations: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Vectors (..., 3) rotated by unit quaternions."""
     w, v = rotations[..., :1], rotations[..., 1:]
-    across = 2 * np.cross(v, vectors)
-    return vectors + w * across + np.cross(v, across)
+    across = 2 * _cross(v, np.asarray(vectors))
+    return vectors + w * across + _cross(v, across)
+
+
+def _components(values: np.ndarray) -> list[np.ndarray]:
+    """The n arrays (...) of an array (..., n)."""
+    return [values[..., number] for number in range(values.shape[-1])]
+
+
+def _cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """`numpy.cross` of vectors (..., 3), in half of its time for the frames of a motion."""
+    x, y, z = _components(first)
+    a, b, c = _components(second)
+    return np.stack([y * c - z * b, z * a - x * c, x * b - y * a], -1)
 
 
 def about(axes: np.ndarray, angles: np.ndarray) -> np.ndarray:

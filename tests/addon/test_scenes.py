@@ -11,7 +11,6 @@ from mathutils import Vector
 
 from tests.addon.conftest import import_file, make_motion
 from tests.addon.test_bake import bake
-from tests.addon.test_bake_feet import FRAMES as WALKED
 from tests.addon.test_bake_feet import Feet
 from tests.rigs import make, scenes, walks
 from wham_blender import motion as motion_file
@@ -19,10 +18,11 @@ from wham_blender.addon.properties import PlacementSettings
 from wham_blender.addon.retarget.bake import Options
 from wham_blender.addon.retarget.bake_all import bake_all
 from wham_blender.addon.scene import character
-from wham_blender.addon.scene.action import curves_of
+from wham_blender.addon.scene.action import ActionKeys, curves_of, scale_time
 from wham_blender.errors import CodedError
 
-EVERY = range(1, 41)  # frames of the motion
+EVERY = range(1, 15)  # frames of the motion
+STEPS, WALKED = 4, range(20, 50)  # of a walk, and frames in its middle
 HELD = "a key holds other channels of"
 # Cases in which the rig gets the motion, and what is said about them beside the number of keys.
 RIGHT = {
@@ -56,12 +56,56 @@ REFUSED = {
 }
 
 
+@pytest.fixture(scope="module")
+def files(body, tmp_path_factory):
+    """Folder of files with an imported character: "dance", in which all joints rotate far, and "walk".
+
+    With what the rig that nothing was done to shows of each, its joints (F, B, 3); those of the walk at half frames,
+    too, and also with keyframe reduction.
+    """
+    folder, wanted = tmp_path_factory.mktemp("scenes"), {}
+    motion_file.save(folder / "dance.npz", [make_motion(body, len(EVERY))])
+    for name in ("dance", "walk"):
+        bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+        bpy.ops.wham.import_motion(filepath=str(folder / "dance.npz"), fps="CLIP")
+        (source,) = bpy.context.selected_objects
+        if name == "walk":
+            write_walk(source)
+        bpy.ops.wm.save_as_mainfile(filepath=str(folder / f"{name}.blend"))
+        for reduced in (False, True) if name == "walk" else (False,):
+            rig = make.make_rig("mixamo")
+            assert not baked(source, rig, plant_feet=name == "walk", reduce_keys=reduced)[1]
+            wanted[name, reduced] = scenes.measure(source, rig, halves() if name == "walk" else EVERY)[1]
+    return folder, wanted
+
+
+def opened(folder, name):
+    """The imported character of such a file, in which nothing else is."""
+    bpy.ops.wm.open_mainfile(filepath=str(folder / f"{name}.blend"), load_ui=False)
+    return next(obj for obj in bpy.data.objects if character.is_character(obj))
+
+
+def halves():
+    """The frames of the walk, and those half way between them."""
+    return np.arange(1, STEPS * walks.ROWS, 0.5)
+
+
+def write_walk(source):
+    """Have an imported character walk, its feet sliding a little."""
+    imported = character.read(source)
+    character.write(source, walks.walk(imported.heads, imported.feet * [1, 1, 0], STEPS, sway=0.03))
+
+
 @pytest.fixture
-def source(motion, tmp_path):
-    """An imported character with large, varied rotations of all joints; 40 keys from frame 1."""
-    motion_file.save(tmp_path / "dance.npz", [motion])
-    bpy.ops.wham.import_motion(filepath=str(tmp_path / "dance.npz"), fps="CLIP")
-    return bpy.context.selected_objects[0]
+def source(files):
+    """An imported character with large, varied rotations of all joints; keyed at EVERY frame."""
+    return opened(files[0], "dance")
+
+
+@pytest.fixture
+def walking(files):
+    """An imported character that walks."""
+    return opened(files[0], "walk")
 
 
 def baked(source, rig, **options):
@@ -97,11 +141,7 @@ def test_every_case_has_its_test():
 
 @pytest.mark.parametrize("case", RIGHT)
 @pytest.mark.parametrize("strip", [False, True], ids=["action", "strip"])
-def test_the_rig_gets_the_motion(source, case, strip):
-    plain = make.make_rig("mixamo")
-    baked(source, plain, plant_feet=False)
-    _, wanted = scenes.measure(source, plain, EVERY)
-    bpy.data.objects.remove(plain)
+def test_the_rig_gets_the_motion(source, files, case, strip):
     rig = make.make_rig("mixamo")
     scenes.CASES[case](rig)
     said, failed = baked(source, rig, plant_feet=False, nla_strip=strip)
@@ -113,7 +153,7 @@ def test_the_rig_gets_the_motion(source, case, strip):
     limbs, joints = scenes.measure(source, rig, EVERY)
     assert limbs < 0.1
     if case not in ("placed_object", "delta_transforms", "still_parent", "leftover_scales"):  # of another size
-        assert np.abs(joints - wanted).max() < 2e-5  # metres
+        assert np.abs(joints - files[1]["dance", False]).max() < 2e-5  # metres
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -149,55 +189,59 @@ def test_all_is_restored_if_the_rig_does_not_show_the_motion(source, strip):
 
 @pytest.mark.parametrize("reduced", [False, True], ids=["every frame", "reduced"])
 @pytest.mark.parametrize("modes", [[mode] for mode in scenes.OTHERS] + [scenes.OTHERS], ids="-".join)
-def test_rotation_modes_give_the_same_motion(source, modes, reduced):
+def test_rotation_modes_give_the_same_motion(files, modes, reduced):
     """At keyframes any motion, and a walk between them too, where scenes of other frame rates have their frames."""
-    plain, rig = make.make_rig("mixamo"), make.make_rig("mixamo")
-    for number, bone in enumerate(rig.pose.bones):
-        bone.rotation_mode = modes[number % len(modes)]
-    scenes.keyed(rig)
-    assert not baked(source, rig, plant_feet=False, reduce_keys=reduced)[1]
-    assert scenes.measure(source, rig, EVERY)[0] < (3.0 if reduced else 0.1)
-    imported = character.read(source)
-    character.write(source, walks.walk(imported.heads, imported.feet * [1, 1, 0], sway=0.03))
-    for each in (plain, rig):
-        assert not baked(source, each, reduce_keys=reduced)[1]
-    joints = [scenes.measure(source, each, np.arange(1, 80, 0.5))[1] for each in (plain, rig)]
+    folder, wanted = files
+    for name in ("dance", "walk"):
+        source, rig = opened(folder, name), make.make_rig("mixamo")
+        for number, bone in enumerate(rig.pose.bones):
+            bone.rotation_mode = modes[number % len(modes)]
+        scenes.keyed(rig)
+        assert not baked(source, rig, plant_feet=name == "walk", reduce_keys=reduced)[1]
+        limbs, joints = scenes.measure(source, rig, EVERY if name == "dance" else halves())
+        if name == "dance":
+            assert limbs < (3.0 if reduced else 0.1)
     # The axis of a rotation near zero may turn fast, so that axes between keyframes are not half way.
     most = 0.03 if reduced else 0.015 if "AXIS_ANGLE" in modes else 0.003
-    assert np.linalg.norm(joints[0] - joints[1], axis=-1).max() < most  # metres
+    assert np.linalg.norm(joints - wanted["walk", reduced], axis=-1).max() < most  # metres
 
 
-def test_what_the_rig_did_before_stays_before_and_after_a_strip(source):
-    rig = make.make_rig("mixamo")
-    scenes.keyed(rig)
-    outside = [-20, 0, 41, 80]
+CYCLES = "CYCLES"
+OUTSIDE = [-20, -5, 0, 15, 41, 80]  # frames of the scene, but not of the motion
+
+
+@pytest.mark.parametrize("track", [False, True], ids=["alone", "over a track"])
+@pytest.mark.parametrize("settings", [
+    ("REPLACE", 1.0), ("COMBINE", 0.4), ("REPLACE", 1.0, "NOTHING"), ("REPLACE", 1.0, "HOLD_FORWARD"),
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("keys", ["long", "range", CYCLES, "LINEAR", "slots", "one"])
+def test_what_the_rig_did_before_stays_before_and_after_a_strip(source, keys, settings, track):
+    if keys == "slots" and bpy.app.version < (4, 4, 0):
+        pytest.skip("actions have slots since Blender 4.4")
+    scene, rig = bpy.context.scene, make.make_rig("mixamo")
+    scene.frame_start, scene.frame_end = 0, 80  # negative frames are none of a scene
+    if track:
+        scenes.keyed(rig, -30, 90)
+        scenes.push_down(rig)
+    scenes.active(rig, keys)
+    scenes.blend(*settings)(rig)
+    outside = OUTSIDE[2:] if keys in (CYCLES, "LINEAR") else OUTSIDE
     before = scenes.measure(source, rig, outside)[1]
-    baked(source, rig, nla_strip=True)
-    assert np.allclose(scenes.measure(source, rig, outside)[1], before, atol=1e-5)
-    assert scenes.measure(source, rig, [20])[0] < 60  # legs are planted
+    assert not baked(source, rig, plant_feet=False, nla_strip=True)[1]
+    assert np.abs(scenes.measure(source, rig, outside)[1] - before).max() < 1e-5
+    assert scenes.measure(source, rig, EVERY)[0] < 0.1
 
 
-def test_an_action_that_was_weak_keeps_its_influence_as_a_strip(source):
+def test_a_strip_that_begins_between_two_frames_ends_with_its_last_key(source):
+    keys = ActionKeys(source)
+    for curve in keys.curves():
+        scale_time(curve, 0.25, 1.25)  # from 1.1875 to 17.4375
     rig = make.make_rig("mixamo")
-    scenes.keyed(rig)
-    scenes.push_down(rig)
-    scenes.keyed(rig)
-    scenes.blend("COMBINE", 0.4)(rig)
-    outside = [-10, 0, 41, 70]
-    before = scenes.measure(source, rig, outside)[1]
-    assert not baked(source, rig, nla_strip=True)[1]
-    assert np.allclose(scenes.measure(source, rig, outside)[1], before, atol=1e-5)
-
-
-def test_other_users_of_the_action_keep_it(source):
-    rig = make.make_rig("mixamo")
-    scenes.shared_action(rig)
-    double, action = bpy.data.objects["Double"], rig.animation_data.action
-    before = scenes.measure(source, double, EVERY)[1]
-    said, _ = baked(source, rig)
-    assert "fake user" not in said
-    assert double.animation_data.action == action != rig.animation_data.action
-    assert np.allclose(scenes.measure(source, double, EVERY)[1], before, atol=1e-6)
+    assert not baked(source, rig, plant_feet=False, nla_strip=True)[1]
+    (strip,) = rig.animation_data.nla_tracks[0].strips
+    assert (strip.frame_start, strip.frame_end) == (1.1875, 17.4375)
+    assert strip.scale == 1
+    assert scenes.measure(source, rig, [1.1875, 9.3125, 17.4375])[0] < 0.1
 
 
 @pytest.mark.skipif(bpy.app.version < (4, 4, 0), reason="actions have slots since Blender 4.4")
@@ -217,9 +261,8 @@ def test_slots_of_actions(source):
 
 
 @pytest.mark.parametrize("strip", [False, True], ids=["action", "strip"])
-def test_a_rig_under_a_moving_parent_plants_its_feet_in_the_world(source, strip):
-    imported = character.read(source)
-    character.write(source, walks.walk(imported.heads, imported.feet * [1, 1, 0], sway=0.03))
+def test_a_rig_under_a_moving_parent_plants_its_feet_in_the_world(walking, strip):
+    source = walking
     for kind in ("mixamo", "rigify"):
         rig = make.make_rig(kind)
         scenes.moving_parent(rig)
@@ -241,7 +284,7 @@ def test_a_root_bone_under_a_moving_parent_goes_over_the_floor(source):
     joints = [scenes.measure(source, each, EVERY)[1] for each in (plain, rig)]
     assert np.abs(joints[0] - joints[1]).max() < 2e-5
     roots = []
-    for frame in (1, 20, 40):
+    for frame in EVERY:
         bpy.context.scene.frame_set(frame)
         roots.append([each.matrix_world @ each.pose.bones["root"].head for each in (plain, rig)])
     assert np.abs(np.diff(np.array(roots), axis=1)).max() < 2e-5
@@ -439,8 +482,7 @@ def test_bakes_and_planted_feet_in_other_units(motion_path, system, length, unit
     set_units(system, length)
     bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP")
     (source,) = bpy.context.selected_objects
-    imported = character.read(source)
-    character.write(source, walks.walk(imported.heads, imported.feet * [1, 1, 0], sway=0.03))
+    write_walk(source)
     rigs = [make.make_rig("mixamo", scale=1 / unit), make.make_rig("unreal_ue4", legs=1.5)]
     for rig in (*rigs, make.make_rig("rigify", legs=0.7)):
         if rig is not rigs[0]:  # whose bones have the size

@@ -165,6 +165,28 @@ def push_down(rig, **settings):
     return track
 
 
+def active(rig, keys):
+    """Give the rig an action that shows something beyond its keys, or beyond the range that it says it has."""
+    action = keyed(
+        rig, *((5.0, 5.0) if keys == "one" else (3.0, 9.0) if keys in ("CYCLES", "LINEAR") else (-20.3, 79.7))
+    )
+    slot = getattr(rig.animation_data, "action_slot", None)
+    for curve in curves_of(action, slot):
+        if keys == "CYCLES":
+            curve.modifiers.new("CYCLES")
+        elif keys == "LINEAR" and curve.data_path.endswith("location"):
+            curve.extrapolation = "LINEAR"
+    if keys == "range":
+        action.use_frame_range, action.frame_start, action.frame_end = True, 5, 20
+    if keys == "slots":  # which it shares with an object whose keys are elsewhere
+        other = bpy.data.objects.new("Other", None)
+        bpy.context.scene.collection.objects.link(other)
+        other.animation_data_create().action = action
+        other.animation_data.action_slot = action.slots.new("OBJECT", "Other")
+        for frame in (-300, 500):
+            other.keyframe_insert("location", frame=frame)
+
+
 def keys_before_and_after(rig):
     keyed(rig)
 

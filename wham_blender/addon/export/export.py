@@ -22,7 +22,7 @@ from mathutils import Matrix
 
 from ... import quaternions
 from ...errors import CodedError
-from ..retarget import rig_map_state, root
+from ..retarget import rig_animation, rig_map_state, root
 from ..retarget.transfer import Space
 from ..scene import character
 from ..scene.action import ActionKeys, ActionWriter
@@ -168,13 +168,7 @@ def _last_line(error: Exception) -> str:
 
 def _range(rig: bpy.types.Object) -> tuple[int, int]:
     """First and last scene frame of a rig's action and NLA strips. Raises ExportError if it has none."""
-    animation = rig.animation_data
-    ranges: list[tuple[float, float]] = []
-    if animation is not None:
-        if animation.action is not None:
-            ranges.append(tuple(animation.action.frame_range))
-        strips = [strip for track in animation.nla_tracks if not track.mute for strip in track.strips if not strip.mute]
-        ranges += [(strip.frame_start, strip.frame_end) for strip in strips]
+    ranges = rig_animation.ranges_played(rig)
     if not ranges:
         raise ExportError(f"{rig.name} has no animation. Bake a motion onto it first.", code="no-animation")
     for ends in ranges:

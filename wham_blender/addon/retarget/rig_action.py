@@ -13,7 +13,7 @@ from ..scene.action import CONSTANT, ActionWriter
 from ..scene.keyframe_reduction import Channel, ReducedCurves, reduce_keyframes
 from .controls import Keys, Written
 from .maps import IK_INFLUENCE, IK_STRETCH, RigMap
-from .rig_animation import bone_path, let_through, rotation_channel
+from .rig_animation import ActiveAction, bone_path, let_through, rotation_channel
 from .rig_probe import ik_constraints
 
 _EXACT = 1e-9  # radians or metres: a tolerance that only a keyframe keeps
@@ -111,9 +111,9 @@ def write(
     Without a ``reducer``, with which the keys were solved, there is a keyframe at every frame. The action becomes the
     rig's active one, or with ``nla_strip`` a strip in a new NLA track above all others.
     """
+    before = ActiveAction.of(rig)
     notes = let_through(rig, nla_strip)
     animation = rig.animation_data_create()
-    before = animation.action, getattr(animation, "action_slot", None)
     writer = ActionWriter(rig, f"{source.animation_data.action.name} {rig.name}", motion.frames)
     baked = BakedAction(writer.action, notes=notes)
     for prop in _keyed_properties(rig, motion.keys):
@@ -133,10 +133,10 @@ def write(
     for marker in source.animation_data.action.pose_markers:
         writer.action.pose_markers.new(marker.name).frame = marker.frame
     if nla_strip:
-        _push_to_nla(animation, writer.action, float(motion.frames[0]), *before)
-    elif before[0] is not None and before[0].users == 0 and before[0].library is None:
-        before[0].use_fake_user = True  # Blender does not save actions without users
-        baked.notes.append(f"the action {before[0].name}, which it had, is kept with a fake user")
+        _push_to_nla(animation, writer.action, (float(motion.frames[0]), float(motion.frames[-1])), before)
+    elif before is not None and before.action.users == 0 and before.action.library is None:
+        before.action.use_fake_user = True  # Blender does not save actions without users
+        baked.notes.append(f"the action {before.action.name}, which it had, is kept with a fake user")
     return baked
 
 
@@ -217,33 +217,39 @@ def _write_settings(writer: ActionWriter, rig: bpy.types.Object, motion: RigMoti
 
 
 def _push_to_nla(
-    animation: bpy.types.AnimData,
-    action: bpy.types.Action,
-    start: float,
-    previous: bpy.types.Action | None,
-    previous_slot: bpy.types.ID | None,
+    animation: bpy.types.AnimData, action: bpy.types.Action, frames: tuple[float, float], before: ActiveAction | None
 ) -> None:
-    """Put an action into a new top NLA track; the previous active action goes into a track below it."""
+    """Put an action with keys in a range of frames into a new top NLA track; the action before it into a track below.
+
+    That one goes on showing what it did, also before and after the frames.
+    """
     slot = getattr(animation, "action_slot", None)
     animation.action = None
-    if previous is not None:
-        below = _add_strip(animation, previous, previous_slot, previous.frame_range[0], "HOLD")
-        below.blend_type = animation.action_blend_type
-        if animation.action_influence != 1.0:
+    if before is not None:
+        below = _add_strip(animation, before.action, before.slot, before.strip_frames(frames), before.extrapolation)
+        below.blend_type = before.blend_type
+        if before.influence != 1.0:
             below.use_animated_influence = True
-            below.fcurves[0].keyframe_points.insert(below.frame_start, animation.action_influence)
-    _add_strip(animation, action, slot, start, "NOTHING" if animation.nla_tracks else "HOLD")
+            below.fcurves[0].keyframe_points.insert(below.frame_start, before.influence)
+    _add_strip(animation, action, slot, frames, "NOTHING" if animation.nla_tracks else "HOLD")
 
 
 def _add_strip(
-    animation: bpy.types.AnimData, action: bpy.types.Action, slot: bpy.types.ID | None, start: float, extrapolation: str
+    animation: bpy.types.AnimData,
+    action: bpy.types.Action,
+    slot: bpy.types.ID | None,
+    frames: tuple[float, float],
+    extrapolation: str,
 ) -> bpy.types.NlaStrip:
+    """A strip in a new top track that shows an action's frames, first to last, where they are."""
+    first, last = frames[0], max(frames[1], frames[0] + 1)  # Blender's strips have a length
     track = animation.nla_tracks.new()
     track.name = action.name
-    strip = track.strips.new(action.name, int(np.floor(start)), action)
+    strip = track.strips.new(action.name, int(np.floor(first)), action)
     if slot is not None:
         strip.action_slot = slot
-    strip.frame_start = start
+    strip.action_frame_start, strip.action_frame_end = first, last
+    strip.frame_start_raw, strip.frame_end_raw = first, last  # without _raw, it would end where it did before
     strip.extrapolation = extrapolation
     return strip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import bpy
 import numpy as np
@@ -81,6 +82,77 @@ def let_through(rig: bpy.types.Object, nla_strip: bool) -> list[str]:
     return notes
 
 
+# --- what plays, and when ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ActiveAction:
+    """The active action of an object, and how Blender plays it."""
+
+    action: bpy.types.Action
+    slot: bpy.types.ID | None  # since Blender 4.4
+    blend_type: str
+    influence: float
+    extrapolation: str
+
+    @classmethod
+    def of(cls, obj: bpy.types.Object) -> ActiveAction | None:
+        """None if there is none. Without tracks, Blender plays an action whatever its settings for the NLA are."""
+        animation = obj.animation_data
+        if animation is None or animation.action is None:
+            return None
+        settings: tuple[str, float, str] = "REPLACE", 1.0, "HOLD"
+        if animation.use_nla and animation.nla_tracks:
+            settings = animation.action_blend_type, animation.action_influence, animation.action_extrapolation
+        return cls(animation.action, getattr(animation, "action_slot", None), *settings)
+
+    def frames(self) -> tuple[float, float]:
+        """First and last scene frame of its keys for the object."""
+        ranges = [curve.range() for curve in self.curves() if len(curve.keyframe_points) or len(curve.sampled_points)]
+        if not ranges:
+            return tuple(self.action.frame_range)
+        return min(first for first, _ in ranges), max(last for _, last in ranges)
+
+    def strip_frames(self, motion: tuple[float, float]) -> tuple[float, float]:
+        """The frames of a strip that shows what the active action does.
+
+        A strip holds what is at its ends. What goes on there, by Cycles or linear extrapolation, does so over the
+        frames of the scene and of a motion.
+        """
+        # Where it does not hold, Blender ends it where the last of all slots ends.
+        first, last = self.frames() if self.extrapolation == "HOLD" else self.action.curve_frame_range
+        curves, scene = self.curves(), bpy.context.scene
+        cyclic = any(modifier.type == "CYCLES" for curve in curves for modifier in curve.modifiers)
+        going_on = cyclic or any(curve.extrapolation == "LINEAR" or curve.modifiers for curve in curves)
+        if cyclic or (going_on and self.extrapolation == "HOLD"):
+            first = min(first, scene.frame_start, motion[0])
+        if cyclic or (going_on and self.extrapolation != "NOTHING"):
+            last = max(last, scene.frame_end, motion[1])
+        return first, last
+
+    def curves(self) -> list[bpy.types.FCurve]:
+        """The F-curves of the object."""
+        return curves_of(self.action, self.slot)
+
+
+def ranges_played(obj: bpy.types.Object) -> list[tuple[float, float]]:
+    """First and last scene frame of the strips that Blender plays for an object, and of its action.
+
+    That is the range that the user gave the action, if there is one.
+    """
+    animation = obj.animation_data
+    if animation is None:
+        return []
+    tracks = list(animation.nla_tracks) if animation.use_nla else []
+    solo = [track for track in tracks if track.is_solo]
+    strips = [strip for track in solo or tracks if not track.mute for strip in track.strips if not strip.mute]
+    ranges = [(strip.frame_start, strip.frame_end) for strip in strips]
+    active = None if solo else ActiveAction.of(obj)
+    if active is not None:
+        ranges.append(tuple(active.action.frame_range) if active.action.use_frame_range else active.frames())
+    return ranges
+
+
 # --- the object ------------------------------------------------------------------------------------------------------
 
 
@@ -91,6 +163,8 @@ def object_matrices(rig: bpy.types.Object, frames: np.ndarray, nla_strip: bool) 
         if copy.animation_data is not None:
             if not nla_strip:
                 copy.animation_data.action = None
+            for driver in [each for each in copy.animation_data.drivers if each.data_path.startswith("pose.")]:
+                copy.animation_data.drivers.remove(driver)  # Blender would say of each that it is invalid
             for track in copy.animation_data.nla_tracks:
                 track.is_solo = False
         copy.data = data
