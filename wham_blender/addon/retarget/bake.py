@@ -21,6 +21,7 @@ from . import (
     foot_geometry,
     foot_locking,
     foot_mesh,
+    leftovers,
     leg_error,
     rig_action,
     rig_animation,
@@ -78,8 +79,9 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     ik_legs = _ik_legs(rig_map) if options.plant_feet else {}
     rig_probed = _probe(rig, rig_map, options, ik_legs, twists)
     loose = _loose_ends(rig, rig_map, rig_probed)
-    if loose:
-        rig_probed = _probe(rig, rig_map, options, ik_legs, twists, tuple(loose.values()))
+    torn = _torn_bone(rig, rig_map, options)
+    if loose or torn:
+        rig_probed = _probe(rig, rig_map, options, ik_legs, twists, (*loose.values(), *([torn] if torn else ())))
     target = _target(rig, rig_map, space, rig_probed, twists)
     _check_limbs(rig, target)
     rate = character.key_rate(source, motion)
@@ -91,7 +93,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         pose = rig_animation.carried_pose(pose, object_motion)
         root_path = root_path and rig_animation.carried_path(root_path, object_motion)
     check_frames(motion.frames, rig.name)
-    keyed = _Keyed(target, rig_probed, ik_legs, loose)
+    keyed = _Keyed(target, rig_probed, ik_legs, loose, torn)
     keys = _control_keys(keyed, pose, root_path, controls.Written())
     _check_keys(rig, keys)
     reducer = None
@@ -108,7 +110,9 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     with rig_animation.restored_on_error(rig):
         rig_motion = RigMotion(rig_map, motion.frames, keys, ik_legs, held)
         baked = rig_action.write(source, rig, rig_motion, reducer, options.nla_strip)
-        bake_check.check_rig(rig, target, rig_probed, pose, rig_motion, tolerance)
+        with leftovers.without_limits(rig):
+            bake_check.check_rig(rig, target, rig_probed, pose, rig_motion, tolerance)
+        _add_leftovers(baked, rig, keys, torn, motion.frames)
     if object_motion is not None:
         baked.notes.append("its object moves, and the keys make up for that")
     if held:
@@ -116,6 +120,20 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         bones = f"{count} bones" if count > 1 else next(iter(held.values()))[0]
         baked.notes.append(f"a key holds other channels of {bones}, which leftover values or NLA tracks would move")
     return baked
+
+
+def _add_leftovers(
+    baked: BakedAction, rig: bpy.types.Object, keys: controls.Keys, torn: str, frames: np.ndarray
+) -> None:
+    """Add what is to be said about what the rig has been left with."""
+    if uneven := leftovers.unevenly_scaled(rig, keys.controls):
+        baked.notes.append(f"the uneven scale that {leftovers.listed(uneven)} had is 1 in the new action")
+    if torn:
+        baked.notes.append(f"{torn} goes along with the hips, as skin hangs from it")
+    if held := leftovers.held_back(rig, frames):
+        baked.warnings.append(
+            f"limit constraints hold back {leftovers.listed(held)}. Mute them if the whole motion shall show."
+        )
 
 
 def _reduced_keys(
@@ -254,18 +272,25 @@ def _loose_ends(rig: bpy.types.Object, rig_map: RigMap, rig_probed: ProbedRig) -
     return loose
 
 
+def _torn_bone(rig: bpy.types.Object, rig_map: RigMap, options: Options) -> str:
+    """The bone above the hips that must go along with them, see leftovers.torn_bone; "" if controls are keyed."""
+    if rig_map.location_bone in rig_map.controls:
+        return ""
+    return leftovers.torn_bone(rig, rig_map.location_bone, rig_map.root if options.root_motion else "")
+
+
 def _probe(
     rig: bpy.types.Object,
     rig_map: RigMap,
     options: Options,
     ik_legs: Mapping[str, LimbIK],
     twists: list[str],
-    loose: tuple[str, ...] = (),
+    others: tuple[str, ...] = (),
 ) -> ProbedRig:
     """Probe the controls that will be keyed. Raises BakeError if the root bone is no parent of the pelvis."""
     roots = [rig_map.root] if options.root_motion else []
     body = rig_map.control(rig_map.location_bone)
-    located = [*roots, body, *(name for ik in ik_legs.values() for name in (ik.target, ik.pole)), *loose]
+    located = [*roots, body, *(name for ik in ik_legs.values() for name in (ik.target, ik.pole)), *others]
     mapped = rig_map.mapped_bones().values()
     toes = [ik.toe for ik in ik_legs.values() if ik.toe]
     names = list(dict.fromkeys([*located, *map(rig_map.control, mapped), *twists, *toes]))
@@ -399,6 +424,7 @@ class _Keyed:
     rig_probed: ProbedRig
     ik_legs: Mapping[str, LimbIK]
     loose: Mapping[str, str]  # see _loose_ends
+    torn: str = ""  # see _torn_bone
 
 
 def _control_keys(
@@ -418,6 +444,11 @@ def _control_keys(
     body = rig_map.control(rig_map.location_bone)
     hips = _hips_at_zero_location(target, rig_probed, rotations, positions)
     positions[body] = space.to_armature(pose.hips) - hips.mean(0)
+    if keyed.torn:
+        rest = {control.name: control.head for control in rig_probed.controls}
+        rotations[keyed.torn] = rotations[body]
+        offset = quaternions.rotate(rotations[body], rest[keyed.torn] - rest[body])
+        positions[keyed.torn] = positions[body] + offset
     if ik_legs:
         offsets = _hip_offsets(target, rig_probed, pose)
         for limb, ik in ik_legs.items():

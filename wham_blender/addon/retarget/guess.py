@@ -38,7 +38,7 @@ _BEYOND_DOUBT = 8.0  # score of a map at which no other frame is tried: names fi
 _MOST_AGAINST = -2.5  # that one unusual length counts: cartoon characters have short legs and big boots
 _MIN_SHAPE_SCORE = -9.0  # of a limb without its names; below it no limb is found
 _MIN_LEG = 0.1  # length of a leg, of the height: chibi characters have 0.2, and the fingers of a lying body 0.06
-_MAX_BONES = 2000  # that may be a body's: without face, fingers and bones that carry nothing
+_MAX_BONES = 4000  # that may be a body's: without face, fingers and bones that carry nothing
 _MAX_ALL_BONES = 20_000
 # Candidates for a limb, three bones each, on one side: the rigs of tests/rigs have 1,200 at most. A chain of 60 bones
 # has 34,000; long tentacles would take hours.

@@ -11,6 +11,7 @@ import numpy as np
 from ... import quaternions
 from ..scene.action import curves_of
 from ..scene.evaluation import evaluated
+from .leftovers import unevenly_scaled
 from .transfer import Pose
 
 _RIGID_TOLERANCE = 1e-4  # of matrix elements without a unit, by which the object of a rig may change its size
@@ -164,10 +165,12 @@ def held_channels(
 ) -> dict[str, tuple[str, np.ndarray]]:
     """Constant values (n,) of channels that are not keyed but would change the motion, by data path, with their bones.
 
-    Leftover locations and rotations of the controls and of the bones between them: the rig was measured without them.
+    Leftover locations and rotations of the controls and of the bones between them, and uneven scales of all of them and
+    of the bones above: the rig was measured without them.
     And whatever strips below animate on these bones and on those above, which keep the value that they have.
     """
-    names, animated = list(controls), {curve.data_path for curve in _curves_below(rig.animation_data, nla_strip)}
+    names, uneven = list(controls), unevenly_scaled(rig, controls)
+    animated = {curve.data_path for curve in _curves_below(rig.animation_data, nla_strip)}
     at_rest = [*names, *between_controls(rig, names)]
     above = {bone.name for name in names for bone in rig.data.bones[name].parent_recursive}
     held = {}
@@ -177,7 +180,9 @@ def held_channels(
         for channel in ("location", rotation, "scale"):
             path, now = f"{start}.{channel}", np.array(getattr(bone, channel), float)
             wanted = now
-            if name in at_rest and channel != "scale":
+            if channel == "scale":
+                wanted = np.ones(3) if name in uneven else now
+            elif name in at_rest:
                 wanted = identity(channel)
             same = np.allclose(now, wanted, atol=1e-6) or (channel == "location" and bone.bone.use_connect)
             if path not in keyed and (path in animated or not same):

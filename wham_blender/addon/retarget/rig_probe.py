@@ -15,6 +15,7 @@ import numpy as np
 from mathutils import Euler, Quaternion, Vector
 
 from .controls import Control
+from .leftovers import limits, unevenly_scaled
 from .maps import IK_INFLUENCE, MapError, RigMap
 from .rig_animation import between_controls
 
@@ -55,6 +56,8 @@ def probe(
     measured = [*names, *(bone for bone in observed if bone not in names)]
     with _temporary_copy(armature) as copy:
         _apply_settings(copy, rig_map)
+        for name in unevenly_scaled(armature, names):
+            copy.pose.bones[name].scale = (1.0, 1.0, 1.0)
         for name in (*names, *between_controls(copy, names)):
             _set_pose(copy.pose.bones[name])
         rest = _pose_matrices(copy, measured)
@@ -69,12 +72,6 @@ def probe(
                 code="bones-scaled-to-zero",
             )
         rotation_followers, location_followers, problem = _followers(copy, names, located, measured, rest, size)
-        if problem and (uneven := _unevenly_scaled(armature, names)):
-            raise MapError(
-                f"Bones of {armature.name} are scaled unevenly, so that what hangs from them is sheared: "
-                f"{_listed(uneven)}. Clear their scale in Pose Mode (Alt+S).",
-                code="bones-scaled-unevenly",
-            )
         if problem:
             raise MapError(
                 f"Bones of {armature.name} {problem}. Mute their constraints and drivers, or use a rig map that names "
@@ -82,25 +79,22 @@ def probe(
                 code="controls-constrained",
             )
         movements = _location_movements(copy, located, measured, rest, size)
-    # A control with more followers is higher in the hierarchy; the parent is the lowest of those that are followed.
     counts = [rotation_followers.sum(1), location_followers.sum(1)]
-    order = sorted(range(len(measured)), key=lambda i: -max(counts[0][i], counts[1][i]) if i < len(names) else 1)
-    new_index = {old: new for new, old in enumerate(order)}
-
-    def parent(follows: np.ndarray, count: np.ndarray, i: int) -> int:
-        followed = np.flatnonzero(follows[:, i])
-        return new_index[int(followed[np.argmin(count[followed])])] if len(followed) else -1
-
-    result, location_matrices = [], np.zeros((len(measured), 3, 3))
+    parents = [
+        (_lowest(rotation_followers[:, i], counts[0]), _lowest(location_followers[:, i], counts[1]))
+        for i in range(len(measured))
+    ]
+    order = _parents_first(parents)
+    new_index = {old: new for new, old in enumerate(order)} | {-1: -1}
+    result = []
     for i in order:
-        location_parent = parent(location_followers, counts[1], i)
-        location_matrices[i] = movements[i]
-        if location_parent >= 0:
-            location_matrices[i] -= movements[order[location_parent]]
+        rotation_parent, location_parent = parents[i]
+        location_matrix = movements[i] - (movements[location_parent] if location_parent >= 0 else 0.0)
         matrix = rest[i].copy()
         matrix[:3, :3] /= np.linalg.norm(matrix[:3, :3], axis=0)
-        rotation_parent = parent(rotation_followers, counts[0], i)
-        result.append(Control(measured[i], matrix, rotation_parent, location_parent, location_matrices[i]))
+        result.append(
+            Control(measured[i], matrix, new_index[rotation_parent], new_index[location_parent], location_matrix)
+        )
     if held := [
         control.name for control in result if control.name in located and not _has_scale(control.location_matrix)
     ]:
@@ -110,6 +104,25 @@ def probe(
             code="controls-constrained",
         )
     return ProbedRig(result, heads, tails, matrices)
+
+
+def _lowest(follows: np.ndarray, counts: np.ndarray) -> int:
+    """The lowest in the hierarchy of the controls (C,) that a bone follows, which has the fewest followers; or -1."""
+    followed = np.flatnonzero(follows)
+    return int(followed[np.argmin(counts[followed])]) if len(followed) else -1
+
+
+def _parents_first(parents: list[tuple[int, int]]) -> list[int]:
+    """All indices, each after its two parents: a bone may follow one control in rotation and another in location."""
+    order: dict[int, None] = {}
+    waiting = list(range(len(parents)))
+    while waiting:
+        ready = [i for i in waiting if all(parent < 0 or parent in order for parent in parents[i])]
+        if not ready:  # two bones that seem to carry each other: the check after the bake tells
+            ready = waiting[:1]
+        order |= dict.fromkeys(ready)
+        waiting = [i for i in waiting if i not in order]
+    return list(order)
 
 
 def ik_constraints(bone: bpy.types.PoseBone) -> list[bpy.types.Constraint]:
@@ -142,6 +155,9 @@ def _temporary_copy(armature: bpy.types.Object) -> Iterator[bpy.types.Object]:
         if copy.animation_data is not None:
             copy.animation_data.action = None
             copy.animation_data.use_nla = False
+        for bone in copy.pose.bones:
+            for constraint in limits(bone):
+                constraint.mute = True
         copy.hide_viewport = False
         scene.collection.objects.link(copy)
         yield copy
@@ -156,14 +172,6 @@ def _has_scale(matrix: np.ndarray) -> bool:
     """Whether the upper left (3, 3) of a matrix has finite values and can be inverted."""
     sizes = np.linalg.norm(matrix[:3, :3], axis=0)
     return bool(np.isfinite(matrix).all() and abs(np.linalg.det(matrix[:3, :3])) > 1e-6 * max(np.prod(sizes), 1e-12))
-
-
-def _unevenly_scaled(armature: bpy.types.Object, names: list[str]) -> list[str]:
-    """The bones with another scale on one axis than on the others, among these and those above them."""
-    bones = armature.data.bones
-    chains = dict.fromkeys(bone for name in names for bone in (bones[name], *bones[name].parent_recursive))
-    scales = {bone.name: np.abs(armature.pose.bones[bone.name].scale) for bone in chains}
-    return [name for name, scale in scales.items() if np.ptp(scale) > _TOLERANCE * scale.max()]
 
 
 def _pose_matrices(copy: bpy.types.Object, names: list[str]) -> np.ndarray:
