@@ -7,10 +7,10 @@ import time
 import bpy
 import numpy as np
 import pytest
-from mathutils import Vector
+from mathutils import Matrix, Quaternion, Vector
 
 from tests.addon.test_scenes import EVERY, baked, source  # noqa: F401  (a fixture)
-from tests.rigs import make, scenes
+from tests.rigs import bvh, make, scenes
 from wham_blender.addon.retarget import maps, rig_map_state
 from wham_blender.addon.retarget.armature import rest_skeleton
 from wham_blender.addon.retarget.guess import guess
@@ -170,3 +170,72 @@ def test_a_root_bone_that_became_the_object_of_an_fbx(source, tmp_path):  # noqa
 def leg_length(obj, bones):
     hip, knee, ankle = (obj.matrix_world @ obj.pose.bones[bones[joint]].head for joint in maps.LIMBS["left_leg"])
     return (hip - knee).length + (knee - ankle).length
+
+
+def lying_in_a_line(kind, tmp_path):
+    """A rig of a motion file whose rest pose has all bones along one axis, in its first frame."""
+    bvh.write(tmp_path / "take.bvh", kind)
+    bpy.ops.import_anim.bvh(filepath=str(tmp_path / "take.bvh"), global_scale=0.01)
+    bpy.context.scene.frame_set(1)
+    return bpy.context.object
+
+
+KINDS_OF_TAKES = ("lafan", "makehuman_cmu")
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_TAKES)
+def test_a_motion_file_without_a_rest_pose_is_guessed_by_its_pose(kind, tmp_path):
+    rig = lying_in_a_line(kind, tmp_path)
+    truth = maps.fit(maps.shipped()[kind], rig.data.bones.keys())
+    assert rig_map_state.map_of(rig) == truth
+    for number, bone in enumerate(rig.data.bones):
+        bone["was"], bone.name = bone.name, f"b{number:03}"
+    was = {bone.name: bone["was"] for bone in rig.data.bones}
+    found = guess(rig.name, rest_skeleton(rig)).rig_map.mapped_bones()
+    assert {joint: was[bone] for joint, bone in found.items()} == truth.mapped_bones()
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_TAKES)
+@pytest.mark.parametrize("asked", ["AUTO", "POSE"])
+def test_the_pose_counts_as_rest_where_nobody_could_stand_at_rest(source, kind, asked, tmp_path):  # noqa: F811
+    plain = make.make_rig(kind)
+    assert not baked(source, plain, plant_feet=False)[1]
+    wanted = scenes.measure(source, plain, EVERY)[1]
+    rig = lying_in_a_line(kind, tmp_path)
+    for _ in range(2):  # the second time, the pose is the motion's, and the one of the file is remembered
+        said, failed = baked(source, rig, plant_feet=False, rest_pose=asked)
+        assert not failed
+        assert "the pose that it was in counts as its rest" in said
+        limbs, joints = scenes.measure(source, rig, EVERY)
+        assert limbs < 0.1
+        if asked == "AUTO":
+            assert np.linalg.norm(joints - wanted, axis=-1).max() < 0.005
+        bpy.context.scene.frame_set(17)
+    assert baked(source, rig, plant_feet=False, rest_pose="REST")[0].count("rest") == 0
+
+
+def test_trunk_and_head_follow_the_pose_that_counts_as_rest(source, tmp_path):  # noqa: F811
+    """With the rest pose of the file, the limbs fit all the same, and the trunk lies."""
+    plain = make.make_rig("lafan")
+    baked(source, plain, plant_feet=False)
+    wanted = scenes.measure(source, plain, EVERY)[1]
+    rig = lying_in_a_line("lafan", tmp_path)
+    baked(source, rig, plant_feet=False, rest_pose="REST")
+    assert np.linalg.norm(scenes.measure(source, rig, EVERY)[1] - wanted, axis=-1).max() > 0.1
+
+
+@pytest.mark.parametrize("reduced", [False, True], ids=["every frame", "reduced"])
+def test_a_pose_that_is_asked_for_as_rest(source, reduced):  # noqa: F811
+    """A rig in T-pose that stands in A-pose, its hips moved, its bones in all rotation modes."""
+    rig = make.make_rig("mixamo", rest="T")
+    scenes.other_rotation_modes(rig)
+    for side, sign in (("Left", 1), ("Right", -1)):
+        bone = rig.pose.bones[f"mixamorig:{side}Arm"]
+        turn = Quaternion((0, 1, 0), sign * 0.8).to_matrix().to_4x4()
+        head = Matrix.Translation(bone.head)
+        bone.matrix = head @ turn @ head.inverted() @ bone.matrix
+        bpy.context.view_layer.update()
+    rig.pose.bones["mixamorig:Hips"].location = (0.1, 0.05, 0.2)
+    failed = baked(source, rig, plant_feet=False, rest_pose="POSE", reduce_keys=reduced)[1]
+    assert not failed
+    assert scenes.measure(source, rig, EVERY)[0] < (3.0 if reduced else 0.1)

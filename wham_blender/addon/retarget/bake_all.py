@@ -31,7 +31,7 @@ def bake_all(
             written = bake.bake(source, rig, rig_map_state.map_of(rig), options)
             report({"INFO"}, _summary(rig, written, options))
             for warning in written.warnings:
-                report({"WARNING"}, f"{rig.name}: {warning}")
+                report({"WARNING"}, warning)
             if not rig.visible_get():
                 report({"WARNING"}, _hidden(rig))
             done.append(source)

@@ -17,6 +17,7 @@ from mathutils import Euler, Quaternion, Vector
 from .controls import Control
 from .leftovers import limits, unevenly_scaled
 from .maps import IK_INFLUENCE, MapError, RigMap
+from .reference_pose import ReferencePose
 from .rig_animation import between_controls
 
 _TEST_ROTATION = Quaternion(Vector((1, 2, 3)).normalized(), 0.6)  # about an arbitrary axis, to detect partial copies
@@ -44,41 +45,43 @@ def probe(
     rig_map: RigMap,
     controls: Iterable[str],
     located: Iterable[str],
-    observed: Iterable[str],
-    bones: Iterable[str],
+    bones: tuple[Iterable[str], Iterable[str]],
+    reference: ReferencePose,
 ) -> ProbedRig:
-    """Measure a rig on a copy of it.
+    """Measure a rig on a copy of it. The ``reference`` pose counts as rest.
 
-    ``controls`` will be keyed, those in ``located`` in location too. For ``observed`` bones the controls that they
-    follow are measured, for ``bones`` the rest positions. Raises MapError if a control does not rotate as it is keyed.
+    ``controls`` will be keyed, those in ``located`` in location too. ``bones``: those of which the controls that they
+    follow are measured, and those of which the rest positions are. Raises MapError if a control does not rotate as it
+    is keyed.
     """
-    names, located, observed = list(controls), list(located), list(observed)
-    measured = [*names, *(bone for bone in observed if bone not in names)]
+    names, located = list(controls), list(located)
+    measured = [*names, *(bone for bone in bones[0] if bone not in names)]
     with _temporary_copy(armature) as copy:
         _apply_settings(copy, rig_map)
         for name in unevenly_scaled(armature, names):
             copy.pose.bones[name].scale = (1.0, 1.0, 1.0)
         for name in (*names, *between_controls(copy, names)):
-            _set_pose(copy.pose.bones[name])
+            _set_pose(copy.pose.bones[name], reference)
         rest = _pose_matrices(copy, measured)
         heads, tails, matrices = {}, {}, {}
-        for name in bones:
+        for name in bones[1]:
             pose = copy.pose.bones[name]
             heads[name], tails[name], matrices[name] = np.array(pose.head), np.array(pose.tail), np.array(pose.matrix)
-        size = max(np.ptp(rest[:, :3, 3], axis=0).max(), 1e-6)
         if flat := [name for name, matrix in zip(measured, rest, strict=True) if not _has_scale(matrix)]:
             raise MapError(
                 f"Bones of {armature.name} are scaled to nothing: {_listed(flat)}. Clear their scale in Pose Mode.",
                 code="bones-scaled-to-zero",
             )
-        rotation_followers, location_followers, problem = _followers(copy, names, located, measured, rest, size)
+        rotation_followers, location_followers, problem = _followers(
+            _Copy(copy, reference), names, located, measured, rest
+        )
         if problem:
             raise MapError(
                 f"Bones of {armature.name} {problem}. Mute their constraints and drivers, or use a rig map that names "
                 "the controls to key instead.",
                 code="controls-constrained",
             )
-        movements = _location_movements(copy, located, measured, rest, size)
+        movements = _location_movements(_Copy(copy, reference), located, measured, rest)
     counts = [rotation_followers.sum(1), location_followers.sum(1)]
     parents = [
         (_lowest(rotation_followers[:, i], counts[0]), _lowest(location_followers[:, i], counts[1]))
@@ -92,9 +95,9 @@ def probe(
         location_matrix = movements[i] - (movements[location_parent] if location_parent >= 0 else 0.0)
         matrix = rest[i].copy()
         matrix[:3, :3] /= np.linalg.norm(matrix[:3, :3], axis=0)
-        result.append(
-            Control(measured[i], matrix, new_index[rotation_parent], new_index[location_parent], location_matrix)
-        )
+        parents_now = new_index[rotation_parent], new_index[location_parent]
+        at_rest = reference.rotation(measured[i]), reference.location(measured[i])
+        result.append(Control(measured[i], matrix, *parents_now, location_matrix, *at_rest))
     if held := [
         control.name for control in result if control.name in located and not _has_scale(control.location_matrix)
     ]:
@@ -181,12 +184,31 @@ def _pose_matrices(copy: bpy.types.Object, names: list[str]) -> np.ndarray:
     return np.array([copy.pose.bones[name].matrix for name in names], float)
 
 
+@dataclass(frozen=True)
+class _Copy:
+    """A copy of a rig, in a pose that counts as rest."""
+
+    armature: bpy.types.Object
+    reference: ReferencePose
+
+    def pose(self, bone: str, rotation: Quaternion | None = None, location: Iterable[float] = (0, 0, 0)) -> None:
+        """Turn and move a bone from the reference pose."""
+        _set_pose(self.armature.pose.bones[bone], self.reference, rotation, location)
+
+    def matrices(self, names: list[str]) -> np.ndarray:
+        """See _pose_matrices."""
+        return _pose_matrices(self.armature, names)
+
+
 def _set_pose(
-    bone: bpy.types.PoseBone, rotation: Quaternion | None = None, location: Iterable[float] = (0, 0, 0)
+    bone: bpy.types.PoseBone,
+    reference: ReferencePose,
+    rotation: Quaternion | None = None,
+    location: Iterable[float] = (0, 0, 0),
 ) -> None:
-    """Set a pose bone's rotation and location, zero by default; its scale is not changed."""
-    rotation = rotation or Quaternion()
-    bone.location = tuple(location)
+    """Set a pose bone's rotation and location from the reference pose; its scale is not changed."""
+    rotation = Quaternion(reference.rotation(bone.name)) @ (rotation or Quaternion())
+    bone.location = tuple(reference.location(bone.name) + np.array(tuple(location), float))
     if bone.rotation_mode == "QUATERNION":
         bone.rotation_quaternion = rotation
     elif bone.rotation_mode == "AXIS_ANGLE":
@@ -196,19 +218,24 @@ def _set_pose(
         bone.rotation_euler = rotation.to_euler(bone.rotation_mode) if rotation.angle else Euler()
 
 
+def _size(rest: np.ndarray) -> float:
+    """The largest extent of bones with matrices (N, 4, 4)."""
+    return max(float(np.ptp(rest[:, :3, 3], axis=0).max()), 1e-6)
+
+
 def _followers(
-    copy: bpy.types.Object, names: list[str], located: list[str], measured: list[str], rest: np.ndarray, size: float
+    copy: _Copy, names: list[str], located: list[str], measured: list[str], rest: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Which bones follow each control in rotation (C, N) bool and location (C, N) bool, and a problem or ""."""
     by_rotation, by_location = np.zeros((2, len(names), len(measured)), bool)
     constrained, partial = [], []
-    inverse = np.linalg.inv(rest)
+    inverse, size = np.linalg.inv(rest), _size(rest)
     expected = np.array(_TEST_ROTATION.to_matrix())
     for number, name in enumerate(names):
         location = 0.05 * size * np.array([3, 2, 5]) if name in located else (0, 0, 0)
-        _set_pose(copy.pose.bones[name], _TEST_ROTATION, location)
-        change = _pose_matrices(copy, measured) @ inverse
-        _set_pose(copy.pose.bones[name])
+        copy.pose(name, _TEST_ROTATION, location)
+        change = copy.matrices(measured) @ inverse
+        copy.pose(name)
         axes = rest[number, :3, :3] / np.linalg.norm(rest[number, :3, :3], axis=0)
         if np.abs(axes.T @ change[number, :3, :3] @ axes - expected).max() > _TOLERANCE:
             constrained.append(name)
@@ -237,16 +264,14 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _location_movements(
-    copy: bpy.types.Object, located: list[str], measured: list[str], rest: np.ndarray, size: float
-) -> np.ndarray:
+def _location_movements(copy: _Copy, located: list[str], measured: list[str], rest: np.ndarray) -> np.ndarray:
     """Movements of heads (N, 3, 3), a column per axis, when all located controls move along that axis by one unit."""
     movements = np.zeros((len(measured), 3, 3))
     for axis in range(3):
-        step = 0.1 * size
+        step = 0.1 * _size(rest)
         for name in located:
-            _set_pose(copy.pose.bones[name], location=step * np.eye(3)[axis])
-        movements[:, :, axis] = (_pose_matrices(copy, measured)[:, :3, 3] - rest[:, :3, 3]) / step
+            copy.pose(name, location=step * np.eye(3)[axis])
+        movements[:, :, axis] = (copy.matrices(measured)[:, :3, 3] - rest[:, :3, 3]) / step
     for name in located:
-        _set_pose(copy.pose.bones[name])
+        copy.pose(name)
     return movements
