@@ -138,7 +138,7 @@ def test_a_rig_without_legs_or_arms_is_refused(part, said):
 
 def test_a_single_bone_is_no_character():
     bpy.ops.object.armature_add()
-    with pytest.raises(maps.MapError, match="has 1 bones; a character has between 6 and 2000"):
+    with pytest.raises(maps.MapError, match="has 1 bones; a character has between 6 and 4000"):
         guessed(bpy.context.object)
 
 
@@ -173,7 +173,7 @@ def nowhere():
         (tentacles(999), "too many or too long chains"),
         (tentacles(8, count=100), "no pair of|too many|four legs"),
         (in_one_place(2000), "no pair of"),
-        (in_one_place(5000), "a character has between 6 and 2000"),
+        (in_one_place(5000), "a character has between 6 and 4000"),
         (nowhere(), "no finite position"),
     ],
     ids=["60 bones", "999 bones", "100 chains", "one place", "5000 bones", "not finite"],

@@ -28,6 +28,10 @@ HELD = "a key holds other channels of"
 RIGHT = {
     **dict.fromkeys(("plain", "locked_channels", "other_rotation_modes", "extrapolation NOTHING"), ""),
     **dict.fromkeys(("placed_object", "delta_transforms", "still_parent", "leftover_scales"), ""),
+    **dict.fromkeys(("uneven_object", "mirrored_object", "world_location"), ""),
+    **dict.fromkeys(("inherit_rotation_off", "inherit_rotation_off_everywhere"), ""),
+    **dict.fromkeys((case for case in scenes.CASES if case.startswith("inherit scale")), ""),
+    "leftover_uneven_scales": "the uneven scale that mixamorig:LeftArm had is 1 in the new action",
     **dict.fromkeys(("excluded", "excluded_and_moved", "other_view_layer", "other_scene"), "not in the view layer"),
     **dict.fromkeys(("hidden", "hidden_collection"), "but is hidden"),
     **dict.fromkeys(("disabled", "disabled_collection"), "has its motion, but is"),
@@ -46,13 +50,11 @@ RIGHT = {
 IN_STRIPS = {"nla_off": "its NLA was switched off, and is on now"}  # what is said of a strip instead
 # Cases that leave the rig as it was: the message, with its remedy.
 REFUSED = {
-    "leftover_uneven_scales": r"scaled unevenly.*: mixamorig:LeftArm\. Clear their scale in Pose Mode",
     "growing_parent": r"its size changes while the motion plays.*Clear its parent",
     "driven_rotation": r"do not turn as they are keyed.*mixamorig:LeftArm\. Mute their constraints and drivers",
     "copied_rotation": r"do not turn as they are keyed.*mixamorig:LeftArm\. Mute their constraints and drivers",
     "driven_location": r"mixamorig:Spine1 is \d+ cm off\. Mute the drivers of mixamorig:Spine1",
     "driven_helper": r"is \d+ degrees off\. Mute the drivers of helper",
-    "limited": r"is \d+ degrees off\. Mute the constraint Limit Rotation of mixamorig:LeftArm",
 }
 
 
@@ -135,8 +137,13 @@ def _curves(action):
     return [curve for slot in slots for curve in curves_of(action, slot)]
 
 
+# Cases in which the rig gets the motion, but has another size or place than the plain one.
+OF_ANOTHER_SIZE = {"placed_object", "delta_transforms", "still_parent", "leftover_scales", "uneven_object",
+                   "mirrored_object", *(case for case in scenes.CASES if case.startswith("inherit scale"))}  # fmt: skip
+
+
 def test_every_case_has_its_test():
-    assert {*RIGHT, *REFUSED} == {*scenes.CASES}
+    assert {*RIGHT, *REFUSED, "limited"} == {*scenes.CASES}
 
 
 @pytest.mark.parametrize("case", RIGHT)
@@ -152,7 +159,7 @@ def test_the_rig_gets_the_motion(source, files, case, strip):
     assert (said.count(";") > 0 or "not in" in said or "hidden" in said) == bool(expected) or blended, said
     limbs, joints = scenes.measure(source, rig, EVERY)
     assert limbs < 0.1
-    if case not in ("placed_object", "delta_transforms", "still_parent", "leftover_scales"):  # of another size
+    if case not in OF_ANOTHER_SIZE:
         assert np.abs(joints - files[1]["dance", False]).max() < 2e-5  # metres
 
 
@@ -169,6 +176,29 @@ def test_a_rig_that_would_show_something_else_is_left_as_it_was(source, case, st
 
 
 @pytest.mark.parametrize("strip", [False, True], ids=["action", "strip"])
+@pytest.mark.parametrize("bound", [0.7, 0.05], ids=["wide", "narrower than the test rotation"])
+def test_limits_hold_as_the_animator_set_them_and_are_named(source, strip, bound):
+    rig = make.make_rig("mixamo")
+    scenes.limited(rig)
+    limit = rig.pose.bones[scenes.ARM].constraints[0]
+    limit.min_x = limit.min_y = limit.min_z = -bound
+    limit.max_x = limit.max_y = limit.max_z = bound
+    said, failed = baked(source, rig, plant_feet=False, nla_strip=strip)
+    assert not failed
+    assert re.search(r"is held back by limit constraints: mixamorig:LeftArm by up to \d+ degrees\. Mute them", said), (
+        said
+    )
+    assert scenes.measure(source, rig, EVERY)[0] > 10
+    assert not limit.mute
+    limit.mute = True
+    assert scenes.measure(source, rig, EVERY)[0] < 0.1
+    limit.mute = False
+    limit.min_x = limit.min_y = limit.min_z = -math.pi
+    limit.max_x = limit.max_y = limit.max_z = math.pi
+    assert "held back" not in baked(source, rig, plant_feet=False)[0]
+
+
+@pytest.mark.parametrize("strip", [False, True], ids=["action", "strip"])
 def test_all_is_restored_if_the_rig_does_not_show_the_motion(source, strip):
     rig = make.make_rig("mixamo")
     scenes.keyed(rig)
@@ -176,12 +206,12 @@ def test_all_is_restored_if_the_rig_does_not_show_the_motion(source, strip):
     scenes.keyed(rig)
     scenes.blend("ADD", 0.4, "NOTHING")(rig)
     scenes.rest_position(rig)
-    scenes.limited(rig)
+    scenes.driven_location(rig)
     before = state(rig)
     _, failed = baked(source, rig, plant_feet=False, nla_strip=strip)
     assert "does not show the motion that was keyed, and is as it was" in failed
     assert state(rig) == before
-    rig.pose.bones[scenes.ARM].constraints[0].mute = True
+    rig.animation_data.drivers[0].mute = True
     _, failed = baked(source, rig, plant_feet=False, nla_strip=strip)
     assert not failed
     assert scenes.measure(source, rig, EVERY)[0] < 0.1

@@ -14,12 +14,13 @@ import numpy as np
 from mathutils import Matrix, Quaternion
 
 from wham_blender.addon.retarget import rig_map_state
-from wham_blender.addon.retarget.maps import LIMBS
+from wham_blender.addon.retarget.maps import LIMBS, mirrored
 from wham_blender.addon.scene.action import curves_of
 from wham_blender.skeleton import JOINT_NAMES
 
 # Bones of the rig that the cases are made for
 HIPS, SPINE, ARM = (f"mixamorig:{name}" for name in ("Hips", "Spine1", "LeftArm"))
+SCALE_MODES = ("FIX_SHEAR", "ALIGNED", "AVERAGE", "NONE", "NONE_LEGACY")
 OTHERS = ("XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX", "AXIS_ANGLE")  # rotation modes
 
 
@@ -119,6 +120,41 @@ def placed_object(rig):
 
 def delta_transforms(rig):
     rig.delta_location, rig.delta_rotation_euler, rig.delta_scale = (1, 2, 0.3), (0.1, 0, 0.8), (1.4, 1.4, 1.4)
+
+
+def uneven_object(rig):
+    rig.location, rig.rotation_euler, rig.scale = (1, 2, 0.2), (0.1, 0.3, 1.0), (0.8, 1.3, 1.1)
+
+
+def mirrored_object(rig):
+    rig.scale = (-1.2, 1.2, 1.2)
+    bpy.context.view_layer.update()
+
+
+def inherit_rotation_off(rig):
+    rig.data.bones[ARM].use_inherit_rotation = False
+
+
+def inherit_rotation_off_everywhere(rig):
+    for bone in rig.data.bones:
+        bone.use_inherit_rotation = False
+
+
+def world_location(rig):
+    """Locations of bones along the armature's axes, not the parents'."""
+    for bone in rig.data.bones:
+        bone.use_local_location = False
+
+
+def inherit_scale(*modes):
+    """Ways in which bones get the scale of what they hang from, which is even or not."""
+
+    def prepare(rig):
+        for number, bone in enumerate(rig.data.bones):
+            bone.inherit_scale = modes[number % len(modes)]
+        leftover_scales(rig)
+
+    return prepare
 
 
 def locked_channels(rig):
@@ -355,12 +391,15 @@ CASES: dict[str, Prepare] = {
         for case in (
             excluded, hidden_collection, disabled_collection, excluded_and_moved, hidden, disabled, other_view_layer,
             other_scene, rest_position, leftover_locations, leftover_scales, leftover_uneven_scales, leftover_pose,
-            placed_object, delta_transforms, locked_channels, other_rotation_modes, keys_before_and_after,
-            keys_in_other_modes, solo_track, scaling_track, nla_off, moving_object, moving_parent, still_parent,
-            growing_parent, driven_rotation, driven_location, driven_helper, limited, copied_rotation, tracked,
-            shared_action, muted_curves,
+            placed_object, delta_transforms, uneven_object, mirrored_object, inherit_rotation_off,
+            inherit_rotation_off_everywhere, world_location, locked_channels, other_rotation_modes,
+            keys_before_and_after, keys_in_other_modes, solo_track, scaling_track, nla_off, moving_object,
+            moving_parent, still_parent, growing_parent, driven_rotation, driven_location, driven_helper, limited,
+            copied_rotation, tracked, shared_action, muted_curves,
         )
     },
+    **{f"inherit scale {mode}": inherit_scale(mode) for mode in SCALE_MODES},
+    "inherit scale of all kinds": inherit_scale(*SCALE_MODES),
     **{f"blend {kind}": blend(kind) for kind in ("COMBINE", "ADD", "SUBTRACT", "MULTIPLY")},
     "influence 0.3": blend("REPLACE", 0.3),
     "extrapolation NOTHING": blend("REPLACE", 1.0, "NOTHING"),
@@ -379,7 +418,8 @@ def measure(source: bpy.types.Object, rig: bpy.types.Object, frames: Iterable[fl
     Joints (F, B, 3) are those of the rig map, in the world. Both objects are evaluated in a scene of their own, so that
     it does not matter where the user has them.
     """
-    bones = rig_map_state.map_of(rig).bones
+    rig_map = rig_map_state.map_of(rig)
+    bones = (mirrored(rig_map) if rig.matrix_world.is_negative else rig_map).bones
     pairs = [pair for joints in LIMBS.values() for pair in pairwise(joints)]
     scene, disabled = bpy.data.scenes.new("Measured"), rig.hide_viewport
     for obj in (source, rig):

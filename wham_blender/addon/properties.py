@@ -53,6 +53,15 @@ class BakeOptions:
         soft_max=math.radians(30.0),
         subtype="ANGLE",
     )
+    rest_pose: EnumProperty(
+        name="Rest Pose",
+        description="Pose of the rig in which it stands upright, with its arms at the sides or spread",
+        items=[
+            ("AUTO", "Automatic", "The rest pose; the current pose if nobody could stand in that, as in motion files"),
+            ("REST", "Rest Pose", "The rest pose, as Edit Mode shows it"),
+            ("POSE", "Current Pose", "The pose that the rig is in now; later bakes remember it"),
+        ],
+    )
     keying: EnumProperty(
         name="Keys",
         description="How many keyframes the rig's controls get",
@@ -326,6 +335,7 @@ def bake_settings(source: BakeOptions) -> Options:
         angle_tolerance=source.angle_error,
         distance_tolerance=source.distance_error,
         nla_strip=source.layer == "STRIP",
+        rest_pose=source.rest_pose,
     )
 
 

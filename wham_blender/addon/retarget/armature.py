@@ -27,7 +27,8 @@ def rest_skeleton(armature: bpy.types.Object) -> Skeleton:
     deforming = np.array([bone.use_deform for bone in bones])
     if weights is None and len(bones) and deforming.any() and not deforming.all():
         weights = deforming.astype(float)
-    posed = np.array([armature.pose.bones[bone.name].head for bone in bones]).reshape(-1, 3)
+    poses = [armature.pose.bones[bone.name] for bone in bones]
+    posed, posed_tails = (np.array([getattr(pose, end) for pose in poses]).reshape(-1, 3) for end in ("head", "tail"))
     return Skeleton(
         names=tuple(indices),
         parents=tuple(indices[bone.parent.name] if bone.parent else -1 for bone in bones),
@@ -37,6 +38,7 @@ def rest_skeleton(armature: bpy.types.Object) -> Skeleton:
         centers=centers,
         up=up / size if np.isfinite(size) and size > 0 else np.array([0.0, 0.0, 1.0]),
         posed=posed if np.isfinite(posed).all() else None,
+        posed_tails=posed_tails if np.isfinite(posed_tails).all() else None,
     )
 
 

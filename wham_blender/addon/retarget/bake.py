@@ -21,7 +21,9 @@ from . import (
     foot_geometry,
     foot_locking,
     foot_mesh,
+    leftovers,
     leg_error,
+    reference_pose,
     rig_action,
     rig_animation,
     rig_probe,
@@ -30,6 +32,7 @@ from . import (
 )
 from .leg_error import Leg
 from .maps import LIMBS, LimbIK, MapError, RigMap, mirrored
+from .reference_pose import ReferencePose
 from .rig_action import BakedAction, Reducer, Reduction, RigMotion
 from .rig_probe import ProbedRig
 from .transfer import Pose, Space, Target
@@ -52,6 +55,7 @@ class Options:
     angle_tolerance: float = np.radians(0.5)  # radians
     distance_tolerance: float = 0.005  # metres
     nla_strip: bool = False  # into an NLA strip instead of the rig's active action
+    rest_pose: str = reference_pose.AUTO  # what counts as the rig's rest, see reference_pose.choose
 
 
 def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, options: Options) -> BakedAction:
@@ -75,11 +79,13 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     if np.linalg.det(space.axes) < 0:
         rig_map = mirrored(rig_map)
     twists = _keyed_twist_bones(rig_map)
+    reference = reference_pose.choose(rig, rig_map, options.rest_pose)
     ik_legs = _ik_legs(rig_map) if options.plant_feet else {}
-    rig_probed = _probe(rig, rig_map, options, ik_legs, twists)
+    rig_probed = _probe(rig, rig_map, options, ik_legs, reference)
     loose = _loose_ends(rig, rig_map, rig_probed)
-    if loose:
-        rig_probed = _probe(rig, rig_map, options, ik_legs, twists, tuple(loose.values()))
+    torn = _torn_bone(rig, rig_map, options)
+    if loose or torn:
+        rig_probed = _probe(rig, rig_map, options, ik_legs, reference, (*loose.values(), *([torn] if torn else ())))
     target = _target(rig, rig_map, space, rig_probed, twists)
     _check_limbs(rig, target)
     rate = character.key_rate(source, motion)
@@ -91,7 +97,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         pose = rig_animation.carried_pose(pose, object_motion)
         root_path = root_path and rig_animation.carried_path(root_path, object_motion)
     check_frames(motion.frames, rig.name)
-    keyed = _Keyed(target, rig_probed, ik_legs, loose)
+    keyed = _Keyed(target, rig_probed, ik_legs, loose, torn)
     keys = _control_keys(keyed, pose, root_path, controls.Written())
     _check_keys(rig, keys)
     reducer = None
@@ -101,14 +107,19 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     bake_check.check_source(source, shown, metres)
     paths = {rig_action.path_of(rig, control, rotation=False) for control in keys.locations}
     paths |= {rig_action.path_of(rig, control, rotation=True) for control in keys.rotations}
-    held = rig_animation.held_channels(rig, keys.controls, paths, options.nla_strip)
+    held = rig_animation.held_channels(rig, keys.controls, paths, options.nla_strip, reference)
     tolerance = bake_check.Tolerance()
     if options.reduce_keys:
         tolerance = bake_check.Tolerance(options.angle_tolerance, options.distance_tolerance)
     with rig_animation.restored_on_error(rig):
         rig_motion = RigMotion(rig_map, motion.frames, keys, ik_legs, held)
         baked = rig_action.write(source, rig, rig_motion, reducer, options.nla_strip)
-        bake_check.check_rig(rig, target, rig_probed, pose, rig_motion, tolerance)
+        with leftovers.without_limits(rig):
+            bake_check.check_rig(rig, target, rig_probed, pose, rig_motion, tolerance)
+        _add_leftovers(baked, rig, keys, torn, motion.frames)
+    reference_pose.keep(rig, reference)
+    if not reference.is_rest:
+        baked.notes.append("the pose that it was in counts as its rest")
     if object_motion is not None:
         baked.notes.append("its object moves, and the keys make up for that")
     if held:
@@ -116,6 +127,21 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         bones = f"{count} bones" if count > 1 else next(iter(held.values()))[0]
         baked.notes.append(f"a key holds other channels of {bones}, which leftover values or NLA tracks would move")
     return baked
+
+
+def _add_leftovers(
+    baked: BakedAction, rig: bpy.types.Object, keys: controls.Keys, torn: str, frames: np.ndarray
+) -> None:
+    """Add what is to be said about what the rig has been left with."""
+    if uneven := leftovers.unevenly_scaled(rig, keys.controls):
+        baked.notes.append(f"the uneven scale that {leftovers.listed(uneven)} had is 1 in the new action")
+    if torn:
+        baked.notes.append(f"{torn} goes along with the hips, as skin hangs from it")
+    if held := leftovers.held_back(rig, frames):
+        baked.warnings.append(
+            f"{rig.name} is held back by limit constraints: {leftovers.listed(held)}. Mute them in the properties of "
+            "these bones if the whole motion shall show."
+        )
 
 
 def _reduced_keys(
@@ -254,23 +280,31 @@ def _loose_ends(rig: bpy.types.Object, rig_map: RigMap, rig_probed: ProbedRig) -
     return loose
 
 
+def _torn_bone(rig: bpy.types.Object, rig_map: RigMap, options: Options) -> str:
+    """The bone above the hips that must go along with them, see leftovers.torn_bone; "" if controls are keyed."""
+    if rig_map.location_bone in rig_map.controls:
+        return ""
+    return leftovers.torn_bone(rig, rig_map.location_bone, rig_map.root if options.root_motion else "")
+
+
 def _probe(
     rig: bpy.types.Object,
     rig_map: RigMap,
     options: Options,
     ik_legs: Mapping[str, LimbIK],
-    twists: list[str],
-    loose: tuple[str, ...] = (),
+    reference: ReferencePose,
+    others: tuple[str, ...] = (),
 ) -> ProbedRig:
     """Probe the controls that will be keyed. Raises BakeError if the root bone is no parent of the pelvis."""
     roots = [rig_map.root] if options.root_motion else []
     body = rig_map.control(rig_map.location_bone)
-    located = [*roots, body, *(name for ik in ik_legs.values() for name in (ik.target, ik.pole)), *loose]
-    mapped = rig_map.mapped_bones().values()
+    located = [*roots, body, *(name for ik in ik_legs.values() for name in (ik.target, ik.pole)), *others]
+    mapped, twists = rig_map.mapped_bones().values(), _keyed_twist_bones(rig_map)
     toes = [ik.toe for ik in ik_legs.values() if ik.toe]
     names = list(dict.fromkeys([*located, *map(rig_map.control, mapped), *twists, *toes]))
     hips = [rig_map.bones[f"{side}_{part}"] for part in ("hip", "shoulder") for side in ("left", "right")]
-    rig_probed = rig_probe.probe(rig, rig_map, names, located, hips, [*roots, *mapped, *twists])
+    measured = hips, [*roots, *mapped, *twists]
+    rig_probed = rig_probe.probe(rig, rig_map, names, located, measured, reference)
     if roots and not _follows(rig_probed, body, rig_map.root):
         raise BakeError(
             f"{rig_map.root}, which the rig map {rig_map.name} names as root, does not carry the pelvis of {rig.name}. "
@@ -399,6 +433,7 @@ class _Keyed:
     rig_probed: ProbedRig
     ik_legs: Mapping[str, LimbIK]
     loose: Mapping[str, str]  # see _loose_ends
+    torn: str = ""  # see _torn_bone
 
 
 def _control_keys(
@@ -418,6 +453,11 @@ def _control_keys(
     body = rig_map.control(rig_map.location_bone)
     hips = _hips_at_zero_location(target, rig_probed, rotations, positions)
     positions[body] = space.to_armature(pose.hips) - hips.mean(0)
+    if keyed.torn:
+        rest = {control.name: control.head for control in rig_probed.controls}
+        rotations[keyed.torn] = rotations[body]
+        offset = quaternions.rotate(rotations[body], rest[keyed.torn] - rest[body])
+        positions[keyed.torn] = positions[body] + offset
     if ik_legs:
         offsets = _hip_offsets(target, rig_probed, pose)
         for limb, ik in ik_legs.items():

@@ -30,6 +30,8 @@ def bake_all(
         try:
             written = bake.bake(source, rig, rig_map_state.map_of(rig), options)
             report({"INFO"}, _summary(rig, written, options))
+            for warning in written.warnings:
+                report({"WARNING"}, warning)
             if not rig.visible_get():
                 report({"WARNING"}, _hidden(rig))
             done.append(source)

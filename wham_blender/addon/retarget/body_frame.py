@@ -6,7 +6,7 @@ Importers rotate skeletons in many ways, and their bones' tails point anywhere. 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ _SYMMETRY_TOLERANCE = 0.02  # of the height: distance of a bone to the mirror im
 _NAMED_TOLERANCE = 0.25  # the same if their names say that they are a pair, for characters that are not symmetric
 _LONGEST_LEAF = 0.4  # length of a bone without children, of the skeleton's size; longer tails are an importer's
 _MOST_AT_ONE_PLACE = 20  # bones that are looked at: layers of controls lie over one another, but not hundreds
+_SAME_POSE = 0.05  # of the size: joints of a pose that is as good as the rest pose
 _SAMPLED = 300  # bones that vote for the middle; twice as many take four times as long
 # Logarithms of how probable it is that a file's body stands so, set by hand: as the world shows it, as it is posed,
 # along an axis of the armature.
@@ -34,6 +35,16 @@ class Skeleton:
     centers: np.ndarray | None = None  # (N, 3) the mean of the vertices that it carries; not finite without vertices
     up: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, 1.0]))  # (3,) the world's, in armature space
     posed: np.ndarray | None = None  # (N, 3) heads in the pose as it is
+    posed_tails: np.ndarray | None = None  # (N, 3)
+
+    def as_posed(self) -> Skeleton | None:
+        """The skeleton with the pose as it is for its rest; None if that differs by a place and a rotation only."""
+        if self.posed is None or self.posed_tails is None:
+            return None
+        before, after = self.heads - self.heads.mean(0), self.posed - self.posed.mean(0)
+        if np.abs(after - before @ _posed_rotation(self).T).max() < _SAME_POSE * np.abs(before).max():
+            return None
+        return replace(self, heads=self.posed, tails=self.posed_tails, centers=None, posed=None, posed_tails=None)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ control's rotation and location it inherits; ``rig_probe`` measures that. All va
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,6 +23,9 @@ class Control:
     rotation_parent: int  # index of the control whose rotation it inherits; -1 for none
     location_parent: int  # index of the control that its head moves with; -1 for none
     location_matrix: np.ndarray  # (3, 3) movement of its head per unit of its location, at rest
+    # What its channels hold at rest: nothing, unless another pose counts as rest.
+    rotation_at_rest: np.ndarray = field(default_factory=lambda: np.array([1.0, 0.0, 0.0, 0.0]))  # (4,)
+    location_at_rest: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
     @property
     def head(self) -> np.ndarray:
@@ -120,15 +123,19 @@ def solve(
             rest = quaternions.of_matrices(control.rest[:3, :3])
             local = quaternions.multiply(quaternions.inverse(parent), rotations[control.name])
             local = quaternions.multiply(quaternions.inverse(rest), quaternions.multiply(local, rest))
+            local = quaternions.multiply(control.rotation_at_rest, local)
             local = quaternions.without_jumps(quaternions.normalized(local))
             local_rotations[control.name] = local
             local = written.rotation(control.name, local)
+            local = quaternions.multiply(quaternions.inverse(control.rotation_at_rest), local)
             local = quaternions.multiply(rest, quaternions.multiply(local, quaternions.inverse(rest)))
             rotation = quaternions.multiply(parent, local)
         if control.name in positions:
             movement = quaternions.rotate(quaternions.inverse(parent), positions[control.name] - head)
-            locations[control.name] = movement @ np.linalg.inv(control.location_matrix).T
-            movement = written.location(control.name, locations[control.name]) @ control.location_matrix.T
+            moved = movement @ np.linalg.inv(control.location_matrix).T
+            locations[control.name] = moved + control.location_at_rest
+            moved = written.location(control.name, locations[control.name]) - control.location_at_rest
+            movement = moved @ control.location_matrix.T
             head = head + quaternions.rotate(parent, movement)
         complete.append(rotation)
         heads.append(head)

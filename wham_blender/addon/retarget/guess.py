@@ -35,10 +35,12 @@ _ARM_TO_LEG = (math.log(0.65), 0.8)
 _NAME_SCORE = 3.0  # for a name of the expected part, and against a name of another
 _UNSKINNED = -2.0  # of a bone that carries no vertices, in a rig that has a skin: a control or a helper
 _BEYOND_DOUBT = 8.0  # score of a map at which no other frame is tried: names fit too, without them it is about 1
+# Logarithm of how probable it is that the rest pose is none in which a body stands, and the pose as it is one is.
+_POSE_FOR_REST = -2.0
 _MOST_AGAINST = -2.5  # that one unusual length counts: cartoon characters have short legs and big boots
 _MIN_SHAPE_SCORE = -9.0  # of a limb without its names; below it no limb is found
 _MIN_LEG = 0.1  # length of a leg, of the height: chibi characters have 0.2, and the fingers of a lying body 0.06
-_MAX_BONES = 2000  # that may be a body's: without face, fingers and bones that carry nothing
+_MAX_BONES = 4000  # that may be a body's: without face, fingers and bones that carry nothing
 _MAX_ALL_BONES = 20_000
 # Candidates for a limb, three bones each, on one side: the rigs of tests/rigs have 1,200 at most. A chain of 60 bones
 # has 34,000; long tentacles would take hours.
@@ -88,13 +90,16 @@ def guess(name: str, skeleton: Skeleton) -> Guess:
     if bone_names.of_four_legs(known.parsed):
         raise _four_legs(name)
     best: tuple[float, Guess | MapError] | None = None
-    for frame in body_frame.frames(skeleton, known.parsed, known.candidates):
-        found = _Body(name, skeleton, known, frame).result()
-        found = (found[0] + frame.prior, found[1])
-        if best is None or found[0] > best[0]:
-            best = found
-        if isinstance(best[1], Guess) and best[0] > _BEYOND_DOUBT:
-            break
+    for prior, stance in ((0.0, skeleton), (_POSE_FOR_REST, skeleton.as_posed())):
+        if stance is None or (best is not None and _is_beyond_doubt(best)):
+            continue
+        for frame in body_frame.frames(stance, known.parsed, known.candidates):
+            found = _Body(name, stance, known, frame).result()
+            found = (found[0] + frame.prior + prior, found[1])
+            if best is None or found[0] > best[0]:
+                best = found
+            if _is_beyond_doubt(best):
+                break
     if best is None:
         raise MapError(
             f"All bones of {name} lie in a plane. Choose the armature of a character.", code="no-character-rig"
@@ -105,6 +110,10 @@ def guess(name: str, skeleton: Skeleton) -> Guess:
                 return guess(name, replace(skeleton, weights=None, centers=None))
         raise best[1]
     return best[1]
+
+
+def _is_beyond_doubt(found: tuple[float, Guess | MapError]) -> bool:
+    return isinstance(found[1], Guess) and found[0] > _BEYOND_DOUBT
 
 
 def _four_legs(name: str) -> MapError:

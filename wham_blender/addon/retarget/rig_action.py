@@ -52,6 +52,7 @@ class BakedAction:
     angle_error: float = 0.0  # radians, the largest of all rotations
     distance_error: float = 0.0  # metres, the largest of all locations
     notes: list[str] = field(default_factory=list)  # sentences for the animator
+    warnings: list[str] = field(default_factory=list)  # the same, of what makes the rig show less than the motion
 
 
 @dataclass(frozen=True)

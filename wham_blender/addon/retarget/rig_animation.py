@@ -12,6 +12,8 @@ import numpy as np
 from ... import quaternions
 from ..scene.action import curves_of
 from ..scene.evaluation import evaluated
+from .leftovers import unevenly_scaled
+from .reference_pose import ReferencePose
 from .transfer import Pose
 
 _RIGID_TOLERANCE = 1e-4  # of matrix elements without a unit, by which the object of a rig may change its size
@@ -234,14 +236,16 @@ def between_controls(rig: bpy.types.Object, controls: Iterable[str]) -> list[str
 
 
 def held_channels(
-    rig: bpy.types.Object, controls: Iterable[str], keyed: set[str], nla_strip: bool
+    rig: bpy.types.Object, controls: Iterable[str], keyed: set[str], nla_strip: bool, reference: ReferencePose
 ) -> dict[str, tuple[str, np.ndarray]]:
     """Constant values (n,) of channels that are not keyed but would change the motion, by data path, with their bones.
 
-    Leftover locations and rotations of the controls and of the bones between them: the rig was measured without them.
+    Leftover locations and rotations of the controls and of the bones between them, and uneven scales of all of them and
+    of the bones above: the rig was measured without them, in the reference pose.
     And whatever strips below animate on these bones and on those above, which keep the value that they have.
     """
-    names, animated = list(controls), {curve.data_path for curve in _curves_below(rig.animation_data, nla_strip)}
+    names, uneven = list(controls), unevenly_scaled(rig, controls)
+    animated = {curve.data_path for curve in _curves_below(rig.animation_data, nla_strip)}
     at_rest = [*names, *between_controls(rig, names)]
     above = {bone.name for name in names for bone in rig.data.bones[name].parent_recursive}
     held = {}
@@ -251,8 +255,10 @@ def held_channels(
         for channel in ("location", rotation, "scale"):
             path, now = f"{start}.{channel}", np.array(getattr(bone, channel), float)
             wanted = now
-            if name in at_rest and channel != "scale":
-                wanted = identity(channel)
+            if channel == "scale":
+                wanted = np.ones(3) if name in uneven else now
+            elif name in at_rest:
+                wanted = reference.location(name) if channel == "location" else _rotation_value(bone, reference)
             same = np.allclose(now, wanted, atol=1e-6) or (channel == "location" and bone.bone.use_connect)
             if path not in keyed and (path in animated or not same):
                 held[path] = (name, wanted)
@@ -269,12 +275,14 @@ def rotation_channel(bone: bpy.types.PoseBone) -> str:
     return channel.get(bone.rotation_mode, "rotation_euler")
 
 
-def identity(channel: str) -> np.ndarray:
-    """The values (n,) of a location or rotation at rest."""
-    return {
-        "rotation_quaternion": np.array([1.0, 0.0, 0.0, 0.0]),
-        "rotation_axis_angle": np.array([0.0, 0.0, 1.0, 0.0]),
-    }.get(channel, np.zeros(3))
+def _rotation_value(bone: bpy.types.PoseBone, reference: ReferencePose) -> np.ndarray:
+    """The values (n,) of a bone's rotation in the reference pose."""
+    rotation = reference.rotation(bone.name)[None]
+    if bone.rotation_mode == "QUATERNION":
+        return rotation[0]
+    if bone.rotation_mode == "AXIS_ANGLE":
+        return quaternions.to_angle_and_axis(rotation)[0]
+    return quaternions.to_euler(rotation, bone.rotation_mode)[0]
 
 
 def bone_path(bone: str) -> str:

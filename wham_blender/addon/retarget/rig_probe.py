@@ -15,7 +15,9 @@ import numpy as np
 from mathutils import Euler, Quaternion, Vector
 
 from .controls import Control
+from .leftovers import limits, unevenly_scaled
 from .maps import IK_INFLUENCE, MapError, RigMap
+from .reference_pose import ReferencePose
 from .rig_animation import between_controls
 
 _TEST_ROTATION = Quaternion(Vector((1, 2, 3)).normalized(), 0.6)  # about an arbitrary axis, to detect partial copies
@@ -43,64 +45,59 @@ def probe(
     rig_map: RigMap,
     controls: Iterable[str],
     located: Iterable[str],
-    observed: Iterable[str],
-    bones: Iterable[str],
+    bones: tuple[Iterable[str], Iterable[str]],
+    reference: ReferencePose,
 ) -> ProbedRig:
-    """Measure a rig on a copy of it.
+    """Measure a rig on a copy of it. The ``reference`` pose counts as rest.
 
-    ``controls`` will be keyed, those in ``located`` in location too. For ``observed`` bones the controls that they
-    follow are measured, for ``bones`` the rest positions. Raises MapError if a control does not rotate as it is keyed.
+    ``controls`` will be keyed, those in ``located`` in location too. ``bones``: those of which the controls that they
+    follow are measured, and those of which the rest positions are. Raises MapError if a control does not rotate as it
+    is keyed.
     """
-    names, located, observed = list(controls), list(located), list(observed)
-    measured = [*names, *(bone for bone in observed if bone not in names)]
+    names, located = list(controls), list(located)
+    measured = [*names, *(bone for bone in bones[0] if bone not in names)]
     with _temporary_copy(armature) as copy:
         _apply_settings(copy, rig_map)
+        for name in unevenly_scaled(armature, names):
+            copy.pose.bones[name].scale = (1.0, 1.0, 1.0)
         for name in (*names, *between_controls(copy, names)):
-            _set_pose(copy.pose.bones[name])
+            _set_pose(copy.pose.bones[name], reference)
         rest = _pose_matrices(copy, measured)
         heads, tails, matrices = {}, {}, {}
-        for name in bones:
+        for name in bones[1]:
             pose = copy.pose.bones[name]
             heads[name], tails[name], matrices[name] = np.array(pose.head), np.array(pose.tail), np.array(pose.matrix)
-        size = max(np.ptp(rest[:, :3, 3], axis=0).max(), 1e-6)
         if flat := [name for name, matrix in zip(measured, rest, strict=True) if not _has_scale(matrix)]:
             raise MapError(
                 f"Bones of {armature.name} are scaled to nothing: {_listed(flat)}. Clear their scale in Pose Mode.",
                 code="bones-scaled-to-zero",
             )
-        rotation_followers, location_followers, problem = _followers(copy, names, located, measured, rest, size)
-        if problem and (uneven := _unevenly_scaled(armature, names)):
-            raise MapError(
-                f"Bones of {armature.name} are scaled unevenly, so that what hangs from them is sheared: "
-                f"{_listed(uneven)}. Clear their scale in Pose Mode (Alt+S).",
-                code="bones-scaled-unevenly",
-            )
+        rotation_followers, location_followers, problem = _followers(
+            _Copy(copy, reference), names, located, measured, rest
+        )
         if problem:
             raise MapError(
                 f"Bones of {armature.name} {problem}. Mute their constraints and drivers, or use a rig map that names "
                 "the controls to key instead.",
                 code="controls-constrained",
             )
-        movements = _location_movements(copy, located, measured, rest, size)
-    # A control with more followers is higher in the hierarchy; the parent is the lowest of those that are followed.
+        movements = _location_movements(_Copy(copy, reference), located, measured, rest)
     counts = [rotation_followers.sum(1), location_followers.sum(1)]
-    order = sorted(range(len(measured)), key=lambda i: -max(counts[0][i], counts[1][i]) if i < len(names) else 1)
-    new_index = {old: new for new, old in enumerate(order)}
-
-    def parent(follows: np.ndarray, count: np.ndarray, i: int) -> int:
-        followed = np.flatnonzero(follows[:, i])
-        return new_index[int(followed[np.argmin(count[followed])])] if len(followed) else -1
-
-    result, location_matrices = [], np.zeros((len(measured), 3, 3))
+    parents = [
+        (_lowest(rotation_followers[:, i], counts[0]), _lowest(location_followers[:, i], counts[1]))
+        for i in range(len(measured))
+    ]
+    order = _parents_first(parents)
+    new_index = {old: new for new, old in enumerate(order)} | {-1: -1}
+    result = []
     for i in order:
-        location_parent = parent(location_followers, counts[1], i)
-        location_matrices[i] = movements[i]
-        if location_parent >= 0:
-            location_matrices[i] -= movements[order[location_parent]]
+        rotation_parent, location_parent = parents[i]
+        location_matrix = movements[i] - (movements[location_parent] if location_parent >= 0 else 0.0)
         matrix = rest[i].copy()
         matrix[:3, :3] /= np.linalg.norm(matrix[:3, :3], axis=0)
-        rotation_parent = parent(rotation_followers, counts[0], i)
-        result.append(Control(measured[i], matrix, rotation_parent, location_parent, location_matrices[i]))
+        parents_now = new_index[rotation_parent], new_index[location_parent]
+        at_rest = reference.rotation(measured[i]), reference.location(measured[i])
+        result.append(Control(measured[i], matrix, *parents_now, location_matrix, *at_rest))
     if held := [
         control.name for control in result if control.name in located and not _has_scale(control.location_matrix)
     ]:
@@ -110,6 +107,25 @@ def probe(
             code="controls-constrained",
         )
     return ProbedRig(result, heads, tails, matrices)
+
+
+def _lowest(follows: np.ndarray, counts: np.ndarray) -> int:
+    """The lowest in the hierarchy of the controls (C,) that a bone follows, which has the fewest followers; or -1."""
+    followed = np.flatnonzero(follows)
+    return int(followed[np.argmin(counts[followed])]) if len(followed) else -1
+
+
+def _parents_first(parents: list[tuple[int, int]]) -> list[int]:
+    """All indices, each after its two parents: a bone may follow one control in rotation and another in location."""
+    order: dict[int, None] = {}
+    waiting = list(range(len(parents)))
+    while waiting:
+        ready = [i for i in waiting if all(parent < 0 or parent in order for parent in parents[i])]
+        if not ready:  # two bones that seem to carry each other: the check after the bake tells
+            ready = waiting[:1]
+        order |= dict.fromkeys(ready)
+        waiting = [i for i in waiting if i not in order]
+    return list(order)
 
 
 def ik_constraints(bone: bpy.types.PoseBone) -> list[bpy.types.Constraint]:
@@ -142,6 +158,9 @@ def _temporary_copy(armature: bpy.types.Object) -> Iterator[bpy.types.Object]:
         if copy.animation_data is not None:
             copy.animation_data.action = None
             copy.animation_data.use_nla = False
+        for bone in copy.pose.bones:
+            for constraint in limits(bone):
+                constraint.mute = True
         copy.hide_viewport = False
         scene.collection.objects.link(copy)
         yield copy
@@ -158,14 +177,6 @@ def _has_scale(matrix: np.ndarray) -> bool:
     return bool(np.isfinite(matrix).all() and abs(np.linalg.det(matrix[:3, :3])) > 1e-6 * max(np.prod(sizes), 1e-12))
 
 
-def _unevenly_scaled(armature: bpy.types.Object, names: list[str]) -> list[str]:
-    """The bones with another scale on one axis than on the others, among these and those above them."""
-    bones = armature.data.bones
-    chains = dict.fromkeys(bone for name in names for bone in (bones[name], *bones[name].parent_recursive))
-    scales = {bone.name: np.abs(armature.pose.bones[bone.name].scale) for bone in chains}
-    return [name for name, scale in scales.items() if np.ptp(scale) > _TOLERANCE * scale.max()]
-
-
 def _pose_matrices(copy: bpy.types.Object, names: list[str]) -> np.ndarray:
     """The evaluated pose matrices (N, 4, 4) of bones, in armature space."""
     copy.update_tag()
@@ -173,12 +184,31 @@ def _pose_matrices(copy: bpy.types.Object, names: list[str]) -> np.ndarray:
     return np.array([copy.pose.bones[name].matrix for name in names], float)
 
 
+@dataclass(frozen=True)
+class _Copy:
+    """A copy of a rig, in a pose that counts as rest."""
+
+    armature: bpy.types.Object
+    reference: ReferencePose
+
+    def pose(self, bone: str, rotation: Quaternion | None = None, location: Iterable[float] = (0, 0, 0)) -> None:
+        """Turn and move a bone from the reference pose."""
+        _set_pose(self.armature.pose.bones[bone], self.reference, rotation, location)
+
+    def matrices(self, names: list[str]) -> np.ndarray:
+        """See _pose_matrices."""
+        return _pose_matrices(self.armature, names)
+
+
 def _set_pose(
-    bone: bpy.types.PoseBone, rotation: Quaternion | None = None, location: Iterable[float] = (0, 0, 0)
+    bone: bpy.types.PoseBone,
+    reference: ReferencePose,
+    rotation: Quaternion | None = None,
+    location: Iterable[float] = (0, 0, 0),
 ) -> None:
-    """Set a pose bone's rotation and location, zero by default; its scale is not changed."""
-    rotation = rotation or Quaternion()
-    bone.location = tuple(location)
+    """Set a pose bone's rotation and location from the reference pose; its scale is not changed."""
+    rotation = Quaternion(reference.rotation(bone.name)) @ (rotation or Quaternion())
+    bone.location = tuple(reference.location(bone.name) + np.array(tuple(location), float))
     if bone.rotation_mode == "QUATERNION":
         bone.rotation_quaternion = rotation
     elif bone.rotation_mode == "AXIS_ANGLE":
@@ -188,19 +218,24 @@ def _set_pose(
         bone.rotation_euler = rotation.to_euler(bone.rotation_mode) if rotation.angle else Euler()
 
 
+def _size(rest: np.ndarray) -> float:
+    """The largest extent of bones with matrices (N, 4, 4)."""
+    return max(float(np.ptp(rest[:, :3, 3], axis=0).max()), 1e-6)
+
+
 def _followers(
-    copy: bpy.types.Object, names: list[str], located: list[str], measured: list[str], rest: np.ndarray, size: float
+    copy: _Copy, names: list[str], located: list[str], measured: list[str], rest: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Which bones follow each control in rotation (C, N) bool and location (C, N) bool, and a problem or ""."""
     by_rotation, by_location = np.zeros((2, len(names), len(measured)), bool)
     constrained, partial = [], []
-    inverse = np.linalg.inv(rest)
+    inverse, size = np.linalg.inv(rest), _size(rest)
     expected = np.array(_TEST_ROTATION.to_matrix())
     for number, name in enumerate(names):
         location = 0.05 * size * np.array([3, 2, 5]) if name in located else (0, 0, 0)
-        _set_pose(copy.pose.bones[name], _TEST_ROTATION, location)
-        change = _pose_matrices(copy, measured) @ inverse
-        _set_pose(copy.pose.bones[name])
+        copy.pose(name, _TEST_ROTATION, location)
+        change = copy.matrices(measured) @ inverse
+        copy.pose(name)
         axes = rest[number, :3, :3] / np.linalg.norm(rest[number, :3, :3], axis=0)
         if np.abs(axes.T @ change[number, :3, :3] @ axes - expected).max() > _TOLERANCE:
             constrained.append(name)
@@ -229,16 +264,14 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _location_movements(
-    copy: bpy.types.Object, located: list[str], measured: list[str], rest: np.ndarray, size: float
-) -> np.ndarray:
+def _location_movements(copy: _Copy, located: list[str], measured: list[str], rest: np.ndarray) -> np.ndarray:
     """Movements of heads (N, 3, 3), a column per axis, when all located controls move along that axis by one unit."""
     movements = np.zeros((len(measured), 3, 3))
     for axis in range(3):
-        step = 0.1 * size
+        step = 0.1 * _size(rest)
         for name in located:
-            _set_pose(copy.pose.bones[name], location=step * np.eye(3)[axis])
-        movements[:, :, axis] = (_pose_matrices(copy, measured)[:, :3, 3] - rest[:, :3, 3]) / step
+            copy.pose(name, location=step * np.eye(3)[axis])
+        movements[:, :, axis] = (copy.matrices(measured)[:, :3, 3] - rest[:, :3, 3]) / step
     for name in located:
-        _set_pose(copy.pose.bones[name])
+        copy.pose(name)
     return movements

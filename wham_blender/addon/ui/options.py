@@ -11,7 +11,7 @@ from .device_menu import draw_device
 from .weights_box import draw_gender, draw_quality
 
 # Names of BakeOptions in the order in which they are drawn
-BAKE = ("layer", "plant_feet", "root_motion", "arm_spread", "keying", "angle_error", "distance_error")
+BAKE = ("layer", "plant_feet", "root_motion", "arm_spread", "rest_pose", "keying", "angle_error", "distance_error")
 SECTIONS = {
     "Character": ("target", "rig", *BAKE),
     "Frames": ("sequence_fps", "clip_start", "clip_end", "speed", "rotate"),

@@ -1,0 +1,137 @@
+"""What a rig has been left with and a bake must allow for: uneven scales, limits, vertices on bones above the body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import bpy
+import numpy as np
+
+from ..scene.evaluation import evaluated
+
+_EVEN = 2e-3  # scales that differ by less, relatively, shear nothing that could be seen or measured
+_MOST_FRAMES = 200  # at which limits are looked at
+_HELD_ANGLE = np.radians(0.5)  # by which a limit holds a bone back without a word
+_HELD_DISTANCE = 1e-3  # the same of its location, of the rig's size
+_TORN = 0.02  # share of a vertex's weight on a bone that stays: 2 cm for each metre that the body goes away
+_MOST_NAMED = 3  # bones in a sentence
+
+
+def unevenly_scaled(rig: bpy.types.Object, names: Iterable[str]) -> list[str]:
+    """The bones with another scale on one axis than on the others, among these and those above them.
+
+    Squash and stretch leaves such scales. What hangs from these bones is sheared and cannot turn as it is keyed; an
+    even scale may be the size that the animator gave a head or the whole character.
+    """
+    bones = rig.data.bones
+    chains = dict.fromkeys(bone for name in names for bone in (bones[name], *bones[name].parent_recursive))
+    scales = {bone.name: np.abs(rig.pose.bones[bone.name].scale) for bone in chains}
+    return [name for name, scale in scales.items() if np.ptp(scale) > _EVEN * scale.max()]
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names of bones in a sentence, the first ones."""
+    found = list(names)
+    more = len(found) - _MOST_NAMED
+    return ", ".join(found[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+def limits(bone: bpy.types.PoseBone) -> list[bpy.types.Constraint]:
+    """A bone's constraints that hold it within bounds, and leave it alone where the motion keeps within them."""
+    return [each for each in bone.constraints if each.type.startswith("LIMIT_") and not each.mute and each.influence]
+
+
+@contextmanager
+def without_limits(rig: bpy.types.Object) -> Iterator[None]:
+    """Mute the limits of a rig's bones within the block."""
+    muted = [constraint for bone in rig.pose.bones for constraint in limits(bone)]
+    try:
+        for constraint in muted:
+            constraint.mute = True
+        yield
+    finally:
+        for constraint in muted:
+            constraint.mute = False
+
+
+def held_back(rig: bpy.types.Object, frames: np.ndarray) -> list[str]:
+    """For each of a rig's bones that limits hold back from its keys in scene frames (F,): its name and by how much."""
+    limited = [bone.name for bone in rig.pose.bones if limits(bone)]
+    if not limited:
+        return []
+    chosen = frames[np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _MOST_FRAMES)).round().astype(int))]
+    shown = _local_matrices(rig, limited, chosen)
+    with without_limits(rig):
+        keyed = _local_matrices(rig, limited, chosen)
+    size = max((bone.head_local.length for bone in rig.data.bones), default=0.0)
+    found = []
+    for name in limited:
+        turns = np.einsum("fij,fij->f", _axes(shown[name]), _axes(keyed[name]))  # the trace of the rotation between
+        angle = float(np.arccos(np.clip((turns - 1) / 2, -1, 1)).max())
+        moved = float(np.linalg.norm(shown[name][:, :3, 3] - keyed[name][:, :3, 3], axis=1).max())
+        if angle > _HELD_ANGLE:
+            found.append(f"{name} by up to {np.degrees(angle):.0f} degrees")
+        elif moved > _HELD_DISTANCE * size:
+            found.append(f"{name} by up to {moved:.3g}")
+    return found
+
+
+def _local_matrices(rig: bpy.types.Object, names: list[str], frames: np.ndarray) -> dict[str, np.ndarray]:
+    """The matrices (F, 4, 4) of bones relative to their parents."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    with evaluated(rig) as at:
+        for frame in frames:
+            (shown,) = at(frame)
+            for name in names:
+                bone = shown.pose.bones[name]
+                above = bone.parent.matrix.inverted_safe() if bone.parent else None
+                found[name].append(np.array(above @ bone.matrix if above else bone.matrix))
+    return {name: np.array(matrices) for name, matrices in found.items()}
+
+
+def _axes(matrices: np.ndarray) -> np.ndarray:
+    axes = matrices[:, :3, :3]
+    return np.asarray(axes / np.maximum(np.linalg.norm(axes, axis=1, keepdims=True), 1e-12))
+
+
+# --- bones above the body --------------------------------------------------------------------------------------------
+
+
+def torn_bone(rig: bpy.types.Object, body: str, keep: str) -> str:
+    """The highest bone above ``body`` whose vertices hang together with those of the bones below it; or "".
+
+    If it stayed where it is at rest while the body moves away, these vertices would be drawn out into spikes. ``keep``
+    is not looked at: the bone that root motion is keyed on.
+    """
+    above = [bone.name for bone in rig.data.bones[body].parent_recursive if bone.name != keep]
+    torn: set[str] = set()
+    for mesh in bpy.data.objects if above else ():
+        if mesh.type == "MESH" and any(each.type == "ARMATURE" and each.object == rig for each in mesh.modifiers):
+            torn |= _torn(mesh, above, {bone.name for bone in rig.data.bones})
+    return next((name for name in reversed(above) if name in torn), "")
+
+
+def _torn(mesh: bpy.types.Object, above: list[str], deforming: set[str]) -> set[str]:
+    """The bones of ``above`` whose share of the weight differs within one edge, or is a part of a vertex's."""
+    columns = {group.index: above.index(group.name) for group in mesh.vertex_groups if group.name in above}
+    if not columns:
+        return set()
+    bones = {group.index for group in mesh.vertex_groups if group.name in deforming}
+    shares, totals = np.zeros((len(mesh.data.vertices), len(above))), np.zeros(len(mesh.data.vertices))
+    for number, vertex in enumerate(mesh.data.vertices):
+        for element in vertex.groups:
+            if element.group in bones:
+                totals[number] += element.weight
+                if element.group in columns:
+                    shares[number, columns[element.group]] += element.weight
+    shares /= np.maximum(totals, 1e-9)[:, None]
+    ends = np.empty(2 * len(mesh.data.edges), np.int32)
+    mesh.data.edges.foreach_get("vertices", ends)
+    first, second = ends.reshape(-1, 2).T
+    differs = np.abs(shares[first] - shares[second]) > _TORN
+    partly = (shares > _TORN) & (shares < 1 - _TORN)
+    return {name for number, name in enumerate(above) if differs[:, number].any() or partly[:, number].any()}
