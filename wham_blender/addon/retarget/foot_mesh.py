@@ -18,7 +18,7 @@ _NEAR, _CARRIED = 1.5, 0.5
 def vertices(
     rig: bpy.types.Object, rig_map: RigMap, matrices: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The vertices (N, 3) of the left and right foot at rest, in armature space: with toes, and without their bone's.
+    """The vertices (N, 3) of the left and right foot at rest, in armature space, and whether toes carry each (N,).
 
     matrices: (4, 4) of the mapped bones at rest, with scale, which a pose may have although it is at rest otherwise.
     """
@@ -28,7 +28,7 @@ def vertices(
         for mesh in bpy.data.objects
         if mesh.type == "MESH" and (mesh.parent == rig or is_skin(mesh, rig))
     ]
-    whole, hind = {}, {}
+    whole, on_toes = {}, {}
     for side in ("left", "right"):
         top, toes = rig_map.bones[f"{side}_ankle"], rig_map.bones.get(f"{side}_foot", "")
         front = _with_children(bones, toes) if toes else set()
@@ -42,8 +42,9 @@ def vertices(
             found.append(np.column_stack([points[near], _shares(mesh, near, (foot, front))]))
         carried = np.concatenate(found)
         points = carried[:, :3] @ scaled[:3, :3].T + scaled[:3, 3]
-        whole[side], hind[side] = points[carried[:, 3:].sum(1) > _CARRIED], points[carried[:, 3] > _CARRIED]
-    return whole, hind
+        chosen = carried[:, 3:].sum(1) > _CARRIED
+        whole[side], on_toes[side] = points[chosen], carried[chosen, 4] > carried[chosen, 3]
+    return whole, on_toes
 
 
 def _with_children(bones: bpy.types.ArmatureBones, name: str) -> set[str]:
