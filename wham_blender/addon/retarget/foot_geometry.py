@@ -24,10 +24,10 @@ _FOOT, _TOES = 0.17, 0.4  # of a leg's length from ankle to ball, and of that fr
 # Set by hand on the characters of tests/rigs, of a leg's length: how far above its lowest vertex a sole reaches at
 # least, and at most if the foot stands on its toes at rest; how short and long it may be, and how high the ankle above
 # it. The heel's distance from the sole's end, of its length; the fewest vertices of a foot.
-_SOLES, _SHORTEST_SOLE, _LONGEST_SOLE, _HIGHEST_ANKLE, _HEEL_INSET, _FEWEST = (0.025, 0.05), 0.08, 0.9, 0.6, 0.05, 4
+_SOLES, _SHORTEST_SOLE, _LONGEST_SOLE, _HIGHEST_ANKLE, _HEEL_INSET, _FEWEST = (0.025, 0.05), 0.08, 1.2, 0.6, 0.05, 4
 # A bone of toes bends a sole if it carries at least this share of what is ahead of its joint, and if of what it carries
 # at most that share is farther behind its joint than so much of the way to the heel. Set by hand.
-_LEAST_AHEAD, _MOST_BEHIND, _BEHIND = 0.5, 0.2, 0.25
+_LEAST_AHEAD, _MOST_BEHIND, _BEHIND = 0.5, 0.1, 0.25
 _HEADINGS, _TILTS = 30, np.radians([10, 20, 35, 50, 70, 85])  # of a foot, of which `_outline` finds the lowest points
 # Of points that touch the ground alike, the nearest to a pin stays: by how much higher it may be, of its distance.
 _NEAR_PIN = 0.02
@@ -35,6 +35,7 @@ _ROLL_WEIGHT = 0.3  # of the toes' roll against their direction, where rotations
 # The fastest that toes bend to stay above the ground, radians a second: TODO
 _TOE_SPEED = np.radians(500)
 _TOE_EASE = 0.15  # seconds in which toes bend for the ground, set by hand
+_SLOW_START = 0.2  # seconds in which a heel that is raised and toes that bend reach half their speed, set by hand
 
 
 def with_feet(target: Target, vertices: Mapping[str, np.ndarray], on_toes: Mapping[str, np.ndarray]) -> Target:
@@ -255,10 +256,7 @@ class Leg:
         raising = _raising(tip, up, motion.ground - ball @ up)
         angle = np.where(motion.on_toe, 0.0, 2 * np.arctan2(np.linalg.norm(raising[:, 1:], axis=1), raising[:, 0]))
         angle = smooth_maximum(angle, _TOE_EASE * rate)
-        if motion.on_toe.any():
-            from_contact = np.abs(np.stack(nearest_rows(motion.on_toe)) - np.arange(len(angle))).min(0)
-            since = from_contact / rate
-            angle = np.minimum(angle, _TOE_SPEED * since**2 / (since + 2 * _TOE_EASE))
+        angle = np.minimum(angle, _angle_since(motion.on_toe, _TOE_SPEED, rate))
         axis = np.cross(tip, up)
         return quaternions.multiply(quaternions.about(quaternions.normalized(axis), angle), motion.toes)
 
@@ -355,9 +353,7 @@ class PlantedFoot:
         angle = np.arctan2(b, a) - np.arccos(np.clip(c / np.maximum(np.hypot(a, b), 1e-9), -1, 1))
         lack = np.linalg.norm(to_hip - to_ankle, axis=-1) - reach
         most = np.minimum(_MOST_RAISED, _RAISE_GAIN * lack / np.linalg.norm(leg.ankle - leg.ball))
-        if heel.any():
-            from_contact = np.abs(np.stack(nearest_rows(heel)) - np.arange(len(heel))).min(0)
-            most = np.minimum(most, _RAISE_SPEED * from_contact / rate)
+        most = np.minimum(most, _angle_since(heel, _RAISE_SPEED, rate))
         angle = np.where(toe & ~heel & (lack > 0), np.clip(angle, 0, np.maximum(most, 0)), 0)
         return replace(self, planted_rotations=quaternions.multiply(quaternions.about(axis, angle), motion.foot))
 
@@ -393,6 +389,14 @@ def eased_rotations(
     left, _, right = np.linalg.svd((before + eased(change, known, ease).reshape(-1, 3, 3)) @ shape)
     left[..., 2] *= np.linalg.det(left @ right)[..., None]
     return quaternions.of_matrices(left @ right)
+
+
+def _angle_since(planted: np.ndarray, speed: float, rate: float) -> np.ndarray:
+    """The angles (F,) that a rotation reaches that begins slowly where a point's contact (F,) ends, or ends there."""
+    if not planted.any():
+        return np.full(len(planted), np.inf)
+    time = np.abs(np.stack(nearest_rows(planted)) - np.arange(len(planted))).min(0) / rate
+    return speed * time**2 / (time + _SLOW_START)
 
 
 def _raising(vectors: np.ndarray, up: np.ndarray, lowest: np.ndarray) -> np.ndarray:

@@ -10,9 +10,9 @@ import numpy as np
 from .armature import is_skin, rest_matrix
 from .maps import RigMap
 
-# Set by hand on the characters of tests/rigs: lengths of a shin around the ankle in which vertices are looked at, and
-# the share of a vertex's weight that bones of the foot must have.
-_NEAR, _CARRIED = 1.5, 0.5
+# Set by hand on the characters of tests/rigs: lengths of a leg around the ankle in which vertices are looked at (feet of
+# cartoon characters are longer than shins), and the share of a vertex's weight that bones of the foot must have.
+_NEAR, _CARRIED = 1.2, 0.5
 
 
 def vertices(
@@ -33,8 +33,8 @@ def vertices(
         top, toes = rig_map.bones[f"{side}_ankle"], rig_map.bones.get(f"{side}_foot", "")
         front = _with_children(bones, toes) if toes else set()
         foot = _with_children(bones, top) - front
-        ankle, knee = (np.array(bones[rig_map.bones[f"{side}_{joint}"]].head_local) for joint in ("ankle", "knee"))
-        reach = _NEAR * float(np.linalg.norm(knee - ankle))
+        joints = [np.array(bones[rig_map.bones[f"{side}_{joint}"]].head_local) for joint in ("hip", "knee", "ankle")]
+        ankle, reach = joints[2], _NEAR * float(np.linalg.norm(np.diff(joints, axis=0), axis=1).sum())
         scaled = matrices[top] @ np.linalg.inv(np.array(bones[top].matrix_local))
         found: list[np.ndarray] = [np.zeros((0, 5))]  # position, and shares of the weight of foot and toes
         for mesh, points in meshes:
