@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from . import quaternions
 from .motion import true_intervals
@@ -108,6 +109,17 @@ def eased(corrections: np.ndarray, known: np.ndarray, ease: float, elsewhere: np
     total = np.maximum(weights[0] + weights[1], 1)
     blended = weights[0] * corrections[before] + weights[1] * corrections[after]
     return (blended + (total - weights[0] - weights[1]) * elsewhere) / total
+
+
+def smooth_maximum(values: np.ndarray, half: float) -> np.ndarray:
+    """A smooth curve (F,) that is nowhere below the values (F,), and reaches them ``half`` rows before and after.
+
+    The moving average of a moving maximum of the same width.
+    """
+    width = 2 * max(int(np.ceil(half)), 1) + 1
+    largest = sliding_window_view(np.pad(values, width - 1, mode="edge"), width).max(-1)
+    weights = np.hanning(width + 2)[1:-1]
+    return sliding_window_view(largest, width) @ (weights / weights.sum())
 
 
 # --- Two-bone IK ------------------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from wham_blender.animation import Animation
 from wham_blender.skeleton import JOINT_NAMES
 
 _FADE = 12  # frames around a contact in which foot locking may turn a leg
+_TOUCHES = 0.005  # metres over the floor: a vertex touches it
+_RIGID = 0.95  # of a vertex's weight on bones of the foot: the shin does not stretch it
 _SOLE = 0.012  # of the legs' length: vertices so near to the lowest one are the sole
 
 
@@ -28,8 +30,13 @@ class Measured:
 
     limb_angle: float  # degrees between limbs of source and target, legs where nothing is planted
     limb: str  # which
-    slip: float | None = None  # mm a frame, horizontal, of the part of a sole that is planted
+    # mm a frame, horizontal, of the vertices that touch the floor in both frames while the foot is planted: of those
+    # that only the foot's bones carry, and of all
+    slip: float | None = None
+    skin_slip: float | None = None
+    ends_slip: float | None = None  # the same of the mean of the sole's front or back, also where it turns or floats
     lowest: float | None = None  # cm, of the lowest vertex of the feet over the floor
+    floats: float | None = None  # cm, the most that the lowest vertex of a planted foot is over the floor
     toe_step: float | None = None  # degrees that toes turn against the foot from frame to frame
 
 
@@ -44,7 +51,7 @@ def measure(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, an
     scale = leg_length(rig, rig_map) / _source_leg(source)
     feet = [_Foot(rig, rig_map, side) for side in ("left", "right")]
     worst, worst_limb, toe_step, lowest = 0.0, "", 0.0, math.inf
-    soles: list[list[np.ndarray]] = [[], []]
+    skins: list[list[np.ndarray]] = [[], []]
     toes: list[list[Quaternion | None]] = [[], []]
     planted = [animation.contacts[:, [2 * side, 2 * side + 1]].any(1) for side in (0, 1)]
     near = [np.convolve(each, np.ones(2 * _FADE + 1), "same") > 0 for each in planted]
@@ -62,18 +69,17 @@ def measure(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, an
             if foot.has_skin:
                 points = foot.vertices()
                 lowest = min(lowest, float(points[:, 2].min()))
-                soles[side].append(points[foot.sole])
+                skins[side].append(points / scale)
     for side in (0, 1):
         for before, after in pairwise(toes[side]):
             if before is not None and after is not None:
                 angle = before.rotation_difference(after).angle
                 toe_step = max(toe_step, math.degrees(min(angle, 2 * math.pi - angle)))
-    slip = _slip(feet, soles, animation)
-    has_skin = any(foot.has_skin for foot in feet)
-    return Measured(
-        worst, worst_limb, 1000 * slip / scale if has_skin else None, 100 * lowest / scale if has_skin else None,
-        toe_step if toes[0][0] is not None else None,
-    )  # fmt: skip
+    measured = Measured(worst, worst_limb, toe_step=toe_step if toes[0][0] is not None else None)
+    if any(foot.has_skin for foot in feet):
+        measured.lowest = 100 * lowest / scale
+        _measure_contacts(measured, feet, [np.array(each) for each in skins], animation)
+    return measured
 
 
 def leg_length(rig: bpy.types.Object, rig_map: RigMap) -> float:
@@ -101,18 +107,33 @@ def _angle(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, sta
     return math.degrees(math.atan2(np.linalg.norm(np.cross(one, other)), one @ other))
 
 
-def _slip(feet: list[_Foot], soles: list[list[np.ndarray]], animation: Animation) -> float:
-    largest = 0.0
-    for side, foot in enumerate(feet):
-        for part, ends in enumerate((foot.toe_end, foot.heel_end)):
-            if not foot.has_skin or not ends.any():
-                continue
-            places = np.array([points[ends].mean(0) for points in soles[side]])
-            moved = np.linalg.norm(np.diff(places[:, :2], axis=0), axis=1)
-            down = animation.contacts[:, 2 * side + part]
-            both = down[:-1] & down[1:]
-            largest = max(largest, float(moved[both].max(initial=0.0)))
-    return largest
+def _measure_contacts(
+    measured: Measured, feet: list[_Foot], skins: list[np.ndarray], animation: Animation
+) -> None:
+    """What an animator sees of planted feet; skins (F, V, 3) of each foot."""
+    slips, skin_slips, ends_slips, floats = [0.0], [0.0], [0.0], [0.0]
+    for side, (foot, points) in enumerate(zip(feet, skins, strict=True)):
+        if not foot.has_skin:
+            continue
+        contacts = animation.contacts[:, 2 * side : 2 * side + 2]
+        moved = _steps(points)
+        touches = points[..., 2] < _TOUCHES
+        touches = touches[1:] & touches[:-1] & (contacts[1:] & contacts[:-1]).any(1)[:, None]
+        skin_slips.append(moved[touches].max(initial=0.0))
+        slips.append(moved[touches & foot.rigid].max(initial=0.0))
+        floats.append(points[contacts.any(1), :, 2].min(1).max(initial=0.0))
+        for column, ends in zip(contacts.T, (foot.toe_end, foot.heel_end), strict=True):
+            if ends.any():
+                ends_slips.append(_steps(points[:, foot.sole[ends]].mean(1))[column[1:] & column[:-1]].max(initial=0.0))
+    measured.slip, measured.skin_slip, measured.ends_slip = (
+        1000 * float(max(each)) for each in (slips, skin_slips, ends_slips)
+    )
+    measured.floats = 100 * float(max(floats))
+
+
+def _steps(points: np.ndarray) -> np.ndarray:
+    """Horizontal steps (F-1, ...) of points (F, ..., 3) from frame to frame."""
+    return np.linalg.norm(np.diff(points[..., :2], axis=0), axis=-1)
 
 
 class _Foot:
@@ -127,15 +148,21 @@ class _Foot:
         if self.toes:
             names |= {self.toes, *(child.name for child in rig.data.bones[self.toes].children_recursive)}
         self.parts: list[tuple[bpy.types.Object, np.ndarray]] = []
+        rigid = [np.zeros(0, bool)]
         for skin in files.skins(rig):
             if skin.parent_type == "BONE" and skin.parent_bone in names:
                 chosen = np.arange(len(skin.data.vertices))
+                weights = np.ones(len(chosen))
             else:
                 groups = {group.index for group in skin.vertex_groups if group.name in names}
-                weights = [sum(g.weight for g in v.groups if g.group in groups) for v in skin.data.vertices]
-                chosen = np.flatnonzero(np.array(weights) > 0.5)
+                weights = np.array(
+                    [sum(g.weight for g in v.groups if g.group in groups) for v in skin.data.vertices]
+                )
+                chosen = np.flatnonzero(weights > 0.5)
             if len(chosen):
                 self.parts.append((skin, chosen))
+                rigid.append(weights[chosen] > _RIGID)
+        self.rigid = np.concatenate(rigid)  # (V,) bool, of `vertices`
         self.has_skin = bool(self.parts)
         self.sole = self.toe_end = self.heel_end = np.zeros(0, int)
         if self.has_skin:

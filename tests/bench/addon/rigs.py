@@ -23,7 +23,10 @@ ROOT = Path(__file__).resolve().parents[3]
 _LONGEST = 300.0  # seconds for one file
 _MARK = "RIG "  # begins the line with the child's result
 _WALK_STEPS, _POSES = 5, 24
-_COLUMNS = ("file", "bones", "map", "verdict", "limbs", "slip", "sole", "toes", "guess", "bake")
+_COLUMNS = (
+    "file", "bones", "map", "verdict", "limbs", "slip", "skin slip", "ends slip", "free slip", "sole", "floats", "toes",
+    "guess", "bake",
+)
 
 
 def main() -> int:
@@ -49,8 +52,9 @@ def main() -> int:
         print(f"{folder} has no character files.")
         return 1
     report(
-        "Characters: limbs in degrees, planted slip in mm a frame and lowest sole in cm of a person's size, toes in "
-        "degrees a frame, guess and bake in seconds",
+        "Characters: limbs in degrees; of a person's size, slip in mm a frame of what touches the floor (without what the "
+        "shin stretches, and with it), of the sole's ends, and without Plant Feet, lowest sole and highest planted sole "
+        "in cm; toes in degrees a frame, guess and bake in seconds",
         _COLUMNS,
         [[row.get(column) for column in _COLUMNS] for row in found],
         asked.json,
@@ -141,7 +145,7 @@ def _bake(rig: Any, rig_map: Any, folder: Path, picture: Path, row: dict[str, An
 
     baked.keep_vertex_counts(rig)
     source = _source(folder)
-    for name, plant in (("walk", True), ("poses", False)):
+    for name, plant in (("walk", False), ("walk", True), ("poses", False)):
         _animate(source, name)
         animation = character.read(source)
         begun = time.perf_counter()
@@ -151,7 +155,11 @@ def _bake(rig: Any, rig_map: Any, folder: Path, picture: Path, row: dict[str, An
         if found.limb_angle >= row.get("limbs", 0.0):
             row["limbs"], row["limb"] = found.limb_angle, f"{found.limb} of {name}"
         if plant:
-            row |= {"slip": found.slip, "sole": found.lowest, "toes": found.toe_step}
+            row |= {"slip": found.slip, "skin slip": found.skin_slip, "ends slip": found.ends_slip}
+            row |= {"sole": found.lowest, "floats": found.floats, "toes": found.toe_step}
+        elif name == "walk":
+            row["free slip"] = found.slip
+            continue
         frames = baked.frames_of(animation)
         bpy.context.scene.frame_set(frames[0])
         things = [(source, "pelvis", 1.7), (rig, rig_map.bones["left_hip"], baked.height(rig))]

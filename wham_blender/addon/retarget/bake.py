@@ -345,12 +345,8 @@ def _target(
         foot_points=np.zeros((4, 3)),
         inline_twists=frozenset(inline),
     )
-    whole, hind = (
-        {side: space.from_armature(points) for side, points in found.items()}
-        for found in foot_mesh.vertices(rig, rig_map, rig_probed.matrices)
-    )
-    outlines = {side: foot_geometry.outline(target, side, points) for side, points in hind.items()}
-    return replace(target, foot_points=foot_geometry.rest_foot_points(target, whole), outlines=outlines)
+    points, on_toes = foot_mesh.vertices(rig, rig_map, rig_probed.matrices)
+    return foot_geometry.with_feet(target, {side: space.from_armature(found) for side, found in points.items()}, on_toes)
 
 
 def _reduction(

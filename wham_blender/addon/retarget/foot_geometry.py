@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ... import quaternions
-from ...planted_feet import eased, nearest_rows
+from ...motion import true_intervals
+from ...planted_feet import eased, mean_of_planted, nearest_rows, smooth_maximum
 from .foot_pins import Pins
 from .transfer import Target
 
@@ -20,73 +21,115 @@ _MOST_RAISED, _RAISE_SPEED, _RAISE_GAIN = np.radians(40), np.radians(120), 2.0
 _FLOOR_ABOVE, _FLOOR_BELOW = 0.02, 0.15
 _TOE, _HEEL = 0.6, 0.35  # of the toes' length before the ball, and of the foot's length behind the ankle
 _FOOT, _TOES = 0.17, 0.4  # of a leg's length from ankle to ball, and of that from ball to the toes' end
-# Set by hand on the characters of tests/rigs: how far above its lowest vertex a sole reaches, and how short and long it
-# may be, and how high the ankle above it, of a leg's length; the heel's distance from its
-# end, of its length; the fewest vertices of a foot.
-_SOLE, _SHORTEST_SOLE, _LONGEST_SOLE, _HIGHEST_ANKLE, _HEEL_INSET, _FEWEST = 0.025, 0.08, 0.9, 0.6, 0.05, 4
-_TILTS = np.radians([15, 35, 60])  # of a foot, of which `outline` finds the lowest points
+# Set by hand on the characters of tests/rigs, of a leg's length: how far above its lowest vertex a sole reaches at
+# least, and at most if the foot stands on its toes at rest; how short and long it may be, and how high the ankle above
+# it. The heel's distance from the sole's end, of its length; the fewest vertices of a foot.
+_SOLES, _SHORTEST_SOLE, _LONGEST_SOLE, _HIGHEST_ANKLE, _HEEL_INSET, _FEWEST = (0.025, 0.05), 0.08, 1.2, 0.6, 0.05, 4
+# A bone of toes bends a sole if it carries at least this share of what is ahead of its joint, and if of what it carries
+# at most that share is farther behind its joint than so much of the way to the heel. Set by hand.
+_LEAST_AHEAD, _MOST_BEHIND, _BEHIND = 0.5, 0.1, 0.25
+_HEADINGS, _TILTS = 30, np.radians([10, 20, 35, 50, 70, 85])  # of a foot, of which `_outline` finds the lowest points
+# Of points that touch the ground alike, the nearest to a pin stays: by how much higher it may be, of its distance.
+_NEAR_PIN = 0.02
 _ROLL_WEIGHT = 0.3  # of the toes' roll against their direction, where rotations are fitted to points
+# The fastest that toes bend to stay above the ground, radians a second: TODO
+_TOE_SPEED = np.radians(500)
+_TOE_EASE = 0.15  # seconds in which toes bend for the ground, set by hand
+_SLOW_START = 0.2  # seconds in which a heel that is raised and toes that bend reach half their speed, set by hand
 
 
-def rest_foot_points(target: Target, vertices: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Toes and heels (4, 3) on the soles at rest: of the vertices (N, 3) of each side's foot, else of its bones.
+def with_feet(target: Target, vertices: Mapping[str, np.ndarray], on_toes: Mapping[str, np.ndarray]) -> Target:
+    """The target with the foot points and outlines of each side's vertices (N, 3), else of its bones.
 
-    By the bones, they are on the floor that the rig stands on at rest: at the height of the armature's origin if that
-    is plausible, else at the lowest end of a foot's bones.
+    on_toes (N,) bool: which the toes' bone carries. By the bones, the foot points are on the floor that the rig stands
+    on at rest: at the height of the armature's origin if that is plausible, else at the lowest end of a foot's bones.
     Feet whose bones end in arbitrary directions, as importers make them, get a usual length.
     """
     points = _of_bones(target)
+    outlines, toe_outlines, stiff = {}, {}, set()
     for number, side in enumerate(("left", "right")):
-        if (sole := _of_vertices(target, side, vertices.get(side, np.zeros((0, 3))))) is not None:
-            points[2 * number : 2 * number + 2] = sole
-    return points
+        found = vertices.get(side, np.zeros((0, 3)))
+        sole = _Sole.of(target, side, found) if len(found) >= _FEWEST else None
+        if sole is None:
+            continue
+        toes = on_toes[side] & sole.is_bent_by(on_toes[side])
+        if not toes.any():
+            stiff.add(side)
+        points[2 * number : 2 * number + 2] = sole.ends(bends=toes.any())
+        outlines[side], toe_outlines[side] = (_outline(found[rows], sole.up, sole.ahead) for rows in (~toes, toes))
+    return replace(target, foot_points=points, outlines=outlines, toe_outlines=toe_outlines, stiff=frozenset(stiff))
 
 
-def outline(target: Target, side: str, vertices: np.ndarray) -> np.ndarray:
-    """The vertices (N, 3) of a foot that are lowest when it is tilted one way or another."""
-    up, front = quaternions.rotate(target.rest_orientation(), np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]))
-    if not len(vertices) or _of_vertices(target, side, vertices) is None:
-        return np.zeros((0, 3))
-    aside = np.cross(up, front)
-    lowest = {int(np.argmin(vertices @ up))}
-    for heading in np.radians(range(0, 360, 45)):
-        for tilt in _TILTS:
-            down = np.cos(tilt) * up + np.sin(tilt) * (np.cos(heading) * front + np.sin(heading) * aside)
-            lowest.add(int(np.argmin(vertices @ down)))
-    return vertices[sorted(lowest)]
+def _outline(vertices: np.ndarray, up: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+    """The vertices (N, 3) that are lowest when a foot is tilted one way or another."""
+    if not len(vertices):
+        return vertices
+    aside, headings = np.cross(up, ahead), np.radians(range(0, 360, _HEADINGS))
+    level = np.outer(np.cos(headings), ahead) + np.outer(np.sin(headings), aside)
+    downs = [up[None], *(np.cos(tilt) * up + np.sin(tilt) * level for tilt in _TILTS)]
+    return vertices[np.unique(np.argmin(vertices @ np.concatenate(downs).T, axis=0))]
 
 
-def _of_vertices(target: Target, side: str, vertices: np.ndarray) -> np.ndarray | None:
-    """Toe and heel (2, 3) on the sole of a foot's vertices (N, 3); None if these are no foot."""
-    if len(vertices) < _FEWEST:
-        return None
-    up, front = quaternions.rotate(target.rest_orientation(), np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]))
-    leg = float(np.linalg.norm(target.direction(f"{side}_hip")) + np.linalg.norm(target.direction(f"{side}_knee")))
-    ankle, toes = target.joint(f"{side}_ankle"), target.rig_map.bones.get(f"{side}_foot")
-    heights = vertices @ up
-    low = float(heights.min())
-    sole = vertices[heights < low + _SOLE * leg]
-    ahead = front if toes is None else target.heads[toes] - ankle
-    ahead = ahead - up * (ahead @ up)
-    if not ahead @ front > 0.7 * np.linalg.norm(ahead) > 0.02 * leg:  # a toe bone below or behind the ankle
-        ahead = front
-    ahead = quaternions.normalized(ahead)
-    along = (sole - ankle) @ ahead
-    first, last = float(along.min()), float(along.max())
-    if not (
-        _SHORTEST_SOLE * leg < last - first < _LONGEST_SOLE * leg
-        and 0 < ankle @ up - low < _HIGHEST_ANKLE * leg
-        and -_LONGEST_SOLE * leg < first < last < _LONGEST_SOLE * leg
-    ):
-        return None
-    toe = last
-    if toes is not None and first < (ball := float((target.heads[toes] - ankle) @ ahead)) < last:
-        toe = ball + _TOE * (last - ball)
-    aside = np.cross(up, ahead)
-    across = aside * float(np.median((sole - ankle) @ aside)) if toes is None else np.zeros(3)
-    heel = first + _HEEL_INSET * (last - first)
-    ends = np.array([ankle + across + toe * ahead, ankle + across + heel * ahead])
-    return ends + np.outer(low - ends @ up, up)
+@dataclass(frozen=True)
+class _Sole:
+    """The sole of one foot at rest."""
+
+    ankle: np.ndarray  # (3,)
+    up: np.ndarray  # (3,)
+    ahead: np.ndarray  # (3,) the horizontal direction of its toes
+    low: float  # its height
+    rows: np.ndarray  # (N,) bool: vertices of the foot that belong to it
+    along: np.ndarray  # (N,) how far ahead of the ankle vertices are
+    aside: float  # its middle, from the ankle
+    ball: float | None  # how far ahead of the ankle the toes' joint is, if there is one over the sole
+
+    @classmethod
+    def of(cls, target: Target, side: str, vertices: np.ndarray) -> _Sole | None:
+        """The sole of a foot's vertices (N, 3); None if these are no foot."""
+        up, front = quaternions.rotate(target.rest_orientation(), np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]))
+        leg = float(np.linalg.norm(target.direction(f"{side}_hip")) + np.linalg.norm(target.direction(f"{side}_knee")))
+        ankle, toes = target.joint(f"{side}_ankle"), target.rig_map.bones.get(f"{side}_foot")
+        ahead = front if toes is None else target.heads[toes] - ankle
+        ahead = ahead - up * (ahead @ up)
+        if not ahead @ front > 0.7 * np.linalg.norm(ahead) > 0.02 * leg:  # a toe bone below or behind the ankle
+            ahead = front
+        ahead = quaternions.normalized(ahead)
+        along, heights = (vertices - ankle) @ ahead, vertices @ up
+        low = float(heights.min())
+        for height in _SOLES:
+            rows = heights < low + height * leg
+            first, last = float(along[rows].min()), float(along[rows].max())
+            if last - first > _SHORTEST_SOLE * leg:
+                break
+        if not (
+            _SHORTEST_SOLE * leg < last - first < _LONGEST_SOLE * leg
+            and 0 < ankle @ up - low < _HIGHEST_ANKLE * leg
+            and -_LONGEST_SOLE * leg < first < last < _LONGEST_SOLE * leg
+        ):
+            return None
+        ball = None if toes is None else float((target.heads[toes] - ankle) @ ahead)
+        aside = 0.0 if toes else float(np.median((vertices[rows] - ankle) @ np.cross(up, ahead)))
+        return cls(ankle, up, ahead, low, rows, along, aside, ball if ball and first < ball < last else None)
+
+    def is_bent_by(self, on_toes: np.ndarray) -> bool:
+        """Whether the toes' bone, which carries some vertices (N,), bends the sole at its joint.
+
+        Some carry nothing, others half the shoe: a foot that rolled over such toes would sink, or tear the shoe.
+        """
+        if self.ball is None or not (carried := self.rows & on_toes).any():
+            return False
+        behind = self.ball - _BEHIND * (self.ball - self.along[self.rows].min())
+        ahead = self.rows & (self.along > self.ball)
+        return bool(on_toes[ahead].mean() >= _LEAST_AHEAD and (self.along[carried] < behind).mean() <= _MOST_BEHIND)
+
+    def ends(self, *, bends: bool) -> np.ndarray:
+        """Toe and heel (2, 3): the toe is the front, or on toes that bend."""
+        first, last = self.along[self.rows].min(), self.along[self.rows].max()
+        toe = self.ball + _TOE * (last - self.ball) if bends and self.ball is not None else last
+        heel = first + _HEEL_INSET * (last - first)
+        middle = self.ankle + self.aside * np.cross(self.up, self.ahead)
+        points = np.array([middle + toe * self.ahead, middle + heel * self.ahead])
+        return points + np.outer(self.low - points @ self.up, self.up)
 
 
 def _of_bones(target: Target) -> np.ndarray:
@@ -131,7 +174,8 @@ class Leg:
     tip: np.ndarray  # the end of the toes
     up: np.ndarray  # the normal of the sole
     length: float  # of thigh and shin
-    outline: np.ndarray  # (N, 3) the points of the foot, without toes that have a bone, that may touch the ground
+    outline: np.ndarray  # (N, 3) the points of the foot that may touch the ground, without toes that bend
+    toe_outline: np.ndarray  # (M, 3) those of toes that bend
 
     @classmethod
     def of(cls, target: Target, side: str) -> Leg:
@@ -139,13 +183,18 @@ class Leg:
         up = quaternions.rotate(target.rest_orientation(), np.array([0.0, 0.0, 1.0]))
         bones = target.rig_map.bones
         toe, heel = target.foot_points[:2] if side == "left" else target.foot_points[2:]
-        foot, toes = bones[f"{side}_ankle"], bones.get(f"{side}_foot", "")
+        foot, toes = bones[f"{side}_ankle"], "" if side in target.stiff else bones.get(f"{side}_foot", "")
         ball = target.heads[toes] if toes else toe
         length = sum(float(np.linalg.norm(target.direction(f"{side}_{joint}"))) for joint in ("hip", "knee"))
         below_ball = ball + up * ((toe - ball) @ up)
         tip = below_ball + (toe - below_ball) / _TOE
-        outline = target.outlines.get(side, np.zeros((0, 3)))
-        return cls(side, foot, toes or foot, target.joint(f"{side}_ankle"), ball, toe, heel, tip, up, length, outline)
+        outline, toe_outline = (found.get(side) for found in (target.outlines, target.toe_outlines))
+        if outline is None or toe_outline is None:
+            outline, toe_outline = (np.array([heel]), np.array([toe, tip])) if toes else (np.array([heel, toe]), None)
+        if toe_outline is None:
+            toe_outline = np.zeros((0, 3))
+        ankle = target.joint(f"{side}_ankle")
+        return cls(side, foot, toes or foot, ankle, ball, toe, heel, tip, up, length, outline, toe_outline)
 
     @property
     def ball_height(self) -> float:
@@ -169,25 +218,47 @@ class Leg:
         points, toes = points - points.mean(0), quaternions.normalized(self.toe - self.ball)
         return points.T @ points, np.outer(toes, toes) + _ROLL_WEIGHT * np.eye(3)
 
-    def sunk(self, foot: np.ndarray, ankle: np.ndarray, up: np.ndarray, ground: np.ndarray) -> np.ndarray:
-        """How far (F,) the outline of a foot with rotations (F, 4) on an ankle (F, 3) is below the ground (F,)."""
-        lowest = np.full(len(foot), np.inf)
-        for point in self.outline:
-            lowest = np.minimum(lowest, quaternions.rotate(foot, point - self.ankle) @ up)
-        return np.maximum(ground - ankle @ up - lowest, 0.0)
+    def heights(self, foot: np.ndarray, toes: np.ndarray, up: np.ndarray) -> np.ndarray:
+        """The heights (F, N + M) above the ankle of both outlines, for rotations (F, 4) of foot and toes."""
+        up_of_foot, up_of_toes = (quaternions.rotate(quaternions.inverse(each), up) for each in (foot, toes))
+        ball = up_of_foot @ (self.ball - self.ankle)
+        of_toes = ball[:, None] + up_of_toes @ (self.toe_outline - self.ball).T
+        return np.concatenate([up_of_foot @ (self.outline - self.ankle).T, of_toes], 1)
 
-    def ankle_above_ground(self, motion: FootMotion, ankle: np.ndarray, up: np.ndarray) -> np.ndarray:
-        """The ankle (F, 3), raised where nothing is planted as far as the foot is below the ground."""
-        heel, ball = (ankle + quaternions.rotate(motion.foot, point - self.ankle) for point in (self.heel, self.ball))
-        sunk = motion.ground - np.minimum(heel @ up, ball @ up - self.ball_height)
-        sunk = np.maximum(sunk, self.sunk(motion.foot, ankle, up, motion.ground))
-        return ankle + np.where(motion.planted, 0.0, sunk)[:, None] * up
+    def distances_to_pins(self, planted: np.ndarray) -> np.ndarray:
+        """The distances (F, N + M) at rest of the outlines' points from the nearest of toe and heel that is planted."""
+        points = np.concatenate([self.outline, self.toe_outline])
+        far = [np.linalg.norm(points - end, axis=1) for end in (self.toe, self.heel)]
+        return np.min([np.where(column[:, None], each, np.inf) for column, each in zip(planted.T, far, strict=True)], 0)
 
-    def toes_above_ground(self, motion: FootMotion, ankle: np.ndarray, up: np.ndarray) -> np.ndarray:
-        """The toes' rotations (F, 4), bent up where their tip would be below the ground."""
+    def outline_points(self, foot: np.ndarray, toes: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """The points (F, 3) of the outlines with the numbers ``which`` (F,), from the ankle."""
+        at_rest = np.concatenate([self.outline, self.toe_outline])[which]
+        ball = self.ball - self.ankle
+        bent = quaternions.rotate(foot, ball) + quaternions.rotate(toes, at_rest - self.ball)
+        on_foot = (which < len(self.outline))[:, None]
+        return np.where(on_foot, quaternions.rotate(foot, at_rest - self.ankle), bent)
+
+    def ankle_above_ground(
+        self, motion: FootMotion, toes: np.ndarray, ankle: np.ndarray, up: np.ndarray
+    ) -> np.ndarray:
+        """The ankle (F, 3), raised where nothing is planted as far as foot or toes (F, 4) are below the ground."""
+        sunk = motion.ground - ankle @ up - self.heights(motion.foot, toes, up).min(1)
+        return ankle + np.where(motion.planted, 0.0, np.maximum(sunk, 0.0))[:, None] * up
+
+    def toes_above_ground(self, motion: FootMotion, ankle: np.ndarray, up: np.ndarray, rate: float) -> np.ndarray:
+        """The toes' rotations (F, 4), bent up where they would be below the ground, as far as they turn so fast.
+
+        They begin to bend before that, so that nothing snaps.
+        """
         ball = ankle + quaternions.rotate(motion.foot, self.ball - self.ankle)
-        raising = _raising(quaternions.rotate(motion.toes, self.tip - self.ball), up, motion.ground - ball @ up)
-        return quaternions.multiply(raising, motion.toes)
+        tip = quaternions.rotate(motion.toes, self.tip - self.ball)
+        raising = _raising(tip, up, motion.ground - ball @ up)
+        angle = np.where(motion.on_toe, 0.0, 2 * np.arctan2(np.linalg.norm(raising[:, 1:], axis=1), raising[:, 0]))
+        angle = smooth_maximum(angle, _TOE_EASE * rate)
+        angle = np.minimum(angle, _angle_since(motion.on_toe, _TOE_SPEED, rate))
+        axis = np.cross(tip, up)
+        return quaternions.multiply(quaternions.about(quaternions.normalized(axis), angle), motion.toes)
 
 
 @dataclass(frozen=True)
@@ -195,6 +266,7 @@ class FootMotion:
     """A foot over F frames, in the body's space."""
 
     planted: np.ndarray  # (F,) bool: toe or heel
+    on_toe: np.ndarray  # (F,) bool: toe
     foot: np.ndarray  # (F, 4) rotations from rest
     toes: np.ndarray  # (F, 4)
     ankle: np.ndarray  # (F, 3) only valid where the foot is planted
@@ -233,9 +305,36 @@ class PlantedFoot:
         ball = self.pins.positions[:, 0] + quaternions.rotate(toes, leg.ball - leg.toe)
         on_heel = self.pins.positions[:, 1] + quaternions.rotate(foot, leg.ankle - leg.heel)
         ankle = np.where(toe[:, None], ball + quaternions.rotate(foot, leg.ankle - leg.ball), on_heel)
-        # A foot that rolls over its toe or heel rests on what is lowest of it, be it the side of a shoe.
-        ankle = ankle + leg.sunk(foot, ankle, self.up, self.pins.ground)[:, None] * self.up
-        return FootMotion(self.planted, foot, toes, ankle, self.pins.ground)
+        return FootMotion(self.planted, toe, foot, toes, self._rolled(ankle, foot, toes), self.pins.ground)
+
+    def _rolled(self, ankle: np.ndarray, foot: np.ndarray, toes: np.ndarray) -> np.ndarray:
+        """The ankle (F, 3), moved so that the foot rolls over its outline without sliding, where it is planted.
+
+        Soles are round, and shoes pointed: a foot that is tilted touches the ground elsewhere than at its toe or heel.
+        From row to row it turns about what is lowest in both; where it lies flat, it is on its pins.
+        """
+        leg, up, pins, planted = self.leg, self.up, self.pins, self.planted
+        heights = leg.heights(foot, toes, up)
+        lowest = heights.min(1)
+        ankle = ankle + (pins.ground - ankle @ up - lowest)[:, None] * up
+        above = heights - lowest[:, None] + _NEAR_PIN * leg.distances_to_pins(pins.planted)
+        touching = np.argmin(np.maximum(above[1:], above[:-1]), axis=1)
+        before, after = (leg.outline_points(foot[rows], toes[rows], touching) for rows in (slice(-1), slice(1, None)))
+        both = pins.planted[1:] & pins.planted[:-1]
+        slid = np.diff(ankle, axis=0) + after - before - mean_of_planted(np.diff(pins.positions, axis=0), both)
+        rolls = planted[1:] & planted[:-1] & ~both.all(1)
+        if leg.toes != leg.foot:
+            rolls &= ~both[:, 0]  # it bends over toes that lie on their pin
+        slid = np.where(rolls[:, None], slid - (slid @ up)[:, None] * up, 0.0)
+        offset = -np.concatenate([np.zeros((1, 3)), np.cumsum(slid, axis=0)])
+        flat = pins.planted.all(1)
+        for start, stop in true_intervals(planted):
+            rows = np.arange(start, stop)
+            known = rows[flat[start:stop]]
+            for axis in range(3):
+                there = np.interp(rows, known, offset[known, axis]) if len(known) else offset[rows, axis].mean()
+                offset[rows, axis] -= there
+        return ankle + np.where(planted[:, None], offset, 0.0)
 
     def with_heel_raised(self, hip: np.ndarray, reach: np.ndarray, rate: float) -> PlantedFoot:
         """The foot with its heel raised further where only the toe is planted and the leg would exceed ``reach`` (F,).
@@ -254,9 +353,7 @@ class PlantedFoot:
         angle = np.arctan2(b, a) - np.arccos(np.clip(c / np.maximum(np.hypot(a, b), 1e-9), -1, 1))
         lack = np.linalg.norm(to_hip - to_ankle, axis=-1) - reach
         most = np.minimum(_MOST_RAISED, _RAISE_GAIN * lack / np.linalg.norm(leg.ankle - leg.ball))
-        if heel.any():
-            from_contact = np.abs(np.stack(nearest_rows(heel)) - np.arange(len(heel))).min(0)
-            most = np.minimum(most, _RAISE_SPEED * from_contact / rate)
+        most = np.minimum(most, _angle_since(heel, _RAISE_SPEED, rate))
         angle = np.where(toe & ~heel & (lack > 0), np.clip(angle, 0, np.maximum(most, 0)), 0)
         return replace(self, planted_rotations=quaternions.multiply(quaternions.about(axis, angle), motion.foot))
 
@@ -292,6 +389,14 @@ def eased_rotations(
     left, _, right = np.linalg.svd((before + eased(change, known, ease).reshape(-1, 3, 3)) @ shape)
     left[..., 2] *= np.linalg.det(left @ right)[..., None]
     return quaternions.of_matrices(left @ right)
+
+
+def _angle_since(planted: np.ndarray, speed: float, rate: float) -> np.ndarray:
+    """The angles (F,) that a rotation reaches that begins slowly where a point's contact (F,) ends, or ends there."""
+    if not planted.any():
+        return np.full(len(planted), np.inf)
+    time = np.abs(np.stack(nearest_rows(planted)) - np.arange(len(planted))).min(0) / rate
+    return speed * time**2 / (time + _SLOW_START)
 
 
 def _raising(vectors: np.ndarray, up: np.ndarray, lowest: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ... import quaternions
 from ...animation import Animation, low_pass
 from ...motion import true_intervals, without_short_contacts
-from ...planted_feet import HINGED, LEGS, eased, mean_of_planted, two_bone_ik
+from ...planted_feet import HINGED, LEGS, eased, mean_of_planted, smooth_maximum, two_bone_ik
 from .foot_geometry import FootMotion, Leg, PlantedFoot
 from .foot_pins import Floor, pin, pin_drift
 from .transfer import Pose, Target, ground
@@ -38,7 +38,9 @@ _STEP, _SLIP = 0.12, 0.12  # of a leg's length, see Floor
 _GAP, _CREEP = 0.15, 0.022  # seconds, and leg lengths a second, see Floor
 _MOST_LAG = 2.5  # of Floor.slip: a pin may be that far behind a drifting point; a point that goes further slides
 _SLIDING, _SLIDING_WINDOW = 0.05, 0.1  # leg lengths a second, on average over so many seconds before and after
-_JUMP, _JUMP_OF_LEG = 0.009, 0.005  # metres, or of a leg's length if that is more: smaller jumps are accepted
+# Smaller jumps are accepted: metres, or of a leg's length if that is more; of one end of a foot against the other, of the
+# foot's length (2.3 degrees: a long foot's end goes farther with the same rotation) if that is more.
+_JUMP, _JUMP_OF_LEG, _JUMP_OF_FOOT = 0.009, 0.005, 0.04
 _MOST_SHORTENING = 0.2  # seconds by which a contact may be shortened at either end to prevent jumps
 
 
@@ -57,9 +59,10 @@ def lock_feet(source: Animation, target: Target, pose: Pose, hip_offsets: np.nda
     contacts = _without_sliding(contacts, body.source, body.floor, _SLIDING * size / rate, window)
     contacts = without_short_contacts(contacts, _SHORTEST * rate)
     most = max(_JUMP, _JUMP_OF_LEG * size)
+    most_turned = np.maximum(most, _JUMP_OF_FOOT * np.array([leg.foot_length for leg in body.legs]))
     for _ in range(round(_MOST_SHORTENING * rate)):
         locked, planted = body.locked(contacts)
-        jumping = _jumps(body.foot_points(locked) - body.foot_points(pose), planted) > most
+        jumping = _jumping(body.foot_points(locked) - body.foot_points(pose), planted, most, most_turned)
         if not jumping.any():
             return locked
         contacts = without_short_contacts(_shortened(planted, jumping), _SHORTEST * rate)
@@ -139,7 +142,8 @@ class _Body:
         rotations, knee_directions = dict(pose.rotations), {}
         for number, (leg, foot) in enumerate(zip(self.legs, feet, strict=True)):
             motion, hip = foot.motion(), hips + self.hip_offsets[:, number]
-            goal = self._ankle_goal(leg, motion, before[:, number], hips) - hip
+            toes, goal = self._toes_and_ankle(leg, motion, before[:, number], hips)
+            goal = goal - hip
             # In the air a leg gets no straighter than in the pose, or than one that stands: no knee snaps straight.
             longest = np.maximum(distances[:, number], _MOST_REACH * leg.length)
             fraction = longest / np.maximum(np.linalg.norm(goal, axis=-1), 1e-9)
@@ -150,13 +154,15 @@ class _Body:
                 for bone in (self.target.rig_map.bones[joint], *self.target.rig_map.twists.get(joint, ())):
                     rotations[bone] = quaternions.multiply(rotation, rotations[bone])
             rotations[leg.foot] = motion.foot
-            if leg.toes != leg.foot:
-                rotations[leg.toes] = leg.toes_above_ground(motion, hip + goal, up)
+            if name := self.target.rig_map.bones.get(f"{leg.side}_foot"):
+                rotations[name] = motion.foot if leg.toes == leg.foot else toes
         pinned = np.concatenate([foot.pins.planted for foot in feet], 1)
         return replace(pose, rotations=rotations, hips=hips, knee_directions=knee_directions), pinned
 
-    def _ankle_goal(self, leg: Leg, motion: FootMotion, before: np.ndarray, hips: np.ndarray) -> np.ndarray:
-        """The goal (F, 3) of an ankle; before (F, 3, 3): toe, heel and ankle in the pose.
+    def _toes_and_ankle(
+        self, leg: Leg, motion: FootMotion, before: np.ndarray, hips: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The toes' rotations (F, 4) and the goal (F, 3) of an ankle; before (F, 3, 3): toe, heel and ankle in the pose.
 
         The mean displacement of the foot's points is eased, so that the foot's rotation around a contact moves them as
         little as possible; in the air the foot goes along with the pelvis.
@@ -165,21 +171,25 @@ class _Body:
         centre_before = before.mean(1)
         shift = motion.ankle + centre - centre_before
         shift = eased(shift, motion.planted, _EASE * self.rate, hips - self.pose.hips)
-        return leg.ankle_above_ground(motion, centre_before + shift - centre, self.floor.up)
+        ankle, toes = centre_before + shift - centre, motion.toes
+        if leg.toes != leg.foot:
+            toes = leg.toes_above_ground(motion, ankle, self.floor.up, self.rate)
+        return toes, leg.ankle_above_ground(motion, toes, ankle, self.floor.up)
 
 
-def _jumps(corrections: np.ndarray, planted: np.ndarray) -> np.ndarray:
-    """How far feet jump between rows (F-1, 4) where a point's contact begins or ends; elsewhere zero.
+def _jumping(corrections: np.ndarray, planted: np.ndarray, most: float, most_turned: np.ndarray) -> np.ndarray:
+    """Where (F-1, 4) feet jump between rows in which a point's contact begins or ends.
 
-    corrections (F, 2, 3, 3): of each foot's toe, heel and ankle. While the foot stands on its other end, only what that
-    end's correction does not have counts: the rest takes away the slide of the source.
+    corrections (F, 2, 3, 3): of each foot's toe, heel and ankle, which jump if they move farther than ``most``. While
+    the foot stands on its other end, only what that end's correction does not have counts, up to ``most_turned`` (2,)
+    for each foot: the rest takes away the slide of the source.
     """
     planted = planted.reshape(-1, 2, 2)
     stands, steps = np.asarray(planted.any(2)), np.diff(corrections, axis=0)
     total = np.linalg.norm(steps, axis=-1).max(-1)
     relative = np.linalg.norm(steps[:, :, 0] - steps[:, :, 1], axis=-1)
-    jumps = np.where(stands[1:] != stands[:-1], total, relative)[..., None]
-    return np.where(planted[1:] != planted[:-1], jumps, 0.0).reshape(-1, 4)
+    jumps = np.where(stands[1:] != stands[:-1], total > most, relative > most_turned)[..., None]
+    return ((planted[1:] != planted[:-1]) & jumps).reshape(-1, 4)
 
 
 def _shortened(planted: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -247,15 +257,9 @@ def _pelvis_shift(corrections: np.ndarray, planted: np.ndarray, rate: float) -> 
 def _pelvis_drop(
     vectors: np.ndarray, reaches: np.ndarray, planted: np.ndarray, up: np.ndarray, rate: float
 ) -> np.ndarray:
-    """How far the pelvis comes down (F,) to bring planted ankles, at vectors (F, 2, 3) from hips, into reach (F, 2).
-
-    Smooth, and nowhere less than needed: the moving average of a moving maximum of the same width.
-    """
+    """How far the pelvis comes down (F,) to bring planted ankles, at vectors (F, 2, 3) from hips, into reach (F, 2)."""
     height = -vectors @ up
     horizontal = np.sum(vectors**2, -1) - height**2
     need = np.where(planted, height - np.sqrt(np.maximum(reaches**2 - horizontal, 0)), 0).max(1)
     need = np.clip(need, 0, _MOST_DROP * reaches.min())
-    half = max(int(np.ceil(_PELVIS_EASE * rate)), 1)
-    largest = sliding_window_view(np.pad(need, 2 * half, mode="edge"), 2 * half + 1).max(-1)
-    weights = np.hanning(2 * half + 3)[1:-1]
-    return sliding_window_view(largest, 2 * half + 1) @ (weights / weights.sum())
+    return smooth_maximum(need, _PELVIS_EASE * rate)

@@ -10,15 +10,15 @@ import numpy as np
 from .armature import is_skin, rest_matrix
 from .maps import RigMap
 
-# Set by hand on the characters of tests/rigs: lengths of a shin around the ankle in which vertices are looked at, and
-# the share of a vertex's weight that bones of the foot must have.
-_NEAR, _CARRIED = 1.5, 0.5
+# Set by hand on the characters of tests/rigs: lengths of a leg around the ankle in which vertices are looked at (feet of
+# cartoon characters are longer than shins), and the share of a vertex's weight that bones of the foot must have.
+_NEAR, _CARRIED = 1.2, 0.5
 
 
 def vertices(
     rig: bpy.types.Object, rig_map: RigMap, matrices: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The vertices (N, 3) of the left and right foot at rest, in armature space: with toes, and without their bone's.
+    """The vertices (N, 3) of the left and right foot at rest, in armature space, and whether toes carry each (N,).
 
     matrices: (4, 4) of the mapped bones at rest, with scale, which a pose may have although it is at rest otherwise.
     """
@@ -28,13 +28,13 @@ def vertices(
         for mesh in bpy.data.objects
         if mesh.type == "MESH" and (mesh.parent == rig or is_skin(mesh, rig))
     ]
-    whole, hind = {}, {}
+    whole, on_toes = {}, {}
     for side in ("left", "right"):
         top, toes = rig_map.bones[f"{side}_ankle"], rig_map.bones.get(f"{side}_foot", "")
         front = _with_children(bones, toes) if toes else set()
         foot = _with_children(bones, top) - front
-        ankle, knee = (np.array(bones[rig_map.bones[f"{side}_{joint}"]].head_local) for joint in ("ankle", "knee"))
-        reach = _NEAR * float(np.linalg.norm(knee - ankle))
+        joints = [np.array(bones[rig_map.bones[f"{side}_{joint}"]].head_local) for joint in ("hip", "knee", "ankle")]
+        ankle, reach = joints[2], _NEAR * float(np.linalg.norm(np.diff(joints, axis=0), axis=1).sum())
         scaled = matrices[top] @ np.linalg.inv(np.array(bones[top].matrix_local))
         found: list[np.ndarray] = [np.zeros((0, 5))]  # position, and shares of the weight of foot and toes
         for mesh, points in meshes:
@@ -42,8 +42,9 @@ def vertices(
             found.append(np.column_stack([points[near], _shares(mesh, near, (foot, front))]))
         carried = np.concatenate(found)
         points = carried[:, :3] @ scaled[:3, :3].T + scaled[:3, 3]
-        whole[side], hind[side] = points[carried[:, 3:].sum(1) > _CARRIED], points[carried[:, 3] > _CARRIED]
-    return whole, hind
+        chosen = carried[:, 3:].sum(1) > _CARRIED
+        whole[side], on_toes[side] = points[chosen], carried[chosen, 4] > carried[chosen, 3]
+    return whole, on_toes
 
 
 def _with_children(bones: bpy.types.ArmatureBones, name: str) -> set[str]:

@@ -99,8 +99,10 @@ class Target:
     tails: Mapping[str, np.ndarray]
     foot_points: np.ndarray  # (4, 3) toes and heels on the floor, in the order of FOOT_POINTS
     inline_twists: frozenset[str]  # twist bones that are parents of the limb's next joint
-    # side -> (N, 3) points that touch the ground when the foot, without toes that have a bone, is tilted; if known
+    # side -> (N, 3) points of the foot, and of the toes that bend, that touch the ground when they are tilted; if known
     outlines: Mapping[str, np.ndarray] = field(default_factory=dict)
+    toe_outlines: Mapping[str, np.ndarray] = field(default_factory=dict)
+    stiff: frozenset[str] = frozenset()  # sides whose toes' bone does not bend the foot's skin at the toes
 
     def joint(self, name: str) -> np.ndarray:
         """A joint's position (3,) at rest. Raises KeyError if no bone is mapped to it."""
