@@ -22,6 +22,7 @@ from . import (
     foot_locking,
     foot_mesh,
     leg_error,
+    map_check,
     rig_action,
     rig_animation,
     rig_probe,
@@ -68,6 +69,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
             "rig a bone on the floor that carries all others, and name it in the map.",
             code="no-root-bone",
         )
+    notes = map_check.check(rig, rig_map)
     motion = character.read(source)
     metres, shown = metres_per_unit(source), motion
     motion = evenly(with_arms_spread(motion, options.arm_spread))
@@ -78,6 +80,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     ik_legs = _ik_legs(rig_map) if options.plant_feet else {}
     rig_probed = _probe(rig, rig_map, options, ik_legs, twists)
     loose = _loose_ends(rig, rig_map, rig_probed)
+    _check_connected(rig_map, rig_probed, loose)
     if loose:
         rig_probed = _probe(rig, rig_map, options, ik_legs, twists, tuple(loose.values()))
     target = _target(rig, rig_map, space, rig_probed, twists)
@@ -109,6 +112,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         rig_motion = RigMotion(rig_map, motion.frames, keys, ik_legs, held)
         baked = rig_action.write(source, rig, rig_motion, reducer, options.nla_strip)
         bake_check.check_rig(rig, target, rig_probed, pose, rig_motion, tolerance)
+    baked.notes += notes
     if object_motion is not None:
         baked.notes.append("its object moves, and the keys make up for that")
     if held:
@@ -252,6 +256,28 @@ def _loose_ends(rig: bpy.types.Object, rig_map: RigMap, rig_probed: ProbedRig) -
         if rig.data.bones[above] not in rig.data.bones[bone].parent_recursive and not _follows(rig_probed, bone, above):
             loose[limb] = bone
     return loose
+
+
+def _check_connected(rig_map: RigMap, rig_probed: ProbedRig, loose: Mapping[str, str]) -> None:
+    """Raise MapFault if a bone of a limb stays where it is when the one above it turns, for another limb's is named."""
+    names = rig_probed.names
+    for limb, joints in LIMBS.items():
+        for upper, lower in pairwise(joints):
+            bone, above = rig_map.bones.get(lower, ""), rig_map.bones[upper]
+            if not bone or (limb in loose and lower == joints[-1]):
+                continue
+            index, control = names.index(rig_map.control(bone)), rig_map.control(above)
+            while index >= 0 and names[index] != control:
+                index = rig_probed.controls[index].location_parent
+            if index < 0:
+                raise map_check.MapFault(
+                    f"The rig map {rig_map.name} does not fit: {bone}, which is named for "
+                    f"{map_check.joint_label(lower)}, does not follow {above}, named for "
+                    f"{map_check.joint_label(upper)}. Choose bones of one limb in the list of the rig map, or name "
+                    "their controls in the map.",
+                    code="rig-map-not-connected",
+                    bones=(bone, above),
+                )
 
 
 def _probe(

@@ -13,6 +13,7 @@ from ...files import file_state
 from ..worker import python_environment
 from . import armature as armatures
 from . import guess, maps
+from .map_check import joint_label
 from .maps import MapError, RigMap
 
 GUESSED = "guessed"
@@ -204,11 +205,6 @@ def from_rows() -> RigMap:
             code="rig-map-bone-unknown",
         )
     return made
-
-
-def joint_label(joint: str) -> str:
-    """A joint's name in the user interface: "left knee"."""
-    return joint.replace("_", " ")
 
 
 def register() -> None:
