@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 
 from ... import quaternions
-from ...animation import Animation, evenly, with_arms_spread
+from ...animation import Animation, evenly, resampled, with_arms_spread
 from ...errors import CodedError
 from ..scene import character
 from ..scene.checks import check_frames, check_numbers
@@ -23,6 +23,8 @@ from . import (
     foot_mesh,
     leg_error,
     map_check,
+    pose_backup,
+    result_check,
     rig_action,
     rig_animation,
     rig_probe,
@@ -61,6 +63,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     Raises CodedError before anything is changed.
     """
     check_rig(rig)
+    pose_backup.restore(rig)
     for name in ("arm_spread", "angle_tolerance", "distance_tolerance"):
         check_numbers(getattr(options, name), name.replace("_", " "))
     if options.root_motion and not rig_map.root:
@@ -76,15 +79,8 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     space, object_motion = _object(rig, motion.frames, metres, options)
     if np.linalg.det(space.axes) < 0:
         rig_map = mirrored(rig_map)
-    twists = _keyed_twist_bones(rig_map)
-    ik_legs = _ik_legs(rig_map) if options.plant_feet else {}
-    rig_probed = _probe(rig, rig_map, options, ik_legs, twists)
-    loose = _loose_ends(rig, rig_map, rig_probed)
-    _check_connected(rig_map, rig_probed, loose)
-    if loose:
-        rig_probed = _probe(rig, rig_map, options, ik_legs, twists, tuple(loose.values()))
-    target = _target(rig, rig_map, space, rig_probed, twists)
-    _check_limbs(rig, target)
+    keyed = _measured(rig, rig_map, space, options)
+    target, rig_probed, ik_legs = keyed.target, keyed.rig_probed, keyed.ik_legs
     rate = character.key_rate(source, motion)
     pose = transfer.retarget(motion, target)
     if options.plant_feet:
@@ -94,7 +90,6 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         pose = rig_animation.carried_pose(pose, object_motion)
         root_path = root_path and rig_animation.carried_path(root_path, object_motion)
     check_frames(motion.frames, rig.name)
-    keyed = _Keyed(target, rig_probed, ik_legs, loose)
     keys = _control_keys(keyed, pose, root_path, controls.Written())
     _check_keys(rig, keys)
     reducer = None
@@ -112,6 +107,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         rig_motion = RigMotion(rig_map, motion.frames, keys, ik_legs, held)
         baked = rig_action.write(source, rig, rig_motion, reducer, options.nla_strip)
         bake_check.check_rig(rig, target, rig_probed, pose, rig_motion, tolerance)
+    notes += result_check.notes(rig, target, rig_probed, motion, metres, options.plant_feet)
     baked.notes += notes
     if object_motion is not None:
         baked.notes.append("its object moves, and the keys make up for that")
@@ -120,6 +116,37 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         bones = f"{count} bones" if count > 1 else next(iter(held.values()))[0]
         baked.notes.append(f"a key holds other channels of {bones}, which leftover values or NLA tracks would move")
     return baked
+
+
+def keys_at(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, frame: float) -> controls.Keys:
+    """The values, one row each, that give a rig the pose that an imported character has at a scene frame.
+
+    With all limbs on FK and without foot locking, which needs the frames around. Raises CodedError as `bake` does.
+    """
+    check_rig(rig)
+    map_check.check(rig, rig_map)
+    motion, options = character.read(source), Options(plant_feet=False)
+    space, _ = _object(rig, np.array([frame]), metres_per_unit(source), options)
+    if np.linalg.det(space.axes) < 0:
+        rig_map = mirrored(rig_map)
+    keyed = _measured(rig, rig_map, space, options)
+    shown = resampled(motion, np.clip([frame], motion.frames[0], motion.frames[-1]))
+    pose = transfer.retarget(shown, keyed.target, transfer.ground(motion, keyed.target))
+    return _control_keys(keyed, pose, None, controls.Written())
+
+
+def _measured(rig: bpy.types.Object, rig_map: RigMap, space: Space, options: Options) -> _Keyed:
+    """Probe a rig, and check what shows then: that limbs hang together and have a length."""
+    twists = _keyed_twist_bones(rig_map)
+    ik_legs = _ik_legs(rig_map) if options.plant_feet else {}
+    rig_probed = _probe(rig, rig_map, options, ik_legs, twists)
+    loose = _loose_ends(rig, rig_map, rig_probed)
+    _check_connected(rig_map, rig_probed, loose)
+    if loose:
+        rig_probed = _probe(rig, rig_map, options, ik_legs, twists, tuple(loose.values()))
+    target = _target(rig, rig_map, space, rig_probed, twists)
+    _check_limbs(rig, target)
+    return _Keyed(target, rig_probed, ik_legs, loose)
 
 
 def _reduced_keys(

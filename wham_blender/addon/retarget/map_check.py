@@ -181,8 +181,7 @@ def _in_another_limb(fit: _Fit) -> Iterator[MapFault]:
         if carrier is not None and limbs[carrier] != own:
             yield MapFault(
                 f"The rig map {fit.name} does not fit {fit.rig.name}: {bone}, which is named for {joint_label(joint)}, "
-                f"hangs from {carrier} in the {joint_label(limbs[carrier])}. Correct these bones in the list of the rig "
-                "map.",
+                f"hangs from {carrier} in the {joint_label(limbs[carrier])}. Correct them in the list of the rig map.",
                 code="rig-map-not-connected",
                 bones=(bone, carrier),
             )

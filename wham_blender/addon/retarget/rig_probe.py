@@ -54,7 +54,7 @@ def probe(
     names, located, observed = list(controls), list(located), list(observed)
     measured = [*names, *(bone for bone in observed if bone not in names)]
     with _temporary_copy(armature) as copy:
-        _apply_settings(copy, rig_map)
+        apply_settings(copy, rig_map)
         for name in (*names, *between_controls(copy, names)):
             _set_pose(copy.pose.bones[name])
         rest = _pose_matrices(copy, measured)
@@ -117,7 +117,7 @@ def ik_constraints(bone: bpy.types.PoseBone) -> list[bpy.types.Constraint]:
     return [constraint for constraint in bone.constraints if constraint.type == "IK"]
 
 
-def _apply_settings(armature: bpy.types.Object, rig_map: RigMap) -> None:
+def apply_settings(armature: bpy.types.Object, rig_map: RigMap) -> None:
     """Set the custom properties that the map's controls need, all limbs to FK."""
     values = [(setting.bone, setting.property, setting.value) for setting in rig_map.settings]
     values += [(ik.switch.bone, ik.switch.property, ik.switch.fk) for ik in rig_map.ik.values() if ik.switch]
