@@ -116,6 +116,53 @@ class WHAM_OT_set_rig_map_bone(_RowOperator, bpy.types.Operator):
         return {"FINISHED"}
 
 
+_offered: list[tuple[str, str, str]] = []  # Blender does not keep the texts of a menu itself
+
+
+def _bones(_operator: bpy.types.Operator, _context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
+    rig = rig_map_state.state().armature
+    _offered[:] = [(name, name, "") for name in sorted(rig.data.bones.keys())] if rig is not None else []
+    return _offered
+
+
+class WHAM_OT_choose_rig_map_bone(_RowOperator, bpy.types.Operator):
+    """Choose the bone of this row by its name"""
+
+    bl_idname = "wham.choose_rig_map_bone"
+    bl_label = "Choose Bone"
+    bl_options = {"INTERNAL"}
+    bl_property = "choice"
+
+    choice: EnumProperty(name="Bone", description="The bones of the rig", items=_bones)
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
+        """The whole name, for which a row has no place."""
+        try:
+            bone = rig_map_state.find_row(properties.joint, properties.number).bone
+        except MapError:
+            bone = ""
+        return (
+            f"{bone}. Click to choose another bone by its name" if bone else "Choose the bone of this row by its name"
+        )
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask for the bone."""
+        context.window_manager.invoke_search_popup(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Put the bone into the row."""
+        try:
+            rig_map_state.put(rig_map_state.find_row(self.joint, self.number), self.choice)
+        except MapError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        if context.area is not None:
+            context.area.tag_redraw()
+        return {"FINISHED"}
+
+
 class WHAM_OT_mirror_rig_map_bone(_RowOperator, bpy.types.Operator):
     """Name the mirror image of this row's bone in the row of the other side"""
 
@@ -281,6 +328,7 @@ CLASSES = (
     WHAM_OT_guess_rig_map,
     WHAM_OT_add_rig_map_bone,
     WHAM_OT_set_rig_map_bone,
+    WHAM_OT_choose_rig_map_bone,
     WHAM_OT_mirror_rig_map_bone,
     WHAM_OT_clear_rig_map_bone,
     WHAM_OT_preview_rig_map,

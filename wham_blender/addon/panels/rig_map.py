@@ -8,12 +8,15 @@ import bpy
 
 from ...errors import CodedError
 from ..retarget import map_check, maps, rig_map_state, rig_preview
+from ..retarget.bone_names import decoded
 from ..retarget.rig_map_state import WHAM_PG_rig_bone
-from ..ui.ui_text import draw_sentence
+from ..ui.ui_text import draw_sentence, shortened
 from .sidebar import SidebarPanel
 
-_HIGH_CONFIDENCE, _LOW_CONFIDENCE = 0.75, 0.5  # guesses get a check mark above, and are red below; set by hand
-_LABELS = 0.27  # of a row's width, for the names of joints
+_HIGH_CONFIDENCE, _LOW_CONFIDENCE = 0.75, 0.5  # guesses have a question mark below, and are red; set by hand
+_LABELS = 0.24  # of a row's width, for the names of joints
+_PADDING = 0.7  # UI units beside the text of a button
+_POINTER = "RESTRICT_SELECT_OFF"  # for what takes the bone that is selected
 # Heading, joints and their short names: a sidebar of the usual width has no place for "right shoulder" and a bone.
 _SECTIONS = (
     ("Trunk", {"pelvis": "Pelvis", "spine": "Spine", "neck": "Neck", "head": "Head"}),
@@ -99,17 +102,21 @@ def _draw_section(layout: bpy.types.UILayout, title: str, joints: dict[str, str]
 def _draw_row(
     layout: bpy.types.UILayout, row: WHAM_PG_rig_bone, number: int, name: str, wrong: Collection[str]
 ) -> None:
-    """Draw a joint, its bone, how sure it is, and the buttons that fill, mirror and empty the row."""
-    confidence = rig_map_state.row_confidence(row)
+    """Draw a joint, its bone, and the buttons that fill, mirror and empty the row. Only bones in doubt have an icon."""
+    confidence = rig_map_state.row_confidence(row) if row.bone else 1.0
+    actions = [("set", _POINTER), ("mirror", "MOD_MIRROR"), ("clear", "X")]
+    if not rig_map_state.other_side(row.joint):
+        actions.pop(1)
     line = layout.split(factor=_LABELS, align=True)
     line.label(text=name)
-    fields = line.row(align=True)
-    fields.alert = bool(row.bone) and (confidence < _LOW_CONFIDENCE or row.bone in wrong)
-    icon = "NONE" if not row.bone else "CHECKMARK" if confidence >= _HIGH_CONFIDENCE else "QUESTION"
-    fields.prop_search(row, "bone", rig_map_state.state().armature.data, "bones", text="", icon=icon)
-    buttons = [("set", "EYEDROPPER"), ("mirror", "MOD_MIRROR"), ("clear", "X")]
-    for action, picture in buttons:
-        if action == "mirror" and not rig_map_state.other_side(row.joint):
-            continue
-        operator = fields.operator(f"wham.{action}_rig_map_bone", text="", icon=picture)
+    buttons = line.row(align=True)
+    buttons.alert = row.bone in wrong or confidence < _LOW_CONFIDENCE
+    icon = "NONE" if confidence >= _HIGH_CONFIDENCE and row.bone not in wrong else "QUESTION"
+    margin = len(actions) + (_PADDING if icon == "NONE" else _PADDING + 1)
+    text = decoded(row.bone.removeprefix(rig_map_state.common_prefix()))
+    operators = [
+        buttons.operator("wham.choose_rig_map_bone", text=shortened(text, 1 - _LABELS, margin), icon=icon),
+        *(buttons.operator(f"wham.{action}_rig_map_bone", text="", icon=picture) for action, picture in actions),
+    ]
+    for operator in operators:
         operator.joint, operator.number = row.joint, number

@@ -35,7 +35,7 @@ _RATIOS: dict[str, tuple[float, float, float, float]] = {
     "the distance of the hips": (0.01, 0.08, 0.63, 1.20),  # of the size; 0.12 to 0.52
     "the distance of the shoulders": (0.03, 0.12, 0.70, 1.50),  # of the size; 0.15 to 0.58
 }
-_LENGTHS_DIFFER = (1.35, 2.5)  # of left and right, reported and refused; measured up to 1.22
+_LENGTHS_DIFFER = (1.35, 2.0)  # of left and right, reported and refused; measured up to 1.22
 _PLACES_DIFFER = (0.10, 0.40)  # of a hip or shoulder to its mirror image, of the size; measured up to 0.05
 _CROSSED = -0.05  # of the size: a left joint is so far on the right; measured: at least 0.09 on its own side
 _FOLDED = -0.85  # cosine of the angle between the segments of a limb at rest; measured 0.68 and more

@@ -25,7 +25,7 @@ _MOST_USER_MAPS = 200  # that are read, in the order of their names
 on_change: list[Callable[[], None]] = []  # called when a bone of the list is another one
 
 
-def _changed(*_: object) -> None:
+def _changed(_row: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
     for function in on_change:
         function()
 
@@ -168,6 +168,16 @@ def add_chain_row(chain: str) -> None:
     _add_row(chain, "", {})
     record.bones.move(len(record.bones) - 1, index)
     record.active = index
+
+
+def common_prefix() -> str:
+    """What all names in the list begin with, up to its last punctuation: "mixamorig:"; "" if there is nothing."""
+    names = [row.bone for row in state().bones if row.bone]
+    if len(names) < 3:
+        return ""
+    first, last = min(names), max(names)
+    count = next((number for number, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), 0)
+    return first[:count].rstrip("".join(filter(str.isalnum, first)))
 
 
 def find_row(joint: str, number: int = 1) -> WHAM_PG_rig_bone:
