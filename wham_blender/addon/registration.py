@@ -24,7 +24,7 @@ from .operators import (
 from .panels import bake as bake_panel
 from .panels import import_clip, preferences, result, rig_map
 from .panels import jobs as job_panel
-from .retarget import rig_map_state
+from .retarget import pose_backup, rig_map_state, rig_preview
 from .ui import contact_overlay, device_menu, presets
 
 _CLASSES = (
@@ -78,7 +78,6 @@ _CLASSES = (
     result.WHAM_PT_result,
     result.WHAM_PT_edit,
     bake_panel.WHAM_PT_bake,
-    rig_map.WHAM_UL_rig_bones,
     rig_map.WHAM_PT_rig_map,
 )
 
@@ -88,7 +87,9 @@ def register() -> None:
     for cls in _CLASSES:
         bpy.utils.register_class(cls)
     properties.register()
+    pose_backup.register()
     rig_map_state.register()
+    rig_preview.register()
     import_clip.register()
     contact_overlay.register()
     queue.register()
@@ -102,7 +103,9 @@ def unregister() -> None:
     setup.WHAM_OT_measure_storage.stop()
     contact_overlay.unregister()
     import_clip.unregister()
+    rig_preview.unregister()
     rig_map_state.unregister()
+    pose_backup.unregister()
     properties.unregister()
     hooks.unregister()
     for cls in reversed(_CLASSES):

@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import EnumProperty, IntProperty, StringProperty
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
-from ...errors import printable
-from ..retarget import maps, rig_map_state
+from ...errors import CodedError, printable
+from ..retarget import maps, rig_map_state, rig_preview
 from ..retarget.maps import MapError
 
 _LONGEST_NAME = 200  # bytes of a file's name; file systems allow 255, of which a temporary file needs some
@@ -82,6 +82,190 @@ class WHAM_OT_add_rig_map_bone(_MapOperator, bpy.types.Operator):
         return {"FINISHED"}
 
 
+class _RowOperator(_MapOperator):
+    """Base of operators on one row."""
+
+    joint: StringProperty(
+        name="Joint",
+        description='The joint of the row as in a map\'s file: "left_knee", "spine", "neck" or "root"; empty for all',
+        options={"SKIP_SAVE"},
+    )
+    number: IntProperty(
+        name="Number", description="Which bone of spine or neck, from below", default=1, min=1, options={"SKIP_SAVE"}
+    )
+
+
+class WHAM_OT_set_rig_map_bone(_RowOperator, bpy.types.Operator):
+    """Name the bone in this row that is active in Pose Mode"""
+
+    bl_idname = "wham.set_rig_map_bone"
+    bl_label = "Use Selected"
+
+    bone: StringProperty(name="Bone", description="The bone; the active one if empty", options={"SKIP_SAVE"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Put the bone into the row, and take it out of another one that has it."""
+        try:
+            bone = self.bone or rig_map_state.selected_bone()
+            before = rig_map_state.put(rig_map_state.find_row(self.joint, self.number), bone)
+        except MapError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        moved = f", and no longer for {rig_map_state.joint_label(before)}" if before else ""
+        self.report({"INFO"}, f"{bone} is named for {rig_map_state.joint_label(self.joint)}{moved}")
+        return {"FINISHED"}
+
+
+_offered: list[tuple[str, str, str]] = []  # Blender does not keep the texts of a menu itself
+
+
+def _bones(_operator: bpy.types.Operator, _context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
+    rig = rig_map_state.state().armature
+    _offered[:] = [(name, name, "") for name in sorted(rig.data.bones.keys())] if rig is not None else []
+    return _offered
+
+
+class WHAM_OT_choose_rig_map_bone(_RowOperator, bpy.types.Operator):
+    """Choose the bone of this row by its name"""
+
+    bl_idname = "wham.choose_rig_map_bone"
+    bl_label = "Choose Bone"
+    bl_options = {"INTERNAL"}
+    bl_property = "choice"
+
+    choice: EnumProperty(name="Bone", description="The bones of the rig", items=_bones)
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
+        """The whole name, for which a row has no place."""
+        try:
+            bone = rig_map_state.find_row(properties.joint, properties.number).bone
+        except MapError:
+            bone = ""
+        return (
+            f"{bone}. Click to choose another bone by its name" if bone else "Choose the bone of this row by its name"
+        )
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask for the bone."""
+        context.window_manager.invoke_search_popup(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Put the bone into the row."""
+        try:
+            rig_map_state.put(rig_map_state.find_row(self.joint, self.number), self.choice)
+        except MapError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        if context.area is not None:
+            context.area.tag_redraw()
+        return {"FINISHED"}
+
+
+class WHAM_OT_mirror_rig_map_bone(_RowOperator, bpy.types.Operator):
+    """Name the mirror image of this row's bone in the row of the other side"""
+
+    bl_idname = "wham.mirror_rig_map_bone"
+    bl_label = "Mirror"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Find the counterparts of one bone, or of all on the left, and put them into their rows."""
+        record = rig_map_state.state()
+        try:
+            rows = [rig_map_state.find_row(self.joint, self.number)] if self.joint else list(record.bones)
+            rows = [row for row in rows if row.bone and rig_map_state.other_side(row.joint)]
+            if not self.joint:
+                rows = [row for row in rows if row.joint.startswith("left")]
+            found = rig_map_state.counterparts(record.armature, [row.bone for row in rows])
+            pairs = [(row.joint, row.bone, other) for row, other in zip(rows, found, strict=True)]
+            for joint, _bone, other in pairs:
+                if other:
+                    rig_map_state.put(rig_map_state.find_row(rig_map_state.other_side(joint)), other)
+        except MapError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        if alone := [bone for _joint, bone, other in pairs if not other]:
+            self.report({"WARNING"}, f"No mirror image was found of {', '.join(alone)}. Choose those bones by hand.")
+        if len(alone) == len(pairs):
+            if not pairs:
+                self.report({"WARNING"}, "There is nothing to mirror: name bones of one side first.")
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class WHAM_OT_clear_rig_map_bone(_RowOperator, bpy.types.Operator):
+    """Name no bone in this row"""
+
+    bl_idname = "wham.clear_rig_map_bone"
+    bl_label = "Clear"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Empty one row, or all."""
+        try:
+            rows = [rig_map_state.find_row(self.joint, self.number)] if self.joint else rig_map_state.state().bones
+            for row in rows:
+                row.bone = ""
+        except MapError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class WHAM_OT_preview_rig_map(_MapOperator, bpy.types.Operator):
+    """Show the rig in the pose that this map gives it at the present frame, without keys; click again to leave"""
+
+    bl_idname = "wham.preview_rig_map"
+    bl_label = "Preview"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Require a map, a motion and a mode in which poses show."""
+        if not super().poll(context):
+            return False
+        reason = ""
+        if rig_preview.source(context) is None:
+            reason = "Import a motion first"
+        elif context.mode not in ("OBJECT", "POSE"):
+            reason = "Go to Object Mode or Pose Mode first"
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Show the pose until Escape is pressed, or leave it."""
+        result = self.execute(context)
+        if result != {"FINISHED"} or rig_preview.rig() is None:
+            return result
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Let all events through but Escape, which leaves the preview."""
+        if rig_preview.rig() is None:
+            return {"FINISHED", "PASS_THROUGH"}
+        if event.type == "ESC" and event.value == "PRESS":
+            rig_preview.leave()
+            return {"CANCELLED"}
+        return {"PASS_THROUGH"}
+
+    def cancel(self, context: bpy.types.Context) -> None:
+        """Leave the preview when its window closes."""
+        rig_preview.leave()
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Show the pose, or leave it."""
+        if rig_preview.rig() is not None:
+            rig_preview.leave()
+            return {"FINISHED"}
+        try:
+            rig_preview.enter()
+        except CodedError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
 class WHAM_OT_save_rig_map(_MapOperator, bpy.types.Operator):
     """Save the map for all characters with the same bone names"""
 
@@ -143,6 +327,11 @@ class WHAM_OT_import_rig_map(ImportHelper, bpy.types.Operator):
 CLASSES = (
     WHAM_OT_guess_rig_map,
     WHAM_OT_add_rig_map_bone,
+    WHAM_OT_set_rig_map_bone,
+    WHAM_OT_choose_rig_map_bone,
+    WHAM_OT_mirror_rig_map_bone,
+    WHAM_OT_clear_rig_map_bone,
+    WHAM_OT_preview_rig_map,
     WHAM_OT_save_rig_map,
     WHAM_OT_export_rig_map,
     WHAM_OT_import_rig_map,

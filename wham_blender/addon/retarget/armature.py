@@ -64,6 +64,13 @@ def ik_settings(armature: bpy.types.Object, rig_map: RigMap) -> tuple[Setting, .
     return tuple(found)
 
 
+def carried_weights(armature: bpy.types.Object) -> dict[str, float] | None:
+    """How many vertices each bone carries, by weight; None if the rig has no skin."""
+    names = armature.data.bones.keys()
+    weights, _ = _carried(armature, {name: index for index, name in enumerate(names)})
+    return None if weights is None else dict(zip(names, weights.tolist(), strict=True))
+
+
 def _carried(armature: bpy.types.Object, indices: dict[str, int]) -> tuple[np.ndarray | None, np.ndarray | None]:
     """How many vertices each bone carries (N,), by weight, and their mean (N, 3) in armature space; else None."""
     weights, sums = np.zeros(len(indices)), np.zeros((len(indices), 3))

@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 
 from ... import quaternions
-from ...animation import Animation, evenly, with_arms_spread
+from ...animation import Animation, evenly, resampled, with_arms_spread
 from ...errors import CodedError
 from ..scene import character
 from ..scene.checks import check_frames, check_numbers
@@ -23,7 +23,10 @@ from . import (
     foot_mesh,
     leftovers,
     leg_error,
+    map_check,
+    pose_backup,
     reference_pose,
+    result_check,
     rig_action,
     rig_animation,
     rig_probe,
@@ -64,6 +67,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     Raises CodedError before anything is changed.
     """
     check_rig(rig)
+    pose_backup.restore(rig)
     for name in ("arm_spread", "angle_tolerance", "distance_tolerance"):
         check_numbers(getattr(options, name), name.replace("_", " "))
     if options.root_motion and not rig_map.root:
@@ -72,22 +76,15 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
             "rig a bone on the floor that carries all others, and name it in the map.",
             code="no-root-bone",
         )
+    notes = map_check.check(rig, rig_map)
     motion = character.read(source)
     metres, shown = metres_per_unit(source), motion
     motion = evenly(with_arms_spread(motion, options.arm_spread))
     space, object_motion = _object(rig, motion.frames, metres, options)
     if np.linalg.det(space.axes) < 0:
         rig_map = mirrored(rig_map)
-    twists = _keyed_twist_bones(rig_map)
-    reference = reference_pose.choose(rig, rig_map, options.rest_pose)
-    ik_legs = _ik_legs(rig_map) if options.plant_feet else {}
-    rig_probed = _probe(rig, rig_map, options, ik_legs, reference)
-    loose = _loose_ends(rig, rig_map, rig_probed)
-    torn = _torn_bone(rig, rig_map, options)
-    if loose or torn:
-        rig_probed = _probe(rig, rig_map, options, ik_legs, reference, (*loose.values(), *([torn] if torn else ())))
-    target = _target(rig, rig_map, space, rig_probed, twists)
-    _check_limbs(rig, target)
+    keyed = _measured(rig, rig_map, space, options)
+    target, rig_probed, ik_legs = keyed.target, keyed.rig_probed, keyed.ik_legs
     rate = character.key_rate(source, motion)
     pose = transfer.retarget(motion, target)
     if options.plant_feet:
@@ -97,7 +94,6 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         pose = rig_animation.carried_pose(pose, object_motion)
         root_path = root_path and rig_animation.carried_path(root_path, object_motion)
     check_frames(motion.frames, rig.name)
-    keyed = _Keyed(target, rig_probed, ik_legs, loose, torn)
     keys = _control_keys(keyed, pose, root_path, controls.Written())
     _check_keys(rig, keys)
     reducer = None
@@ -107,7 +103,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     bake_check.check_source(source, shown, metres)
     paths = {rig_action.path_of(rig, control, rotation=False) for control in keys.locations}
     paths |= {rig_action.path_of(rig, control, rotation=True) for control in keys.rotations}
-    held = rig_animation.held_channels(rig, keys.controls, paths, options.nla_strip, reference)
+    held = rig_animation.held_channels(rig, keys.controls, paths, options.nla_strip, keyed.reference)
     tolerance = bake_check.Tolerance()
     if options.reduce_keys:
         tolerance = bake_check.Tolerance(options.angle_tolerance, options.distance_tolerance)
@@ -116,10 +112,12 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         baked = rig_action.write(source, rig, rig_motion, reducer, options.nla_strip)
         with leftovers.without_limits(rig):
             bake_check.check_rig(rig, target, rig_probed, pose, rig_motion, tolerance)
-        _add_leftovers(baked, rig, keys, torn, motion.frames)
-    reference_pose.keep(rig, reference)
-    if not reference.is_rest:
-        baked.notes.append("the pose that it was in counts as its rest")
+        _add_leftovers(baked, rig, keys, keyed.torn, motion.frames)
+    reference_pose.keep(rig, keyed.reference)
+    if not keyed.reference.is_rest:
+        notes.append("the pose that it was in counts as its rest")
+    notes += result_check.notes(rig, target, rig_probed, motion, metres, options.plant_feet)
+    baked.notes += notes
     if object_motion is not None:
         baked.notes.append("its object moves, and the keys make up for that")
     if held:
@@ -142,6 +140,38 @@ def _add_leftovers(
             f"{rig.name} is held back by limit constraints: {leftovers.listed(held)}. Mute them in the properties of "
             "these bones if the whole motion shall show."
         )
+
+
+def keys_at(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, frame: float) -> controls.Keys:
+    """The values, one row each, that give a rig the pose that an imported character has at a scene frame.
+
+    With all limbs on FK and without foot locking, which needs the frames around. Raises CodedError as `bake` does.
+    """
+    check_rig(rig)
+    map_check.check(rig, rig_map)
+    motion, options = character.read(source), Options(plant_feet=False)
+    space, _ = _object(rig, np.array([frame]), metres_per_unit(source), options)
+    if np.linalg.det(space.axes) < 0:
+        rig_map = mirrored(rig_map)
+    keyed = _measured(rig, rig_map, space, options)
+    shown = resampled(motion, np.clip([frame], motion.frames[0], motion.frames[-1]))
+    pose = transfer.retarget(shown, keyed.target, transfer.ground(motion, keyed.target))
+    return _control_keys(keyed, pose, None, controls.Written())
+
+
+def _measured(rig: bpy.types.Object, rig_map: RigMap, space: Space, options: Options) -> _Keyed:
+    """Probe a rig, and check what shows then: that limbs hang together and have a length."""
+    reference = reference_pose.choose(rig, rig_map, options.rest_pose)
+    ik_legs = _ik_legs(rig_map) if options.plant_feet else {}
+    rig_probed = _probe(rig, rig_map, options, ik_legs, reference)
+    loose = _loose_ends(rig, rig_map, rig_probed)
+    _check_connected(rig_map, rig_probed, loose)
+    torn = _torn_bone(rig, rig_map, options)
+    if loose or torn:
+        rig_probed = _probe(rig, rig_map, options, ik_legs, reference, (*loose.values(), *([torn] if torn else ())))
+    target = _target(rig, rig_map, space, rig_probed, _keyed_twist_bones(rig_map))
+    _check_limbs(rig, target)
+    return _Keyed(target, rig_probed, ik_legs, reference, loose, torn)
 
 
 def _reduced_keys(
@@ -287,6 +317,28 @@ def _torn_bone(rig: bpy.types.Object, rig_map: RigMap, options: Options) -> str:
     return leftovers.torn_bone(rig, rig_map.location_bone, rig_map.root if options.root_motion else "")
 
 
+def _check_connected(rig_map: RigMap, rig_probed: ProbedRig, loose: Mapping[str, str]) -> None:
+    """Raise MapFault if a bone of a limb stays where it is when the one above it turns, for another limb's is named."""
+    names = rig_probed.names
+    for limb, joints in LIMBS.items():
+        for upper, lower in pairwise(joints):
+            bone, above = rig_map.bones.get(lower, ""), rig_map.bones[upper]
+            if not bone or (limb in loose and lower == joints[-1]):
+                continue
+            index, control = names.index(rig_map.control(bone)), rig_map.control(above)
+            while index >= 0 and names[index] != control:
+                index = rig_probed.controls[index].location_parent
+            if index < 0:
+                raise map_check.MapFault(
+                    f"The rig map {rig_map.name} does not fit: {bone}, which is named for "
+                    f"{map_check.joint_label(lower)}, does not follow {above}, named for "
+                    f"{map_check.joint_label(upper)}. Choose bones of one limb in the list of the rig map, or name "
+                    "their controls in the map.",
+                    code="rig-map-not-connected",
+                    bones=(bone, above),
+                )
+
+
 def _probe(
     rig: bpy.types.Object,
     rig_map: RigMap,
@@ -428,8 +480,9 @@ class _Keyed:
     target: Target
     rig_probed: ProbedRig
     ik_legs: Mapping[str, LimbIK]
+    reference: ReferencePose
     loose: Mapping[str, str]  # see _loose_ends
-    torn: str = ""  # see _torn_bone
+    torn: str  # see _torn_bone
 
 
 def _control_keys(

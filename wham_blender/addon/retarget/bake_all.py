@@ -9,7 +9,7 @@ import bpy
 
 from ...errors import CodedError
 from ..scene import character
-from . import bake, rig_map_state
+from . import bake, map_check, rig_map_state
 from .bake import BakeError, Options
 from .rig_action import BakedAction
 
@@ -98,7 +98,7 @@ def target_rigs(context: bpy.types.Context, names: Sequence[str]) -> list[bpy.ty
         )
     for rig in rigs:
         bake.check_rig(rig)
-        rig_map_state.map_of(rig)
+        map_check.check(rig, rig_map_state.map_of(rig))
     return rigs
 
 

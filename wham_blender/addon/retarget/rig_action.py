@@ -172,6 +172,11 @@ def _rotation_property(rig: bpy.types.Object, control: str, rotations: np.ndarra
     return _KeyedProperty(control, path, values, _euler_error, lambda angles: quaternions.of_euler(angles, mode))
 
 
+def rotation_values(rig: bpy.types.Object, control: str, rotations: np.ndarray) -> np.ndarray:
+    """The values (F, n) of a control's rotation channel for rotations (F, 4)."""
+    return _rotation_property(rig, control, rotations).values
+
+
 def _quaternion_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Angles (F,) between rotations, in radians."""
     first, second = quaternions.normalized(first), quaternions.normalized(second)

@@ -57,7 +57,7 @@ def probe(
     names, located = list(controls), list(located)
     measured = [*names, *(bone for bone in bones[0] if bone not in names)]
     with _temporary_copy(armature) as copy:
-        _apply_settings(copy, rig_map)
+        apply_settings(copy, rig_map)
         for name in unevenly_scaled(armature, names):
             copy.pose.bones[name].scale = (1.0, 1.0, 1.0)
         for name in (*names, *between_controls(copy, names)):
@@ -133,7 +133,7 @@ def ik_constraints(bone: bpy.types.PoseBone) -> list[bpy.types.Constraint]:
     return [constraint for constraint in bone.constraints if constraint.type == "IK"]
 
 
-def _apply_settings(armature: bpy.types.Object, rig_map: RigMap) -> None:
+def apply_settings(armature: bpy.types.Object, rig_map: RigMap) -> None:
     """Set the custom properties that the map's controls need, all limbs to FK."""
     values = [(setting.bone, setting.property, setting.value) for setting in rig_map.settings]
     values += [(ik.switch.bone, ik.switch.property, ik.switch.fk) for ik in rig_map.ik.values() if ik.switch]

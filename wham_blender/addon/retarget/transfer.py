@@ -201,8 +201,10 @@ def ground(source: Animation, target: Target) -> Ground:
     return Ground(source.root[0] * [1.0, 1.0, 0.0] + [0.0, 0.0, floor], float(length / (np.mean(legs) + ankles.mean())))
 
 
-def retarget(source: Animation, target: Target) -> Pose:
+def retarget(source: Animation, target: Target, placed: Ground | None = None) -> Pose:
     """The source's motion on a target: limb directions, rotations of trunk and head, hips scaled by leg length.
+
+    ``placed``: the `ground` of the whole motion, of which ``source`` may be a part.
 
     A spine or neck with another number of bones than SMPL's interpolates the rotations as the map's ``spine_at`` and
     ``neck_at`` say; twist bones get fractions of the roll.
@@ -235,7 +237,7 @@ def retarget(source: Animation, target: Target) -> Pose:
             wanted = quaternions.rotate(rotations[bones[0]], target.direction(joint))
             correction = quaternions.between(target.limb_vector(joint, rotations), wanted)
             rotations |= {name: quaternions.multiply(correction, rotations[name]) for name in bones}
-    hips = ground(source, target).place(positions[:, list(_HIPS)].mean(1))
+    hips = (placed or ground(source, target)).place(positions[:, list(_HIPS)].mean(1))
     return Pose(rotations, target.space.from_world(hips))
 
 

@@ -24,6 +24,7 @@ _STAGES = {
 _UNIT = 20  # pixels of Blender's UI unit, the height of a button at scale 1
 _MARGIN = 5.0  # units of a region's width that text cannot use: tabs, margins, a box, an icon; set by hand
 _NO_ICON = -1.5  # added to the margin of a line without an icon
+_BORDER = 3.0  # units of a region's width beside what a panel draws: tabs and margins; as Blender 4.3 draws it
 _DEFAULT_WIDTH = 280  # pixels, in background mode
 
 
@@ -82,10 +83,35 @@ def draw_sentence(
 
 def wrap_to_region(text: str, margin: float = 0.0) -> list[str]:
     """Text in lines that fit the region that is being drawn, less ``margin`` UI units of its width."""
+    width, scale, points = _region()
+    return list(_wrapped(text, max(width - (_MARGIN + margin) * _UNIT * scale, 6 * _UNIT * scale), points))
+
+
+def _region() -> tuple[float, float, float]:
+    """Width in pixels of the region that is being drawn, the interface's scale, and the size of its font in points."""
     region, preferences = bpy.context.region, bpy.context.preferences
     scale = preferences.system.ui_scale or 1.0  # 0 in background mode
-    width = (region.width if region else _DEFAULT_WIDTH * scale) - (_MARGIN + margin) * _UNIT * scale
-    return list(_wrapped(text, max(width, 6 * _UNIT * scale), preferences.ui_styles[0].widget.points * scale))
+    width = region.width if region else _DEFAULT_WIDTH * scale
+    return width, scale, preferences.ui_styles[0].widget.points * scale
+
+
+def shortened(text: str, share: float, margin: float) -> str:
+    """Text without its middle, so that it fits a share of a panel's width less ``margin`` UI units.
+
+    Blender leaves out the end, by which bones are told apart.
+    """
+    width, scale, points = _region()
+    return _shortened(text, max(share * (width - _BORDER * _UNIT * scale) - margin * _UNIT * scale, 2 * _UNIT), points)
+
+
+@lru_cache(maxsize=500)
+def _shortened(text: str, width: float, points: float) -> str:
+    blf.size(0, points)
+    shown, kept = text, len(text)
+    while kept > 2 and blf.dimensions(0, shown)[0] > width:
+        kept -= 1
+        shown = f"{text[: kept // 3]}…{text[len(text) - (kept - kept // 3) :]}"
+    return shown
 
 
 @lru_cache(maxsize=500)
