@@ -6,6 +6,7 @@ evenly spaced or the clip hides some, and Blender before 4.4 knows no rotation, 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import av
@@ -61,6 +62,7 @@ def why_not_shown(clip: Path | Source, numbers: np.ndarray, times: np.ndarray, r
                 abs((begin or 0) - (container.start_time or 0) / av.time_base) > TOLERANCE
                 or any(entry.is_discard for entry in stream.index_entries)
             ),
+            "Blender takes the backslash in its path for a slash": os.sep == "/" and "\\" in str(clip),
             f"Blender may not read {stream.codec_context.name} in {container.format.name}": (
                 stream.codec_context.codec.canonical_name not in _CODECS
                 or container.format.name.split(",")[0] not in _CONTAINERS
