@@ -91,10 +91,10 @@ def test_what_blender_shows_otherwise(changes: dict[str, Any], reason: str, tmp_
     assert film.why_not_shown(make.write(tmp_path / "plain.mp4"), numbers, (numbers - 1) / 30, 0) == ""
 
 
-def test_a_raw_stream_is_said_to_have_no_times(tmp_path: Path) -> None:
+def test_a_raw_stream_is_said_to_have_no_time(tmp_path: Path) -> None:
     raw = make.rewrapped(make.write(tmp_path / "film.mp4"), tmp_path / "film.h264")
     numbers = np.arange(1, 13)
-    assert film.why_not_shown(raw, numbers, (numbers - 1) / 30, 0) == "its frames have no times"
+    assert film.why_not_shown(raw, numbers, (numbers - 1) / 30, 0) == "its first frame has no time"
 
 
 @pytest.mark.skipif(os.sep != "/", reason="there, a backslash is no part of a name")

@@ -57,7 +57,7 @@ def why_not_shown(clip: Path | Source, numbers: np.ndarray, times: np.ndarray, r
             "its pixels are not square": stream.sample_aspect_ratio not in (None, 0, 1),
             "it is interlaced": first.interlaced_frame,
             "it is HDR": stream.codec_context.color_trc in _HDR,
-            "its frames have no times": begin is None,
+            "its first frame has no time": begin is None,
             "it hides frames or begins late": (
                 abs((begin or 0) - (container.start_time or 0) / av.time_base) > TOLERANCE
                 or any(entry.is_discard for entry in stream.index_entries)
