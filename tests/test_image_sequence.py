@@ -36,7 +36,9 @@ SHOT = [f"shot_{number:04}.png" for number in (1001, 1002, 1003)]
 
 
 @pytest.mark.parametrize(
-    "chosen", ["", *SHOT, "shot_####.png", "shot_#.png", "shot_%04d.png", "shot_%d.png"], ids=lambda name: name or "."
+    "chosen",
+    ["", *SHOT, "shot_####.png", "shot_#.png", "shot_%04d.png", "shot_%4d.png", "shot_%d.png"],
+    ids=lambda name: name or ".",
 )
 def test_a_folder_a_picture_and_a_pattern_name_the_same_sequence(chosen: str, tmp_path: Path) -> None:
     folder = touch(tmp_path / "shot", *SHOT, "notes.txt", "cover.png", "1.txt")

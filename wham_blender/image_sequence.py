@@ -21,7 +21,7 @@ from .files import file_state
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".webp")
 # The last number of a name counts, as in Blender. ASCII digits only: int() takes others, which Blender does not count.
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,30})([^0-9]*)", re.DOTALL)
-_PATTERNS = (re.compile(r"(.*?)(#+)([^#]*)", re.DOTALL), re.compile(r"(.*)%(?:0([0-9]))?d(.*)", re.DOTALL))
+_PATTERNS = (re.compile(r"(.*?)(#+)([^#]*)", re.DOTALL), re.compile(r"(.*)%(?:0?([0-9]{1,2}))?d(.*)", re.DOTALL))
 
 
 class SequenceError(CodedError):

@@ -239,6 +239,35 @@ def animate(kind):
         editor = scene.sequence_editor_create()
         strips = editor.strips if hasattr(editor, "strips") else editor.sequences
         strips.new_movie("film", str(CODED / "30.mp4"), 1, 1)
+    elif kind == "marker":
+        scene.timeline_markers.new("shot 2", frame=40)
+    elif kind == "node":
+        mesh.materials.append(glowing := bpy.data.materials.new("glowing"))
+        if bpy.app.version < (5, 0, 0):
+            glowing.use_nodes = True
+        glowing.node_tree.nodes["Principled BSDF"].inputs[0].keyframe_insert("default_value", frame=3)
+    elif kind == "geometry nodes":
+        group = bpy.data.node_groups.new("growing", "GeometryNodeTree")
+        group.nodes.new("ShaderNodeValue").outputs[0].keyframe_insert("default_value", frame=3)
+        cube.modifiers.new("growing", "NODES").node_group = group
+    elif kind == "instance":
+        collection = bpy.data.collections.new("characters")
+        collection.objects.link(cube)
+        scene.collection.objects.unlink(cube)
+        cube.keyframe_insert("location", frame=3)
+        instance = bpy.data.objects.new("instance", None)
+        instance.instance_type, instance.instance_collection = "COLLECTION", collection
+        scene.collection.objects.link(instance)
+    elif kind == "drawing":
+        pencils = getattr(bpy.data, "grease_pencils_v3", bpy.data.grease_pencils)
+        layer = pencils.new("sketch").layers.new("ink")
+        for frame in (1, 12):
+            layer.frames.new(frame)
+        scene.collection.objects.link(bpy.data.objects.new("sketch", pencils["sketch"]))
+    elif kind == "cache":
+        (path := Path(bpy.app.tempdir) / "wind.abc").write_bytes(b"")
+        bpy.ops.cachefile.open(filepath=str(path))
+        cube.modifiers.new("wind", "MESH_SEQUENCE_CACHE").cache_file = bpy.data.cache_files[0]
     elif kind == "elsewhere":  # animated, but in another scene
         other = bpy.data.scenes.new("other")
         scene.collection.objects.unlink(cube)
@@ -251,7 +280,9 @@ def animate(kind):
     [
         ("nothing", ""), ("elsewhere", ""), ("keyframe", "cube is animated"), ("strip", "cube is animated"),
         ("shape key", "is animated"), ("camera data", "eye is animated"),
-        ("sequencer", "the video sequencer has strips"),
+        ("sequencer", "the video sequencer has strips"), ("marker", "the timeline has markers"),
+        ("node", "is animated"), ("geometry nodes", "growing is animated"), ("instance", "cube is animated"),
+        ("drawing", "sketch is animated"), ("cache", "cube is animated"),
     ],
 )  # fmt: skip
 def test_the_scene_takes_the_clips_rate_unless_it_is_animated(motion_path, kind, found):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,18 @@ def test_what_blender_shows_otherwise(changes: dict[str, Any], reason: str, tmp_
     assert film.why_not_shown(make.write(tmp_path / "plain.mp4"), numbers, (numbers - 1) / 30, 0) == ""
 
 
-def test_a_raw_stream_is_said_to_have_no_times(tmp_path: Path) -> None:
+def test_a_raw_stream_is_said_to_have_no_time(tmp_path: Path) -> None:
     raw = make.rewrapped(make.write(tmp_path / "film.mp4"), tmp_path / "film.h264")
     numbers = np.arange(1, 13)
-    assert film.why_not_shown(raw, numbers, (numbers - 1) / 30, 0) == "its frames have no times"
+    assert film.why_not_shown(raw, numbers, (numbers - 1) / 30, 0) == "its first frame has no time"
+
+
+@pytest.mark.skipif(os.sep != "/", reason="there, a backslash is no part of a name")
+def test_a_backslash_in_a_name(tmp_path: Path) -> None:
+    """Blender takes it for a slash, and finds no such file."""
+    clip = make.write(tmp_path / "film.mp4").rename(tmp_path / "take\\2.mp4")
+    numbers = np.arange(1, 13)
+    assert "backslash" in film.why_not_shown(clip, numbers, (numbers - 1) / 30, 0)
 
 
 def test_the_kept_clips_are_what_their_list_says() -> None:

@@ -234,7 +234,7 @@ class TestPictures:
         (tmp_path / "shot_0003.png").write_bytes(png(make.picture(3)[:, :60]))
         code, sentence = refusal(tmp_path)
         assert code == "clip-size-changes"
-        assert "changes from 160 x 96 to 60 x 96 pixels" in sentence
+        assert sentence.startswith("The picture of shot_0003.png changes from 160 x 96 to 60 x 96 pixels")
 
     def test_a_damaged_picture_is_a_damaged_frame(self, tmp_path: Path) -> None:
         write(tmp_path, range(1, 8))

@@ -345,6 +345,15 @@ class TestFormats:
         assert_shows_the_film(clip, 48)
         assert error(video_reader.read_frame(clip, 30 / 30), make.picture(31)) < 3.5
 
+    def test_uneven_avi_whose_header_counts_ticks(self, tmp_path: Path) -> None:
+        """1176 of 48 frames were said to be missing."""
+        times = [number / 25 + (0.12 if number > 5 else 0) for number in range(12)]
+        clip = make.write(tmp_path / "screen.avi", times=times, fps=25, options={"crf": "4", "bf": "0"})
+        frames = list(video_reader.read_frames(clip))
+        assert video_reader.probe(clip).frames == len(frames) == 12
+        assert missing(clip, frames) == 0
+        assert np.allclose([frame.time for frame in frames], times, atol=2e-3)
+
     def test_a_stream_that_changes_its_format_size_and_interlacing(self, tmp_path: Path) -> None:
         flags = {"crf": "4", "bf": "0"}
         parts = [

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterator
 
 import bpy
+
+_CACHES = {"MESH_SEQUENCE_CACHE", "TRANSFORM_CACHE"}  # modifier and constraint
+# Grease pencil objects' data are in one of these lists, and of one of these types, by Blender's version.
+_DRAWINGS = "grease_pencils", "grease_pencils_v3"
+_GREASE_PENCILS = tuple(
+    getattr(bpy.types, name) for name in ("GreasePencil", "GreasePencilv3") if hasattr(bpy.types, name)
+)
 
 
 def match_clip(scene: bpy.types.Scene, camera: bpy.types.Object | None, rate: float, first: float, last: float) -> None:
@@ -34,14 +43,39 @@ def animated(scene: bpy.types.Scene) -> str:
     strips = editor and (editor.strips_all if hasattr(editor, "strips_all") else editor.sequences_all)
     if strips:
         return "the video sequencer has strips"
-    owners = [scene, scene.world]
-    for obj in scene.objects:
-        owners += [obj, obj.data, getattr(obj.data, "shape_keys", None)]
-    for owner in owners:
-        animation = getattr(owner, "animation_data", None)
-        if animation and (_has_curves(animation.action) or any(track.strips for track in animation.nla_tracks)):
-            return f"{owner.name} is animated"
-    return ""
+    if scene.timeline_markers:
+        return "the timeline has markers"
+    data = bpy.data
+    if not (data.actions or data.cache_files or any(getattr(data, name, None) for name in _DRAWINGS)):
+        return ""  # looking at thousands of objects would slow down the panel
+    return next((f"{block.name} is animated" for block in _blocks(scene) if _is_animated(block)), "")
+
+
+def _blocks(scene: bpy.types.Scene) -> Iterator[bpy.types.ID]:
+    """The scene, its objects and those of instanced collections, and what belongs to them, each once."""
+    waiting, seen = deque([scene, scene.world, getattr(scene, "compositing_node_group", None), *scene.objects]), {None}
+    while waiting:
+        block = waiting.popleft()
+        if block in seen:
+            continue
+        seen.add(block)
+        yield block
+        if isinstance(block, bpy.types.Object):
+            waiting += [block.data, *(slot.material for slot in block.material_slots)]
+            waiting += [getattr(modifier, "node_group", None) for modifier in block.modifiers]
+            waiting += block.instance_collection.all_objects if block.instance_collection else ()
+        else:
+            waiting += [getattr(block, "shape_keys", None), getattr(block, "node_tree", None)]
+
+
+def _is_animated(block: bpy.types.ID) -> bool:
+    animation = getattr(block, "animation_data", None)
+    if animation and (_has_curves(animation.action) or any(track.strips for track in animation.nla_tracks)):
+        return True
+    if isinstance(block, bpy.types.Object):  # files of Alembic and USD are played by time
+        return any(each.type in _CACHES for each in (*block.modifiers, *block.constraints))
+    drawings = block.layers if isinstance(block, _GREASE_PENCILS) else ()
+    return any(len(layer.frames) > 1 for layer in drawings)
 
 
 def _has_curves(action: bpy.types.Action | None) -> bool:

@@ -6,6 +6,7 @@ evenly spaced or the clip hides some, and Blender before 4.4 knows no rotation, 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import av
@@ -56,11 +57,12 @@ def why_not_shown(clip: Path | Source, numbers: np.ndarray, times: np.ndarray, r
             "its pixels are not square": stream.sample_aspect_ratio not in (None, 0, 1),
             "it is interlaced": first.interlaced_frame,
             "it is HDR": stream.codec_context.color_trc in _HDR,
-            "its frames have no times": begin is None,
+            "its first frame has no time": begin is None,
             "it hides frames or begins late": (
                 abs((begin or 0) - (container.start_time or 0) / av.time_base) > TOLERANCE
                 or any(entry.is_discard for entry in stream.index_entries)
             ),
+            "Blender takes the backslash in its path for a slash": os.sep == "/" and "\\" in str(clip),
             f"Blender may not read {stream.codec_context.name} in {container.format.name}": (
                 stream.codec_context.codec.canonical_name not in _CODECS
                 or container.format.name.split(",")[0] not in _CONTAINERS

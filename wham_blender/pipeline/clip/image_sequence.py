@@ -138,7 +138,7 @@ class _OpenSequence:
             )
         # The converters of other threads than this one are made in `_picture`: swscale's contexts are not shared.
         self._first, self._rotate = (frame, data), rotate
-        converter = self._converter()
+        converter = self._converter(number)
         self.info = ClipInfo(
             clip, converter.width, converter.height, clip.fps, self._sequence.count, self._sequence.count / clip.fps
         )
@@ -199,13 +199,14 @@ class _OpenSequence:
             return b"", None
         return data, picture.decode(data, path)
 
-    def _converter(self) -> picture.Converter:
+    def _converter(self, number: int) -> picture.Converter:
+        """A converter to pictures like the first good one, whose errors name the picture of this number."""
         frame, data = self._first
-        return picture.Converter(self._sequence.first, frame, data, self._rotate)
+        return picture.Converter(self._sequence.path(number), frame, data, self._rotate)
 
     def _picture(self, number: int) -> np.ndarray | None:
         data, frame = self._read(number)
-        return None if frame is None else self._converter().picture_of(frame, data)
+        return None if frame is None else self._converter(number).picture_of(frame, data)
 
 
 def _result(number: int, wanted: bool, image: Future[np.ndarray | None] | None) -> tuple[int, bool, np.ndarray | None]:

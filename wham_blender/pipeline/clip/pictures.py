@@ -126,7 +126,8 @@ def _graph(frame: VideoFrame, *filters: tuple[str, str]) -> av.filter.Graph:
     """FFmpeg's filters one after the other, each with its arguments, for frames like this one."""
     graph = av.filter.Graph()
     graph.threads = THREADS
-    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+    time_base = frame.time_base or Fraction(1, 1000)  # a single picture has none
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base)
     graph.link_nodes(source, *(graph.add(name, arguments) for name, arguments in filters), graph.add("buffersink"))
     graph.configure()
     return graph
