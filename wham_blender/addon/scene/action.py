@@ -13,6 +13,7 @@ from .keyframe_reduction import ReducedCurves
 from .smpl_armature import BODY_TO_BLENDER
 
 CONSTANT, LINEAR, _BEZIER = 0, 1, 2  # values of Keyframe.interpolation, as foreach_set takes them
+_SAME_FRAME = 1e-3  # frames
 _FREE, _ALIGNED, _AUTO_CLAMPED = 0, 3, 4  # values of Keyframe.handle_left_type
 
 
@@ -52,7 +53,7 @@ class ActionKeys:
         for index in range(size):
             curve = self._find(data_path, index)
             points = _points(curve)
-            if len(points) == len(frames) and np.allclose(points[:, 0], frames, atol=1e-3):
+            if len(points) == len(frames) and np.abs(points[:, 0] - frames).max() < _SAME_FRAME:
                 columns.append(points[:, 1])
             else:  # the user has removed or added keyframes
                 columns.append(np.array([curve.evaluate(frame) for frame in frames]))
