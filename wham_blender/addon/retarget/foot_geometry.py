@@ -31,6 +31,7 @@ _LEAST_AHEAD, _MOST_BEHIND, _BEHIND = 0.5, 0.1, 0.25
 _HEADINGS, _TILTS = 30, np.radians([10, 20, 35, 50, 70, 85])  # of a foot, of which `_outline` finds the lowest points
 # Of points that touch the ground alike, the nearest to a pin stays: by how much higher it may be, of its distance.
 _NEAR_PIN = 0.02
+_MOST_HELD = np.radians(10)  # by which a foot on its toe or heel is kept from turning on it, set by hand
 _ROLL_WEIGHT = 0.3  # of the toes' roll against their direction, where rotations are fitted to points
 # The fastest that toes bend to stay above the ground, radians a second: TODO
 _TOE_SPEED = np.radians(500)
@@ -366,6 +367,11 @@ def _planted_rotations(leg: Leg, pins: Pins, foot: np.ndarray, up: np.ndarray, e
     yaw = np.arctan2(np.cross(sole, wanted) @ up, wanted @ sole)
     flat = quaternions.multiply(quaternions.about(np.broadcast_to(up, wanted.shape), yaw), level)
     rotations = eased_rotations(foot, flat, toe & heel, ease, leg.shapes()[0])
+    soles = quaternions.rotate(rotations, leg.toe - leg.heel)
+    ahead = quaternions.rotate(level, leg.toe - leg.heel)
+    headings = np.arctan2(np.cross(ahead, soles) @ up, soles @ ahead)
+    yaw = _held_headings(headings, toe | heel, toe & heel) - headings
+    rotations = quaternions.multiply(quaternions.about(np.broadcast_to(up, soles.shape), yaw), rotations)
     for only, end, height in (
         (toe & ~heel, leg.heel - leg.ball, -leg.ball_height),
         (heel & ~toe, leg.ball - leg.heel, leg.ball_height),
@@ -373,6 +379,34 @@ def _planted_rotations(leg: Leg, pins: Pins, foot: np.ndarray, up: np.ndarray, e
         raising = _raising(quaternions.rotate(rotations, end), up, np.full(len(rotations), height))
         rotations = np.where(only[:, None], quaternions.multiply(raising, rotations), rotations)
     return rotations
+
+
+def _held_headings(headings: np.ndarray, planted: np.ndarray, flat: np.ndarray) -> np.ndarray:
+    """Headings (F,) of a foot that while it is planted (F,) keeps the one that it has where it is flat (F,).
+
+    A foot on its toe or heel that turns farther than ``_MOST_HELD`` turns with the pose, but that much less.
+    """
+    headings = headings.copy()
+    for start, stop in true_intervals(planted):
+        part = np.unwrap(headings[start:stop])
+        known = np.flatnonzero(flat[start:stop])
+        if len(known):
+            first, last = known[0], known[-1]
+            part[:first] = _with_play(part[:first][::-1], part[first])[::-1]
+            part[last + 1 :] = _with_play(part[last + 1 :], part[last])
+        else:
+            part = _with_play(part, float(np.median(part)))
+        headings[start:stop] = part
+    return headings
+
+
+def _with_play(angles: np.ndarray, start: float) -> np.ndarray:
+    """Angles (F,) that stay at the start until the given ones (F,) are farther than ``_MOST_HELD`` from them."""
+    kept = np.empty_like(angles)
+    for row, angle in enumerate(angles):
+        start = float(np.clip(start, angle - _MOST_HELD, angle + _MOST_HELD))
+        kept[row] = start
+    return kept
 
 
 def eased_rotations(
