@@ -13,9 +13,9 @@ from ...planted_feet import eased, mean_of_planted, nearest_rows, smooth_maximum
 from .foot_pins import Pins
 from .transfer import Target
 
-# Set by hand: how far and how fast (radians, radians a second) a heel is raised for a leg that does not reach, and by
-# how many radians at most for each foot length that it lacks.
-_MOST_RAISED, _RAISE_SPEED, _RAISE_GAIN = np.radians(40), np.radians(120), 2.0
+# Set by hand: how far and how fast (radians, radians a second) a heel is raised for a leg that does not reach, the
+# seconds in which it gets so fast, and by how many radians at most for each foot length that it lacks.
+_MOST_RAISED, _RAISE_SPEED, _RAISE_EASE, _RAISE_GAIN = np.radians(40), np.radians(120), 0.08, 2.0
 # Set by hand on the skeletons of tests/rigs. Of a leg's length: how far the armature's origin may be above or below the
 # feet to count as the floor.
 _FLOOR_ABOVE, _FLOOR_BELOW = 0.02, 0.15
@@ -36,7 +36,6 @@ _ROLL_WEIGHT = 0.3  # of the toes' roll against their direction, where rotations
 # The fastest that toes bend to stay above the ground, radians a second: TODO
 _TOE_SPEED = np.radians(500)
 _TOE_EASE = 0.15  # seconds in which toes bend for the ground, set by hand
-_SLOW_START = 0.2  # seconds in which a heel that is raised and toes that bend reach half their speed, set by hand
 
 
 def with_feet(target: Target, vertices: Mapping[str, np.ndarray], on_toes: Mapping[str, np.ndarray]) -> Target:
@@ -257,7 +256,7 @@ class Leg:
         raising = _raising(tip, up, motion.ground - ball @ up)
         angle = np.where(motion.on_toe, 0.0, 2 * np.arctan2(np.linalg.norm(raising[:, 1:], axis=1), raising[:, 0]))
         angle = smooth_maximum(angle, _TOE_EASE * rate)
-        angle = np.minimum(angle, _angle_since(motion.on_toe, _TOE_SPEED, rate))
+        angle = np.minimum(angle, _TOE_SPEED * _time_from(motion.on_toe, rate))
         axis = np.cross(tip, up)
         return quaternions.multiply(quaternions.about(quaternions.normalized(axis), angle), motion.toes)
 
@@ -316,6 +315,7 @@ class PlantedFoot:
         """
         leg, up, pins, planted = self.leg, self.up, self.pins, self.planted
         heights = leg.heights(foot, toes, up)
+        heights[~pins.planted[:, 0], len(leg.outline) :] = np.inf  # these toes bend for the ground
         lowest = heights.min(1)
         ankle = ankle + (pins.ground - ankle @ up - lowest)[:, None] * up
         above = heights - lowest[:, None] + _NEAR_PIN * leg.distances_to_pins(pins.planted)
@@ -354,7 +354,8 @@ class PlantedFoot:
         angle = np.arctan2(b, a) - np.arccos(np.clip(c / np.maximum(np.hypot(a, b), 1e-9), -1, 1))
         lack = np.linalg.norm(to_hip - to_ankle, axis=-1) - reach
         most = np.minimum(_MOST_RAISED, _RAISE_GAIN * lack / np.linalg.norm(leg.ankle - leg.ball))
-        most = np.minimum(most, _angle_since(heel, _RAISE_SPEED, rate))
+        time = _time_from(heel, rate)
+        most = np.minimum(most, _RAISE_SPEED * np.minimum(time, time**2 / _RAISE_EASE))
         angle = np.where(toe & ~heel & (lack > 0), np.clip(angle, 0, np.maximum(most, 0)), 0)
         return replace(self, planted_rotations=quaternions.multiply(quaternions.about(axis, angle), motion.foot))
 
@@ -425,12 +426,11 @@ def eased_rotations(
     return quaternions.of_matrices(left @ right)
 
 
-def _angle_since(planted: np.ndarray, speed: float, rate: float) -> np.ndarray:
-    """The angles (F,) that a rotation reaches that begins slowly where a point's contact (F,) ends, or ends there."""
+def _time_from(planted: np.ndarray, rate: float) -> np.ndarray:
+    """The time (F,) in seconds from the nearest row in which a point is planted (F,), before or after."""
     if not planted.any():
         return np.full(len(planted), np.inf)
-    time = np.abs(np.stack(nearest_rows(planted)) - np.arange(len(planted))).min(0) / rate
-    return speed * time**2 / (time + _SLOW_START)
+    return np.abs(np.stack(nearest_rows(planted)) - np.arange(len(planted))).min(0) / rate
 
 
 def _raising(vectors: np.ndarray, up: np.ndarray, lowest: np.ndarray) -> np.ndarray:
