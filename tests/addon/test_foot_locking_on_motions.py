@@ -86,7 +86,8 @@ def test_planted_feet_stay_and_do_not_jump_at_the_ends_of_contacts(sources, name
             limit = 0.01 if legs <= 1 else 0.016
             assert pitch_change[next_to(still[:, column]) & foot].max(initial=0) < limit, (side, point)
         for point, change in changes.items():
-            assert np.linalg.norm(change, axis=1)[next_to(foot)].max(initial=0) < 0.01, (side, point)
+            limit = 0.01 * max(1.0, legs)  # feet are longer, too
+            assert np.linalg.norm(change, axis=1)[next_to(foot)].max(initial=0) < limit, (side, point)
         assert min(points[point][:, 2].min() for point in ("toe", "heel", "tip")) > -1e-5
         thigh, shin = points["knee"] - points["hip"], points["ankle"] - points["knee"]
         hip = quaternions.rotate(source.pose()[1][:, 1 + number], np.array([1.0, 0, 0]))

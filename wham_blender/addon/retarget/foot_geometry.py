@@ -13,9 +13,9 @@ from ...planted_feet import eased, mean_of_planted, nearest_rows, smooth_maximum
 from .foot_pins import Pins
 from .transfer import Target
 
-# Set by hand: how far and how fast (radians, radians a second) a heel is raised for a leg that does not reach, and by
-# how many radians at most for each foot length that it lacks.
-_MOST_RAISED, _RAISE_SPEED, _RAISE_GAIN = np.radians(40), np.radians(120), 2.0
+# Set by hand: how far and how fast (radians, radians a second) a heel is raised for a leg that does not reach, the
+# seconds in which it gets so fast, and by how many radians at most for each foot length that it lacks.
+_MOST_RAISED, _RAISE_SPEED, _RAISE_EASE, _RAISE_GAIN = np.radians(40), np.radians(120), 0.08, 2.0
 # Set by hand on the skeletons of tests/rigs. Of a leg's length: how far the armature's origin may be above or below the
 # feet to count as the floor.
 _FLOOR_ABOVE, _FLOOR_BELOW = 0.02, 0.15
@@ -31,11 +31,11 @@ _LEAST_AHEAD, _MOST_BEHIND, _BEHIND = 0.5, 0.1, 0.25
 _HEADINGS, _TILTS = 30, np.radians([10, 20, 35, 50, 70, 85])  # of a foot, of which `_outline` finds the lowest points
 # Of points that touch the ground alike, the nearest to a pin stays: by how much higher it may be, of its distance.
 _NEAR_PIN = 0.02
+_MOST_HELD = np.radians(10)  # by which a foot on its toe or heel is kept from turning on it, set by hand
 _ROLL_WEIGHT = 0.3  # of the toes' roll against their direction, where rotations are fitted to points
 # The fastest that toes bend to stay above the ground, radians a second: TODO
 _TOE_SPEED = np.radians(500)
 _TOE_EASE = 0.15  # seconds in which toes bend for the ground, set by hand
-_SLOW_START = 0.2  # seconds in which a heel that is raised and toes that bend reach half their speed, set by hand
 
 
 def with_feet(target: Target, vertices: Mapping[str, np.ndarray], on_toes: Mapping[str, np.ndarray]) -> Target:
@@ -256,7 +256,7 @@ class Leg:
         raising = _raising(tip, up, motion.ground - ball @ up)
         angle = np.where(motion.on_toe, 0.0, 2 * np.arctan2(np.linalg.norm(raising[:, 1:], axis=1), raising[:, 0]))
         angle = smooth_maximum(angle, _TOE_EASE * rate)
-        angle = np.minimum(angle, _angle_since(motion.on_toe, _TOE_SPEED, rate))
+        angle = np.minimum(angle, _TOE_SPEED * _time_from(motion.on_toe, rate))
         axis = np.cross(tip, up)
         return quaternions.multiply(quaternions.about(quaternions.normalized(axis), angle), motion.toes)
 
@@ -315,6 +315,7 @@ class PlantedFoot:
         """
         leg, up, pins, planted = self.leg, self.up, self.pins, self.planted
         heights = leg.heights(foot, toes, up)
+        heights[~pins.planted[:, 0], len(leg.outline) :] = np.inf  # these toes bend for the ground
         lowest = heights.min(1)
         ankle = ankle + (pins.ground - ankle @ up - lowest)[:, None] * up
         above = heights - lowest[:, None] + _NEAR_PIN * leg.distances_to_pins(pins.planted)
@@ -353,7 +354,8 @@ class PlantedFoot:
         angle = np.arctan2(b, a) - np.arccos(np.clip(c / np.maximum(np.hypot(a, b), 1e-9), -1, 1))
         lack = np.linalg.norm(to_hip - to_ankle, axis=-1) - reach
         most = np.minimum(_MOST_RAISED, _RAISE_GAIN * lack / np.linalg.norm(leg.ankle - leg.ball))
-        most = np.minimum(most, _angle_since(heel, _RAISE_SPEED, rate))
+        time = _time_from(heel, rate)
+        most = np.minimum(most, _RAISE_SPEED * np.minimum(time, time**2 / _RAISE_EASE))
         angle = np.where(toe & ~heel & (lack > 0), np.clip(angle, 0, np.maximum(most, 0)), 0)
         return replace(self, planted_rotations=quaternions.multiply(quaternions.about(axis, angle), motion.foot))
 
@@ -366,6 +368,11 @@ def _planted_rotations(leg: Leg, pins: Pins, foot: np.ndarray, up: np.ndarray, e
     yaw = np.arctan2(np.cross(sole, wanted) @ up, wanted @ sole)
     flat = quaternions.multiply(quaternions.about(np.broadcast_to(up, wanted.shape), yaw), level)
     rotations = eased_rotations(foot, flat, toe & heel, ease, leg.shapes()[0])
+    soles = quaternions.rotate(rotations, leg.toe - leg.heel)
+    ahead = quaternions.rotate(level, leg.toe - leg.heel)
+    headings = np.arctan2(np.cross(ahead, soles) @ up, soles @ ahead)
+    yaw = _held_headings(headings, toe | heel, toe & heel) - headings
+    rotations = quaternions.multiply(quaternions.about(np.broadcast_to(up, soles.shape), yaw), rotations)
     for only, end, height in (
         (toe & ~heel, leg.heel - leg.ball, -leg.ball_height),
         (heel & ~toe, leg.ball - leg.heel, leg.ball_height),
@@ -373,6 +380,34 @@ def _planted_rotations(leg: Leg, pins: Pins, foot: np.ndarray, up: np.ndarray, e
         raising = _raising(quaternions.rotate(rotations, end), up, np.full(len(rotations), height))
         rotations = np.where(only[:, None], quaternions.multiply(raising, rotations), rotations)
     return rotations
+
+
+def _held_headings(headings: np.ndarray, planted: np.ndarray, flat: np.ndarray) -> np.ndarray:
+    """Headings (F,) of a foot that while it is planted (F,) keeps the one that it has where it is flat (F,).
+
+    A foot on its toe or heel that turns farther than ``_MOST_HELD`` turns with the pose, but that much less.
+    """
+    headings = headings.copy()
+    for start, stop in true_intervals(planted):
+        part = np.unwrap(headings[start:stop])
+        known = np.flatnonzero(flat[start:stop])
+        if len(known):
+            first, last = known[0], known[-1]
+            part[:first] = _with_play(part[:first][::-1], part[first])[::-1]
+            part[last + 1 :] = _with_play(part[last + 1 :], part[last])
+        else:
+            part = _with_play(part, float(np.median(part)))
+        headings[start:stop] = part
+    return headings
+
+
+def _with_play(angles: np.ndarray, start: float) -> np.ndarray:
+    """Angles (F,) that stay at the start until the given ones (F,) are farther than ``_MOST_HELD`` from them."""
+    kept = np.empty_like(angles)
+    for row, angle in enumerate(angles):
+        start = float(np.clip(start, angle - _MOST_HELD, angle + _MOST_HELD))
+        kept[row] = start
+    return kept
 
 
 def eased_rotations(
@@ -391,12 +426,11 @@ def eased_rotations(
     return quaternions.of_matrices(left @ right)
 
 
-def _angle_since(planted: np.ndarray, speed: float, rate: float) -> np.ndarray:
-    """The angles (F,) that a rotation reaches that begins slowly where a point's contact (F,) ends, or ends there."""
+def _time_from(planted: np.ndarray, rate: float) -> np.ndarray:
+    """The time (F,) in seconds from the nearest row in which a point is planted (F,), before or after."""
     if not planted.any():
         return np.full(len(planted), np.inf)
-    time = np.abs(np.stack(nearest_rows(planted)) - np.arange(len(planted))).min(0) / rate
-    return speed * time**2 / (time + _SLOW_START)
+    return np.abs(np.stack(nearest_rows(planted)) - np.arange(len(planted))).min(0) / rate
 
 
 def _raising(vectors: np.ndarray, up: np.ndarray, lowest: np.ndarray) -> np.ndarray:

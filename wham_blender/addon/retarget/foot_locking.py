@@ -38,8 +38,8 @@ _STEP, _SLIP = 0.12, 0.12  # of a leg's length, see Floor
 _GAP, _CREEP = 0.15, 0.022  # seconds, and leg lengths a second, see Floor
 _MOST_LAG = 2.5  # of Floor.slip: a pin may be that far behind a drifting point; a point that goes further slides
 _SLIDING, _SLIDING_WINDOW = 0.05, 0.1  # leg lengths a second, on average over so many seconds before and after
-# Smaller jumps are accepted: metres, or of a leg's length if that is more; of one end of a foot against the other, of the
-# foot's length (2.3 degrees: a long foot's end goes farther with the same rotation) if that is more.
+# Smaller jumps are accepted: metres, of a leg's length, or of a foot's length (2.3 degrees: the end of a long foot goes
+# farther with the same rotation), whichever is more.
 _JUMP, _JUMP_OF_LEG, _JUMP_OF_FOOT = 0.009, 0.005, 0.04
 _MOST_SHORTENING = 0.2  # seconds by which a contact may be shortened at either end to prevent jumps
 
@@ -58,11 +58,10 @@ def lock_feet(source: Animation, target: Target, pose: Pose, hip_offsets: np.nda
     window = round(_SLIDING_WINDOW * rate)
     contacts = _without_sliding(contacts, body.source, body.floor, _SLIDING * size / rate, window)
     contacts = without_short_contacts(contacts, _SHORTEST * rate)
-    most = max(_JUMP, _JUMP_OF_LEG * size)
-    most_turned = np.maximum(most, _JUMP_OF_FOOT * np.array([leg.foot_length for leg in body.legs]))
+    most = np.maximum(max(_JUMP, _JUMP_OF_LEG * size), _JUMP_OF_FOOT * np.array([leg.foot_length for leg in body.legs]))
     for _ in range(round(_MOST_SHORTENING * rate)):
         locked, planted = body.locked(contacts)
-        jumping = _jumping(body.foot_points(locked) - body.foot_points(pose), planted, most, most_turned)
+        jumping = _jumping(body.foot_points(locked) - body.foot_points(pose), planted, most)
         if not jumping.any():
             return locked
         contacts = without_short_contacts(_shortened(planted, jumping), _SHORTEST * rate)
@@ -177,18 +176,18 @@ class _Body:
         return toes, leg.ankle_above_ground(motion, toes, ankle, self.floor.up)
 
 
-def _jumping(corrections: np.ndarray, planted: np.ndarray, most: float, most_turned: np.ndarray) -> np.ndarray:
+def _jumping(corrections: np.ndarray, planted: np.ndarray, most: np.ndarray) -> np.ndarray:
     """Where (F-1, 4) feet jump between rows in which a point's contact begins or ends.
 
-    corrections (F, 2, 3, 3): of each foot's toe, heel and ankle, which jump if they move farther than ``most``. While
-    the foot stands on its other end, only what that end's correction does not have counts, up to ``most_turned`` (2,)
-    for each foot: the rest takes away the slide of the source.
+    corrections (F, 2, 3, 3): of each foot's toe, heel and ankle, which jump if they move farther than ``most`` (2,).
+    While the foot stands on its other end, only what that end's correction does not have counts: the rest takes away
+    the slide of the source.
     """
     planted = planted.reshape(-1, 2, 2)
     stands, steps = np.asarray(planted.any(2)), np.diff(corrections, axis=0)
     total = np.linalg.norm(steps, axis=-1).max(-1)
     relative = np.linalg.norm(steps[:, :, 0] - steps[:, :, 1], axis=-1)
-    jumps = np.where(stands[1:] != stands[:-1], total > most, relative > most_turned)[..., None]
+    jumps = (np.where(stands[1:] != stands[:-1], total, relative) > most)[..., None]
     return ((planted[1:] != planted[:-1]) & jumps).reshape(-1, 4)
 
 
