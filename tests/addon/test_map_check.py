@@ -46,7 +46,8 @@ def add_bone(rig: bpy.types.Object, name: str, parent: str, head: Vector, tail: 
 
 def carry(rig: bpy.types.Object, bones: list[str], edges: tuple[tuple[int, int], ...] = ()) -> bpy.types.Object:
     """A mesh with a chain of small edges along each bone, which carries them: five vertices each, and more edges."""
-    points, lines = [], [*edges]
+    points: list[Vector] = []
+    lines = [*edges]
     for bone in bones:
         start, along = rig.data.bones[bone].head_local, rig.data.bones[bone].vector
         lines += [(len(points) + number, len(points) + number + 1) for number in range(4)]
@@ -235,10 +236,12 @@ def test_variations_of_all_rigs_are_not_refused():
     for kind in variations.KINDS:
         for seed in range(3):
             made = variations.make(kind, seed)
+            skeleton = made.skeleton
+            parents = ["" if parent < 0 else skeleton.names[parent] for parent in skeleton.parents]
             rows = [
-                skeletons.BoneRow(name, "" if parent < 0 else made.skeleton.names[parent], *points, 0.0)
-                for name, parent, *points in zip(
-                    made.skeleton.names, made.skeleton.parents, made.skeleton.heads, made.skeleton.tails, strict=True
+                skeletons.BoneRow(name, parent, tuple(head), tuple(tail), 0.0)
+                for name, parent, head, tail in zip(
+                    skeleton.names, parents, skeleton.heads, skeleton.tails, strict=True
                 )
             ]
             rig = make._from_rows("variation", rows)

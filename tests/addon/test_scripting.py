@@ -141,10 +141,18 @@ def hero(tmp_path, run):
 
 
 def test_a_rig_of_your_own(run, hero, capfd):
-    (code,) = examples("A rig of your own")
+    code, _ = examples("A rig of your own")
     run(code)
     assert f"\n{hero.animation_data.action.name}\n" in capfd.readouterr().out
     assert "Hero" in hero.animation_data.action.name
+
+
+def test_a_map_made_row_by_row(run, hero):
+    _, code = examples("A rig of your own")
+    run(code)
+    saved = rig_map_state.known_map(hero)
+    assert saved is not None
+    assert [saved.bones[f"{side}_knee"] for side in ("left", "right")] == ["HERO LeftLeg jnt", "HERO RightLeg jnt"]
 
 
 def test_called_after_every_import(run, hero, tmp_path):
@@ -175,5 +183,5 @@ def test_a_failing_hook_keeps_the_import_and_the_other_hooks(run, tmp_path, capf
 def test_every_operator_is_listed():
     table = re.split(r"^## All operators\n", DOCUMENT.read_text("utf-8"), flags=re.MULTILINE)[1].split("\n## ")[0]
     listed = set(re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in table.splitlines() if "`" in line)))
-    of_buttons = {"add_rig_map_bone", "choose_device"}  # only of a list and of a menu
+    of_buttons = {"add_rig_map_bone", "choose_rig_map_bone", "choose_device"}  # only of rows and of a menu
     assert listed == set(dir(bpy.ops.wham)) - of_buttons

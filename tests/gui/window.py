@@ -291,9 +291,10 @@ class Window:
         self.wait_for(f"{region}.active_panel_category == 'Video Motion'", 10)
 
     def scroll(self, region: Region, steps: int) -> None:
-        """Turn the wheel over a region, downwards."""
+        """Turn the wheel over a region, downwards, or upwards for negative steps."""
         middle = region.x + region.width / 2, region.y + region.height / 2
-        self._do("mousemove", *map(round, middle), "sleep", 0.1, "click", "--repeat", steps, "--delay", 30, 5)
+        turn = "--repeat", abs(steps), "--delay", 30, 5 if steps > 0 else 4
+        self._do("mousemove", *map(round, middle), "sleep", 0.1, "click", *turn)
         time.sleep(0.5)
 
     def close_newest(self) -> None:

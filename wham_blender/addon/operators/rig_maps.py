@@ -189,7 +189,7 @@ class WHAM_OT_mirror_rig_map_bone(_RowOperator, bpy.types.Operator):
             self.report({"WARNING"}, f"No mirror image was found of {', '.join(alone)}. Choose those bones by hand.")
         if len(alone) == len(pairs):
             if not pairs:
-                self.report({"WARNING"}, "There is nothing to mirror: name bones of one side first.")
+                self.report({"ERROR"}, "There is nothing to mirror: name bones of one side first.")
             return {"CANCELLED"}
         return {"FINISHED"}
 

@@ -52,7 +52,7 @@ class WHAM_PT_rig_map(SidebarPanel, bpy.types.Panel):
         if record.armature is None or not record.bones:
             return
         layout.label(text=f"{record.armature.name}: {record.source}", icon="ARMATURE_DATA")
-        wrong = self._draw_faults(layout)
+        wrong = _draw_faults(layout)
         shown = rig_preview.rig() is not None
         layout.operator(
             "wham.preview_rig_map", text="Leave Preview" if shown else "Preview", icon="HIDE_OFF", depress=shown
@@ -70,23 +70,23 @@ class WHAM_PT_rig_map(SidebarPanel, bpy.types.Panel):
         row.operator("wham.save_rig_map", text="Save", icon="FILE_TICK")
         row.operator("wham.export_rig_map", text="", icon="EXPORT")
 
-    @staticmethod
-    def _draw_faults(layout: bpy.types.UILayout) -> Collection[str]:
-        """Draw what is wrong with the map; the bones that are."""
-        record = rig_map_state.state()
-        faults: list[CodedError] = []
-        try:
-            faults += map_check.faults(record.armature, rig_map_state.from_rows())
-        except maps.MapError as error:
-            faults.append(error)
-        failed = rig_preview.error()
-        if failed is not None and str(failed) not in map(str, faults):
-            faults.append(failed)
-        if record.refusal and str(faults[0] if faults else "") != record.refusal:
-            draw_sentence(layout, record.refusal)
-        for fault in faults[:1]:
-            draw_sentence(layout, str(fault), icon="ERROR")
-        return {bone for fault in faults for bone in getattr(fault, "bones", ())}
+
+def _draw_faults(layout: bpy.types.UILayout) -> Collection[str]:
+    """Draw what is wrong with the map; the bones that are."""
+    record = rig_map_state.state()
+    faults: list[CodedError] = []
+    try:
+        faults += map_check.faults(record.armature, rig_map_state.from_rows())
+    except maps.MapError as error:
+        faults.append(error)
+    failed = rig_preview.error()
+    if failed is not None and str(failed) not in map(str, faults):
+        faults.append(failed)
+    if record.refusal and str(faults[0] if faults else "") != record.refusal:
+        draw_sentence(layout, record.refusal)
+    for fault in faults[:1]:
+        draw_sentence(layout, str(fault), icon="ERROR")
+    return {bone for fault in faults for bone in getattr(fault, "bones", ())}
 
 
 def _draw_section(layout: bpy.types.UILayout, title: str, joints: dict[str, str], wrong: Collection[str]) -> None:

@@ -298,8 +298,9 @@ def _misshapen(fit: _Fit, shape: _Shape) -> Iterator[MapFault]:
         if not lowest <= value <= highest:
             bones = fit.bones(*(f"{side}_{part}" for side in _SIDES for part in parts))
             yield MapFault(
-                f"The rig map {fit.name} does not fit {fit.rig.name}: {_measured(name, value)}. Correct "
-                f"{', '.join(bones)} in the list of the rig map, or choose another character.",
+                f"The rig map {fit.name} does not fit {fit.rig.name}: its proportions are no person's, "
+                f"{_measured(name, value)}. Correct {', '.join(bones)} in the list of the rig map, or choose another "
+                "character.",
                 code="rig-map-proportions",
                 bones=bones,
             )

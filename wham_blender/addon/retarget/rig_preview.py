@@ -76,8 +76,8 @@ def refresh() -> None:
             return
         rig_map = rig_map_state.from_rows()
         keys = bake.keys_at(person, shown, rig_map, bpy.context.scene.frame_current_final)
-        _pose(shown, keys)
         rig_probe.apply_settings(shown, rig_map)
+        _pose(shown, keys)
     except CodedError as failed:
         _error.append(failed)
     bpy.context.view_layer.update()
