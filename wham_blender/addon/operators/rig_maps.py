@@ -8,6 +8,7 @@ from bpy.props import EnumProperty, IntProperty, StringProperty
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
 from ...errors import CodedError, printable
+from ..properties import bake_settings
 from ..retarget import maps, rig_map_state, rig_preview
 from ..retarget.maps import MapError
 
@@ -259,7 +260,7 @@ class WHAM_OT_preview_rig_map(_MapOperator, bpy.types.Operator):
             rig_preview.leave()
             return {"FINISHED"}
         try:
-            rig_preview.enter()
+            rig_preview.enter(bake_settings(context.scene.wham))
         except CodedError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

@@ -101,9 +101,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         reducer = Reducer(rig, motion.frames, _reduction(target, rig_probed, motion, options, ik_legs))
         keys = _reduced_keys(keyed, pose, root_path, keys, reducer)
     bake_check.check_source(source, shown, metres)
-    paths = {rig_action.path_of(rig, control, rotation=False) for control in keys.locations}
-    paths |= {rig_action.path_of(rig, control, rotation=True) for control in keys.rotations}
-    held = rig_animation.held_channels(rig, keys.controls, paths, options.nla_strip, keyed.reference)
+    held = _held(rig, keys, keyed.reference, options)
     tolerance = bake_check.Tolerance()
     if options.reduce_keys:
         tolerance = bake_check.Tolerance(options.angle_tolerance, options.distance_tolerance)
@@ -142,21 +140,34 @@ def _add_leftovers(
         )
 
 
-def keys_at(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, frame: float) -> controls.Keys:
+def keys_at(
+    source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, frame: float, options: Options
+) -> tuple[controls.Keys, dict[str, tuple[str, np.ndarray]]]:
     """The values, one row each, that give a rig the pose that an imported character has at a scene frame.
 
-    With all limbs on FK and without foot locking, which needs the frames around. Raises CodedError as `bake` does.
+    With all limbs on FK and without foot locking, which needs the frames around, whatever ``options`` say. And the
+    values that other channels must have then, see rig_animation.held_channels. Raises CodedError as `bake` does.
     """
     check_rig(rig)
     map_check.check(rig, rig_map)
-    motion, options = character.read(source), Options(plant_feet=False)
+    motion, options = character.read(source), replace(options, plant_feet=False, root_motion=False)
     space, _ = _object(rig, np.array([frame]), metres_per_unit(source), options)
     if np.linalg.det(space.axes) < 0:
         rig_map = mirrored(rig_map)
     keyed = _measured(rig, rig_map, space, options)
     shown = resampled(motion, np.clip([frame], motion.frames[0], motion.frames[-1]))
     pose = transfer.retarget(shown, keyed.target, transfer.ground(motion, keyed.target))
-    return _control_keys(keyed, pose, None, controls.Written())
+    keys = _control_keys(keyed, pose, None, controls.Written())
+    return keys, _held(rig, keys, keyed.reference, options)
+
+
+def _held(
+    rig: bpy.types.Object, keys: controls.Keys, reference: ReferencePose, options: Options
+) -> dict[str, tuple[str, np.ndarray]]:
+    """See rig_animation.held_channels."""
+    paths = {rig_action.path_of(rig, control, rotation=False) for control in keys.locations}
+    paths |= {rig_action.path_of(rig, control, rotation=True) for control in keys.rotations}
+    return rig_animation.held_channels(rig, keys.controls, paths, options.nla_strip, reference)
 
 
 def _measured(rig: bpy.types.Object, rig_map: RigMap, space: Space, options: Options) -> _Keyed:
@@ -398,7 +409,9 @@ def _target(
         inline_twists=frozenset(inline),
     )
     points, on_toes = foot_mesh.vertices(rig, rig_map, rig_probed.matrices)
-    return foot_geometry.with_feet(target, {side: space.from_armature(found) for side, found in points.items()}, on_toes)
+    return foot_geometry.with_feet(
+        target, {side: space.from_armature(found) for side, found in points.items()}, on_toes
+    )
 
 
 def _reduction(

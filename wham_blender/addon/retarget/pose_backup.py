@@ -14,7 +14,7 @@ from bpy.props import StringProperty
 
 from .rig_probe import ik_constraints
 
-_CHANNELS = ("location", "rotation_quaternion", "rotation_euler", "rotation_axis_angle")
+_CHANNELS = ("location", "rotation_quaternion", "rotation_euler", "rotation_axis_angle", "scale")
 
 
 def is_kept(rig: bpy.types.Object) -> bool:
@@ -38,11 +38,14 @@ def keep(rig: bpy.types.Object, frame: float) -> None:
 def put_back(rig: bpy.types.Object) -> None:
     """Give a rig the pose that was kept; it stays kept."""
     kept = _kept(rig)
-    if rig.data.pose_position != kept.get("position", "POSE"):
-        rig.data.pose_position = kept["position"]
-    for name, values in kept.get("bones", {}).items():
-        if name in rig.pose.bones:
-            _set_bone(rig.pose.bones[name], values)
+    try:
+        if rig.data.pose_position != kept.get("position", "POSE"):
+            rig.data.pose_position = kept["position"]
+        for name, values in kept.get("bones", {}).items():
+            if name in rig.pose.bones:
+                _set_bone(rig.pose.bones[name], values)
+    except (AttributeError, KeyError, TypeError, ValueError):  # somebody changed the text
+        pass
     rig.update_tag()
 
 

@@ -14,12 +14,12 @@ from bpy.app.handlers import persistent
 from ...errors import CodedError
 from ..scene import character
 from . import bake, pose_backup, rig_map_state, rig_probe
-from .controls import Keys
 from .rig_action import rotation_values
-from .rig_animation import between_controls, identity, rotation_channel
+from .rig_animation import rotation_channel
 
 _DELAY = 0.05  # seconds after a change until the pose is solved, so that several changes are solved once
 _error: list[CodedError] = []  # why the map gives no pose; at most one
+_options = [bake.Options()]  # those of the bake that is previewed
 
 
 def rig() -> bpy.types.Object | None:
@@ -39,9 +39,13 @@ def source(context: bpy.types.Context) -> bpy.types.Object | None:
     return next((thing for thing in things if character.is_character(thing)), None)
 
 
-def enter() -> None:
-    """Show the rig of the edited map. Raises CodedError if the map gives no pose; then nothing has changed."""
+def enter(options: bake.Options) -> None:
+    """Show the rig of the edited map as a bake with these options would pose it, but for root motion and planted feet.
+
+    Raises CodedError if the map gives no pose; then nothing has changed.
+    """
     shown = rig_map_state.state().armature
+    _options[0] = options
     bake.check_rig(shown)
     pose_backup.restore_all()
     pose_backup.keep(shown, bpy.context.scene.frame_current_final)
@@ -75,24 +79,24 @@ def refresh() -> None:
             leave()
             return
         rig_map = rig_map_state.from_rows()
-        keys = bake.keys_at(person, shown, rig_map, bpy.context.scene.frame_current_final)
+        keys, held = bake.keys_at(person, shown, rig_map, bpy.context.scene.frame_current_final, _options[0])
         rig_probe.apply_settings(shown, rig_map)
-        _pose(shown, keys)
+        if shown.data.pose_position == "REST":
+            shown.data.pose_position = "POSE"
+        for path, (name, values) in held.items():
+            setattr(shown.pose.bones[name], path.rpartition(".")[2], values)
+        for name, location in keys.locations.items():
+            shown.pose.bones[name].location = location[0]
+        for name, rotation in keys.rotations.items():
+            setattr(
+                shown.pose.bones[name],
+                rotation_channel(shown.pose.bones[name]),
+                rotation_values(shown, name, rotation)[0],
+            )
+        shown.update_tag()
     except CodedError as failed:
         _error.append(failed)
     bpy.context.view_layer.update()
-
-
-def _pose(shown: bpy.types.Object, keys: Keys) -> None:
-    if shown.data.pose_position == "REST":
-        shown.data.pose_position = "POSE"
-    for name in (*keys.controls, *between_controls(shown, keys.controls)):
-        bone = shown.pose.bones[name]
-        channel = rotation_channel(bone)
-        bone.location = keys.locations[name][0] if name in keys.locations else (0, 0, 0)
-        rotation = keys.rotations.get(name)
-        setattr(bone, channel, identity(channel) if rotation is None else rotation_values(shown, name, rotation)[0])
-    shown.update_tag()
 
 
 # --- when something else changes -------------------------------------------------------------------------------------
