@@ -43,12 +43,21 @@ def anamorphic_mirrored_and_trimmed(folder: Path) -> Path:
 
 def hlg(folder: Path) -> Path:
     """HEVC with 10 bits in HLG, as phones write Dolby Vision."""
-    options = {"crf": "12", "preset": "ultrafast", "x265-params": "log-level=none"}
-    plain = make.write(
-        folder / "hlg.mp4", "libx265", "yuv420p10le", pictures=(make.hdr(image, make.HLG) for image in pictures()),
-        matrix=make.MATRICES["bt2020nc"], primaries=make.BT2020, transfer=make.HLG, options=options,
+    return make.with_dolby_vision(hdr(folder / "hlg.mp4", make.HLG, ""), folder / "phone.mp4")
+
+
+def pq(folder: Path) -> Path:
+    """HEVC with 10 bits in PQ, with the metadata of HDR10."""
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    return hdr(folder / "pq.mp4", make.PQ, f":hdr10=1:master-display={display}:max-cll=1000,400")
+
+
+def hdr(path: Path, transfer: int, parameters: str) -> Path:
+    options = {"crf": "12", "preset": "ultrafast", "x265-params": f"log-level=none{parameters}"}
+    return make.write(
+        path, "libx265", "yuv420p10le", pictures=(make.hdr(image, transfer) for image in pictures()),
+        matrix=make.MATRICES["bt2020nc"], primaries=make.BT2020, transfer=transfer, options=options,
     )  # fmt: skip
-    return make.with_dolby_vision(plain, folder / "phone.mp4")
 
 
 def walker(clip: Path, folder: Path, start: int = 1, end: int | None = None) -> Motion:
@@ -78,7 +87,7 @@ def landmark_error(person: Motion, plain: Motion) -> float:
     return float(pixels.mean() / np.ptp(plain.keypoints[..., 1], axis=1).mean())
 
 
-@pytest.mark.parametrize("rewrap", [anamorphic_mirrored_and_trimmed, hlg])
+@pytest.mark.parametrize("rewrap", [anamorphic_mirrored_and_trimmed, hlg, pq])
 def test_the_motion_is_that_of_the_plain_clip(rewrap: Callable[[Path], Path], plain: Motion, tmp_path: Path) -> None:
     person = walker(rewrap(tmp_path), tmp_path)
     assert person.meta["size"] == plain.meta["size"]
