@@ -35,21 +35,18 @@ def normalized(vectors: np.ndarray) -> np.ndarray:
 
 def rotate(rotations: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Vectors (..., 3) rotated by unit quaternions."""
-    w, v = rotations[..., :1], rotations[..., 1:]
-    across = 2 * _cross(v, np.asarray(vectors))
-    return vectors + w * across + _cross(v, across)
+    w, x, y, z = _components(rotations)
+    a, b, c = _components(np.asarray(vectors))
+    p, q, r = 2 * (y * c - z * b), 2 * (z * a - x * c), 2 * (x * b - y * a)
+    return np.stack(
+        [a + w * p + (y * r - z * q), b + w * q + (z * p - x * r), c + w * r + (x * q - y * p)],
+        -1,
+    )
 
 
 def _components(values: np.ndarray) -> list[np.ndarray]:
-    """The n arrays (...) of an array (..., n)."""
+    """The n arrays (...) of an array (..., n): products of these take half the time of `numpy.cross`."""
     return [values[..., number] for number in range(values.shape[-1])]
-
-
-def _cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """`numpy.cross` of vectors (..., 3), in half of its time for the frames of a motion."""
-    x, y, z = _components(first)
-    a, b, c = _components(second)
-    return np.stack([y * c - z * b, z * a - x * c, x * b - y * a], -1)
 
 
 def about(axes: np.ndarray, angles: np.ndarray) -> np.ndarray:
