@@ -5,10 +5,10 @@ import math
 import bpy
 import numpy as np
 import pytest
-from mathutils import Matrix
+from mathutils import Matrix, Vector
 
 from tests.addon.test_bake import bake
-from tests.rigs import make, walks
+from tests.rigs import baked, make, shoes, walks
 from wham_blender.addon.retarget import rig_map_state
 from wham_blender.addon.scene import character
 
@@ -121,3 +121,58 @@ def test_plant_feet_does_not_change_arms_and_trunk(walking):
         rotations.append([rig.pose.bones[name].matrix.to_quaternion() for name in names])
     for one, other in zip(*rotations, strict=True):
         assert one.rotation_difference(other).angle < math.radians(0.1)
+
+
+def _without_toes(rig):
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="EDIT")
+    for name in [bone.name for bone in rig.data.edit_bones if "Toe" in bone.name]:
+        rig.data.edit_bones.remove(rig.data.edit_bones[name])
+    bpy.ops.object.mode_set(mode="OBJECT")
+    bpy.ops.wham.guess_rig_map()
+
+
+def _long_tails(rig):
+    """Tails of the last bones as importers leave them: of any length, any way."""
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="EDIT")
+    for bone in rig.data.edit_bones:
+        if not bone.children:
+            bone.tail = bone.head + Vector((0.1, 0.2, -0.45))
+    bpy.ops.object.mode_set(mode="OBJECT")
+
+
+STYLES = {
+    "person": ("mixamo", {}, {}, None),
+    "boots": ("mixamo", {}, {"size": 2.0}, None),
+    "chibi": ("unreal_ue4", {"legs": 0.6}, {"size": 2.0}, None),
+    "no toe bones": ("mixamo", {}, {"size": 1.5}, _without_toes),
+    "toe bones that carry nothing": ("unreal_ue5", {}, {"size": 1.2, "toes": "nothing"}, None),
+    "toe bones that carry the sole": ("kaykit", {"legs": 0.6}, {"size": 2.0, "toes": "sole"}, None),
+    "feet that hang from the root": ("quaternius", {}, {"size": 1.3}, None),
+    "long tails": ("mixamo", {}, {}, _long_tails),
+    "6 metres": ("unreal_ue4", {"object_matrix": Matrix.Scale(6 / 1.65, 4)}, {}, None),
+    "1 centimetre": ("mixamo", {"scale": 0.01 / 1.65}, {"size": 1.5}, None),
+    "controls": ("rigify", {"legs": 0.7}, {"size": 1.5}, None),
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_shoes_of_any_style_stand_and_roll_without_sliding(walking, style):
+    kind, options, shoe, change = STYLES[style]
+    rig = make.make_rig(kind, **options)
+    if change:
+        change(rig)
+    rig_map_state.load_or_guess(rig)
+    rig_map = rig_map_state.from_rows()
+    shoes.put_on(rig, rig_map, **shoe)
+    animation = character.read(walking)
+    bake(walking, rig, plant_feet=False)
+    unlocked = baked.measure(walking, rig, rig_map, animation)
+    bake(walking, rig)
+    found = baked.measure(walking, rig, rig_map, animation)
+    assert found.slip < 2.0 < unlocked.slip  # mm a frame, as all lengths of a person's size
+    assert -1.0 < found.lowest  # cm
+    assert found.floats < 1.0
+    assert found.toe_step is None or found.toe_step < 20  # degrees a frame
+    assert found.limb_angle < 1

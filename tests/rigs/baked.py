@@ -21,6 +21,7 @@ from wham_blender.skeleton import JOINT_NAMES
 _FADE = 12  # frames around a contact in which foot locking may turn a leg
 _TOUCHES = 0.005  # metres over the floor: a vertex touches it
 _RIGID = 0.95  # of a vertex's weight on bones of the foot: the shin does not stretch it
+_CREASE = 0.03  # of the legs' length: so near to each other, what foot and toes carry creases where they bend
 _SOLE = 0.012  # of the legs' length: vertices so near to the lowest one are the sole
 
 
@@ -143,35 +144,41 @@ class _Foot:
         self.rig = rig
         self.ankle = rig_map.bones[f"{side}_ankle"]
         self.toes = rig_map.bones.get(f"{side}_foot")
-        bone = rig.data.bones[self.ankle]
-        names = {self.ankle, *(child.name for child in bone.children_recursive)}
-        if self.toes:
-            names |= {self.toes, *(child.name for child in rig.data.bones[self.toes].children_recursive)}
+        front = self._with_children(self.toes) if self.toes else set()
+        hind = self._with_children(self.ankle) - front
         self.parts: list[tuple[bpy.types.Object, np.ndarray]] = []
-        rigid = [np.zeros(0, bool)]
+        found = [np.zeros((0, 2))]
         for skin in files.skins(rig):
-            if skin.parent_type == "BONE" and skin.parent_bone in names:
-                chosen = np.arange(len(skin.data.vertices))
-                weights = np.ones(len(chosen))
-            else:
-                groups = {group.index for group in skin.vertex_groups if group.name in names}
-                weights = np.array(
-                    [sum(g.weight for g in v.groups if g.group in groups) for v in skin.data.vertices]
-                )
-                chosen = np.flatnonzero(weights > 0.5)
+            shares = _shares(skin, (hind, front))
+            chosen = np.flatnonzero(shares.sum(1) > 0.5)
             if len(chosen):
                 self.parts.append((skin, chosen))
-                rigid.append(weights[chosen] > _RIGID)
-        self.rigid = np.concatenate(rigid)  # (V,) bool, of `vertices`
+                found.append(shares[chosen])
+        shares = np.concatenate(found)
         self.has_skin = bool(self.parts)
         self.sole = self.toe_end = self.heel_end = np.zeros(0, int)
+        self.rigid = shares.sum(1) > _RIGID  # (V,) bool, of `vertices`: neither stretched nor creased
         if self.has_skin:
             self._find_sole(rig, rig_map, side)
+            self.rigid &= ~self._creased(shares, _CREASE * leg_length(rig, rig_map))
+
+    def _with_children(self, bone: str) -> set[str]:
+        return {bone, *(child.name for child in self.rig.data.bones[bone].children_recursive)}
+
+    def _creased(self, shares: np.ndarray, near: float) -> np.ndarray:
+        """Which vertices (V,) foot and toes carry together, or are near to one that the other carries."""
+        points, on_toes = self.at_rest, shares[:, 1] > shares[:, 0]
+        creased = (shares.min(1) > 1 - _RIGID) & on_toes.any()
+        for part in (on_toes, ~on_toes):
+            for row in np.flatnonzero(part):
+                others = points[~part]
+                creased[row] |= len(others) > 0 and bool((np.linalg.norm(others - points[row], axis=1) < near).any())
+        return creased
 
     def _find_sole(self, rig: bpy.types.Object, rig_map: RigMap, side: str) -> None:
         before, rig.data.pose_position = rig.data.pose_position, "REST"
         bpy.context.view_layer.update()
-        points = self.vertices()
+        points = self.at_rest = self.vertices()
         world = np.array(rig.matrix_world)
 
         def rest(joint: str) -> np.ndarray:
@@ -210,6 +217,16 @@ class _Foot:
             return None
         bones = self.rig.pose.bones
         return (bones[self.ankle].matrix.inverted_safe() @ bones[self.toes].matrix).to_quaternion()
+
+
+def _shares(skin: bpy.types.Object, parts: tuple[set[str], set[str]]) -> np.ndarray:
+    """The shares (V, 2) of the vertices' weights that are on two sets of bones."""
+    if skin.parent_type == "BONE":
+        return np.tile([float(skin.parent_bone in part) for part in parts], (len(skin.data.vertices), 1))
+    names = {group.index: group.name for group in skin.vertex_groups}
+    return np.array(
+        [[sum(g.weight for g in v.groups if names[g.group] in part) for part in parts] for v in skin.data.vertices]
+    ).reshape(-1, 2)
 
 
 def height(rig: bpy.types.Object) -> float:

@@ -357,6 +357,8 @@ class PlantedFoot:
         time = _time_from(heel, rate)
         most = np.minimum(most, _RAISE_SPEED * np.minimum(time, time**2 / _RAISE_EASE))
         angle = np.where(toe & ~heel & (lack > 0), np.clip(angle, 0, np.maximum(most, 0)), 0)
+        for start, stop in true_intervals(toe & ~heel):
+            angle[start:stop] = _with_slope(angle[start:stop], _RAISE_SPEED / rate)
         return replace(self, planted_rotations=quaternions.multiply(quaternions.about(axis, angle), motion.foot))
 
 
@@ -424,6 +426,13 @@ def eased_rotations(
     left, _, right = np.linalg.svd((before + eased(change, known, ease).reshape(-1, 3, 3)) @ shape)
     left[..., 2] *= np.linalg.det(left @ right)[..., None]
     return quaternions.of_matrices(left @ right)
+
+
+def _with_slope(values: np.ndarray, most: float) -> np.ndarray:
+    """The largest values (F,) up to the given ones (F,) that change by at most so much from row to row."""
+    rows = np.arange(len(values))
+    ahead = np.minimum.accumulate(values - most * rows) + most * rows
+    return np.minimum.accumulate((ahead + most * rows)[::-1])[::-1] - most * rows
 
 
 def _time_from(planted: np.ndarray, rate: float) -> np.ndarray:
