@@ -15,6 +15,7 @@ from .bone_names import ParsedName
 _SYMMETRY_TOLERANCE = 0.02  # of the height: distance of a bone to the mirror image of its counterpart
 _NAMED_TOLERANCE = 0.25  # the same if their names say that they are a pair, for characters that are not symmetric
 _LONGEST_LEAF = 0.4  # length of a bone without children, of the skeleton's size; longer tails are an importer's
+_AT_CHILDREN = 0.8  # cosine, in the median, of tails that were made by someone who wanted them so; set by hand
 _MOST_AT_ONE_PLACE = 20  # bones that are looked at: layers of controls lie over one another, but not hundreds
 _SAME_POSE = 0.05  # of the size: joints of a pose that is as good as the rest pose
 _SAMPLED = 300  # bones that vote for the middle; twice as many take four times as long
@@ -77,6 +78,7 @@ def estimated_tails(skeleton: Skeleton) -> np.ndarray:
     inner = count > 0
     tails = np.where(inner[:, None], total / np.maximum(count, 1)[:, None], heads)
     lengths = np.linalg.norm(tails - heads, axis=1)
+    own = own if _points_at_children(own[inner], (tails - heads)[inner]) else 0.0 * own
     above = np.where(has_parent, np.linalg.norm(offset, axis=1), 0.0)
     for bone in np.flatnonzero(~inner):
         limit = above[bone] or lengths[parents[bone]] * has_parent[bone] or 0.1 * size
@@ -92,6 +94,12 @@ def estimated_tails(skeleton: Skeleton) -> np.ndarray:
         longest = _LONGEST_LEAF * size / max(float(np.linalg.norm(direction)), 1e-12)
         tails[bone] = heads[bone] + direction * min(1.0, longest)
     return tails
+
+
+def _points_at_children(own: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether the tails (B, 3) that bones with children have point to these; if not, no tail of the file tells a thing."""
+    cosines = np.sum(own * wanted, 1) / np.maximum(np.linalg.norm(own, axis=1) * np.linalg.norm(wanted, axis=1), 1e-12)
+    return not len(cosines) or float(np.median(cosines)) > _AT_CHILDREN
 
 
 def frames(skeleton: Skeleton, parsed: Sequence[ParsedName], candidates: np.ndarray) -> Iterator[Frame]:

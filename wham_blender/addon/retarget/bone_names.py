@@ -104,9 +104,10 @@ def parse(name: str) -> ParsedName:
     words = [word for word in tokens if not word.isdigit()]
     sides = _side_words()
     side = next((side for word in words for side, known in sides.items() if word in known), "")
-    if not side and words and words[0][:1] in ("l", "r") and _may_follow_side(words[0][1:]):
-        side, bare = {"l": "left", "r": "right"}[words[0][0]], words[0][1:]
-        tokens[tokens.index(words[0])] = words[0] = bare
+    glued = next((word for word in words if word[0] in "lr" and _may_follow_side(word[1:])), "")  # after a prefix, too
+    if not side and glued:
+        side = {"l": "left", "r": "right"}[glued[0]]
+        tokens[tokens.index(glued)] = words[words.index(glued)] = glued[1:]
     stem = "".join(word for word in tokens if not any(word in known for known in sides.values()))
     words = [word for word in words if not any(word in known for known in sides.values())]
     if not words:

@@ -151,7 +151,7 @@ class _Body(Limbs):
     def _refuse_animals(self, leg: Limb, arm: Limb | None) -> None:
         """Raise MapError if the trunk lies level, as in birds, or if the arms are wings."""
         flying = bone_names.wings(self.parsed) and (
-            arm is None or any("wing" in self.parsed[i].words for i in arm.bones)
+            arm is None or any("wing" in self.parsed[i].words for i in arm.bones if i != NONE)
         )
         if flying:
             raise MapError(

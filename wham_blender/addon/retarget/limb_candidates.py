@@ -25,6 +25,7 @@ _HAND_TO_FOREARM = (math.log(0.75), 0.5)
 _ARM_TO_LEG = (math.log(0.65), 0.8)
 # The scores are set by hand, judged on the test rigs (tests/rigs) with and without names.
 _MOST_AGAINST = -2.5  # that one unusual length counts: cartoon characters have short legs and big boots
+_UNNAMED = 1.0  # against a bone without a name, where others have the name that it should have
 _MIN_SHAPE_SCORE = -9.0  # of a limb without its names; below it no limb is found
 _MIN_LEG = 0.1  # length of a leg, of the height: chibi characters have 0.2, and the fingers of a lying body 0.06
 # Candidates for a limb, three bones each, on one side: the rigs of tests/rigs have 1,200 at most. A chain of 60 bones
@@ -65,8 +66,26 @@ class Limbs:
             if self.parents[bone] >= 0:
                 self.tops[self.parents[bone]] = max(self.tops[self.parents[bone]], self.tops[bone])
                 self.bottoms[self.parents[bone]] = min(self.bottoms[self.parents[bone]], self.bottoms[bone])
-        self.reach, self.name_scores = frame.reach, known.name_scores
+        self.reach = frame.reach
+        self.name_scores = {part: self._with_counterparts(part, known.name_scores[part]) for part in known.name_scores}
         self.above = self._paired_ancestors(known.top_down)
+
+    def _with_counterparts(self, part: str, scores: np.ndarray) -> np.ndarray:
+        """The scores (N,) of names for a part: a bone whose name says nothing has its counterpart's.
+
+        Where other bones of both sides have the part's name, one without a name is rather a scarf's.
+        """
+        scores, known = scores.copy(), False
+        for bone, name in enumerate(self.parsed):
+            other = self.partner[bone]
+            if other in (NONE, bone) or name.helper:
+                continue
+            if not name.parts:
+                scores[bone] = max(scores[bone], scores[other]) if self.parsed[other].parts else scores[bone]
+            known |= part in name.parts and part in self.parsed[other].parts
+        if known:
+            scores[[bone for bone, name in enumerate(self.parsed) if not name.parts]] -= _UNNAMED
+        return scores
 
     def best_leg(self) -> Limb | None:
         """The best leg, and None if there is none. Raises MapError if there are too many candidates."""
@@ -130,11 +149,16 @@ class Limbs:
         for bone in positive:
             above = [other for other in self.above[bone] if other in allowed]
             triples += [(first, second, bone) for first, second in combinations(above, 2)]
-            beyond = [child for child in self.children[bone] if child in allowed]
+            beyond = [child for child in self.children[bone] if child in allowed and not self._is_beside(child)]
             if not beyond or any(map(self._in_a_palm, beyond)):
                 triples += [(first, bone, NONE) for first in above]
         triples += self._loose_feet(positive)
         return np.array(triples, int).reshape(-1, 3)
+
+    def _is_beside(self, bone: int) -> bool:
+        """Whether a bone does not go on where the one above it ends: a finger's, a twist bone, a helper."""
+        offset = self.heads[bone] - self.heads[self.parents[bone]]
+        return self.parsed[bone].helper or bool(np.linalg.norm(offset) < 0.01 * self.height)
 
     def _in_a_palm(self, bone: int) -> bool:
         """Whether three bones or more begin at one point: those of a palm, in a hand without a bone of its own."""
@@ -226,6 +250,7 @@ class Limbs:
         # The hip is the first bone away from the middle; later ones along the thigh are twist bones.
         shape -= sum(self.heads[bone, 0] > 0.5 * hip[0] for bone in self.above[bones[0]])
         shape -= ((ankle[2] - self.floor) / (0.15 * self.height)) ** 2
+        shape -= self._off_line(bones)
         shape -= 1.0 * (bones[1] not in self.above[bones[2]])  # the foot hangs from elsewhere
         tip = self.tip(bones[2]) - ankle
         shape -= 2 * (-tip[2] > 0.9 * np.linalg.norm(tip))  # it continues vertically: no foot
@@ -236,10 +261,24 @@ class Limbs:
         """For bones within the segments that have the name of the joint that ends them: that comes too late."""
         passed = 0
         for start, end, part in zip(bones, bones[1:], parts, strict=False):
-            above = self.above[end] if end != NONE else ()
-            inside = above[above.index(start) + 1 :] if start in above else ()
+            inside = self._inside(start, end)
             passed += sum(part in self.parsed[bone].parts and not self.parsed[bone].helper for bone in inside)
         return NAME_SCORE * passed
+
+    def _inside(self, start: int, end: int) -> tuple[int, ...]:
+        """The bones between two bones of a chain."""
+        above = self.above[end] if end != NONE else ()
+        return above[above.index(start) + 1 :] if start in above else ()
+
+    def _off_line(self, bones: tuple[int, int, int]) -> float:
+        """How much speaks against bones within the segments of a limb: twist bones lie on the line, joints do not."""
+        joints, against = self.ends(np.array([bones]))[0], 0.0
+        for number in (0, 1):
+            start, line = joints[number], joints[number + 1] - joints[number]
+            for bone in self._inside(bones[number], bones[number + 1]):
+                offset = np.cross(line, self.heads[bone] - start) / (line @ line)
+                against += 0.5 * float(offset @ offset) / 0.04**2
+        return against
 
     def tip(self, bone: int) -> np.ndarray:
         """The end of the longest chain below a bone."""
@@ -251,11 +290,8 @@ class Limbs:
     def _score_arm(self, bones: tuple[int, int, int], leg_length: float) -> tuple[float, float] | None:
         shoulder, elbow, wrist = self.ends(np.array([bones]))[0]
         upper, forearm = float(np.linalg.norm(elbow - shoulder)), float(np.linalg.norm(wrist - elbow))
-        chain = [*self.above[bones[0]], bones[0], *(b for b in self.above[bones[1]] if bones[0] in self.above[b])]
-        chain += [
-            bones[1],
-            *([] if bones[2] == NONE else (b for b in self.above[bones[2]] if bones[1] in self.above[b])),
-        ]
+        chain = [*self.above[bones[0]], bones[0], *self._inside(bones[0], bones[1])]
+        chain += [bones[1], *self._inside(bones[1], bones[2])]
         first = len(self.above[bones[0]])
         shape = max(_log_likelihood(upper / forearm, _UPPER_TO_FOREARM), -5.0)
         shape += _log_likelihood((upper + forearm) / leg_length, _ARM_TO_LEG)
@@ -266,15 +302,7 @@ class Limbs:
         along = (wrist - shoulder) / (upper + forearm)
         shape -= 3 * (1 - float(np.linalg.norm(along)))  # arms are nearly straight at rest
         shape -= 4 * max(0.0, float(along[2]))  # and not raised above the shoulders
-        middle = chain.index(bones[1])
-        for start, end, inside in (
-            (shoulder, elbow, chain[first + 1 : middle]),  # bones within a segment (twist bones) lie on its line
-            (elbow, wrist, chain[middle + 1 :]),
-        ):
-            line = end - start
-            for bone in inside:
-                offset = np.cross(line, self.heads[bone] - start) / (line @ line)
-                shape -= 0.5 * float(offset @ offset) / 0.04**2
+        shape -= self._off_line(bones)
         shape -= 0.5 * (first == 0)  # most rigs have a collar bone
         shape -= max(0, first - 2)
         if bones[2] != NONE:
