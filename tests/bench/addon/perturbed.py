@@ -1,4 +1,4 @@
-"""How often a guess is right if names, tails, axes, bones or the pose are others: ``build.py bench perturbed [--rigs DIR]``.
+"""How often a guess is right of skeletons that were changed: ``build.py bench perturbed [--rigs DIR]``.
 
 Each change of tests/rigs/perturbations.py is made to the generated rigs and to the known files of DIR or WHAM_RIGS_DIR.
 "All" are the characters with every joint right, "limbs" those with legs and arms right, without which a bake ruins

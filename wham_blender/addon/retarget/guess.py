@@ -56,6 +56,7 @@ def guess(name: str, skeleton: Skeleton) -> Guess:
         )
     if bone_names.of_four_legs(known.parsed):
         raise _four_legs(name)
+    skeleton = skeleton.in_unit_size()
     best: tuple[float, Guess | MapError] | None = None
     for prior, stance in ((0.0, skeleton), (_POSE_FOR_REST, skeleton.as_posed())):
         if stance is None or (best is not None and _is_beyond_doubt(best)):
@@ -263,6 +264,8 @@ class _Body(Limbs):
             # A bone whose head is at its parent's head lies inside the skull: the parent of the face bones.
             named = [i for i in middle if self.parsed[i].parts & {"head", "neck"} and not self.parsed[i].helper]
             far = [i for i in middle if np.linalg.norm(self.heads[i] - self.heads[bone]) > 0.01 * self.height]
+            if bone == chest and not far:  # of motion files: a neck that begins where the chest does
+                far = [i for i in middle if self.tops[i] - self.heads[i, 2] > 0.05 * self.height]
             middle = [i for i in middle if i in named or i in far] if bone == chest else named or far
             if not middle:
                 break
@@ -324,9 +327,11 @@ class _Body(Limbs):
         foot = (self.tip(ankle) - self.heads[ankle])[:2]
         ahead = -3.0 * float(foot[1]) / max(float(np.linalg.norm(foot)), 0.03 * self.height)
         hip, knee, end = (self.heads[bone] for bone in leg.bones)
-        ahead += -20.0 * float((knee - (hip + end) / 2)[1]) / float(np.linalg.norm(end - hip))  # knees bend ahead
+        ahead += (
+            -20.0 * float((knee - (hip + end) / 2)[1]) / max(float(np.linalg.norm(end - hip)), 1e-6)
+        )  # knees bend ahead
         shoulder, elbow, wrist = self.ends(np.array([arm.bones]))[0]
-        ahead += 10.0 * float((elbow - (shoulder + wrist) / 2)[1]) / float(np.linalg.norm(wrist - shoulder))
+        ahead += 10.0 * float((elbow - (shoulder + wrist) / 2)[1]) / max(float(np.linalg.norm(wrist - shoulder)), 1e-6)
         votes = [self.parsed[bone].side for limb in (leg, arm) for bone in limb.bones if bone != NONE]
         names = float(np.sign(votes.count("left") - votes.count("right")))
         # Facing -y with z up, the left hand is at positive x. Only feet that point clearly ahead outvote the names.

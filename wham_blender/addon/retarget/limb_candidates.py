@@ -248,7 +248,9 @@ class Limbs:
         shape += max(_log_likelihood(self.reach[bones[2]] / shin_length, _FOOT_TO_SHIN), _MOST_AGAINST)
         shape -= 4 * (2 + thigh[2] / thigh_length + shin[2] / shin_length)
         # The hip is the first bone away from the middle; later ones along the thigh are twist bones.
-        shape -= sum(self.heads[bone, 0] > 0.5 * hip[0] for bone in self.above[bones[0]])
+        for bone in self.above[bones[0]]:
+            if self.heads[bone, 0] > 0.5 * hip[0]:
+                shape -= 1 + 3 * min(1.0, float(np.linalg.norm(hip - self.heads[bone])) / thigh_length)
         shape -= ((ankle[2] - self.floor) / (0.15 * self.height)) ** 2
         shape -= self._off_line(bones)
         shape -= 1.0 * (bones[1] not in self.above[bones[2]])  # the foot hangs from elsewhere
