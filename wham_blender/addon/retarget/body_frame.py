@@ -16,6 +16,7 @@ _SYMMETRY_TOLERANCE = 0.02  # of the height: distance of a bone to the mirror im
 _NAMED_TOLERANCE = 0.25  # the same if their names say that they are a pair, for characters that are not symmetric
 _ALIKE = 0.02  # of the size: difference of the lengths of a bone and its counterpart
 _FEW_PAIRS = 4
+_TO_THE_SIDE = 0.5  # of the largest extent of pairs: an axis along which they lie apart less is not the side
 _MIDDLE = 0.06  # of the height: distance to the plane of symmetry of bones in the middle, in a pose
 _LONGEST_LEAF = 0.4  # length of a bone without children, of the skeleton's size; longer tails are an importer's
 _LEAF = 0.8  # length of a bone without children, of the one above, if its tail is an importer's; set by hand
@@ -115,7 +116,7 @@ def estimated_tails(skeleton: Skeleton) -> np.ndarray:
 
 
 def _points_at_children(own: np.ndarray, wanted: np.ndarray) -> bool:
-    """Whether the tails (B, 3) that bones with children have point to these; else no tail of the file tells anything."""
+    """Whether the tails (B, 3) that bones with children have point to these; else the file's tails tell nothing."""
     cosines = np.sum(own * wanted, 1) / np.maximum(np.linalg.norm(own, axis=1) * np.linalg.norm(wanted, axis=1), 1e-12)
     return not len(cosines) or float(np.median(cosines)) > _AT_CHILDREN
 
@@ -138,7 +139,7 @@ def frames(skeleton: Skeleton, parsed: Sequence[ParsedName], candidates: np.ndar
     reach = _reach(skeleton.parents, skeleton.heads, tails)
     alike = _alike(skeleton.parents, skeleton.heads, reach, candidates)
     for up, prior in _ups(skeleton):
-        for side in _sides(skeleton.heads, up, named):
+        for side in _sides(skeleton.heads, up, named, alike):
             depth = np.cross(up, side)
             axes = np.stack([side, depth, up], 1)
             heads, ends = skeleton.heads @ axes, tails @ axes
@@ -201,7 +202,7 @@ def _named_pairs(parsed: Sequence[ParsedName]) -> np.ndarray:
     return np.array(pairs, int).reshape(-1, 2)
 
 
-def _sides(heads: np.ndarray, up: np.ndarray, named: np.ndarray) -> list[np.ndarray]:
+def _sides(heads: np.ndarray, up: np.ndarray, named: np.ndarray, alike: Sequence[int]) -> list[np.ndarray]:
     """Horizontal directions (3,) that may go to the side of the body."""
     axes = [axis for axis in np.eye(3) if abs(axis @ up) < 0.3]
     level = [_unit(axis - up * (axis @ up)) for axis in axes] or [_unit(np.cross(up, np.eye(3)[np.argmin(np.abs(up))]))]
@@ -213,7 +214,17 @@ def _sides(heads: np.ndarray, up: np.ndarray, named: np.ndarray) -> list[np.ndar
             direction = _unit(direction)
             nearest = max(level, key=lambda axis: abs(axis @ direction))
             return [nearest if abs(nearest @ direction) > 0.96 else direction]
+    pairs = _indices(alike)
+    if len(pairs) >= _FEW_PAIRS:  # of the body, which lie apart to the side more than ahead
+        apart = heads[pairs[:, 0]] - heads[pairs[:, 1]]
+        extents = [float(np.linalg.norm(apart @ axis)) for axis in level]
+        level = [axis for axis, extent in zip(level, extents, strict=True) if extent > _TO_THE_SIDE * max(extents)]
     return level
+
+
+def _indices(alike: Sequence[int]) -> np.ndarray:
+    """The pairs (P, 2) of counterparts."""
+    return np.array([(bone, other) for bone, other in enumerate(alike) if bone < other], int).reshape(-1, 2)
 
 
 def _alike(parents: Sequence[int], heads: np.ndarray, reach: np.ndarray, candidates: np.ndarray) -> list[int]:
@@ -265,7 +276,7 @@ def _middle(all_heads: np.ndarray, chosen: np.ndarray, height: float, named: np.
     if not len(middles):
         return float(np.median(points[:, 0]))
     votes = np.searchsorted(middles, middles + tolerance) - np.searchsorted(middles, middles - tolerance)
-    pairs = np.array([(bone, other) for bone, other in enumerate(alike) if bone < other], int).reshape(-1, 2)
+    pairs = _indices(alike)
     if len(pairs) >= _FEW_PAIRS and votes.max() < 0.5 * len(pairs):  # the rest is a pose: few bones mirror each other
         return float(np.median(heads[pairs, 0].mean(1)))
     best = middles[int(np.argmax(votes))]

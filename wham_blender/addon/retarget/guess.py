@@ -301,9 +301,15 @@ class _Body(Limbs):
             bone
             for bone in self.children[ankle]
             if self.is_sided(bone)
-            and np.linalg.norm((self.heads[bone] - self.heads[ankle])[:2]) > 0.3 * length
             and self.reach[bone] > 0.05 * length  # not a bone that marks the tip
             and not self.parsed[bone].helper
+            and (
+                np.linalg.norm((self.heads[bone] - self.heads[ankle])[:2]) > 0.3 * length
+                or (
+                    "foot" in self.parsed[bone].parts
+                    and np.linalg.norm(self.heads[bone] - self.heads[ankle]) > 0.3 * length
+                )
+            )
         ]
         named = [bone for bone in ahead if "foot" in self.parsed[bone].parts]
         if len(ahead) >= 4:

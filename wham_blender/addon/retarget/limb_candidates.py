@@ -27,6 +27,8 @@ _ARM_TO_LEG = (math.log(0.65), 0.8)
 _MOST_AGAINST = -2.5  # that one unusual length counts: cartoon characters have short legs and big boots
 _UNNAMED = 1.0  # against a bone without a name, where others have the name that it should have
 _MIN_SHAPE_SCORE = -9.0  # of a limb without its names; below it no limb is found
+_NAMED = 2.5 * NAME_SCORE  # the score of names that leave no doubt
+_MIN_NAMED = -25.0  # the same of a limb with such names, whose shape may be a pose's
 _MIN_LEG = 0.1  # length of a leg, of the height: chibi characters have 0.2, and the fingers of a lying body 0.06
 # Candidates for a limb, three bones each, on one side: the rigs of tests/rigs have 1,200 at most. A chain of 60 bones
 # has 34,000; long tentacles would take hours.
@@ -104,7 +106,11 @@ class Limbs:
 
     def _best(self, score: _Score, lengths: Callable[[np.ndarray], np.ndarray]) -> Limb | None:
         best = max(self._limbs(self._triples, score, lengths), key=lambda limb: limb.score, default=None)
-        return None if best is None or best.shape_score < _MIN_SHAPE_SCORE else best
+        if best is None or best.shape_score < (
+            _MIN_NAMED if best.score - best.shape_score > _NAMED else _MIN_SHAPE_SCORE
+        ):
+            return None
+        return best
 
     # --- candidates for limbs ---------------------------------------------------------------------------------------
 
@@ -208,8 +214,10 @@ class Limbs:
         with np.errstate(divide="ignore", invalid="ignore"):
             down = np.maximum(upper[:, 2] / sizes[0], lower[:, 2] / sizes[1])
             score = _log_likelihood(sizes[0] / sizes[1], _THIGH_TO_SHIN)
-        score = score + self._rough_names(triples, ("hip", "knee", "ankle"))
-        fits = (sizes.min(0) >= 0.02 * self.height) & (points[:, 0, 0] >= 0.005 * self.height) & (down <= -0.5)
+        names = self._rough_names(triples, ("hip", "knee", "ankle"))
+        score = score + names
+        fits = (sizes.min(0) >= 0.02 * self.height) & (points[:, 0, 0] >= 0.005 * self.height)
+        fits &= (down <= -0.5) | (names > _NAMED)  # legs may be raised in a rest pose, but then only names tell
         fits &= (sizes.sum(0) >= _MIN_LEG * self.height) & (triples[:, 2] != NONE)
         return np.where(fits, score, -np.inf)
 
