@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .body_frame import Frame, Skeleton
+from .body_frame import LIKELY, Frame, Skeleton
 from .known_bones import NAME_SCORE, KnownBones
 from .maps import MapError
 
@@ -217,7 +217,9 @@ class Limbs:
         names = self._rough_names(triples, ("hip", "knee", "ankle"))
         score = score + names
         fits = (sizes.min(0) >= 0.02 * self.height) & (points[:, 0, 0] >= 0.005 * self.height)
-        fits &= (down <= -0.5) | (names > _NAMED)  # legs may be raised in a rest pose, but then only names tell
+        # Legs may be raised in a rest pose: then their names tell, if it is known which way is up. Else an animal that
+        # is looked at as if it stood on its hind legs has such legs, too.
+        fits &= (down <= -0.5) | ((names > _NAMED) & (self.frame.prior > LIKELY))
         fits &= (sizes.sum(0) >= _MIN_LEG * self.height) & (triples[:, 2] != NONE)
         return np.where(fits, score, -np.inf)
 
