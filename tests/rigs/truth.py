@@ -20,6 +20,20 @@ def known() -> dict[str, dict[str, Any]]:
     return table
 
 
+def joints(stem: str) -> dict[str, str]:
+    """The bones of a character's joints, the first where several are right; "chest" is the last of the spine."""
+    truth = known()[stem]
+    spine = truth["spine"][0] if isinstance(truth["spine"][0], list) else truth["spine"]
+    found = {"chest": spine[-1]}
+    for part, bone in truth.items():
+        if part in ("pelvis", "head"):
+            found[part] = _listed(bone)[0]
+        elif part not in ("sides", "spine", "neck"):
+            sides = zip(("left", "right"), truth["sides"], strict=True)
+            found |= {f"{side}_{part}": bone.replace("*", word) for side, word in sides}
+    return found
+
+
 def faults(stem: str, rig_map: RigMap | None, code: str) -> list[str] | None:
     """What is wrong with a map, or with the code of the error instead of one; None if nothing is known of the file."""
     truth = known().get(stem)

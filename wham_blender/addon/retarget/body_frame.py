@@ -14,12 +14,19 @@ from .bone_names import ParsedName
 
 _SYMMETRY_TOLERANCE = 0.02  # of the height: distance of a bone to the mirror image of its counterpart
 _NAMED_TOLERANCE = 0.25  # the same if their names say that they are a pair, for characters that are not symmetric
+_ALIKE = 0.02  # of the size: difference of the lengths of a bone and its counterpart
+_FEW_PAIRS = 4
+_TO_THE_SIDE = 0.5  # of the largest extent of pairs: an axis along which they lie apart less is not the side
+_MIDDLE = 0.06  # of the height: distance to the plane of symmetry of bones in the middle, in a pose
 _LONGEST_LEAF = 0.4  # length of a bone without children, of the skeleton's size; longer tails are an importer's
+_LEAF = 0.8  # length of a bone without children, of the one above, if its tail is an importer's; set by hand
+_AT_CHILDREN = 0.8  # cosine, in the median, of tails that were made by someone who wanted them so; set by hand
 _MOST_AT_ONE_PLACE = 20  # bones that are looked at: layers of controls lie over one another, but not hundreds
 _SAME_POSE = 0.05  # of the size: joints of a pose that is as good as the rest pose
 _SAMPLED = 300  # bones that vote for the middle; twice as many take four times as long
 # Logarithms of how probable it is that a file's body stands so, set by hand: as the world shows it, as it is posed,
 # along an axis of the armature.
+LIKELY = -2.0  # above it, something says that the body stands so
 _AS_IN_WORLD, _AS_POSED, _AS_BLENDER, _ALONG_AXIS = 0.0, -1.0, -1.5, -4.0
 
 
@@ -36,6 +43,20 @@ class Skeleton:
     up: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, 1.0]))  # (3,) the world's, in armature space
     posed: np.ndarray | None = None  # (N, 3) heads in the pose as it is
     posed_tails: np.ndarray | None = None  # (N, 3)
+
+    def in_unit_size(self) -> Skeleton:
+        """The skeleton with the largest extent 1, so that no unit is too small or too large for a tolerance."""
+        size = float(np.ptp(self.heads, axis=0).max())
+        if not np.isfinite(size) or size <= 0:
+            return self
+
+        def scaled(points: np.ndarray | None) -> np.ndarray | None:
+            return None if points is None else points / size
+
+        return replace(
+            self, heads=self.heads / size, tails=self.tails / size, centers=scaled(self.centers),
+            posed=scaled(self.posed), posed_tails=scaled(self.posed_tails),
+        )  # fmt: skip
 
     def as_posed(self) -> Skeleton | None:
         """The skeleton with the pose as it is for its rest; None if that differs by a place and a rotation only."""
@@ -77,6 +98,7 @@ def estimated_tails(skeleton: Skeleton) -> np.ndarray:
     inner = count > 0
     tails = np.where(inner[:, None], total / np.maximum(count, 1)[:, None], heads)
     lengths = np.linalg.norm(tails - heads, axis=1)
+    own = own if _points_at_children(own[inner], (tails - heads)[inner]) else 0.0 * own
     above = np.where(has_parent, np.linalg.norm(offset, axis=1), 0.0)
     for bone in np.flatnonzero(~inner):
         limit = above[bone] or lengths[parents[bone]] * has_parent[bone] or 0.1 * size
@@ -88,10 +110,24 @@ def estimated_tails(skeleton: Skeleton) -> np.ndarray:
             # The tail that the file has is kept if it is no importer's: those lie along the parent, or along an axis.
             length = float(np.linalg.norm(direction))
             if length > _LONGEST_LEAF * size or length < 1e-3 * limit:
-                direction = along * 0.5 * limit
+                direction = along * _LEAF * limit
         longest = _LONGEST_LEAF * size / max(float(np.linalg.norm(direction)), 1e-12)
         tails[bone] = heads[bone] + direction * min(1.0, longest)
     return tails
+
+
+def _points_at_children(own: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether the tails (B, 3) that bones with children have point to these; else the file's tails tell nothing."""
+    cosines = np.sum(own * wanted, 1) / np.maximum(np.linalg.norm(own, axis=1) * np.linalg.norm(wanted, axis=1), 1e-12)
+    return not len(cosines) or float(np.median(cosines)) > _AT_CHILDREN
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Counterparts that do not depend on a frame."""
+
+    named: np.ndarray  # (P, 2), see _named_pairs
+    alike: list[int]  # see _alike
 
 
 def frames(skeleton: Skeleton, parsed: Sequence[ParsedName], candidates: np.ndarray) -> Iterator[Frame]:
@@ -102,8 +138,9 @@ def frames(skeleton: Skeleton, parsed: Sequence[ParsedName], candidates: np.ndar
     tails = estimated_tails(skeleton)
     named = _named_pairs(parsed)
     reach = _reach(skeleton.parents, skeleton.heads, tails)
+    alike = _alike(skeleton.parents, skeleton.heads, reach, candidates)
     for up, prior in _ups(skeleton):
-        for side in _sides(skeleton.heads, up, named):
+        for side in _sides(skeleton.heads, up, named, alike):
             depth = np.cross(up, side)
             axes = np.stack([side, depth, up], 1)
             heads, ends = skeleton.heads @ axes, tails @ axes
@@ -111,9 +148,9 @@ def frames(skeleton: Skeleton, parsed: Sequence[ParsedName], candidates: np.ndar
             floor, height = float(points[:, 2].min()), float(np.ptp(points[:, 2]))
             if height <= 1e-9 * max(1.0, float(np.abs(points).max())):
                 continue
-            middle = _middle(heads[candidates], height, named, heads)
+            middle = _middle(heads, candidates, height, named, alike)
             heads, ends = heads - (middle, 0, 0), ends - (middle, 0, 0)
-            partner = _partners(skeleton.parents, heads, ends, named, height, candidates)
+            partner = _partners(skeleton.parents, heads, ends, _Pairs(named, alike), height, candidates)
             yield Frame(heads, ends, reach, partner, floor, height, prior)
 
 
@@ -166,7 +203,7 @@ def _named_pairs(parsed: Sequence[ParsedName]) -> np.ndarray:
     return np.array(pairs, int).reshape(-1, 2)
 
 
-def _sides(heads: np.ndarray, up: np.ndarray, named: np.ndarray) -> list[np.ndarray]:
+def _sides(heads: np.ndarray, up: np.ndarray, named: np.ndarray, alike: Sequence[int]) -> list[np.ndarray]:
     """Horizontal directions (3,) that may go to the side of the body."""
     axes = [axis for axis in np.eye(3) if abs(axis @ up) < 0.3]
     level = [_unit(axis - up * (axis @ up)) for axis in axes] or [_unit(np.cross(up, np.eye(3)[np.argmin(np.abs(up))]))]
@@ -178,11 +215,56 @@ def _sides(heads: np.ndarray, up: np.ndarray, named: np.ndarray) -> list[np.ndar
             direction = _unit(direction)
             nearest = max(level, key=lambda axis: abs(axis @ direction))
             return [nearest if abs(nearest @ direction) > 0.96 else direction]
+    pairs = _indices(alike)
+    if len(pairs) >= _FEW_PAIRS:  # of the body, which lie apart to the side more than ahead
+        apart = heads[pairs[:, 0]] - heads[pairs[:, 1]]
+        extents = [float(np.linalg.norm(apart @ axis)) for axis in level]
+        level = [axis for axis, extent in zip(level, extents, strict=True) if extent > _TO_THE_SIDE * max(extents)]
     return level
 
 
-def _middle(candidates: np.ndarray, height: float, named: np.ndarray, heads: np.ndarray) -> float:
+def _indices(alike: Sequence[int]) -> np.ndarray:
+    """The pairs (P, 2) of counterparts."""
+    return np.array([(bone, other) for bone, other in enumerate(alike) if bone < other], int).reshape(-1, 2)
+
+
+def _alike(parents: Sequence[int], heads: np.ndarray, reach: np.ndarray, candidates: np.ndarray) -> list[int]:
+    """Each bone's counterpart by the tree and the bones' lengths, which a pose does not change; see `Frame.partner`.
+
+    Children of a bone in the middle are pairs of equal ones, or lie in the middle; children of a pair are pairs.
+    """
+    count = len(heads)
+    children: list[list[int]] = [[] for _ in range(count)]
+    for bone, parent in enumerate(parents):
+        if parent >= 0 and candidates[bone]:
+            children[parent].append(bone)
+    lengths = np.linalg.norm(heads - heads[np.maximum(parents, 0)], axis=1)
+    depths = _depths(parents)
+    tolerance = _ALIKE * float(np.ptp(heads, axis=0).max())
+    partner = [bone if parent < 0 else -1 for bone, parent in enumerate(parents)]
+    for bone in np.argsort(depths, kind="stable").tolist():
+        other = partner[bone]
+        if other < bone:  # it has none, or its counterpart came first
+            continue
+        mine, theirs = children[bone], children[other]
+        costs = [
+            (abs(lengths[i] - lengths[j]) + abs(reach[i] - reach[j]) + 1e-6 * abs(a - b) * tolerance, i, j)
+            for a, i in enumerate(mine)
+            for b, j in enumerate(theirs)
+            if (i < j or bone != other) and len(mine) * len(theirs) <= _MOST_AT_ONE_PLACE**2
+        ]
+        for cost, i, j in sorted(costs):
+            if cost < tolerance and partner[i] == partner[j] == -1:
+                partner[i], partner[j] = j, i
+        if bone == other:
+            for child in mine:
+                partner[child] = child if partner[child] == -1 else partner[child]
+    return partner
+
+
+def _middle(all_heads: np.ndarray, chosen: np.ndarray, height: float, named: np.ndarray, alike: Sequence[int]) -> float:
     """x of the plane of symmetry: what most pairs of bones at equal height and depth have in their middle."""
+    heads, candidates = all_heads, all_heads[chosen]
     if len(named) >= 4:
         return float(np.median(heads[named, 0].mean(1)))
     step = -(-len(candidates) // _SAMPLED)
@@ -195,6 +277,9 @@ def _middle(candidates: np.ndarray, height: float, named: np.ndarray, heads: np.
     if not len(middles):
         return float(np.median(points[:, 0]))
     votes = np.searchsorted(middles, middles + tolerance) - np.searchsorted(middles, middles - tolerance)
+    pairs = _indices(alike)
+    if len(pairs) >= _FEW_PAIRS and votes.max() < 0.5 * len(pairs):  # the rest is a pose: few bones mirror each other
+        return float(np.median(heads[pairs, 0].mean(1)))
     best = middles[int(np.argmax(votes))]
     return float(np.median(middles[np.abs(middles - best) <= tolerance]))
 
@@ -203,16 +288,20 @@ def _partners(
     parents: Sequence[int],
     heads: np.ndarray,
     tails: np.ndarray,
-    named: np.ndarray,
+    pairs: _Pairs,
     height: float,
     candidates: np.ndarray,
 ) -> list[int]:
-    """Each candidate's counterpart: by name if the names are a pair, else the one at the mirror image of its place."""
+    """Each candidate's counterpart: by name if the names are a pair, else the one at the mirror image of its place.
+
+    Those that have none there get the one that the tree and the lengths tell.
+    """
     count = len(heads)
     mirror = np.array([-1.0, 1.0, 1.0])
     partner = [-1] * count
-    for left, right in named.tolist():
-        if np.linalg.norm(heads[left] * mirror - heads[right]) < _NAMED_TOLERANCE * height:
+    for left, right in pairs.named.tolist():
+        apart = float(np.linalg.norm(heads[left] * mirror - heads[right]))
+        if apart < _NAMED_TOLERANCE * height or pairs.alike[left] == right:
             partner[left], partner[right] = right, left
     tolerance = _SYMMETRY_TOLERANCE * height
     depths = _depths(parents)
@@ -244,7 +333,13 @@ def _partners(
         above = wanted[parents[bone]] if parents[bone] >= 0 else -1
         misfit = np.abs(depths[others] - depths[bone]) + np.array([parents[other] != above for other in others])
         wanted[bone] = int(others[np.lexsort((apart + ends, misfit))[0]])
-    return [other if other >= 0 and wanted[other] == bone else -1 for bone, other in enumerate(wanted)]
+    found = [other if other >= 0 and wanted[other] == bone else -1 for bone, other in enumerate(wanted)]
+    for bone, other in enumerate(pairs.alike):
+        if found[bone] >= 0 or other < 0 or found[other] >= 0 or not candidates[bone]:
+            continue
+        if bone != other or abs(heads[bone, 0]) < _MIDDLE * height:
+            found[bone], found[other] = other, bone
+    return found
 
 
 def _depths(parents: Sequence[int]) -> np.ndarray:

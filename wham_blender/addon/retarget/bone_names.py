@@ -104,9 +104,12 @@ def parse(name: str) -> ParsedName:
     words = [word for word in tokens if not word.isdigit()]
     sides = _side_words()
     side = next((side for word in words for side, known in sides.items() if word in known), "")
-    if not side and words and words[0][:1] in ("l", "r") and _may_follow_side(words[0][1:]):
-        side, bare = {"l": "left", "r": "right"}[words[0][0]], words[0][1:]
-        tokens[tokens.index(words[0])] = words[0] = bare
+    glued = next((word for word in words if word[0] in "lr" and _may_follow_side(word[1:])), "")  # after a prefix, too
+    if not side:
+        side = _cut_side(words, tokens)
+    if not side and glued:
+        side = {"l": "left", "r": "right"}[glued[0]]
+        tokens[tokens.index(glued)] = words[words.index(glued)] = glued[1:]
     stem = "".join(word for word in tokens if not any(word in known for known in sides.values()))
     words = [word for word in words if not any(word in known for known in sides.values())]
     if not words:
@@ -120,6 +123,20 @@ def parse(name: str) -> ParsedName:
     if _TOES & set(words):
         parts = frozenset({"foot"})  # "foot_toe_1" is no ankle
     return ParsedName(parts, side, any(map(_is_helper, words)), stem, frozenset(words))
+
+
+def _cut_side(words: list[str], tokens: list[str]) -> str:
+    """The side of the first word that begins or ends with one, as "leftforearm", which is cut from the lists."""
+    for number, word in enumerate(words):
+        for side, known in _side_words().items():
+            for mark in known:
+                if len(mark) < _MIN_SUBSTRING or mark not in word:
+                    continue
+                for bare in (word.removeprefix(mark), word.removesuffix(mark)):
+                    if bare != word and _may_follow_side(bare):
+                        tokens[tokens.index(word)] = words[number] = bare
+                        return side
+    return ""
 
 
 def of_four_legs(names: Iterable[ParsedName]) -> bool:
