@@ -133,9 +133,8 @@ def known_frames(container: InputContainer, stream: VideoStream) -> int:
         return 0
     if container.format.name.startswith("mov"):  # an edit list hides samples, or shows them again
         return sum(not entry.is_discard for entry in stream.index_entries)
-    if (
-        container.format.name == "avi"
-    ):  # its header counts the ticks of its clock; empty entries repeat the frame before
+    if container.format.name == "avi":
+        # Its header counts the ticks of its clock; empty entries repeat the frame before.
         return sum(entry.size > 0 for entry in stream.index_entries)
     return 0
 
