@@ -13,6 +13,7 @@ from mathutils import Matrix
 import build
 from tests.addon.test_bake import points
 from tests.addon.test_export import PRESETS, SUFFIX
+from tests.rigs.scenes import push_down
 from wham_blender.addon.export import export as exporting
 
 READ = Path(__file__).parents[1] / "readers/read.py"
@@ -376,6 +377,29 @@ def test_a_file_has_the_scenes_frame_rate_and_begins_at_zero(target, fps, base, 
     contents = read(path, fps / base, 8)
     assert contents["span"] == pytest.approx([0, 7 * base / fps], abs=1e-5)
     assert off(contents, joints, ["hips", "arm.L"]) < 0.05 * MILLIMETRE
+
+
+@pytest.mark.parametrize("kind", ["solo", "muted", "NLA off", "slots", "range"])
+def test_the_frames_of_a_file_are_those_that_blender_plays(kind, tmp_path):
+    rig = make_rig()
+    animation = rig.animation_data
+    if kind == "slots":
+        if bpy.app.version < (4, 4, 0):
+            pytest.skip("actions have slots since Blender 4.4")
+        other = bpy.data.objects.new("other", None)  # whose keys are in the same action
+        other.animation_data_create().action = animation.action
+        other.animation_data.action_slot = animation.action.slots.new("OBJECT", "other")
+        for frame in (-30, 50):
+            other.keyframe_insert("location", frame=frame)
+    elif kind == "range":
+        animation.action.use_frame_range, animation.action.frame_start, animation.action.frame_end = True, 3, 6
+    else:
+        track = push_down(rig)
+        for frame in (50, 99):
+            rig.pose.bones["spine"].keyframe_insert("rotation_euler", frame=frame)
+        track.is_solo, track.mute, animation.use_nla = kind == "solo", kind == "muted", kind != "NLA off"
+    _, report = export(rig, tmp_path / "hero", "GODOT")
+    assert report.frames == {"solo": (1, 8), "slots": (1, 8), "range": (3, 6)}.get(kind, (50, 99))
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -239,6 +239,10 @@ def animate(kind):
         editor = scene.sequence_editor_create()
         strips = editor.strips if hasattr(editor, "strips") else editor.sequences
         strips.new_movie("film", str(CODED / "30.mp4"), 1, 1)
+    elif kind == "marker":
+        eye = bpy.data.objects.new("eye", bpy.data.cameras.new("eye"))
+        scene.collection.objects.link(eye)
+        scene.timeline_markers.new("cut", frame=20).camera = eye
     elif kind == "elsewhere":  # animated, but in another scene
         other = bpy.data.scenes.new("other")
         scene.collection.objects.unlink(cube)
@@ -251,7 +255,7 @@ def animate(kind):
     [
         ("nothing", ""), ("elsewhere", ""), ("keyframe", "cube is animated"), ("strip", "cube is animated"),
         ("shape key", "is animated"), ("camera data", "eye is animated"),
-        ("sequencer", "the video sequencer has strips"),
+        ("sequencer", "the video sequencer has strips"), ("marker", "markers of the timeline choose its cameras"),
     ],
 )  # fmt: skip
 def test_the_scene_takes_the_clips_rate_unless_it_is_animated(motion_path, kind, found):
@@ -271,6 +275,17 @@ def test_the_scene_takes_the_clips_rate_unless_it_is_animated(motion_path, kind,
         # Now it is animated, so that a second motion fits it.
         bpy.ops.wham.import_motion(filepath=str(motion_path), start_frame=100)
         assert scene.frame_end == 40
+
+
+@pytest.mark.parametrize("start", [-100, -20, 1])
+def test_the_scene_plays_the_whole_motion_whatever_was_previewed_before(motion_path, start):
+    scene = bpy.context.scene
+    scene.use_preview_range, scene.frame_preview_start, scene.frame_preview_end = True, 100, 120
+    bpy.ops.wham.import_motion(filepath=str(motion_path), start_frame=start, fps="CLIP")
+    played = (scene.frame_start, scene.frame_end)
+    if scene.use_preview_range:
+        played = (scene.frame_preview_start, scene.frame_preview_end)
+    assert played == (start, start + 39)
 
 
 def test_what_scripts_say_is_kept(motion_path):
