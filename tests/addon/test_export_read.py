@@ -13,6 +13,7 @@ from mathutils import Matrix
 import build
 from tests.addon.test_bake import points
 from tests.addon.test_export import PRESETS, SUFFIX
+from tests.rigs.scenes import push_down
 from wham_blender.addon.export import export as exporting
 
 READ = Path(__file__).parents[1] / "readers/read.py"
@@ -376,6 +377,61 @@ def test_a_file_has_the_scenes_frame_rate_and_begins_at_zero(target, fps, base, 
     contents = read(path, fps / base, 8)
     assert contents["span"] == pytest.approx([0, 7 * base / fps], abs=1e-5)
     assert off(contents, joints, ["hips", "arm.L"]) < 0.05 * MILLIMETRE
+
+
+@pytest.mark.parametrize("kind", ["CHILD_OF", "COPY_TRANSFORMS", "ARMATURE"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_a_constraint_attaches_to_a_bone_moves_with_it(target, kind, tmp_path):
+    rig = make_rig()
+    sword, other = make_mesh(rig, "sword", weighted=False), make_mesh(rig, "other", weighted=False)
+    for obj, muted in ((sword, False), (other, True)):
+        obj.parent = None
+        constraint = obj.constraints.new(kind)
+        holder = constraint.targets.new() if kind == "ARMATURE" else constraint
+        holder.target, holder.subtarget, constraint.mute = rig, "arm.R", muted
+    wanted = vertices([1, 8])["sword"]
+    path, _ = export(rig, tmp_path / "hero", target)
+    contents = read(path, 24, 8)
+    assert "points/other" not in contents
+    for row, frame in enumerate((0, 7)):
+        assert farthest(wanted[row], contents["points/sword"][frame]) < MILLIMETRE
+
+
+def test_bendy_bones_are_told(tmp_path, capfd):
+    rig = make_rig()
+    make_mesh(rig, "hat", weighted=False)
+    rig.data.bones["spine"].bbone_segments = rig.data.bones["control"].bbone_segments = 8
+    bpy.context.view_layer.objects.active = rig
+    for count in (0, 1):
+        assert export(rig, tmp_path / "hero", "GODOT")[1].bendy == count
+        if not count:
+            make_mesh(rig, "body").modifiers.new("Armature", "ARMATURE").object = rig
+    capfd.readouterr()
+    assert bpy.ops.wham.export_motion(filepath=str(tmp_path / "hero"), target="GODOT") == {"FINISHED"}
+    assert "Bendy Bones (1 of hero) are straight in files" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["solo", "muted", "NLA off", "slots", "range"])
+def test_the_frames_of_a_file_are_those_that_blender_plays(kind, tmp_path):
+    rig = make_rig()
+    animation = rig.animation_data
+    if kind == "slots":
+        if bpy.app.version < (4, 4, 0):
+            pytest.skip("actions have slots since Blender 4.4")
+        other = bpy.data.objects.new("other", None)  # whose keys are in the same action
+        other.animation_data_create().action = animation.action
+        other.animation_data.action_slot = animation.action.slots.new("OBJECT", "other")
+        for frame in (-30, 50):
+            other.keyframe_insert("location", frame=frame)
+    elif kind == "range":
+        animation.action.use_frame_range, animation.action.frame_start, animation.action.frame_end = True, 3, 6
+    else:
+        track = push_down(rig)
+        for frame in (50, 99):
+            rig.pose.bones["spine"].keyframe_insert("rotation_euler", frame=frame)
+        track.is_solo, track.mute, animation.use_nla = kind == "solo", kind == "muted", kind != "NLA off"
+    _, report = export(rig, tmp_path / "hero", "GODOT")
+    assert report.frames == {"solo": (1, 8), "slots": (1, 8), "range": (3, 6)}.get(kind, (50, 99))
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -304,6 +304,17 @@ def test_the_scene_takes_the_clips_rate_unless_it_is_animated(motion_path, kind,
         assert scene.frame_end == 40
 
 
+@pytest.mark.parametrize("start", [-100, -20, 1])
+def test_the_scene_plays_the_whole_motion_whatever_was_previewed_before(motion_path, start):
+    scene = bpy.context.scene
+    scene.use_preview_range, scene.frame_preview_start, scene.frame_preview_end = True, 100, 120
+    bpy.ops.wham.import_motion(filepath=str(motion_path), start_frame=start, fps="CLIP")
+    played = (scene.frame_start, scene.frame_end)
+    if scene.use_preview_range:
+        played = (scene.frame_preview_start, scene.frame_preview_end)
+    assert played == (start, start + 39)
+
+
 def test_what_scripts_say_is_kept(motion_path):
     scene = bpy.context.scene
     for fps, rate in (("SCENE", 24), ("CLIP", 25)):

@@ -85,6 +85,7 @@ class Exported:
     bones: int
     meshes: int
     left_out: tuple[tuple[str, str], ...]  # names of objects and of their shape keys that could not be kept
+    bendy: int  # Bendy Bones, which are straight in the file, and so bend meshes otherwise
 
 
 def export(
@@ -118,7 +119,9 @@ def export(
         if result != {"FINISHED"} or not unfinished.is_file():
             raise _not_written(path, "the exporter made no file")
     left_out = tuple((each.applied.samples.source.name, key) for each in placed for key in each.applied.left_out)
-    return Exported((first, last), rate, len(skeleton.names), len(placed), left_out)
+    bendy = [bone for bone in rig.data.bones if bone.use_deform and bone.bbone_segments > 1]
+    deformed = any(mesh.deformed for mesh in found)
+    return Exported((first, last), rate, len(skeleton.names), len(placed), left_out, len(bendy) * deformed)
 
 
 # --- the file --------------------------------------------------------------------------------------------------------

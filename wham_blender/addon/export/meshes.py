@@ -21,6 +21,7 @@ from .skeleton_copy import SampledSkeleton, exported_parent
 
 _FOLLOWING = 5e-4  # metres: a mesh that moves less relative to a bone follows it; half of what is promised
 _TYPES = {"MESH", "CURVE", "SURFACE", "FONT"}  # objects that Blender makes meshes of
+_HOLDING = {"CHILD_OF", "COPY_TRANSFORMS"}  # constraints that parent an object, beside ARMATURE
 _SHARED = 1e-6  # least weight that counts
 
 
@@ -96,9 +97,21 @@ def character_meshes(rig: bpy.types.Object, objects: Iterable[bpy.types.Object])
         rigs = [modifier.object for modifier in obj.modifiers if modifier.type == "ARMATURE" and modifier.object]
         if obj.parent is not None and obj.parent.type == "ARMATURE" and obj.parent_type == "ARMATURE":
             rigs.append(obj.parent)
-        if rig in rigs or (not rigs and _first_armature(obj) == rig):
+        if rig in rigs or (not rigs and (_first_armature(obj) == rig or _is_held(obj, rig))):
             found.append(MeshSamples(obj, rig in rigs))
     return found
+
+
+def _is_held(obj: bpy.types.Object, rig: bpy.types.Object) -> bool:
+    """Whether a constraint attaches an object to a rig, as props are put into hands."""
+    for constraint in obj.constraints:
+        if constraint.type == "ARMATURE":
+            targets = [target.target for target in constraint.targets]
+        else:
+            targets = [constraint.target] if constraint.type in _HOLDING else []
+        if rig in targets and not constraint.mute:
+            return True
+    return False
 
 
 def _first_armature(obj: bpy.types.Object) -> bpy.types.Object | None:

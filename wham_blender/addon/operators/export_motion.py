@@ -94,6 +94,12 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
                 f"Shape keys were left out: {keys}. With them, a modifier such as Decimate or Mirror makes other "
                 "faces. Apply that modifier, or remove it.",
             )
+        if result.bendy:
+            self.report(
+                {"WARNING"},
+                f"Bendy Bones ({result.bendy} of {rig.name}) are straight in files, and their meshes bend at the "
+                "joints alone. Set Segments of these bones to 1 to see that in Blender.",
+            )
         self.report(
             {"INFO"},
             f"{printable(path.name)}: frames {result.frames[0]} to {result.frames[1]} at {result.rate:g} fps, "

@@ -23,7 +23,11 @@ def match_clip(scene: bpy.types.Scene, camera: bpy.types.Object | None, rate: fl
     """
     scene.render.fps = max(1, round(rate))
     scene.render.fps_base = scene.render.fps / rate
-    scene.frame_start, scene.frame_end = math.floor(first), math.ceil(last)
+    start, end = math.floor(first), math.ceil(last)
+    scene.frame_start, scene.frame_end = start, end  # Blender's least is 0
+    scene.use_preview_range = start < 0  # which hides the range, and may begin earlier
+    if scene.use_preview_range:
+        scene.frame_preview_start, scene.frame_preview_end = start, end
     if camera is None:
         return
     scene.camera = camera
