@@ -21,7 +21,7 @@ from wham_blender.skeleton import JOINT_NAMES
 _FADE = 12  # frames around a contact in which foot locking may turn a leg
 _TOUCHES = 0.005  # metres over the floor: a vertex touches it
 _RIGID = 0.95  # of a vertex's weight on bones of the foot: the shin does not stretch it
-_CREASE = 0.03  # of the legs' length: so near to each other, what foot and toes carry creases where they bend
+_CREASE = 0.05  # of the legs' length: so near to each other, what foot and toes carry creases where they bend
 _SOLE = 0.012  # of the legs' length: vertices so near to the lowest one are the sole
 
 
@@ -160,7 +160,7 @@ class _Foot:
         self.rigid = shares.sum(1) > _RIGID  # (V,) bool, of `vertices`: neither stretched nor creased
         if self.has_skin:
             self._find_sole(rig, rig_map, side)
-            self.rigid &= ~self._creased(shares, _CREASE * leg_length(rig, rig_map))
+            self.rigid &= ~self._creased(shares, _CREASE * self.rest_leg)
 
     def _with_children(self, bone: str) -> set[str]:
         return {bone, *(child.name for child in self.rig.data.bones[bone].children_recursive)}
@@ -191,7 +191,8 @@ class _Foot:
         left = rest("left_hip") - rest("right_hip")
         front = np.cross(left, up)
         heights, along = points @ up, points @ (front / np.linalg.norm(front))
-        self.sole = np.flatnonzero(heights < heights.min() + _SOLE * leg_length(rig, rig_map))
+        self.rest_leg = leg_length(rig, rig_map)
+        self.sole = np.flatnonzero(heights < heights.min() + _SOLE * self.rest_leg)
         low, high = along[self.sole].min(), along[self.sole].max()
         self.toe_end = along[self.sole] > low + 0.6 * (high - low)
         self.heel_end = along[self.sole] < low + 0.4 * (high - low)
