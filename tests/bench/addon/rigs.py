@@ -24,8 +24,20 @@ _LONGEST = 300.0  # seconds for one file
 _MARK = "RIG "  # begins the line with the child's result
 _WALK_STEPS, _POSES = 5, 24
 _COLUMNS = (
-    "file", "bones", "map", "verdict", "limbs", "slip", "skin slip", "ends slip", "free slip", "sole", "floats", "toes",
-    "guess", "bake",
+    "file",
+    "bones",
+    "map",
+    "verdict",
+    "limbs",
+    "slip",
+    "skin slip",
+    "ends slip",
+    "free slip",
+    "sole",
+    "floats",
+    "toes",
+    "guess",
+    "bake",
 )
 
 

@@ -312,7 +312,9 @@ def _target(
         inline_twists=frozenset(inline),
     )
     points, on_toes = foot_mesh.vertices(rig, rig_map, rig_probed.matrices)
-    return foot_geometry.with_feet(target, {side: space.from_armature(found) for side, found in points.items()}, on_toes)
+    return foot_geometry.with_feet(
+        target, {side: space.from_armature(found) for side, found in points.items()}, on_toes
+    )
 
 
 def _reduction(
