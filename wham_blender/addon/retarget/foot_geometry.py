@@ -56,7 +56,7 @@ def with_feet(target: Target, vertices: Mapping[str, np.ndarray], on_toes: Mappi
         toes = on_toes[side] & sole.is_bent_by(on_toes[side])
         if not toes.any():
             stiff.add(side)
-        points[2 * number : 2 * number + 2] = sole.ends(bends=toes.any())
+        points[2 * number : 2 * number + 2] = sole.ends(bends=bool(toes.any()))
         outlines[side], toe_outlines[side] = (_outline(found[rows], sole.up, sole.ahead) for rows in (~toes, toes))
     return replace(target, foot_points=points, outlines=outlines, toe_outlines=toe_outlines, stiff=frozenset(stiff))
 
@@ -327,7 +327,7 @@ class PlantedFoot:
             rolls &= ~both[:, 0]  # it bends over toes that lie on their pin
         slid = np.where(rolls[:, None], slid - (slid @ up)[:, None] * up, 0.0)
         offset = -np.concatenate([np.zeros((1, 3)), np.cumsum(slid, axis=0)])
-        flat = pins.planted.all(1)
+        flat = np.asarray(pins.planted.all(1))
         for start, stop in true_intervals(planted):
             rows = np.arange(start, stop)
             known = rows[flat[start:stop]]
