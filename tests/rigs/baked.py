@@ -108,9 +108,7 @@ def _angle(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, sta
     return math.degrees(math.atan2(np.linalg.norm(np.cross(one, other)), one @ other))
 
 
-def _measure_contacts(
-    measured: Measured, feet: list[_Foot], skins: list[np.ndarray], animation: Animation
-) -> None:
+def _measure_contacts(measured: Measured, feet: list[_Foot], skins: list[np.ndarray], animation: Animation) -> None:
     """What an animator sees of planted feet; skins (F, V, 3) of each foot."""
     slips, skin_slips, ends_slips, floats = [0.0], [0.0], [0.0], [0.0]
     for side, (foot, points) in enumerate(zip(feet, skins, strict=True)):

@@ -24,8 +24,20 @@ _LONGEST = 300.0  # seconds for one file
 _MARK = "RIG "  # begins the line with the child's result
 _WALK_STEPS, _POSES = 5, 24
 _COLUMNS = (
-    "file", "bones", "map", "verdict", "limbs", "slip", "skin slip", "ends slip", "free slip", "sole", "floats", "toes",
-    "guess", "bake",
+    "file",
+    "bones",
+    "map",
+    "verdict",
+    "limbs",
+    "slip",
+    "skin slip",
+    "ends slip",
+    "free slip",
+    "sole",
+    "floats",
+    "toes",
+    "guess",
+    "bake",
 )
 
 
@@ -52,9 +64,9 @@ def main() -> int:
         print(f"{folder} has no character files.")
         return 1
     report(
-        "Characters: limbs in degrees; of a person's size, slip in mm a frame of what touches the floor (without what the "
-        "shin stretches, and with it), of the sole's ends, and without Plant Feet, lowest sole and highest planted sole "
-        "in cm; toes in degrees a frame, guess and bake in seconds",
+        "Characters: limbs in degrees; of a person's size, slip in mm a frame of what touches the floor (without what "
+        "shin and toes stretch, and with it), of the sole's ends, and without Plant Feet, lowest sole and highest "
+        "planted sole in cm; toes in degrees a frame, guess and bake in seconds",
         _COLUMNS,
         [[row.get(column) for column in _COLUMNS] for row in found],
         asked.json,
