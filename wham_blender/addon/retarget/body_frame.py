@@ -26,7 +26,7 @@ _SAME_POSE = 0.05  # of the size: joints of a pose that is as good as the rest p
 _SAMPLED = 300  # bones that vote for the middle; twice as many take four times as long
 # Logarithms of how probable it is that a file's body stands so, set by hand: as the world shows it, as it is posed,
 # along an axis of the armature.
-LIKELY = -2.0  # above it, something says that the body stands so
+LIKELY = -1.2  # above it, the world or the pose says that the body stands so
 _AS_IN_WORLD, _AS_POSED, _AS_BLENDER, _ALONG_AXIS = 0.0, -1.0, -1.5, -4.0
 
 
@@ -98,7 +98,7 @@ def estimated_tails(skeleton: Skeleton) -> np.ndarray:
     inner = count > 0
     tails = np.where(inner[:, None], total / np.maximum(count, 1)[:, None], heads)
     lengths = np.linalg.norm(tails - heads, axis=1)
-    own = own if _points_at_children(own[inner], (tails - heads)[inner]) else 0.0 * own
+    trusted = _points_at_children(own[inner], (tails - heads)[inner])
     above = np.where(has_parent, np.linalg.norm(offset, axis=1), 0.0)
     for bone in np.flatnonzero(~inner):
         limit = above[bone] or lengths[parents[bone]] * has_parent[bone] or 0.1 * size
@@ -111,6 +111,8 @@ def estimated_tails(skeleton: Skeleton) -> np.ndarray:
             length = float(np.linalg.norm(direction))
             if length > _LONGEST_LEAF * size or length < 1e-3 * limit:
                 direction = along * _LEAF * limit
+            elif not trusted:
+                direction = along * length
         longest = _LONGEST_LEAF * size / max(float(np.linalg.norm(direction)), 1e-12)
         tails[bone] = heads[bone] + direction * min(1.0, longest)
     return tails
@@ -247,11 +249,13 @@ def _alike(parents: Sequence[int], heads: np.ndarray, reach: np.ndarray, candida
         if other < bone:  # it has none, or its counterpart came first
             continue
         mine, theirs = children[bone], children[other]
+        if len(mine) * len(theirs) > _MOST_AT_ONE_PLACE**2:
+            continue
         costs = [
             (abs(lengths[i] - lengths[j]) + abs(reach[i] - reach[j]) + 1e-6 * abs(a - b) * tolerance, i, j)
             for a, i in enumerate(mine)
             for b, j in enumerate(theirs)
-            if (i < j or bone != other) and len(mine) * len(theirs) <= _MOST_AT_ONE_PLACE**2
+            if i < j or bone != other
         ]
         for cost, i, j in sorted(costs):
             if cost < tolerance and partner[i] == partner[j] == -1:

@@ -128,14 +128,11 @@ def parse(name: str) -> ParsedName:
 def _cut_side(words: list[str], tokens: list[str]) -> str:
     """The side of the first word that begins or ends with one, as "leftforearm", which is cut from the lists."""
     for number, word in enumerate(words):
-        for side, known in _side_words().items():
-            for mark in known:
-                if len(mark) < _MIN_SUBSTRING or mark not in word:
-                    continue
-                for bare in (word.removeprefix(mark), word.removesuffix(mark)):
-                    if bare != word and _may_follow_side(bare):
-                        tokens[tokens.index(word)] = words[number] = bare
-                        return side
+        match = _long_side().match(word)
+        if match and _may_follow_side(match[2] or match[3]):
+            tokens[tokens.index(word)] = words[number] = match[2] or match[3]
+            mark = match[1] or match[4]
+            return next(side for side, known in _side_words().items() if mark in known)
     return ""
 
 
@@ -191,6 +188,13 @@ def _words_by_length() -> list[tuple[str, frozenset[str], bool]]:
 @cache
 def _helper_words() -> frozenset[str]:
     return frozenset(_normalized(_HELPER_WORDS).split())
+
+
+@cache
+def _long_side() -> re.Pattern[str]:
+    """A side's word and what follows it, or what is before one and the side's word."""
+    marks = "|".join(word for known in _side_words().values() for word in sorted(known) if len(word) >= _MIN_SUBSTRING)
+    return re.compile(rf"(?:({marks})(.+)|(.+?)({marks}))$")
 
 
 @cache

@@ -131,9 +131,9 @@ class _Body(Limbs):
 
     def _refuse_four_legs(self) -> None:
         """Raise MapError if there are legs before and behind the middle, or if bones are called so."""
-        depths = []
-        for bone in self.positive():
-            if self.above[bone] and any(other in self.above[bone] for other in self.positive()):
+        depths, positive = [], set(self.positive())
+        for bone in sorted(positive):
+            if positive.intersection(self.above[bone]):
                 continue  # not the first of its chain
             drop = self.heads[bone, 2] - self.bottoms[bone]
             long = max((len(self.above[child]) for child in self._below(bone)), default=0) >= 1
