@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mathutils import Matrix, Quaternion, Vector
 
-from tests.addon.test_scenes import EVERY, baked, source  # noqa: F401  (a fixture)
+from tests.addon.test_scenes import EVERY, baked, files, source  # noqa: F401  (fixtures)
 from tests.rigs import bvh, make, scenes
 from wham_blender.addon.retarget import maps, rig_map_state
 from wham_blender.addon.retarget.armature import rest_skeleton
