@@ -58,7 +58,7 @@ def humanoid(version, without=()):
     """A rig whose names say nothing, with a table; the map that it must get, by joint."""
     rig = make.make_rig("unity_humanoid")
     extension = rig.data.vrm_addon_extension
-    known = rig_map_state.known_map(rig)
+    known = known(rig)
     for joint in JOINTS:
         bone = rig.data.bones[joint[0].upper() + joint[1:]]
         bone.vrm_addon_extension.uuid = f"uuid of {joint}"
@@ -77,13 +77,19 @@ def humanoid(version, without=()):
     return rig, {joint: new[bone] for joint, bone in known.mapped_bones().items()}
 
 
+def known(rig):
+    found = rig_map_state.known_map(rig)
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("version", [0, 1])
 @pytest.mark.parametrize("enabled", [True, False], ids=["enabled", "disabled"])
 def test_the_table_names_the_bones(addon, version, enabled):
     rig, wanted = humanoid(version)
     if not enabled:
         addon()
-    found = rig_map_state.known_map(rig)
+    found = known(rig)
     assert found.name == "VRM humanoid"
     assert found.mapped_bones() == wanted
     assert rig.data.bones[found.root].parent is None
@@ -91,7 +97,7 @@ def test_the_table_names_the_bones(addon, version, enabled):
 
 def test_optional_bones_may_be_missing_and_those_of_the_body_may_not(addon):
     rig, wanted = humanoid(1, without=("upperChest", "leftToes", "rightToes"))
-    found = rig_map_state.known_map(rig)
+    found = known(rig)
     assert (len(found.spine), found.bones.get("left_foot")) == (2, None)
     assert found.bones["left_wrist"] == wanted["left_wrist"]
     assert vrm_humanoid.known_map(humanoid(1, without=("leftLowerLeg",))[0]) is None
@@ -113,8 +119,8 @@ def test_a_bundled_map_knows_more_than_the_table(addon):
     rig, _ = humanoid(1)
     for number, bone in enumerate(rig.data.bones):
         bone.name = f"x{number}"
-    assert rig_map_state.known_map(rig).name == "VRM humanoid"
-    assert rig_map_state.known_map(make.make_rig("vroid")).name == "VRM (VRoid Studio)"
+    assert known(rig).name == "VRM humanoid"
+    assert known(make.make_rig("vroid")).name == "VRM (VRoid Studio)"
 
 
 def test_such_a_rig_is_baked_without_a_guess(addon, motion_path):
