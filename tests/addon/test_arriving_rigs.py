@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mathutils import Matrix, Quaternion, Vector
 
-from tests.addon.test_scenes import EVERY, baked, source  # noqa: F401  (a fixture)
+from tests.addon.test_scenes import EVERY, baked, files, source  # noqa: F401  (fixtures)
 from tests.rigs import bvh, make, scenes
 from wham_blender.addon.retarget import maps, rig_map_state
 from wham_blender.addon.retarget.armature import rest_skeleton
@@ -62,7 +62,7 @@ def longest_edge(mesh, frames):
 def test_skin_on_a_bone_above_the_hips_leaves_no_spike(source, root_motion, reduced):  # noqa: F811
     rig = make.make_rig("unreal_ue5")
     add_bone(rig, "Body", "pelvis", above=True)
-    bones = ("thigh_l", "pelvis", "Body", "spine_01")
+    bones = ("thigh_l", "pelvis", "thigh_r", "Body", "spine_01")
     mesh = skin(rig, {bone: {bone: 1.0} for bone in bones})
     rest = longest_edge(mesh, [1])
     said, failed = baked(source, rig, plant_feet=False, root_motion=root_motion, reduce_keys=reduced)
@@ -74,7 +74,7 @@ def test_skin_on_a_bone_above_the_hips_leaves_no_spike(source, root_motion, redu
 
 def test_a_root_whose_skin_hangs_from_nothing_else_stays_where_it_is(source):  # noqa: F811
     rig = make.make_rig("unreal_ue5")
-    skin(rig, {bone: {bone: 1.0} for bone in ("pelvis", "thigh_l")})
+    skin(rig, {bone: {bone: 1.0} for bone in ("thigh_l", "pelvis", "thigh_r")})
     skin(rig, {"root": {"root": 1.0}})  # a shadow on the floor
     said, failed = baked(source, rig, plant_feet=False)
     assert not failed

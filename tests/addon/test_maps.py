@@ -58,7 +58,7 @@ def test_a_rig_gets_its_own_map_and_its_joints_lie_in_the_body(kind):
         ("unity_humanoid", lambda name: name[0].lower() + name[1:]),
         ("rigify", lambda name: name.replace(".", "_")),
         ("unreal_ue5", lambda name: f"Manny {name}"),
-        ("unity_humanoid", lambda name: name.replace("Left", "Left_").replace("Right", "Right_")),
+        ("unity_humanoid", lambda name: name.replace("Left", "Left_").replace("Right", "Right_")),  # Starter Assets
         ("kaykit", lambda name: name.replace(".", "FBXASC046")),
         ("second_life", lambda name: f"rig-{name}"),
         ("mmd_d", lambda name: f"{name[1:]}.{'LR'['左右'.index(name[0])]}" if name[0] in "左右" else name),
@@ -75,7 +75,7 @@ def test_metahumans_are_told_from_other_rigs_of_unreal_and_their_twist_bones_lef
     names = [bone.name for bone in make.make_rig("metahuman").data.bones]
     fitted = maps.matching(names, SHIPPED.values())
     assert fitted is not None
-    assert (fitted.name, fitted.twists) == ("MetaHuman", {})
+    assert (fitted.name, fitted.twists) == (SHIPPED["metahuman"].name, {})
     assert {"thigh_correctiveRoot_l", "lowerarm_correctiveRoot_r"} <= set(fitted.marks)
     plain = [name for name in names if "corrective" not in name]
     found = maps.matching(plain, SHIPPED.values())

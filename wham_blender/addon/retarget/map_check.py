@@ -13,6 +13,7 @@ import bpy
 import numpy as np
 
 from . import armature as armatures
+from . import reference_pose
 from .maps import LIMBS, MapError, RigMap
 from .rig_animation import bone_path
 
@@ -107,10 +108,13 @@ def faults(rig: bpy.types.Object, rig_map: RigMap) -> list[MapFault]:
     found = [*_twice(fit), *_unconnected(fit)]
     if found:
         return found
-    # The rest pose of a motion capture file may be none in which anyone could stand: then the pose as it is tells.
     at_rest = list(_misshapen(fit, _Shape.of(rig_map, lambda bone: rig.data.bones[bone].head_local)))
-    posed = list(_misshapen(fit, _Shape.of(rig_map, lambda bone: rig.pose.bones[bone].head))) if at_rest else []
-    return at_rest if posed else []
+    # The rest pose of a motion capture file may be none in which anyone could stand: then the pose as it is tells, or,
+    # after a bake, the one that it had before.
+    if not at_rest or not list(_misshapen(fit, _Shape.of(rig_map, lambda bone: rig.pose.bones[bone].head))):
+        return []
+    kept = reference_pose.kept_heads(rig)
+    return at_rest if kept is None or list(_misshapen(fit, _Shape.of(rig_map, kept.__getitem__))) else []
 
 
 # --- hierarchy -------------------------------------------------------------------------------------------------------

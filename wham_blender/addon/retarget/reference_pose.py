@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import bpy
 import numpy as np
+from mathutils import Matrix, Quaternion, Vector
 
 from .maps import LIMBS, RigMap
 
@@ -66,6 +67,19 @@ def keep(rig: bpy.types.Object, reference: ReferencePose) -> None:
         }
     elif _KEPT in rig:
         del rig[_KEPT]
+
+
+def kept_heads(rig: bpy.types.Object) -> dict[str, np.ndarray] | None:
+    """Where the heads of bones (3,) are in the pose that an earlier bake has kept, in armature space; or None."""
+    if (kept := _kept(rig)) is None:
+        return None
+    posed: dict[str, Matrix] = {}
+    for bone in sorted(rig.data.bones, key=lambda each: len(each.parent_recursive)):
+        above = bone.parent
+        start = posed[above.name] @ above.matrix_local.inverted_safe() if above else Matrix()
+        turned = Matrix.LocRotScale(Vector(kept.location(bone.name)), Quaternion(kept.rotation(bone.name)), None)
+        posed[bone.name] = start @ bone.matrix_local @ turned
+    return {name: np.array(matrix.translation) for name, matrix in posed.items()}
 
 
 def _current(rig: bpy.types.Object) -> ReferencePose:

@@ -14,7 +14,7 @@ from bpy.props import CollectionProperty, FloatProperty, IntProperty, PointerPro
 from ...files import file_state
 from ..worker import python_environment
 from . import armature as armatures
-from . import body_frame, bone_names, guess, maps, pose_backup
+from . import body_frame, bone_names, guess, maps, pose_backup, vrm_humanoid
 from .map_check import joint_label
 from .maps import MapError, RigMap
 
@@ -90,8 +90,12 @@ def _read_maps(files: _Files) -> tuple[dict[str, RigMap], list[str]]:
 
 
 def known_map(armature: bpy.types.Object) -> RigMap | None:
-    """The user's or bundled map that fits an armature, fitted; the user's maps come first. None if none fits."""
-    return _matching(tuple(armature.data.bones.keys()), _user_files())
+    """The user's or bundled map that fits an armature, fitted, else the one of its VRM humanoid; None if none fits.
+
+    The user's maps come first.
+    """
+    # A bundled map knows more than a VRM humanoid: the controls of a rig whose deforming bones are exported as VRM.
+    return _matching(tuple(armature.data.bones.keys()), _user_files()) or vrm_humanoid.known_map(armature)
 
 
 @lru_cache(maxsize=32)
