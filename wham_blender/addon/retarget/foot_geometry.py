@@ -239,9 +239,7 @@ class Leg:
         on_foot = (which < len(self.outline))[:, None]
         return np.where(on_foot, quaternions.rotate(foot, at_rest - self.ankle), bent)
 
-    def ankle_above_ground(
-        self, motion: FootMotion, toes: np.ndarray, ankle: np.ndarray, up: np.ndarray
-    ) -> np.ndarray:
+    def ankle_above_ground(self, motion: FootMotion, toes: np.ndarray, ankle: np.ndarray, up: np.ndarray) -> np.ndarray:
         """The ankle (F, 3), raised where nothing is planted as far as foot or toes (F, 4) are below the ground."""
         sunk = motion.ground - ankle @ up - self.heights(motion.foot, toes, up).min(1)
         return ankle + np.where(motion.planted, 0.0, np.maximum(sunk, 0.0))[:, None] * up

@@ -10,8 +10,8 @@ import numpy as np
 from .armature import is_skin, rest_matrix
 from .maps import RigMap
 
-# Set by hand on the characters of tests/rigs: lengths of a leg around the ankle in which vertices are looked at (feet of
-# cartoon characters are longer than shins), and the share of a vertex's weight that bones of the foot must have.
+# Set by hand on the characters of tests/rigs: lengths of a leg around the ankle in which vertices are looked at (feet
+# of cartoon characters are longer than shins), and the share of a vertex's weight that bones of the foot must have.
 _NEAR, _CARRIED = 1.2, 0.5
 
 
