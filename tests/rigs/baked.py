@@ -32,9 +32,10 @@ class Measured:
     limb_angle: float  # degrees between limbs of source and target, legs where nothing is planted
     limb: str  # which
     # mm a frame, horizontal, of the vertices that touch the floor in both frames while the foot is planted: of those
-    # that only the foot's bones carry, and of all
+    # that only the foot's bones carry and that do not crease, if any; of all; and of all, the median in each frame
     slip: float | None = None
     skin_slip: float | None = None
+    typical_slip: float | None = None
     ends_slip: float | None = None  # the same of the mean of the sole's front or back, also where it turns or floats
     lowest: float | None = None  # cm, of the lowest vertex of the feet over the floor
     floats: float | None = None  # cm, the most that the lowest vertex of a planted foot is over the floor
@@ -110,7 +111,8 @@ def _angle(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, sta
 
 def _measure_contacts(measured: Measured, feet: list[_Foot], skins: list[np.ndarray], animation: Animation) -> None:
     """What an animator sees of planted feet; skins (F, V, 3) of each foot."""
-    slips, skin_slips, ends_slips, floats = [0.0], [0.0], [0.0], [0.0]
+    slips: dict[str, list[float]] = {"rigid": [], "skin": [], "typical": [], "ends": []}
+    floats = [0.0]
     for side, (foot, points) in enumerate(zip(feet, skins, strict=True)):
         if not foot.has_skin:
             continue
@@ -118,14 +120,17 @@ def _measure_contacts(measured: Measured, feet: list[_Foot], skins: list[np.ndar
         moved = _steps(points)
         touches = points[..., 2] < _TOUCHES
         touches = touches[1:] & touches[:-1] & (contacts[1:] & contacts[:-1]).any(1)[:, None]
-        skin_slips.append(moved[touches].max(initial=0.0))
-        slips.append(moved[touches & foot.rigid].max(initial=0.0))
+        slips["skin"] += moved[touches].tolist()
+        slips["rigid"] += moved[touches & foot.rigid].tolist()
+        slips["typical"] += [
+            float(np.median(step[which])) for step, which in zip(moved, touches, strict=True) if which.any()
+        ]
         floats.append(points[contacts.any(1), :, 2].min(1).max(initial=0.0))
         for column, ends in zip(contacts.T, (foot.toe_end, foot.heel_end), strict=True):
             if ends.any():
-                ends_slips.append(_steps(points[:, foot.sole[ends]].mean(1))[column[1:] & column[:-1]].max(initial=0.0))
-    measured.slip, measured.skin_slip, measured.ends_slip = (
-        1000 * float(max(each)) for each in (slips, skin_slips, ends_slips)
+                slips["ends"] += _steps(points[:, foot.sole[ends]].mean(1))[column[1:] & column[:-1]].tolist()
+    measured.slip, measured.skin_slip, measured.typical_slip, measured.ends_slip = (
+        1000 * max(each) if each else None for each in slips.values()
     )
     measured.floats = 100 * float(max(floats))
 
@@ -158,19 +163,21 @@ class _Foot:
         self.rigid = shares.sum(1) > _RIGID  # (V,) bool, of `vertices`: neither stretched nor creased
         if self.has_skin:
             self._find_sole(rig, rig_map, side)
-            self.rigid &= ~self._creased(shares, _CREASE * self.rest_leg)
+            self.rigid &= ~self._creased(shares)
 
     def _with_children(self, bone: str) -> set[str]:
         return {bone, *(child.name for child in self.rig.data.bones[bone].children_recursive)}
 
-    def _creased(self, shares: np.ndarray, near: float) -> np.ndarray:
+    def _creased(self, shares: np.ndarray) -> np.ndarray:
         """Which vertices (V,) foot and toes carry together, or are near to one that the other carries."""
         points, on_toes = self.at_rest, shares[:, 1] > shares[:, 0]
         creased = (shares.min(1) > 1 - _RIGID) & on_toes.any()
         for part in (on_toes, ~on_toes):
             for row in np.flatnonzero(part):
                 others = points[~part]
-                creased[row] |= len(others) > 0 and bool((np.linalg.norm(others - points[row], axis=1) < near).any())
+                creased[row] |= len(others) > 0 and bool(
+                    (np.linalg.norm(others - points[row], axis=1) < self.crease).any()
+                )
         return creased
 
     def _find_sole(self, rig: bpy.types.Object, rig_map: RigMap, side: str) -> None:
@@ -189,8 +196,8 @@ class _Foot:
         left = rest("left_hip") - rest("right_hip")
         front = np.cross(left, up)
         heights, along = points @ up, points @ (front / np.linalg.norm(front))
-        self.rest_leg = leg_length(rig, rig_map)
-        self.sole = np.flatnonzero(heights < heights.min() + _SOLE * self.rest_leg)
+        self.crease = _CREASE * leg_length(rig, rig_map)  # at rest, as the vertices: a pose may have another scale
+        self.sole = np.flatnonzero(heights < heights.min() + _SOLE * leg_length(rig, rig_map))
         low, high = along[self.sole].min(), along[self.sole].max()
         self.toe_end = along[self.sole] > low + 0.6 * (high - low)
         self.heel_end = along[self.sole] < low + 0.4 * (high - low)

@@ -24,21 +24,9 @@ _LONGEST = 300.0  # seconds for one file
 _MARK = "RIG "  # begins the line with the child's result
 _WALK_STEPS, _POSES = 5, 24
 _COLUMNS = (
-    "file",
-    "bones",
-    "map",
-    "verdict",
-    "limbs",
-    "slip",
-    "skin slip",
-    "ends slip",
-    "free slip",
-    "sole",
-    "floats",
-    "toes",
-    "guess",
-    "bake",
-)
+    "file", "bones", "map", "verdict", "limbs", "slip", "skin slip", "typical slip", "ends slip", "free slip", "sole",
+    "floats", "toes", "guess", "bake",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -64,9 +52,9 @@ def main() -> int:
         print(f"{folder} has no character files.")
         return 1
     report(
-        "Characters: limbs in degrees; of a person's size, slip in mm a frame of what touches the floor (without what "
-        "shin and toes stretch, and with it), of the sole's ends, and without Plant Feet, lowest sole and highest "
-        "planted sole in cm; toes in degrees a frame, guess and bake in seconds",
+        "Characters: limbs in degrees; of a person's size, slip in mm a frame of what touches the floor (of vertices "
+        "that nothing stretches or creases, of all, and the median of all), of the sole's ends, and without Plant Feet "
+        "(median), lowest sole and highest planted sole in cm; toes in degrees a frame, guess and bake in seconds",
         _COLUMNS,
         [[row.get(column) for column in _COLUMNS] for row in found],
         asked.json,
@@ -167,10 +155,11 @@ def _bake(rig: Any, rig_map: Any, folder: Path, picture: Path, row: dict[str, An
         if found.limb_angle >= row.get("limbs", 0.0):
             row["limbs"], row["limb"] = found.limb_angle, f"{found.limb} of {name}"
         if plant:
-            row |= {"slip": found.slip, "skin slip": found.skin_slip, "ends slip": found.ends_slip}
+            row |= {"slip": found.slip, "skin slip": found.skin_slip, "typical slip": found.typical_slip}
+            row["ends slip"] = found.ends_slip
             row |= {"sole": found.lowest, "floats": found.floats, "toes": found.toe_step}
         elif name == "walk":
-            row["free slip"] = found.slip
+            row["free slip"] = found.typical_slip
             continue
         frames = baked.frames_of(animation)
         bpy.context.scene.frame_set(frames[0])

@@ -161,7 +161,7 @@ class _Body:
     def _toes_and_ankle(
         self, leg: Leg, motion: FootMotion, before: np.ndarray, hips: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The toes' rotations (F, 4) and an ankle's goal (F, 3); before (F, 3, 3): toe, heel and ankle in the pose.
+        """The toes' rotations (F, 4) and the goal (F, 3) of an ankle; before (F, 3, 3): toe, heel, ankle in the pose.
 
         The mean displacement of the foot's points is eased, so that the foot's rotation around a contact moves them as
         little as possible; in the air the foot goes along with the pelvis.
