@@ -58,7 +58,7 @@ def humanoid(version, without=()):
     """A rig whose names say nothing, with a table; the map that it must get, by joint."""
     rig = make.make_rig("unity_humanoid")
     extension = rig.data.vrm_addon_extension
-    table = known(rig)
+    before = known(rig)
     for joint in JOINTS:
         bone = rig.data.bones[joint[0].upper() + joint[1:]]
         bone.vrm_addon_extension.uuid = f"uuid of {joint}"
@@ -74,7 +74,7 @@ def humanoid(version, without=()):
     for number, bone in enumerate(rig.data.bones):
         new[bone.name] = f"Knochen {number}"
         bone.name = new[bone.name]
-    return rig, {joint: new[bone] for joint, bone in table.mapped_bones().items()}
+    return rig, {joint: new[bone] for joint, bone in before.mapped_bones().items()}
 
 
 def known(rig):

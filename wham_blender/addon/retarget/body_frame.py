@@ -26,7 +26,7 @@ _SAME_POSE = 0.05  # of the size: joints of a pose that is as good as the rest p
 _SAMPLED = 300  # bones that vote for the middle; twice as many take four times as long
 # Logarithms of how probable it is that a file's body stands so, set by hand: as the world shows it, as it is posed,
 # along an axis of the armature.
-LIKELY = -1.25  # above it, the world or the pose says that the body stands so
+LIKELY = -1.2  # above it, the world or the pose says that the body stands so
 _AS_IN_WORLD, _AS_POSED, _AS_BLENDER, _ALONG_AXIS = 0.0, -1.0, -1.5, -4.0
 
 
