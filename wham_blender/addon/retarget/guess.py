@@ -114,6 +114,8 @@ class _Body(Limbs):
             self._refuse_four_legs()
             arm = self.best_arm(leg)
             self._refuse_animals(leg, arm)
+            if arm is None and leg.score < leg.shape_score:  # by their names, what was found are no legs
+                raise self._missing("legs", "hips down to the floor")
             if arm is None:
                 raise self._missing("arms", "chest to the hands")
             return leg.score + arm.score, self._assemble(leg, arm)
