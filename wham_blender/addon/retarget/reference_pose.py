@@ -61,7 +61,10 @@ def choose(rig: bpy.types.Object, rig_map: RigMap, asked: str) -> ReferencePose:
 def keep(rig: bpy.types.Object, reference: ReferencePose) -> None:
     """Keep a reference pose on its rig, for the next bake."""
     if not reference.is_rest:
-        rig[_KEPT] = {bone: [*reference.rotation(bone), *reference.location(bone)] for bone in reference.rotations}
+        rig[_KEPT] = {  # plain floats: Blender 5 takes NumPy's in a list, and fails in the next call
+            bone: [*reference.rotation(bone).tolist(), *reference.location(bone).tolist()]
+            for bone in reference.rotations
+        }
     elif _KEPT in rig:
         del rig[_KEPT]
 
