@@ -19,7 +19,9 @@ _FEW_PAIRS = 4
 _TO_THE_SIDE = 0.5  # of the largest extent of pairs: an axis along which they lie apart less is not the side
 _MIDDLE = 0.06  # of the height: distance to the plane of symmetry of bones in the middle, in a pose
 _LONGEST_LEAF = 0.4  # length of a bone without children, of the skeleton's size; longer tails are an importer's
-_LEAF = 0.8  # length of a bone without children, of the one above, if its tail is an importer's; set by hand
+# Length of a bone without children, of the one above, if its tail is an importer's: in a file whose other tails are
+# trusted it is a mark at the end of a chain. Set by hand.
+_LEAF = {True: 0.5, False: 0.8}
 _AT_CHILDREN = 0.8  # cosine, in the median, of tails that were made by someone who wanted them so; set by hand
 _MOST_AT_ONE_PLACE = 20  # bones that are looked at: layers of controls lie over one another, but not hundreds
 _SAME_POSE = 0.05  # of the size: joints of a pose that is as good as the rest pose
@@ -110,7 +112,7 @@ def estimated_tails(skeleton: Skeleton) -> np.ndarray:
             # The tail that the file has is kept if it is no importer's: those lie along the parent, or along an axis.
             length = float(np.linalg.norm(direction))
             if length > _LONGEST_LEAF * size or length < 1e-3 * limit:
-                direction = along * _LEAF * limit
+                direction = along * _LEAF[trusted] * limit
             elif not trusted:
                 direction = along * length
         longest = _LONGEST_LEAF * size / max(float(np.linalg.norm(direction)), 1e-12)
