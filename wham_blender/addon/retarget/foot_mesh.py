@@ -20,7 +20,7 @@ def vertices(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The vertices (N, 3) of the left and right foot at rest, in armature space, and two facts about each.
 
-    These are whether toes carry it (N,), and the share (N,) of its weight that foot and toes have; the rest is the shin's.
+    These are whether toes carry it (N,), and the share (N,) of its weight on foot and toes; the shin has the rest.
     matrices: (4, 4) of the mapped bones at rest, with scale, which a pose may have although it is at rest otherwise.
     """
     bones = rig.data.bones
