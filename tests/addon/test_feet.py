@@ -217,7 +217,7 @@ def test_foot_points_are_found_for_bones_with_arbitrary_tails():
     rng = np.random.default_rng(3)
     made = targets.target("unreal_ue4")
     wild = {name: made.heads[name] + 0.1 * quaternions.normalized(rng.normal(size=3)) for name in made.tails}
-    found = foot_geometry.with_feet(replace(made, tails=wild), {}, {}).foot_points
+    found = foot_geometry.with_feet(replace(made, tails=wild), {}, {}, {}).foot_points
     assert np.abs(found - made.foot_points).max() < 0.06
     assert np.abs(found[:, 2]).max() < 1e-9
 

@@ -122,9 +122,7 @@ def _measure_contacts(measured: Measured, feet: list[_Foot], skins: list[np.ndar
         touches = touches[1:] & touches[:-1] & (contacts[1:] & contacts[:-1]).any(1)[:, None]
         slips["skin"] += moved[touches].tolist()
         slips["rigid"] += moved[touches & foot.rigid].tolist()
-        slips["typical"] += [
-            float(np.median(step[which])) for step, which in zip(moved, touches, strict=True) if which.any()
-        ]
+        slips["typical"] += [float(np.median(moved[row, touches[row]])) for row in np.flatnonzero(touches.any(1))]
         floats.append(points[contacts.any(1), :, 2].min(1).max(initial=0.0))
         for column, ends in zip(contacts.T, (foot.toe_end, foot.heel_end), strict=True):
             if ends.any():
@@ -174,10 +172,8 @@ class _Foot:
         creased = (shares.min(1) > 1 - _RIGID) & on_toes.any()
         for part in (on_toes, ~on_toes):
             for row in np.flatnonzero(part):
-                others = points[~part]
-                creased[row] |= len(others) > 0 and bool(
-                    (np.linalg.norm(others - points[row], axis=1) < self.crease).any()
-                )
+                distances = np.linalg.norm(points[~part] - points[row], axis=1)
+                creased[row] |= bool(distances.min(initial=np.inf) < self.crease)
         return creased
 
     def _find_sole(self, rig: bpy.types.Object, rig_map: RigMap, side: str) -> None:

@@ -14,6 +14,7 @@ _SHAPE = (
     (1.2, 0.34, 0.02), (1.4, 0.26, 0.07), (1.55, 0.16, 0.16), (1.62, 0.06, 0.28),
 )  # fmt: skip
 _TOP = 0.35  # height of the upper over the sole
+_BLEND = 0.1  # from what only the foot's bone carries to what only the toes' bone does
 
 
 def put_on(rig: bpy.types.Object, rig_map: RigMap, *, size: float = 1.0, toes: str = "bend") -> list[bpy.types.Object]:
@@ -46,10 +47,12 @@ def put_on(rig: bpy.types.Object, rig_map: RigMap, *, size: float = 1.0, toes: s
         shoe.parent = rig
         shoe.modifiers.new("Armature", "ARMATURE").object = rig
         limit = {"bend": ball, "nothing": np.inf, "sole": -0.2 * length}[toes if front else "nothing"]
-        on_toes = np.array(along) > limit
-        for bone, rows in ((foot, ~on_toes), (front, on_toes)):
+        on_toes = np.clip(0.5 + (np.array(along) - limit) / (_BLEND * length), 0.0, 1.0)
+        for bone, weights in ((foot, 1 - on_toes), (front, on_toes)):
             if bone:
-                shoe.vertex_groups.new(name=bone.name).add(np.flatnonzero(rows).tolist(), 1.0, "REPLACE")
+                group = shoe.vertex_groups.new(name=bone.name)
+                for row, weight in enumerate(weights):
+                    group.add([row], weight, "REPLACE")
         shoes.append(shoe)
     bpy.context.view_layer.update()
     return shoes

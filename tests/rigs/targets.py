@@ -42,7 +42,7 @@ def target(kind: str, legs: float = 1.0, matrix: np.ndarray | None = None, toes:
     space = Space.of_matrix(np.eye(4) if matrix is None else matrix)
     heads, tails = ({name: space.from_armature(both[at]) for name, both in ends.items()} for at in (0, 1))
     made = Target(fitted, space, heads, tails, np.zeros((4, 3)), frozenset(inside))
-    return foot_geometry.with_feet(made, {}, {})
+    return foot_geometry.with_feet(made, {}, {}, {})
 
 
 def spread(made: Target, pose: Pose) -> np.ndarray:

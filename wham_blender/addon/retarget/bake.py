@@ -408,10 +408,9 @@ def _target(
         foot_points=np.zeros((4, 3)),
         inline_twists=frozenset(inline),
     )
-    points, on_toes = foot_mesh.vertices(rig, rig_map, rig_probed.matrices)
-    return foot_geometry.with_feet(
-        target, {side: space.from_armature(found) for side, found in points.items()}, on_toes
-    )
+    points, on_toes, shares = foot_mesh.vertices(rig, rig_map, rig_probed.matrices)
+    points = {side: space.from_armature(found) for side, found in points.items()}
+    return foot_geometry.with_feet(target, points, on_toes, shares)
 
 
 def _reduction(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,15 +40,21 @@ _TOE_SPEED = np.radians(500)
 _TOE_EASE = 0.15  # seconds in which toes bend for the ground, set by hand
 
 
-def with_feet(target: Target, vertices: Mapping[str, np.ndarray], on_toes: Mapping[str, np.ndarray]) -> Target:
+def with_feet(
+    target: Target,
+    vertices: Mapping[str, np.ndarray],
+    on_toes: Mapping[str, np.ndarray],
+    shares: Mapping[str, np.ndarray],
+) -> Target:
     """The target with the foot points and outlines of each side's vertices (N, 3), else of its bones.
 
-    on_toes (N,) bool: which the toes' bone carries. By the bones, the foot points are on the floor that the rig stands
-    on at rest: at the height of the armature's origin if that is plausible, else at the lowest end of a foot's bones.
-    Feet whose bones end in arbitrary directions, as importers make them, get a usual length.
+    on_toes (N,) bool: which the toes' bone carries; shares (N,): of the weight, that foot and toes have. By the bones,
+    the foot points are on the floor that the rig stands on at rest: at the height of the armature's origin if that is
+    plausible, else at the lowest end of a foot's bones. Feet whose bones end in arbitrary directions, as importers make
+    them, get a usual length.
     """
     points = _of_bones(target)
-    outlines, toe_outlines, stiff = {}, {}, set()
+    outlines, toe_outlines, outline_shares, stiff = {}, {}, {}, set()
     for number, side in enumerate(("left", "right")):
         found = vertices.get(side, np.zeros((0, 3)))
         sole = _Sole.of(target, side, found) if len(found) >= _FEWEST else None
@@ -57,18 +64,29 @@ def with_feet(target: Target, vertices: Mapping[str, np.ndarray], on_toes: Mappi
         if not toes.any():
             stiff.add(side)
         points[2 * number : 2 * number + 2] = sole.ends(bends=bool(toes.any()))
-        outlines[side], toe_outlines[side] = (_outline(found[rows], sole.up, sole.ahead) for rows in (~toes, toes))
-    return replace(target, foot_points=points, outlines=outlines, toe_outlines=toe_outlines, stiff=frozenset(stiff))
+        parts = [np.flatnonzero(which) for which in (~toes, toes)]
+        parts = [rows[_outline(found[rows] - sole.ankle, shares[side][rows], sole)] for rows in parts]
+        outlines[side], toe_outlines[side] = (found[rows] for rows in parts)
+        outline_shares[side] = shares[side][np.concatenate(parts)]
+    return replace(
+        target, foot_points=points, outlines=outlines, toe_outlines=toe_outlines, outline_shares=outline_shares,
+        stiff=frozenset(stiff),
+    )  # fmt: skip
 
 
-def _outline(vertices: np.ndarray, up: np.ndarray, ahead: np.ndarray) -> np.ndarray:
-    """The vertices (N, 3) that are lowest when a foot is tilted one way or another."""
+def _outline(vertices: np.ndarray, shares: np.ndarray, sole: _Sole) -> np.ndarray:
+    """Which (K,) of a foot's vertices (N, 3), from its ankle, are lowest when it is tilted one way or another.
+
+    Also of those that the shin, which is upright meanwhile, carries with the rest of their shares (N,).
+    """
     if not len(vertices):
-        return vertices
-    aside, headings = np.cross(up, ahead), np.radians(range(0, 360, _HEADINGS))
-    level = np.outer(np.cos(headings), ahead) + np.outer(np.sin(headings), aside)
-    downs = [up[None], *(np.cos(tilt) * up + np.sin(tilt) * level for tilt in _TILTS)]
-    return vertices[np.unique(np.argmin(vertices @ np.concatenate(downs).T, axis=0))]
+        return np.zeros(0, int)
+    aside, headings = np.cross(sole.up, sole.ahead), np.radians(range(0, 360, _HEADINGS))
+    level = np.outer(np.cos(headings), sole.ahead) + np.outer(np.sin(headings), aside)
+    ups = np.concatenate([sole.up[None], *(np.cos(tilt) * sole.up + np.sin(tilt) * level for tilt in _TILTS)])
+    carried = vertices @ ups.T
+    stretched = shares[:, None] * carried + np.outer((1 - shares) * (vertices @ sole.up), np.ones(len(ups)))
+    return np.unique(np.argmin(np.concatenate([carried, stretched], 1), axis=0))
 
 
 @dataclass(frozen=True)
@@ -161,6 +179,14 @@ def _of_bones(target: Target) -> np.ndarray:
     return np.array([point + up * (floor - point @ up) for point in points])
 
 
+class Turned(NamedTuple):
+    """Rotations (F, 4) from rest of the bones that carry a foot's skin, in the body's space."""
+
+    foot: np.ndarray
+    toes: np.ndarray
+    shin: np.ndarray
+
+
 @dataclass(frozen=True)
 class Leg:
     """A leg at rest: its bones, and the points (3,) of its foot, in the body's space."""
@@ -177,6 +203,7 @@ class Leg:
     length: float  # of thigh and shin
     outline: np.ndarray  # (N, 3) the points of the foot that may touch the ground, without toes that bend
     toe_outline: np.ndarray  # (M, 3) those of toes that bend
+    shares: np.ndarray  # (N + M,) of these points, that foot and toes carry; the shin stretches what it carries
 
     @classmethod
     def of(cls, target: Target, side: str) -> Leg:
@@ -195,7 +222,8 @@ class Leg:
         if toe_outline is None:
             toe_outline = np.zeros((0, 3))
         ankle = target.joint(f"{side}_ankle")
-        return cls(side, foot, toes or foot, ankle, ball, toe, heel, tip, up, length, outline, toe_outline)
+        shares = target.outline_shares.get(side, np.ones(len(outline) + len(toe_outline)))
+        return cls(side, foot, toes or foot, ankle, ball, toe, heel, tip, up, length, outline, toe_outline, shares)
 
     @property
     def ball_height(self) -> float:
@@ -219,12 +247,14 @@ class Leg:
         points, toes = points - points.mean(0), quaternions.normalized(self.toe - self.ball)
         return points.T @ points, np.outer(toes, toes) + _ROLL_WEIGHT * np.eye(3)
 
-    def heights(self, foot: np.ndarray, toes: np.ndarray, up: np.ndarray) -> np.ndarray:
-        """The heights (F, N + M) above the ankle of both outlines, for rotations (F, 4) of foot and toes."""
-        up_of_foot, up_of_toes = (quaternions.rotate(quaternions.inverse(each), up) for each in (foot, toes))
+    def heights(self, turned: Turned, up: np.ndarray) -> np.ndarray:
+        """The heights (F, N + M) above the ankle of both outlines."""
+        up_of_foot, up_of_toes, up_of_shin = (quaternions.rotate(quaternions.inverse(each), up) for each in turned)
         ball = up_of_foot @ (self.ball - self.ankle)
         of_toes = ball[:, None] + up_of_toes @ (self.toe_outline - self.ball).T
-        return np.concatenate([up_of_foot @ (self.outline - self.ankle).T, of_toes], 1)
+        carried = np.concatenate([up_of_foot @ (self.outline - self.ankle).T, of_toes], 1)
+        points = np.concatenate([self.outline, self.toe_outline])
+        return self.shares * carried + (1 - self.shares) * (up_of_shin @ (points - self.ankle).T)
 
     def distances_to_pins(self, planted: np.ndarray) -> np.ndarray:
         """The distances (F, N + M) at rest of the outlines' points from the nearest of toe and heel that is planted."""
@@ -232,17 +262,18 @@ class Leg:
         far = [np.linalg.norm(points - end, axis=1) for end in (self.toe, self.heel)]
         return np.min([np.where(column[:, None], each, np.inf) for column, each in zip(planted.T, far, strict=True)], 0)
 
-    def outline_points(self, foot: np.ndarray, toes: np.ndarray, which: np.ndarray) -> np.ndarray:
+    def outline_points(self, turned: Turned, which: np.ndarray) -> np.ndarray:
         """The points (F, 3) of the outlines with the numbers ``which`` (F,), from the ankle."""
-        at_rest = np.concatenate([self.outline, self.toe_outline])[which]
-        ball = self.ball - self.ankle
-        bent = quaternions.rotate(foot, ball) + quaternions.rotate(toes, at_rest - self.ball)
+        at_rest, shares = np.concatenate([self.outline, self.toe_outline])[which], self.shares[which, None]
+        bent = quaternions.rotate(turned.foot, self.ball - self.ankle)
+        bent = bent + quaternions.rotate(turned.toes, at_rest - self.ball)
         on_foot = (which < len(self.outline))[:, None]
-        return np.where(on_foot, quaternions.rotate(foot, at_rest - self.ankle), bent)
+        carried = np.where(on_foot, quaternions.rotate(turned.foot, at_rest - self.ankle), bent)
+        return shares * carried + (1 - shares) * quaternions.rotate(turned.shin, at_rest - self.ankle)
 
     def ankle_above_ground(self, motion: FootMotion, toes: np.ndarray, ankle: np.ndarray, up: np.ndarray) -> np.ndarray:
         """The ankle (F, 3), raised where nothing is planted as far as foot or toes (F, 4) are below the ground."""
-        sunk = motion.ground - ankle @ up - self.heights(motion.foot, toes, up).min(1)
+        sunk = motion.ground - ankle @ up - self.heights(Turned(motion.foot, toes, motion.shin), up).min(1)
         return ankle + np.where(motion.planted, 0.0, np.maximum(sunk, 0.0))[:, None] * up
 
     def toes_above_ground(self, motion: FootMotion, ankle: np.ndarray, up: np.ndarray, rate: float) -> np.ndarray:
@@ -268,6 +299,7 @@ class FootMotion:
     on_toe: np.ndarray  # (F,) bool: toe
     foot: np.ndarray  # (F, 4) rotations from rest
     toes: np.ndarray  # (F, 4)
+    shin: np.ndarray  # (F, 4)
     ankle: np.ndarray  # (F, 3) only valid where the foot is planted
     ground: np.ndarray  # (F,) height of the ground
 
@@ -281,13 +313,14 @@ class PlantedFoot:
     planted_rotations: np.ndarray  # (F, 4) of the foot, valid where it is planted
     foot: np.ndarray  # (F, 4) without pins
     toes: np.ndarray  # (F, 4) without pins
+    shin: np.ndarray  # (F, 4) about as it will be with pins: the ankle's place depends little on it
     up: np.ndarray
     ease: float  # rows
 
     @classmethod
-    def of(cls, leg: Leg, pins: Pins, foot: np.ndarray, toes: np.ndarray, up: np.ndarray, ease: float) -> PlantedFoot:
+    def of(cls, leg: Leg, pins: Pins, turned: Turned, up: np.ndarray, ease: float) -> PlantedFoot:
         """A foot that is flat where both points are pinned; on one pin it keeps its rotation, but above the floor."""
-        return cls(leg, pins, _planted_rotations(leg, pins, foot, up, ease), foot, toes, up, ease)
+        return cls(leg, pins, _planted_rotations(leg, pins, turned.foot, up, ease), *turned, up, ease)
 
     @property
     def planted(self) -> np.ndarray:
@@ -304,22 +337,26 @@ class PlantedFoot:
         ball = self.pins.positions[:, 0] + quaternions.rotate(toes, leg.ball - leg.toe)
         on_heel = self.pins.positions[:, 1] + quaternions.rotate(foot, leg.ankle - leg.heel)
         ankle = np.where(toe[:, None], ball + quaternions.rotate(foot, leg.ankle - leg.ball), on_heel)
-        return FootMotion(self.planted, toe, foot, toes, self._rolled(ankle, foot, toes), self.pins.ground)
+        ankle = self._rolled(ankle, Turned(foot, toes, self.shin))
+        return FootMotion(self.planted, toe, foot, toes, self.shin, ankle, self.pins.ground)
 
-    def _rolled(self, ankle: np.ndarray, foot: np.ndarray, toes: np.ndarray) -> np.ndarray:
+    def _rolled(self, ankle: np.ndarray, turned: Turned) -> np.ndarray:
         """The ankle (F, 3), moved so that the foot rolls over its outline without sliding, where it is planted.
 
         Soles are round, and shoes pointed: a foot that is tilted touches the ground elsewhere than at its toe or heel.
         From row to row it turns about what is lowest in both; where it lies flat, it is on its pins.
         """
         leg, up, pins, planted = self.leg, self.up, self.pins, self.planted
-        heights = leg.heights(foot, toes, up)
+        heights = leg.heights(turned, up)
         heights[~pins.planted[:, 0], len(leg.outline) :] = np.inf  # these toes bend for the ground
         lowest = heights.min(1)
         ankle = ankle + (pins.ground - ankle @ up - lowest)[:, None] * up
         above = heights - lowest[:, None] + _NEAR_PIN * leg.distances_to_pins(pins.planted)
         touching = np.argmin(np.maximum(above[1:], above[:-1]), axis=1)
-        before, after = (leg.outline_points(foot[rows], toes[rows], touching) for rows in (slice(-1), slice(1, None)))
+        before, after = (
+            leg.outline_points(Turned(*(each[rows] for each in turned)), touching)
+            for rows in (slice(-1), slice(1, None))
+        )
         both = pins.planted[1:] & pins.planted[:-1]
         slid = np.diff(ankle, axis=0) + after - before - mean_of_planted(np.diff(pins.positions, axis=0), both)
         rolls = planted[1:] & planted[:-1] & ~both.all(1)
@@ -327,7 +364,7 @@ class PlantedFoot:
             rolls &= ~both[:, 0]  # it bends over toes that lie on their pin
         slid = np.where(rolls[:, None], slid - (slid @ up)[:, None] * up, 0.0)
         offset = -np.concatenate([np.zeros((1, 3)), np.cumsum(slid, axis=0)])
-        flat = np.asarray(pins.planted.all(1))
+        flat: np.ndarray = np.asarray(pins.planted.all(1))
         for start, stop in true_intervals(planted):
             rows = np.arange(start, stop)
             known = rows[flat[start:stop]]
@@ -343,6 +380,7 @@ class PlantedFoot:
         nothing jumps there, and is limited by how much it helps. hip (F, 3); ``rate``: rows a second.
         """
         leg, (toe, heel), motion = self.leg, self.pins.planted.T, self.motion()
+        only_toe: np.ndarray = toe & ~heel
         to_ankle = quaternions.rotate(motion.foot, leg.ankle - leg.ball)
         to_hip = hip - (motion.ankle - to_ankle)
         axis = quaternions.normalized(np.cross(self.up, quaternions.rotate(motion.toes, leg.toe - leg.heel)))
@@ -355,10 +393,11 @@ class PlantedFoot:
         most = np.minimum(_MOST_RAISED, _RAISE_GAIN * lack / np.linalg.norm(leg.ankle - leg.ball))
         time = _time_from(heel, rate)
         most = np.minimum(most, _RAISE_SPEED * np.minimum(time, time**2 / _RAISE_EASE))
-        angle = np.where(toe & ~heel & (lack > 0), np.clip(angle, 0, np.maximum(most, 0)), 0)
-        for start, stop in true_intervals(toe & ~heel):
-            angle[start:stop] = _with_slope(angle[start:stop], _RAISE_SPEED / rate)
-        return replace(self, planted_rotations=quaternions.multiply(quaternions.about(axis, angle), motion.foot))
+        angle = np.where(only_toe & (lack > 0), np.clip(angle, 0, np.maximum(most, 0)), 0)
+        raised = np.zeros(len(angle))
+        for start, stop in true_intervals(only_toe):
+            raised[start:stop] = _with_slope(angle[start:stop], _RAISE_SPEED / rate)
+        return replace(self, planted_rotations=quaternions.multiply(quaternions.about(axis, raised), motion.foot))
 
 
 def _planted_rotations(leg: Leg, pins: Pins, foot: np.ndarray, up: np.ndarray, ease: float) -> np.ndarray:

@@ -7,6 +7,7 @@ in it, and comes down for a leg that does not reach; thigh and shin follow by tw
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from ... import quaternions
 from ...animation import Animation, low_pass
 from ...motion import true_intervals, without_short_contacts
 from ...planted_feet import HINGED, LEGS, eased, mean_of_planted, smooth_maximum, two_bone_ik
-from .foot_geometry import FootMotion, Leg, PlantedFoot
+from .foot_geometry import FootMotion, Leg, PlantedFoot, Turned
 from .foot_pins import Floor, pin, pin_drift
 from .transfer import Pose, Target, ground
 
@@ -61,6 +62,9 @@ def lock_feet(source: Animation, target: Target, pose: Pose, hip_offsets: np.nda
     most = np.maximum(max(_JUMP, _JUMP_OF_LEG * size), _JUMP_OF_FOOT * np.array([leg.foot_length for leg in body.legs]))
     for _ in range(round(_MOST_SHORTENING * rate)):
         locked, planted = body.locked(contacts)
+        if any((leg.shares < 1).any() for leg in body.legs):  # legs bend otherwise than in the pose
+            body = replace(body, shins=locked.rotations)
+            locked, planted = body.locked(contacts)
         jumping = _jumping(body.foot_points(locked) - body.foot_points(pose), planted, most)
         if not jumping.any():
             return locked
@@ -80,6 +84,7 @@ class _Body:
     hinges: np.ndarray  # (F, 2, 3) axes about which the source's knees bend
     floor: Floor
     rate: float
+    shins: Mapping[str, np.ndarray]  # (F, 4) rotations of bones as they are with locked feet, or nearly so
 
     @classmethod
     def of(cls, source: Animation, target: Target, pose: Pose, hip_offsets: np.ndarray, rate: float) -> _Body:
@@ -93,7 +98,7 @@ class _Body:
         hips = source.pose()[1][:, [leg.hip for leg in LEGS]]
         hinges = target.space.directions_from_world(quaternions.rotate(hips, np.array(HINGED.axis)))
         points = target.space.from_world(scaling.place(source.foot_points()))
-        return cls(target, legs, pose, hip_offsets, points, hinges, floor, rate)
+        return cls(target, legs, pose, hip_offsets, points, hinges, floor, rate, pose.rotations)
 
     def leg_bones(self, leg: Leg, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
         """The vectors (F, 3) of thigh and shin."""
@@ -118,7 +123,9 @@ class _Body:
             pins = pin(
                 before[:, number, :2], self.source[:, columns], contacts[:, columns], leg.foot_length, self.floor
             )
-            feet.append(PlantedFoot.of(leg, pins, pose.rotations[leg.foot], pose.rotations[leg.toes], up, ease))
+            shin = self.shins[self.target.rig_map.bones[f"{leg.side}_knee"]]
+            turned = Turned(pose.rotations[leg.foot], pose.rotations[leg.toes], shin)
+            feet.append(PlantedFoot.of(leg, pins, turned, up, ease))
 
         planted = np.stack([foot.planted for foot in feet], 1)
         on_heel = np.stack([foot.pins.planted[:, 1] for foot in feet], 1)  # raising the heel cannot help these

@@ -17,9 +17,10 @@ _NEAR, _CARRIED = 1.2, 0.5
 
 def vertices(
     rig: bpy.types.Object, rig_map: RigMap, matrices: Mapping[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The vertices (N, 3) of the left and right foot at rest, in armature space, and whether toes carry each (N,).
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The vertices (N, 3) of the left and right foot at rest, in armature space, and two facts about each.
 
+    These are whether toes carry it (N,), and the share (N,) of its weight on foot and toes; the shin has the rest.
     matrices: (4, 4) of the mapped bones at rest, with scale, which a pose may have although it is at rest otherwise.
     """
     bones = rig.data.bones
@@ -28,7 +29,7 @@ def vertices(
         for mesh in bpy.data.objects
         if mesh.type == "MESH" and (mesh.parent == rig or is_skin(mesh, rig))
     ]
-    whole, on_toes = {}, {}
+    whole, on_toes, shares = {}, {}, {}
     for side in ("left", "right"):
         top, toes = rig_map.bones[f"{side}_ankle"], rig_map.bones.get(f"{side}_foot", "")
         front = _with_children(bones, toes) if toes else set()
@@ -44,7 +45,8 @@ def vertices(
         points = carried[:, :3] @ scaled[:3, :3].T + scaled[:3, 3]
         chosen = carried[:, 3:].sum(1) > _CARRIED
         whole[side], on_toes[side] = points[chosen], carried[chosen, 4] > carried[chosen, 3]
-    return whole, on_toes
+        shares[side] = carried[chosen, 3:].sum(1)
+    return whole, on_toes, shares
 
 
 def _with_children(bones: bpy.types.ArmatureBones, name: str) -> set[str]:

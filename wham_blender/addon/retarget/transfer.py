@@ -102,6 +102,8 @@ class Target:
     # side -> (N, 3) points of the foot, and of the toes that bend, that touch the ground when they are tilted; if known
     outlines: Mapping[str, np.ndarray] = field(default_factory=dict)
     toe_outlines: Mapping[str, np.ndarray] = field(default_factory=dict)
+    # side -> (N + M,) the share of the foot's bones in carrying these points; the shin carries them with the rest
+    outline_shares: Mapping[str, np.ndarray] = field(default_factory=dict)
     stiff: frozenset[str] = frozenset()  # sides whose toes' bone does not bend the foot's skin at the toes
 
     def joint(self, name: str) -> np.ndarray:
