@@ -9,6 +9,7 @@ from tests.addon.conftest import make_motion
 from tests.rigs import baked, files, truth
 from wham_blender import motion as motion_file
 from wham_blender.addon.retarget import armature, bake, guess, map_check, maps, rig_map_state
+from wham_blender.addon.retarget.bake_options import Options
 from wham_blender.addon.scene import character
 
 FOLDER = Path(__file__).parents[1] / "rigs/characters"
@@ -43,7 +44,7 @@ def test_known_or_guessed_the_limbs_follow(stem, body, tmp_path):
     rig_map = rig_map_state.from_rows()
     assert truth.faults(stem, rig_map, "") == []
     map_check.check(rig, rig_map)
-    bake.bake(source, rig, rig_map, bake.Options(plant_feet=False))
+    bake.bake(source, rig, rig_map, Options(plant_feet=False))
     found = baked.measure(source, rig, rig_map, character.read(source))
     assert found.limb_angle < 1, found.limb
 

@@ -10,6 +10,7 @@ import pytest
 from tests.rigs import make, skeletons, variations
 from wham_blender.addon.retarget import armature as armatures
 from wham_blender.addon.retarget import bake, bone_names, guess, maps, rig_map_state
+from wham_blender.addon.retarget.bake_options import Options
 from wham_blender.addon.retarget.guess import Skeleton
 
 AXES = {
@@ -272,7 +273,7 @@ def test_feet_that_hang_from_the_root_stay_at_the_ends_of_their_legs(motion_path
     rig_map = maps.fit(maps.shipped()["quaternius"], rig.data.bones.keys())
     bones = {joint: rig.pose.bones[bone] for joint, bone in rig_map.bones.items()}
     shin = (bones["left_ankle"].head - bones["left_knee"].head).length
-    bake.bake(source, rig, rig_map, bake.Options(plant_feet=False))
+    bake.bake(source, rig, rig_map, Options(plant_feet=False))
     for frame in range(1, 41, 5):
         bpy.context.scene.frame_set(frame)
         for side in ("left", "right"):

@@ -20,8 +20,8 @@ from wham_blender.addon.jobs.job_record import Status
 from wham_blender.addon.jobs.queue import job_queue
 from wham_blender.addon.operators import reading as reading_operator
 from wham_blender.addon.properties import PlacementSettings, placement_settings
-from wham_blender.addon.retarget.bake import BakeError, Options
 from wham_blender.addon.retarget.bake_all import bake_all, pair_by_name, target_rigs
+from wham_blender.addon.retarget.bake_options import BakeError, Options
 from wham_blender.addon.scene import reading
 from wham_blender.errors import CodedError
 from wham_blender.motion import forward_kinematics, planted

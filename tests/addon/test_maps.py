@@ -9,6 +9,7 @@ from mathutils import Matrix, Quaternion, Vector
 
 from tests.rigs import make
 from wham_blender.addon.retarget import bake, maps
+from wham_blender.addon.retarget.bake_options import Options
 from wham_blender.skeleton import JOINT_NAMES, PARENTS
 
 SHIPPED = maps.shipped()
@@ -104,7 +105,7 @@ def test_mikumikudance_is_keyed_without_its_inverse_kinematics(motion_path):
     fitted = maps.matching(rig.data.bones.keys(), SHIPPED.values())
     assert fitted is not None
     assert fitted.name == SHIPPED["mmd_d"].name
-    bake.bake(source, rig, fitted, bake.Options(plant_feet=False))
+    bake.bake(source, rig, fitted, Options(plant_feet=False))
     for frame in (1, 14, 33):
         bpy.context.scene.frame_set(frame)
         assert rig.pose.bones["左ひざ"].constraints[0].influence == 0

@@ -15,8 +15,8 @@ from tests.addon.test_bake_feet import Feet
 from tests.rigs import make, scenes, walks
 from wham_blender import motion as motion_file
 from wham_blender.addon.properties import PlacementSettings
-from wham_blender.addon.retarget.bake import Options
 from wham_blender.addon.retarget.bake_all import bake_all
+from wham_blender.addon.retarget.bake_options import Options
 from wham_blender.addon.scene import character
 from wham_blender.addon.scene.action import ActionKeys, curves_of, scale_time
 from wham_blender.errors import CodedError

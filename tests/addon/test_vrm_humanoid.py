@@ -6,6 +6,7 @@ from bpy.props import CollectionProperty, PointerProperty, StringProperty
 
 from tests.rigs import make
 from wham_blender.addon.retarget import bake, rig_map_state, vrm_humanoid
+from wham_blender.addon.retarget.bake_options import Options
 
 JOINTS = (
     "hips", "spine", "chest", "upperChest", "neck", "head",
@@ -128,7 +129,7 @@ def test_such_a_rig_is_baked_without_a_guess(addon, motion_path):
     source = bpy.context.selected_objects[0]
     rig, _ = humanoid(0)
     rig_map = rig_map_state.map_of(rig)
-    bake.bake(source, rig, rig_map, bake.Options(plant_feet=False))
+    bake.bake(source, rig, rig_map, Options(plant_feet=False))
     bpy.context.scene.frame_set(20)
     heads = [
         [thing.matrix_world @ thing.pose.bones[bone].head for bone in bones]

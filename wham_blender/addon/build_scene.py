@@ -14,8 +14,8 @@ from ..errors import one_line
 from ..motion import Motion, planted
 from . import hooks
 from .properties import PlacementSettings
-from .retarget.bake import BakeError, Options
 from .retarget.bake_all import Report, bake_all, pair_by_name, target_rigs
+from .retarget.bake_options import BakeError, Options
 from .retarget.maps import MapError
 from .scene import camera, character, scene_settings, smpl_armature
 from .scene.action import ActionWriter, write_pose

@@ -15,7 +15,7 @@ from bpy.props import (
     StringProperty,
 )
 
-from .retarget.bake import Options
+from .retarget.bake_options import Options
 from .scene.checks import LAST_FRAME
 
 _LAST_OF_CLIP = 100_000_000  # frames: 19 days at 60 a second

@@ -141,6 +141,7 @@ def _bake(rig: Any, rig_map: Any, folder: Path, picture: Path, row: dict[str, An
 
     from tests.rigs import baked, pictures
     from wham_blender.addon.retarget import bake
+    from wham_blender.addon.retarget.bake_options import Options
     from wham_blender.addon.scene import character
 
     baked.keep_vertex_counts(rig)
@@ -149,7 +150,7 @@ def _bake(rig: Any, rig_map: Any, folder: Path, picture: Path, row: dict[str, An
         _animate(source, name)
         animation = character.read(source)
         begun = time.perf_counter()
-        bake.bake(source, rig, rig_map, bake.Options(plant_feet=plant))
+        bake.bake(source, rig, rig_map, Options(plant_feet=plant))
         row["bake"] = row.get("bake", 0.0) + time.perf_counter() - begun
         found = baked.measure(source, rig, rig_map, animation)
         if found.limb_angle >= row.get("limbs", 0.0):

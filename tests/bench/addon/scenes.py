@@ -21,8 +21,8 @@ from tests.bench.report import json_path, report
 from tests.rigs import make, scenes
 from wham_blender import motion as motion_file
 from wham_blender import weights
-from wham_blender.addon.retarget.bake import Options
 from wham_blender.addon.retarget.bake_all import bake_all
+from wham_blender.addon.retarget.bake_options import Options
 
 FRAMES = np.arange(1, 41)
 

@@ -10,8 +10,8 @@ from ..jobs.import_job import prepare
 from ..jobs.job_record import Status
 from ..jobs.queue import job_queue
 from ..properties import VideoOptions, copy_options, option_names, placement_settings
-from ..retarget.bake import BakeError
 from ..retarget.bake_all import target_rigs
+from ..retarget.bake_options import BakeError
 from ..retarget.maps import MapError
 from ..ui.options import draw_options
 from ..worker.process import JobError

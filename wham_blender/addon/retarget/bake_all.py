@@ -10,7 +10,7 @@ import bpy
 from ...errors import CodedError
 from ..scene import character
 from . import bake, map_check, rig_map_state
-from .bake import BakeError, Options
+from .bake_options import BakeError, Options
 from .rig_action import BakedAction
 
 Report = Callable[[set[str], str], None]  # as bpy.types.Operator.report: {"INFO"}, {"WARNING"} or {"ERROR"}, text

@@ -14,12 +14,13 @@ from bpy.app.handlers import persistent
 from ...errors import CodedError
 from ..scene import character
 from . import bake, pose_backup, rig_map_state, rig_probe
+from .bake_options import Options
 from .rig_action import rotation_values
 from .rig_animation import rotation_channel
 
 _DELAY = 0.05  # seconds after a change until the pose is solved, so that several changes are solved once
 _error: list[CodedError] = []  # why the map gives no pose; at most one
-_options = [bake.Options()]  # those of the bake that is previewed
+_options = [Options()]  # those of the bake that is previewed
 
 
 def rig() -> bpy.types.Object | None:
@@ -39,7 +40,7 @@ def source(context: bpy.types.Context) -> bpy.types.Object | None:
     return next((thing for thing in things if character.is_character(thing)), None)
 
 
-def enter(options: bake.Options) -> None:
+def enter(options: Options) -> None:
     """Show the rig of the edited map as a bake with these options would pose it, but for root motion and planted feet.
 
     Raises CodedError if the map gives no pose; then nothing has changed.
