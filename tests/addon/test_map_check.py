@@ -69,7 +69,11 @@ def thumbs_for_legs(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
         for number, joint in enumerate(("hip", "knee", "ankle"), 1)
     }
     wrong = without_toes(with_bones(fitted(rig), **bones))
-    return wrong, "rig-map-not-connected", "thumb_01_l, which is named for left hip, hangs from hand_l in the left arm"
+    return (
+        wrong,
+        "rig-map-not-connected",
+        "thumb_01_l, which is named for left hip, is a child of hand_l in the left arm",
+    )
 
 
 def thumbs_for_legs_beside_the_arms(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
@@ -95,7 +99,7 @@ def a_leg_of_the_other_side(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
 
 def a_knee_of_the_other_side(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
     wrong = exchanged(fitted(rig), ("left_knee", "right_knee"))
-    return wrong, "rig-map-not-connected", "calf_r, which is named for left knee, does not hang from thigh_l"
+    return wrong, "rig-map-not-connected", "calf_r, which is named for left knee, is not a child of thigh_l"
 
 
 def everything_of_the_other_side(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
@@ -104,13 +108,13 @@ def everything_of_the_other_side(rig: bpy.types.Object) -> tuple[RigMap, str, st
 
 def forearm_for_upper_arm(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
     wrong = exchanged(fitted(rig), ("left_shoulder", "left_elbow"))
-    return wrong, "rig-map-not-connected", "upperarm_l, which is named for left elbow, carries lowerarm_l"
+    return wrong, "rig-map-not-connected", "upperarm_l, which is named for left elbow, is a parent of lowerarm_l"
 
 
 def a_control_for_a_hand(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
     carry(rig, list(fitted(rig).mapped_bones().values()))
     wrong = with_bones(fitted(rig), left_wrist="ik_hand_l")
-    return wrong, "rig-map-no-skin", "ik_hand_l, which .* carries none of the skin, and hand_l carries it there"
+    return wrong, "rig-map-no-skin", "ik_hand_l, which .* deforms nothing of the mesh, and hand_l deforms it there"
 
 
 def a_control_far_from_its_hand(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
@@ -119,7 +123,7 @@ def a_control_far_from_its_hand(rig: bpy.types.Object) -> tuple[RigMap, str, str
     add_bone(rig, "hand_control", "root", hand.head_local + offset, hand.tail_local + offset)
     carry(rig, list(fitted(rig).mapped_bones().values()))
     wrong = with_bones(fitted(rig), left_wrist="hand_control")
-    return wrong, "rig-map-no-skin", "hand_control, which .* carries none of the skin, and hand_r on the other side"
+    return wrong, "rig-map-no-skin", "hand_control, which .* deforms nothing of the mesh, and hand_r on the other side"
 
 
 def one_bone_twice(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
@@ -134,12 +138,16 @@ def the_pelvis_as_root(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
 def the_spine_upside_down(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
     right = fitted(rig)
     wrong = replace(right, spine=tuple(reversed(right.spine)))
-    return wrong, "rig-map-not-connected", "carries .*, which is named for a part of the trunk below it"
+    return wrong, "rig-map-not-connected", "is a parent of .*, which is named for a part of the trunk below it"
 
 
 def a_head_in_a_hand(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
     add_bone(rig, "lamp", "hand_l", rig.data.bones["hand_l"].tail_local, rig.data.bones["hand_l"].tail_local * 1.1)
-    return with_bones(fitted(rig), head="lamp"), "rig-map-not-connected", "lamp, .* hangs from hand_l in the left arm"
+    return (
+        with_bones(fitted(rig), head="lamp"),
+        "rig-map-not-connected",
+        "lamp, .* is a child of hand_l in the left arm",
+    )
 
 
 def a_limb_that_goes_back(rig: bpy.types.Object) -> tuple[RigMap, str, str]:

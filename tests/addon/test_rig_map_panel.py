@@ -175,7 +175,7 @@ def test_a_bone_that_the_map_s_check_refuses_is_said_in_the_panel():
     bpy.ops.wham.set_rig_map_bone(joint="left_shoulder", bone="left_elbow")
     bpy.ops.wham.set_rig_map_bone(joint="left_elbow", bone="left_shoulder")
     drawn = draw()
-    assert "left_shoulder, which is named for left elbow, carries left_elbow" in sentences(drawn)
+    assert "left_shoulder, which is named for left elbow, is a parent of left_elbow" in sentences(drawn)
 
 
 def test_names_are_shortened_in_their_middle():

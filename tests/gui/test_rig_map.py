@@ -34,17 +34,15 @@ NAMES = {row.name: f"bone{37 * number % 101:03}" for number, row in enumerate(RO
 WHEEL, UP = 30, 10  # steps from the upper end of the sidebar to its lower end, and from there to the button Preview
 _STATE = "module('addon.retarget.rig_map_state').state()"
 _MODAL = "[o.bl_idname for o in bpy.context.window_manager.windows[0].modal_operators]"
-TO_RIG_MAP, BUTTON = (
-    61,
-    31,
-)  # pixels from the button Bake to Rig down to the heading of the panel below it, and from that to its first button
+TO_RIG_MAP = 61  # pixels from the button Bake to Rig down to the heading of the panel below it
+BUTTON = 31  # pixels from that heading down to its first button
 USE_SELECTED, MIRROR, CLEAR = 0.69, 0.76, 0.83  # fractions of the panel's width at which the buttons of a row are
 
 
 @pytest.fixture(scope="module")
 def panel(window: Window) -> Iterator[Window]:
     """A rig without a known map and a motion in the scene, seen from the front, and the panel Rig Map open."""
-    window.ask("bpy.ops.object.select_all(action='SELECT'), bpy.ops.object.delete()")
+    window.ask("bpy.data.batch_remove(set(bpy.data.objects))")
     path = window.folder / "dance.npz"
     motion_file.save(path, [make_motion(40)])
     in_view(window, f"bpy.ops.wham.import_motion(filepath={str(path)!r}, fps='CLIP')")
@@ -62,7 +60,7 @@ def panel(window: Window) -> Iterator[Window]:
     window.scroll(window.panel(), -2 * WHEEL)
     window.ask(f"{_STATE}.bones.clear()")
     window.ask("bpy.ops.object.mode_set(mode='OBJECT')")
-    window.ask("bpy.ops.object.select_all(action='SELECT'), bpy.ops.object.delete(), bpy.ops.outliner.orphans_purge()")
+    window.ask("bpy.data.batch_remove(set(bpy.data.objects)), bpy.ops.outliner.orphans_purge()")
     x, y = window.find("wham.guess_rig_map")
     window.click(x, y - BUTTON)  # the panel is closed again, as the other tests expect it
 

@@ -9,11 +9,11 @@ from .body_frame import Skeleton
 from .maps import IK_INFLUENCE, LIMBS, RigMap, Setting
 from .rig_probe import ik_constraints
 
-_SAMPLED_VERTICES = 20_000  # of each mesh that tell which bones carry it; more take longer than a click may
+_SAMPLED_VERTICES = 20_000  # of each mesh that tell which bones deform it; more take longer than a click may
 
 
 def rest_skeleton(armature: bpy.types.Object) -> Skeleton:
-    """An armature's rest pose in armature space, the world's up there, and what the bones carry."""
+    """An armature's rest pose in armature space, the world's up there, and what the bones deform."""
     bones = list(armature.data.bones)
     indices = {bone.name: index for index, bone in enumerate(bones)}
 
@@ -23,7 +23,7 @@ def rest_skeleton(armature: bpy.types.Object) -> Skeleton:
     linear = np.array(armature.matrix_world)[:3, :3]
     up = linear.T @ [0.0, 0.0, 1.0]
     size = np.linalg.norm(up)
-    weights, centers = _carried(armature, indices)
+    weights, centers = _deformed(armature, indices)
     deforming = np.array([bone.use_deform for bone in bones])
     if weights is None and len(bones) and deforming.any() and not deforming.all():
         weights = deforming.astype(float)
@@ -64,15 +64,15 @@ def ik_settings(armature: bpy.types.Object, rig_map: RigMap) -> tuple[Setting, .
     return tuple(found)
 
 
-def carried_weights(armature: bpy.types.Object) -> dict[str, float] | None:
-    """How many vertices each bone carries, by weight; None if the rig has no skin."""
+def deformed_vertices(armature: bpy.types.Object) -> dict[str, float] | None:
+    """How many vertices each bone deforms, by weight; None if the rig has no skin."""
     names = armature.data.bones.keys()
-    weights, _ = _carried(armature, {name: index for index, name in enumerate(names)})
+    weights, _ = _deformed(armature, {name: index for index, name in enumerate(names)})
     return None if weights is None else dict(zip(names, weights.tolist(), strict=True))
 
 
-def _carried(armature: bpy.types.Object, indices: dict[str, int]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """How many vertices each bone carries (N,), by weight, and their mean (N, 3) in armature space; else None."""
+def _deformed(armature: bpy.types.Object, indices: dict[str, int]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """How many vertices each bone deforms (N,), by weight, and their mean (N, 3) in armature space; else None."""
     weights, sums = np.zeros(len(indices)), np.zeros((len(indices), 3))
     for thing in armature.id_data.users_scene[0].objects if armature.users_scene else ():
         if thing.type != "MESH":
@@ -97,7 +97,7 @@ def is_skin(mesh: bpy.types.Object, armature: bpy.types.Object) -> bool:
 
 
 def rest_matrix(mesh: bpy.types.Object, armature: bpy.types.Object) -> np.ndarray:
-    """The matrix (4, 4) from the space of a mesh to armature space, with the bone at rest that it may hang from."""
+    """The matrix (4, 4) from the space of a mesh to armature space, with the bone at rest that may be its parent."""
     matrix = armature.matrix_world.inverted_safe() @ mesh.matrix_world
     if mesh.parent == armature and mesh.parent_type == "BONE" and mesh.parent_bone in armature.data.bones:
         pose = armature.pose.bones[mesh.parent_bone]

@@ -52,7 +52,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     if options.root_motion and not rig_map.root:
         raise BakeError(
             f"The rig map {rig_map.name} names no root bone for {rig.name}. Keep the motion on the hips, or give the "
-            "rig a bone on the floor that carries all others, and name it in the map.",
+            "rig a bone on the floor that is the parent of all others, and name it in the map.",
             code="no-root-bone",
         )
     notes = map_check.check(rig, rig_map)
@@ -89,7 +89,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         baked = rig_action.write(source, rig, rig_motion, reducer, options.nla_strip)
         with leftovers.without_limits(rig):
             bake_check.check_rig(rig, target, rig_probed, pose, rig_motion, tolerance)
-        _add_leftovers(baked, rig, keys, keyed.torn, motion.frames)
+        _add_leftovers(baked, rig, keys, keyed.deforming_parent, motion.frames)
     reference_pose.keep(rig, keyed.reference)
     if not keyed.reference.is_rest:
         notes.append("the pose that it was in counts as its rest")
@@ -105,13 +105,13 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
 
 
 def _add_leftovers(
-    baked: BakedAction, rig: bpy.types.Object, keys: controls.Keys, torn: str, frames: np.ndarray
+    baked: BakedAction, rig: bpy.types.Object, keys: controls.Keys, parent: str, frames: np.ndarray
 ) -> None:
     """Add what is to be said about what the rig has been left with."""
     if uneven := leftovers.unevenly_scaled(rig, keys.controls):
         baked.notes.append(f"the uneven scale that {leftovers.listed(uneven)} had is 1 in the new action")
-    if torn:
-        baked.notes.append(f"{torn} goes along with the hips, as skin hangs from it")
+    if parent:
+        baked.notes.append(f"{parent} moves with the hips, as it deforms vertices next to theirs")
     if held := leftovers.held_back(rig, frames):
         baked.warnings.append(
             f"{rig.name} is held back by limit constraints: {leftovers.listed(held)}. Mute them in the properties of "

@@ -40,8 +40,8 @@ class Skeleton:
     parents: tuple[int, ...]  # indices, -1 for a root; in any order
     heads: np.ndarray  # (N, 3)
     tails: np.ndarray  # (N, 3)
-    weights: np.ndarray | None = None  # (N,) how much of the skin each bone carries; None if it is not known
-    centers: np.ndarray | None = None  # (N, 3) the mean of the vertices that it carries; not finite without vertices
+    weights: np.ndarray | None = None  # (N,) how much of the skin each bone deforms; None if it is not known
+    centers: np.ndarray | None = None  # (N, 3) the mean of the vertices that it deforms; not finite without vertices
     up: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, 1.0]))  # (3,) the world's, in armature space
     posed: np.ndarray | None = None  # (N, 3) heads in the pose as it is
     posed_tails: np.ndarray | None = None  # (N, 3)

@@ -32,11 +32,11 @@ def control_keys(
     body = rig_map.control(rig_map.location_bone)
     hips = _hips_at_zero_location(target, rig_probed, rotations, positions)
     positions[body] = space.to_armature(pose.hips) - hips.mean(0)
-    if keyed.torn:
+    if keyed.deforming_parent:
         rest = {control.name: control.head for control in rig_probed.controls}
-        rotations[keyed.torn] = rotations[body]
-        offset = quaternions.rotate(rotations[body], rest[keyed.torn] - rest[body])
-        positions[keyed.torn] = positions[body] + offset
+        rotations[keyed.deforming_parent] = rotations[body]
+        offset = quaternions.rotate(rotations[body], rest[keyed.deforming_parent] - rest[body])
+        positions[keyed.deforming_parent] = positions[body] + offset
     if ik_legs:
         offsets = hip_offsets(target, rig_probed, pose)
         for limb, ik in ik_legs.items():
@@ -95,7 +95,7 @@ def _loose_positions(
     positions: Mapping[str, np.ndarray],
     loose: Mapping[str, str],
 ) -> dict[str, np.ndarray]:
-    """Where feet and hands that hang from elsewhere must be (F, 3), in armature space: at the ends of their limbs."""
+    """Where feet and hands with another parent must be (F, 3), in armature space: at the ends of their limbs."""
     complete = controls.complete_rotations(rig_probed.controls, rotations, len(pose.hips))
     _, heads = controls.head_positions(rig_probed.controls, complete, positions)
     found = {}

@@ -26,7 +26,7 @@ __all__ = ["Guess", "Skeleton", "guess"]
 _BEYOND_DOUBT = 8.0  # score of a map at which no other frame is tried: names fit too, without them it is about 1
 # Logarithm of how probable it is that the rest pose is none in which a body stands, and the pose as it is one is.
 _POSE_FOR_REST = -2.0
-_MAX_BONES = 4000  # that may be a body's: without face, fingers and bones that carry nothing
+_MAX_BONES = 4000  # that may be a body's: without face, fingers and bones that deform nothing
 _MAX_ALL_BONES = 20_000
 _LEVEL_TRUNK = math.cos(math.radians(50))  # a trunk further from the vertical is an animal's; set by hand
 
@@ -248,7 +248,7 @@ class _Body(Limbs):
         }
 
     def _spine_at(self, spine: list[int], pelvis: int, hip_height: float) -> tuple[float, ...]:
-        """The pelvis's orientation for a bone of the spine that lies in it, beside legs that hang from below; or ()."""
+        """The pelvis's orientation for a bone of the spine that lies in it, beside legs with a parent below; or ()."""
         called_pelvis = spine and self.parsed[spine[0]].parts == {"pelvis"}
         on_floor = self.heads[pelvis, 2] - self.floor < 0.3 * hip_height
         if len(spine) < 2 or not (called_pelvis or on_floor):
@@ -287,7 +287,7 @@ class _Body(Limbs):
         return (path[:-1], path[-1]) if path else ([], None)
 
     def _goes_on(self, bone: int) -> bool:
-        """Whether a bone called head carries nothing itself, but a child that is the head does."""
+        """Whether a bone called head deforms nothing itself, but a child that is the head does."""
         if self.skinned is None or self.skinned[bone]:
             return False
         return any("head" in self.parsed[child].parts and self.skinned[child] for child in self.children[bone])

@@ -13,7 +13,7 @@ from .maps import LIMBS
 
 # The scores are set by hand, judged on the test rigs (tests/rigs) with and without names.
 NAME_SCORE = 3.0  # for a name of the expected part, and against a name of another
-_UNSKINNED = -2.0  # of a bone that carries no vertices, in a rig that has a skin: a control or a helper
+_UNSKINNED = -2.0  # of a bone that deforms no vertices, in a rig that has a skin: a control or a helper
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class KnownBones:
     children: list[list[int]]
     depths: np.ndarray  # (N,) in the tree
     top_down: list[int]  # parents first
-    skinned: np.ndarray | None  # (N,) bool: it carries vertices itself or by a twist bone; None if nothing has a skin
+    skinned: np.ndarray | None  # (N,) bool: it deforms vertices itself or by a twist bone; None if nothing has a skin
     candidates: np.ndarray  # (N,) bool: it may be a bone of the body
     name_scores: dict[str, np.ndarray]  # part -> (N,) what each bone's name says of it
 
@@ -45,7 +45,7 @@ class KnownBones:
             depths[bone] = depths[skeleton.parents[bone]] + 1 if skeleton.parents[bone] >= 0 else 0
         beside = np.array([name.helper and not name.parts for name in parsed], bool)
         parents = np.array(skeleton.parents, int)
-        # A helper that hangs from another one is within a finger, a strand of hair, a skirt or a face.
+        # A helper that is a child of another one is within a finger, a strand of hair, a skirt or a face.
         candidates, skinned = ~(beside & (parents >= 0) & beside[parents]), None
         if skeleton.weights is not None and (skeleton.weights > 0).any():
             carries, skinned = skeleton.weights > 0, skeleton.weights > 0
@@ -57,7 +57,7 @@ class KnownBones:
                 [bool(kids) and any(parsed[kid].helper and skinned[kid] for kid in kids) for kids in children]
             )
             skinned = skinned | twist
-            # Feet that hang elsewhere may carry nothing: their names keep them.
+            # Feet with another parent may deform nothing: their names keep them.
             candidates &= carries | np.array([bool(name.parts & {"ankle", "foot"}) for name in parsed])
         scores = {part: _name_scores(part, parsed, skinned) for limb in LIMBS for part in _parts_of(limb)}
         return cls(parsed, children, depths, top_down, skinned, candidates, scores)

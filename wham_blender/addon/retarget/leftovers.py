@@ -21,7 +21,7 @@ _MOST_NAMED = 3  # bones in a sentence
 def unevenly_scaled(rig: bpy.types.Object, names: Iterable[str]) -> list[str]:
     """The bones with another scale on one axis than on the others, among these and those above them.
 
-    Squash and stretch leaves such scales. What hangs from these bones is sheared and cannot turn as it is keyed; an
+    Squash and stretch leaves such scales. Their children are sheared and cannot rotate as they are keyed; an
     even scale may be the size that the animator gave a head or the whole character.
     """
     bones = rig.data.bones
@@ -101,21 +101,21 @@ def _axes(matrices: np.ndarray) -> np.ndarray:
 # --- bones above the body --------------------------------------------------------------------------------------------
 
 
-def torn_bone(rig: bpy.types.Object, body: str, keep: str) -> str:
-    """The highest bone above ``body`` whose vertices hang together with those of the bones below it; or "".
+def deforming_parent(rig: bpy.types.Object, body: str, keep: str) -> str:
+    """The highest bone above ``body`` whose vertices share edges with those of its children; or "".
 
     If it stayed where it is at rest while the body moves away, these vertices would be drawn out into spikes. ``keep``
     is not looked at: the bone that root motion is keyed on.
     """
     above = [bone.name for bone in rig.data.bones[body].parent_recursive if bone.name != keep]
-    torn: set[str] = set()
+    found: set[str] = set()
     for mesh in bpy.data.objects if above else ():
         if mesh.type == "MESH" and any(each.type == "ARMATURE" and each.object == rig for each in mesh.modifiers):
-            torn |= _torn(mesh, above, {bone.name for bone in rig.data.bones})
-    return next((name for name in reversed(above) if name in torn), "")
+            found |= _deforming(mesh, above, {bone.name for bone in rig.data.bones})
+    return next((name for name in reversed(above) if name in found), "")
 
 
-def _torn(mesh: bpy.types.Object, above: list[str], deforming: set[str]) -> set[str]:
+def _deforming(mesh: bpy.types.Object, above: list[str], deforming: set[str]) -> set[str]:
     """The bones of ``above`` whose share of the weight differs within one edge, or is a part of a vertex's."""
     columns = {group.index: above.index(group.name) for group in mesh.vertex_groups if group.name in above}
     if not columns:

@@ -174,7 +174,7 @@ class Limbs:
         return int(np.sum(apart < 0.01 * self.height)) > 2
 
     def _loose_feet(self, positive: list[int]) -> list[tuple[int, int, int]]:
-        """Legs whose feet hang from elsewhere, as bones for IK do: (hip, knee, ankle)."""
+        """Legs whose feet have another parent, as bones for IK do: (hip, knee, ankle)."""
         feet = [bone for bone in positive if "ankle" in self.parsed[bone].parts and not self.parsed[bone].helper]
         legs = []
         for knee in positive:
@@ -263,7 +263,7 @@ class Limbs:
                 shape -= 1 + 3 * min(1.0, float(np.linalg.norm(hip - self.heads[bone])) / thigh_length)
         shape -= ((ankle[2] - self.floor) / (0.15 * self.height)) ** 2
         shape -= self._off_line(bones)
-        shape -= 1.0 * (bones[1] not in self.above[bones[2]])  # the foot hangs from elsewhere
+        shape -= 1.0 * (bones[1] not in self.above[bones[2]])  # the foot has another parent
         tip = self.tip(bones[2]) - ankle
         shape -= 2 * (-tip[2] > 0.9 * np.linalg.norm(tip))  # it continues vertically: no foot
         names = self._name_score(bones, ("hip", "knee", "ankle")) - self._passed_over(bones, ("knee", "ankle"))

@@ -1,4 +1,4 @@
-"""Checks a rig map before a bake: whether limbs hang together, sides and proportions are a body's, and bones have skin.
+"""Checks a rig map before a bake: whether limbs are connected, sides and proportions are a body's, and bones have skin.
 
 A map that names thumbs as legs gives keys as well as a right one, and what they do to the character is only seen later.
 """
@@ -17,8 +17,8 @@ from . import reference_pose
 from .maps import LIMBS, MapError, RigMap
 from .rig_animation import bone_path
 
-# (joint, the one that it hangs from), of each side
-_HANGS_FROM = (
+# (joint, its parent), of each side
+_PARENTS = (
     ("knee", "hip"), ("ankle", "knee"), ("foot", "ankle"),
     ("shoulder", "collar"), ("elbow", "shoulder"), ("wrist", "elbow"),
 )  # fmt: skip
@@ -70,7 +70,7 @@ class _Fit:
     def bones(self, *joints: str) -> tuple[str, ...]:
         return tuple(self.rig_map.bones[joint] for joint in joints if joint in self.rig_map.bones)
 
-    def hangs_from(self, bone: str, above: str) -> bool:
+    def is_child_of(self, bone: str, above: str) -> bool:
         return any(each.name == above for each in self.rig.data.bones[bone].parent_recursive)
 
     def moved_by_others(self, bone: str) -> bool:
@@ -138,23 +138,23 @@ def _twice(fit: _Fit) -> Iterator[MapFault]:
 
 def _unconnected(fit: _Fit) -> Iterator[MapFault]:
     for side in _SIDES:
-        for lower, upper in _HANGS_FROM:
+        for lower, upper in _PARENTS:
             joints = f"{side}_{lower}", f"{side}_{upper}"
             bone, above = map(fit.bone, joints)
-            if not bone or not above or fit.hangs_from(bone, above):
+            if not bone or not above or fit.is_child_of(bone, above):
                 continue
-            if fit.hangs_from(above, bone):
+            if fit.is_child_of(above, bone):
                 yield MapFault(
                     f"The rig map {fit.name} does not fit {fit.rig.name}: {bone}, which is named for "
-                    f"{joint_label(joints[0])}, carries {above}, named for {joint_label(joints[1])}. Exchange them in "
-                    "the list of the rig map.",
+                    f"{joint_label(joints[0])}, is a parent of {above}, named for {joint_label(joints[1])}. Exchange "
+                    "them in the list of the rig map.",
                     code="rig-map-not-connected",
                     bones=(bone, above),
                 )
             elif lower not in _MAY_BE_LOOSE and not fit.moved_by_others(bone):
                 yield MapFault(
                     f"The rig map {fit.name} does not fit {fit.rig.name}: {bone}, which is named for "
-                    f"{joint_label(joints[0])}, does not hang from {above}, named for {joint_label(joints[1])}. Choose "
+                    f"{joint_label(joints[0])}, is not a child of {above}, named for {joint_label(joints[1])}. Choose "
                     "bones of one limb in the list of the rig map.",
                     code="rig-map-not-connected",
                     bones=(bone, above),
@@ -163,10 +163,10 @@ def _unconnected(fit: _Fit) -> Iterator[MapFault]:
     rig_map = fit.rig_map
     trunk = [fit.bone("pelvis"), *rig_map.spine, *rig_map.neck, *fit.bones("head")]
     for below, bone in pairwise(trunk):
-        if fit.hangs_from(below, bone):
+        if fit.is_child_of(below, bone):
             yield MapFault(
-                f"The rig map {fit.name} does not fit {fit.rig.name}: {bone} carries {below}, which is named for a "
-                "part of the trunk below it. List the bones of spine and neck from the pelvis up.",
+                f"The rig map {fit.name} does not fit {fit.rig.name}: {bone} is a parent of {below}, which is named "
+                "for a part of the trunk below it. List the bones of spine and neck from the pelvis up.",
                 code="rig-map-not-connected",
                 bones=(bone, below),
             )
@@ -185,7 +185,8 @@ def _in_another_limb(fit: _Fit) -> Iterator[MapFault]:
         if carrier is not None and limbs[carrier] != own:
             yield MapFault(
                 f"The rig map {fit.name} does not fit {fit.rig.name}: {bone}, which is named for {joint_label(joint)}, "
-                f"hangs from {carrier} in the {joint_label(limbs[carrier])}. Correct them in the list of the rig map.",
+                f"is a child of {carrier} in the {joint_label(limbs[carrier])}. Correct them in the list of the rig "
+                "map.",
                 code="rig-map-not-connected",
                 bones=(bone, carrier),
             )
@@ -373,8 +374,8 @@ def _measured(name: str, value: float) -> str:
 
 
 def _skinless(fit: _Fit) -> Iterator[MapFault]:
-    """Bones that carry none of the skin, beside another bone that carries it there."""
-    weights = armatures.carried_weights(fit.rig)
+    """Bones that deform nothing of the mesh, beside another bone that deforms it there."""
+    weights = armatures.deformed_vertices(fit.rig)
     if weights is None:
         return
     shape = _Shape.of(fit.rig_map, lambda bone: fit.rig.data.bones[bone].head_local)
@@ -382,7 +383,7 @@ def _skinless(fit: _Fit) -> Iterator[MapFault]:
     taken = {*fit.rig_map.mapped_bones().values(), *(bone for names in fit.rig_map.twists.values() for bone in names)}
     for joint in (joint for joints in LIMBS.values() for joint in joints if joint in fit.rig_map.bones):
         bone = fit.bone(joint)
-        if _carries(fit.rig, followers, bone, weights):
+        if _deforms(fit.rig, followers, bone, weights):
             continue
         place = shape.at[joint]
         near = {
@@ -398,23 +399,23 @@ def _skinless(fit: _Fit) -> Iterator[MapFault]:
         if nearest:
             yield MapFault(
                 f"The rig map {fit.name} does not fit {fit.rig.name}: {bone}, which is named for {joint_label(joint)}, "
-                f"carries none of the skin, and {nearest} carries it there. Choose that one in the list of the rig "
+                f"deforms nothing of the mesh, and {nearest} deforms it there. Choose that one in the list of the rig "
                 "map.",
                 code="rig-map-no-skin",
                 bones=(bone,),
             )
-        elif counterpart and _carries(fit.rig, followers, counterpart, weights):
+        elif counterpart and _deforms(fit.rig, followers, counterpart, weights):
             yield MapFault(
                 f"The rig map {fit.name} does not fit {fit.rig.name}: {bone}, which is named for {joint_label(joint)}, "
-                f"carries none of the skin, and {counterpart} on the other side does. Choose the bone that carries it "
-                "in the list of the rig map.",
+                f"deforms nothing of the mesh, and {counterpart} on the other side does. Choose the bone that deforms "
+                "it in the list of the rig map.",
                 code="rig-map-no-skin",
                 bones=(bone,),
             )
 
 
-def _carries(rig: bpy.types.Object, followers: Mapping[str, set[str]], bone: str, weights: Mapping[str, float]) -> bool:
-    """Whether a bone carries vertices itself, or by bones below it and bones that constraints make follow them."""
+def _deforms(rig: bpy.types.Object, followers: Mapping[str, set[str]], bone: str, weights: Mapping[str, float]) -> bool:
+    """Whether a bone deforms vertices itself, or by bones below it and bones that constraints make follow them."""
     bones, found, new = rig.pose.bones, {bone}, [bone]
     while new:
         name = new.pop()

@@ -26,22 +26,22 @@ class MeasuredRig:
     ik_legs: Mapping[str, LimbIK]
     reference: ReferencePose
     loose: Mapping[str, str]  # see _loose_ends
-    torn: str  # see _torn_bone
+    deforming_parent: str  # see _deforming_parent
 
 
 def measure(rig: bpy.types.Object, rig_map: RigMap, space: Space, options: Options) -> MeasuredRig:
-    """Probe a rig, and check what shows then: that limbs hang together and have a length."""
+    """Probe a rig, and check what shows then: that limbs are connected and have a length."""
     reference = reference_pose.choose(rig, rig_map, options.rest_pose)
     ik_legs = _ik_legs(rig_map) if options.plant_feet else {}
     rig_probed = _probe(rig, rig_map, options, ik_legs, reference)
     loose = _loose_ends(rig, rig_map, rig_probed)
     _check_connected(rig_map, rig_probed, loose)
-    torn = _torn_bone(rig, rig_map, options)
-    if loose or torn:
-        rig_probed = _probe(rig, rig_map, options, ik_legs, reference, (*loose.values(), *([torn] if torn else ())))
+    parent = _deforming_parent(rig, rig_map, options)
+    if loose or parent:
+        rig_probed = _probe(rig, rig_map, options, ik_legs, reference, (*loose.values(), *([parent] if parent else ())))
     target = _target(rig, rig_map, space, rig_probed, _keyed_twist_bones(rig_map))
     _check_limbs(rig, target)
-    return MeasuredRig(target, rig_probed, ik_legs, reference, loose, torn)
+    return MeasuredRig(target, rig_probed, ik_legs, reference, loose, parent)
 
 
 def _keyed_twist_bones(rig_map: RigMap) -> list[str]:
@@ -71,11 +71,11 @@ def _loose_ends(rig: bpy.types.Object, rig_map: RigMap, rig_probed: ProbedRig) -
     return loose
 
 
-def _torn_bone(rig: bpy.types.Object, rig_map: RigMap, options: Options) -> str:
-    """The bone above the hips that must go along with them, see leftovers.torn_bone; "" if controls are keyed."""
+def _deforming_parent(rig: bpy.types.Object, rig_map: RigMap, options: Options) -> str:
+    """The bone above the hips that must move with them, see leftovers.deforming_parent; "" if controls are keyed."""
     if rig_map.location_bone in rig_map.controls:
         return ""
-    return leftovers.torn_bone(rig, rig_map.location_bone, rig_map.root if options.root_motion else "")
+    return leftovers.deforming_parent(rig, rig_map.location_bone, rig_map.root if options.root_motion else "")
 
 
 def _check_connected(rig_map: RigMap, rig_probed: ProbedRig, loose: Mapping[str, str]) -> None:
@@ -134,8 +134,8 @@ def _probe(
     rig_probed = rig_probe.probe(rig, rig_map, names, located, measured, reference)
     if roots and not _follows(rig_probed, body, rig_map.root):
         raise BakeError(
-            f"{rig_map.root}, which the rig map {rig_map.name} names as root, does not carry the pelvis of {rig.name}. "
-            "Correct the map, or keep the motion on the hips.",
+            f"{rig_map.root}, which the rig map {rig_map.name} names as root, is no parent of the pelvis of "
+            f"{rig.name}. Correct the map, or keep the motion on the hips.",
             code="root-not-parent",
         )
     return rig_probed

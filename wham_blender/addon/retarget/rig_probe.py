@@ -255,7 +255,7 @@ def _followers(
     if constrained:
         problem = f"do not turn as they are keyed, because constraints or drivers hold them: {_listed(constrained)}"
     elif partial:
-        problem = f"turn only in part with what they hang from: {_listed(list(dict.fromkeys(partial)))}"
+        problem = f"rotate only in part with their parents: {_listed(list(dict.fromkeys(partial)))}"
     return by_rotation, by_location, problem
 
 
