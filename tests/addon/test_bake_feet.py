@@ -162,6 +162,7 @@ STYLES = {
     "no toe bones": Style("mixamo", shoes={"size": 1.5}, change=_without_toes),
     "toe bones that carry nothing": Style("unreal_ue5", shoes={"size": 1.2, "toes": "nothing"}),
     "toe bones that carry the sole": Style("kaykit", {"legs": 0.6}, {"size": 2.0, "toes": "sole"}),
+    "heels that the shin stretches": Style("kaykit", {"legs": 0.6}, {"size": 2.0, "toes": "nothing", "shin": 0.4}),
     "feet that hang from the root": Style("quaternius", shoes={"size": 1.3}),
     "long tails": Style("mixamo", change=_long_tails),
     "6 metres": Style("unreal_ue4", {"object_matrix": Matrix.Scale(6 / 1.65, 4)}),

@@ -17,11 +17,13 @@ _TOP = 0.35  # height of the upper over the sole
 _BLEND = 0.1  # from what only the foot's bone carries to what only the toes' bone does
 
 
-def put_on(rig: bpy.types.Object, rig_map: RigMap, *, size: float = 1.0, toes: str = "bend") -> list[bpy.types.Object]:
+def put_on(
+    rig: bpy.types.Object, rig_map: RigMap, *, size: float = 1.0, toes: str = "bend", shin: float = 0.0
+) -> list[bpy.types.Object]:
     """A shoe for each foot, standing on the armature's z = 0.
 
     toes: "bend" what is ahead of the ball; "nothing" on their bone; "sole": their bone carries most of the shoe, as
-    automatic weights do on short feet.
+    automatic weights do on short feet. shin: the share of the heel that the shin's bone carries, as they do, too.
     """
     shoes = []
     for side in ("left", "right"):
@@ -48,7 +50,9 @@ def put_on(rig: bpy.types.Object, rig_map: RigMap, *, size: float = 1.0, toes: s
         shoe.modifiers.new("Armature", "ARMATURE").object = rig
         limit = {"bend": ball, "nothing": np.inf, "sole": -0.2 * length}[toes if front else "nothing"]
         on_toes = np.clip(0.5 + (np.array(along) - limit) / (_BLEND * length), 0.0, 1.0)
-        for bone, weights in ((foot, 1 - on_toes), (front, on_toes)):
+        on_shin = np.where(np.array(along) < 0, shin, 0.0)
+        above = rig.data.bones[bones[f"{side}_knee"]]
+        for bone, weights in ((foot, 1 - on_toes - on_shin), (front, on_toes), (above, on_shin)):
             if bone:
                 group = shoe.vertex_groups.new(name=bone.name)
                 for row, weight in enumerate(weights):
