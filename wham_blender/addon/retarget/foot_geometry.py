@@ -179,7 +179,7 @@ def _of_bones(target: Target) -> np.ndarray:
     return np.array([point + up * (floor - point @ up) for point in points])
 
 
-class Turned(NamedTuple):
+class FootRotations(NamedTuple):
     """Rotations (F, 4) from rest of the bones that carry a foot's skin, in the body's space."""
 
     foot: np.ndarray
@@ -247,7 +247,7 @@ class Leg:
         points, toes = points - points.mean(0), quaternions.normalized(self.toe - self.ball)
         return points.T @ points, np.outer(toes, toes) + _ROLL_WEIGHT * np.eye(3)
 
-    def heights(self, turned: Turned, up: np.ndarray) -> np.ndarray:
+    def heights(self, turned: FootRotations, up: np.ndarray) -> np.ndarray:
         """The heights (F, N + M) above the ankle of both outlines."""
         up_of_foot, up_of_toes, up_of_shin = (quaternions.rotate(quaternions.inverse(each), up) for each in turned)
         ball = up_of_foot @ (self.ball - self.ankle)
@@ -262,7 +262,7 @@ class Leg:
         far = [np.linalg.norm(points - end, axis=1) for end in (self.toe, self.heel)]
         return np.min([np.where(column[:, None], each, np.inf) for column, each in zip(planted.T, far, strict=True)], 0)
 
-    def outline_points(self, turned: Turned, which: np.ndarray) -> np.ndarray:
+    def outline_points(self, turned: FootRotations, which: np.ndarray) -> np.ndarray:
         """The points (F, 3) of the outlines with the numbers ``which`` (F,), from the ankle."""
         at_rest, shares = np.concatenate([self.outline, self.toe_outline])[which], self.shares[which, None]
         bent = quaternions.rotate(turned.foot, self.ball - self.ankle)
@@ -273,7 +273,7 @@ class Leg:
 
     def ankle_above_ground(self, motion: FootMotion, toes: np.ndarray, ankle: np.ndarray, up: np.ndarray) -> np.ndarray:
         """The ankle (F, 3), raised where nothing is planted as far as foot or toes (F, 4) are below the ground."""
-        sunk = motion.ground - ankle @ up - self.heights(Turned(motion.foot, toes, motion.shin), up).min(1)
+        sunk = motion.ground - ankle @ up - self.heights(FootRotations(motion.foot, toes, motion.shin), up).min(1)
         return ankle + np.where(motion.planted, 0.0, np.maximum(sunk, 0.0))[:, None] * up
 
     def toes_above_ground(self, motion: FootMotion, ankle: np.ndarray, up: np.ndarray, rate: float) -> np.ndarray:
@@ -318,7 +318,7 @@ class PlantedFoot:
     ease: float  # rows
 
     @classmethod
-    def of(cls, leg: Leg, pins: Pins, turned: Turned, up: np.ndarray, ease: float) -> PlantedFoot:
+    def of(cls, leg: Leg, pins: Pins, turned: FootRotations, up: np.ndarray, ease: float) -> PlantedFoot:
         """A foot that is flat where both points are pinned; on one pin it keeps its rotation, but above the floor."""
         return cls(leg, pins, _planted_rotations(leg, pins, turned.foot, up, ease), *turned, up, ease)
 
@@ -337,10 +337,10 @@ class PlantedFoot:
         ball = self.pins.positions[:, 0] + quaternions.rotate(toes, leg.ball - leg.toe)
         on_heel = self.pins.positions[:, 1] + quaternions.rotate(foot, leg.ankle - leg.heel)
         ankle = np.where(toe[:, None], ball + quaternions.rotate(foot, leg.ankle - leg.ball), on_heel)
-        ankle = self._rolled(ankle, Turned(foot, toes, self.shin))
+        ankle = self._rolled(ankle, FootRotations(foot, toes, self.shin))
         return FootMotion(self.planted, toe, foot, toes, self.shin, ankle, self.pins.ground)
 
-    def _rolled(self, ankle: np.ndarray, turned: Turned) -> np.ndarray:
+    def _rolled(self, ankle: np.ndarray, turned: FootRotations) -> np.ndarray:
         """The ankle (F, 3), moved so that the foot rolls over its outline without sliding, where it is planted.
 
         Soles are round, and shoes pointed: a foot that is tilted touches the ground elsewhere than at its toe or heel.
@@ -354,7 +354,7 @@ class PlantedFoot:
         above = heights - lowest[:, None] + _NEAR_PIN * leg.distances_to_pins(pins.planted)
         touching = np.argmin(np.maximum(above[1:], above[:-1]), axis=1)
         before, after = (
-            leg.outline_points(Turned(*(each[rows] for each in turned)), touching)
+            leg.outline_points(FootRotations(*(each[rows] for each in turned)), touching)
             for rows in (slice(-1), slice(1, None))
         )
         both = pins.planted[1:] & pins.planted[:-1]

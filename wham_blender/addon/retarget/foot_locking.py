@@ -17,7 +17,7 @@ from ... import quaternions
 from ...animation import Animation, low_pass
 from ...motion import true_intervals, without_short_contacts
 from ...planted_feet import HINGED, LEGS, eased, mean_of_planted, smooth_maximum, two_bone_ik
-from .foot_geometry import FootMotion, Leg, PlantedFoot, Turned
+from .foot_geometry import FootMotion, Leg, PlantedFoot, FootRotations
 from .foot_pins import Floor, pin, pin_drift
 from .transfer import Pose, Target, ground
 
@@ -124,7 +124,7 @@ class _Body:
                 before[:, number, :2], self.source[:, columns], contacts[:, columns], leg.foot_length, self.floor
             )
             shin = self.shins[self.target.rig_map.bones[f"{leg.side}_knee"]]
-            turned = Turned(pose.rotations[leg.foot], pose.rotations[leg.toes], shin)
+            turned = FootRotations(pose.rotations[leg.foot], pose.rotations[leg.toes], shin)
             feet.append(PlantedFoot.of(leg, pins, turned, up, ease))
 
         planted = np.stack([foot.planted for foot in feet], 1)

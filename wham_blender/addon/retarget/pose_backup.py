@@ -71,7 +71,7 @@ def _kept(rig: bpy.types.Object) -> dict[str, Any]:
     """What was kept: this add-on's own text, unless somebody changed it."""
     try:
         kept = json.loads(rig.wham_pose_backup)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return kept if isinstance(kept, dict) else {}
 
