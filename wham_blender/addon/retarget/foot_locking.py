@@ -17,7 +17,7 @@ from ... import quaternions
 from ...animation import Animation, low_pass
 from ...motion import true_intervals, without_short_contacts
 from ...planted_feet import HINGED, LEGS, eased, mean_of_planted, smooth_maximum, two_bone_ik
-from .foot_geometry import FootMotion, Leg, PlantedFoot, FootRotations
+from .foot_geometry import FootMotion, FootRotations, Leg, PlantedFoot
 from .foot_pins import Floor, pin, pin_drift
 from .transfer import Pose, Target, ground
 
