@@ -303,9 +303,7 @@ def unscaled_pose(rig):
 
 
 def held_hips(rig):
-    rig.pose.bones["mixamorig:Hips"].constraints.new("LIMIT_LOCATION").use_max_x = True
-    limit = rig.pose.bones["mixamorig:Hips"].constraints[0]
-    limit.use_min_x, limit.owner_space = True, "LOCAL"
+    rig.pose.bones["mixamorig:Hips"].constraints.new("COPY_LOCATION").target = bpy.data.objects["dance"]
 
 
 def leg_without_length(rig):
@@ -337,6 +335,13 @@ RIG_FAULTS = [
     ("hero has no bone mixamorig:LeftHand", renamed_bone),
     ("hero cannot get a motion", leg_without_length),
 ]
+
+
+def test_a_limit_holds_the_motion_back_and_is_told(scene, capfd):
+    limit = scene(active=1).pose.bones["mixamorig:Hips"].constraints.new("LIMIT_LOCATION")
+    limit.use_max_x, limit.use_min_x, limit.owner_space = True, True, "LOCAL"
+    assert bpy.ops.wham.bake_to_rig() == {"FINISHED"}
+    assert re.search(r"held back by limit constraints: mixamorig:Hips by up to \d+\.\d cm\.", capfd.readouterr().out)
 
 
 @pytest.mark.parametrize(("sentence", "change"), RIG_FAULTS, ids=[fault[0] for fault in RIG_FAULTS])

@@ -9,6 +9,7 @@ import bpy
 import numpy as np
 
 from ..scene.evaluation import evaluated
+from ..scene.units import metres_per_unit
 
 _EVEN = 2e-3  # scales that differ by less, relatively, shear nothing that could be seen or measured
 _MOST_FRAMES = 200  # at which limits are looked at
@@ -68,15 +69,16 @@ def held_back(rig: bpy.types.Object, frames: np.ndarray) -> list[str]:
     with without_limits(rig):
         keyed = _local_matrices(rig, limited, chosen)
     size = max((bone.head_local.length for bone in rig.data.bones), default=0.0)
+    metres = rig.matrix_world.median_scale * metres_per_unit(rig)
     found = []
     for name in limited:
-        turns = np.einsum("fij,fij->f", _axes(shown[name]), _axes(keyed[name]))  # the trace of the rotation between
-        angle = float(np.arccos(np.clip((turns - 1) / 2, -1, 1)).max())
+        traces = np.einsum("fij,fij->f", _axes(shown[name]), _axes(keyed[name]))  # of the rotations between
+        angle = float(np.arccos(np.clip((traces - 1) / 2, -1, 1)).max())
         moved = float(np.linalg.norm(shown[name][:, :3, 3] - keyed[name][:, :3, 3], axis=1).max())
         if angle > _HELD_ANGLE:
             found.append(f"{name} by up to {np.degrees(angle):.0f} degrees")
         elif moved > _HELD_DISTANCE * size:
-            found.append(f"{name} by up to {moved:.3g}")
+            found.append(f"{name} by up to {100 * metres * moved:.3g} cm")
     return found
 
 

@@ -42,6 +42,7 @@ _CROSSED = -0.05  # of the size: a left joint is so far on the right; measured: 
 _FOLDED = -0.85  # cosine of the angle between the segments of a limb at rest; measured 0.68 and more
 _LEGS_ALONG_TRUNK = -0.3  # cosine of the angle from the trunk, upwards, to the legs; measured up to -0.95
 _TOES_BEHIND = -0.5  # of the foot's length; measured 0.54 ahead and more
+_NO_LENGTH = 1e-4  # of the size: legs that are shorter have no direction
 _SAME_PLACE = 0.05  # of the size: bones so near to one another may be two layers of one joint
 
 
@@ -276,6 +277,8 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 def _misshapen(fit: _Fit, shape: _Shape) -> Iterator[MapFault]:
+    if shape.legs < _NO_LENGTH * shape.size:
+        return  # the bake has a sentence on bones at one point
     yield from _wrong_sides(fit, shape)
     for limb, joints in LIMBS.items():
         if all(joint in shape.at for joint in joints):
