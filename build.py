@@ -344,10 +344,16 @@ def check_code() -> Tally:
 
 
 def test(*arguments: str) -> int:
-    """Run the checks and every suite, or pytest alone on the tests named; two at a time."""
+    """Run the checks and every suite, or pytest alone on the tests named; two at a time.
+
+    The window's suite, which mostly waits for what the window shows, runs beside them.
+    """
     suites = suite_arguments(arguments)
-    with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(run_suite, name, pytest_arguments) for name, pytest_arguments in suites.items()]
+    with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(1) as beside:
+        jobs = [
+            (beside if name == "gui" else pool).submit(run_suite, name, pytest_arguments)
+            for name, pytest_arguments in suites.items()
+        ]
         if not arguments:
             jobs.append(pool.submit(check_code))
         tallies = [job.result() for job in jobs]
