@@ -45,7 +45,7 @@ WORKER_PACKAGE = ROOT / "wham_blender/pipeline"
 DEMO_CLIP = ROOT / "tests/clips/walk_and_jump.mp4"
 TRAINING_STEPS = ("body", "filmed", "drawn", "lifter", "wham", "contacts")
 WINDOWS = sys.platform == "win32"
-SUITE_LIMIT = 1200  # seconds after which a suite is taken as hanging and killed
+SUITE_LIMIT = 2400  # seconds after which a suite is taken as hanging and killed
 GUI_LIMIT = 900
 
 # Shared libraries that Blender's module loads on Linux, and the Debian packages that hold them.
