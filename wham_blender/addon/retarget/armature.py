@@ -96,6 +96,12 @@ def is_skin(mesh: bpy.types.Object, armature: bpy.types.Object) -> bool:
     return any(modifier.type == "ARMATURE" and modifier.object == armature for modifier in mesh.modifiers)
 
 
+def deforming_bones(mesh: bpy.types.Object) -> set[str]:
+    """The bones of a mesh's Armature modifiers. Vertex groups without such a bone deform nothing."""
+    rigs = [modifier.object for modifier in mesh.modifiers if modifier.type == "ARMATURE" and modifier.object]
+    return {bone.name for rig in rigs for bone in rig.data.bones}
+
+
 def rest_matrix(mesh: bpy.types.Object, armature: bpy.types.Object) -> np.ndarray:
     """The matrix (4, 4) from the space of a mesh to armature space, with the bone at rest that may be its parent."""
     matrix = armature.matrix_world.inverted_safe() @ mesh.matrix_world

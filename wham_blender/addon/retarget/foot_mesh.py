@@ -1,4 +1,4 @@
-"""The vertices of a character's feet in its rest pose: the meshes that the foot bones of a rig carry."""
+"""The vertices of a character's feet in its rest pose: the meshes that the foot bones of a rig deform."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import bpy
 import numpy as np
 
-from .armature import is_skin, rest_matrix
+from .armature import deforming_bones, is_skin, rest_matrix
 from .maps import RigMap
 
 # Set by hand on the characters of tests/rigs: lengths of a leg around the ankle in which vertices are looked at (feet
@@ -20,7 +20,7 @@ def vertices(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The vertices (N, 3) of the left and right foot at rest, in armature space, and two facts about each.
 
-    These are whether toes carry it (N,), and the share (N,) of its weight on foot and toes; the shin has the rest.
+    These are whether toes deform it (N,), and the share (N,) of its weight on foot and toes; the shin has the rest.
     matrices: (4, 4) of the mapped bones at rest, with scale, which a pose may have although it is at rest otherwise.
     """
     bones = rig.data.bones
@@ -67,9 +67,7 @@ def _shares(mesh: bpy.types.Object, rows: np.ndarray, parts: tuple[set[str], set
     if mesh.parent_type == "BONE":
         shares[:] = [mesh.parent_bone in part for part in parts]
         return shares
-    # Vertex groups that are no bones, those of other modifiers, move nothing.
-    rigs = [modifier.object for modifier in mesh.modifiers if modifier.type == "ARMATURE" and modifier.object]
-    deforming = {bone.name for rig in rigs for bone in rig.data.bones}
+    deforming = deforming_bones(mesh)
     names = {group.index: group.name for group in mesh.vertex_groups if group.name in deforming}
     if not any(part & {*names.values()} for part in parts):
         return shares

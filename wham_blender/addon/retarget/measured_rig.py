@@ -80,16 +80,12 @@ def _deforming_parent(rig: bpy.types.Object, rig_map: RigMap, options: Options) 
 
 def _check_connected(rig_map: RigMap, rig_probed: ProbedRig, loose: Mapping[str, str]) -> None:
     """Raise MapFault if a bone of a limb stays where it is when the one above it turns, for another limb's is named."""
-    names = rig_probed.names
     for limb, joints in LIMBS.items():
         for upper, lower in pairwise(joints):
             bone, above = rig_map.bones.get(lower, ""), rig_map.bones[upper]
             if not bone or (limb in loose and lower == joints[-1]):
                 continue
-            index, control = names.index(rig_map.control(bone)), rig_map.control(above)
-            while index >= 0 and names[index] != control:
-                index = rig_probed.controls[index].location_parent
-            if index < 0:
+            if not _is_below(rig_probed, rig_map.control(bone), rig_map.control(above), "location_parent"):
                 raise map_check.MapFault(
                     f"The rig map {rig_map.name} does not fit: {bone}, which is named for "
                     f"{map_check.joint_label(lower)}, does not follow {above}, named for "
@@ -143,14 +139,16 @@ def _probe(
 
 def _follows(rig_probed: ProbedRig, control: str, ancestor: str) -> bool:
     """Whether a control inherits both rotation and location of an ancestor."""
+    return all(_is_below(rig_probed, control, ancestor, parent) for parent in ("rotation_parent", "location_parent"))
+
+
+def _is_below(rig_probed: ProbedRig, control: str, ancestor: str, parent: str) -> bool:
+    """Whether a control is the ancestor or below it. ``parent``: "rotation_parent" or "location_parent"."""
     names = rig_probed.names
-    for parent in ("rotation_parent", "location_parent"):
-        index = names.index(control)
-        while index >= 0 and names[index] != ancestor:
-            index = getattr(rig_probed.controls[index], parent)
-        if index < 0:
-            return False
-    return True
+    index = names.index(control)
+    while index >= 0 and names[index] != ancestor:
+        index = getattr(rig_probed.controls[index], parent)
+    return index >= 0
 
 
 def _target(

@@ -49,15 +49,12 @@ class _Skin:
         return abs(float(longer[worst]) * size), *self.edges[worst].tolist()
 
     def bone(self, vertex: int) -> str:
-        """The bone that carries most of a vertex."""
+        """The bone that deforms a vertex most."""
         groups = {group.index: group.name for group in self.original.vertex_groups}
         weights = {groups[each.group]: each.weight for each in self.original.data.vertices[vertex].groups}
-        bones = {name: weight for name, weight in weights.items() if name in self._bones()}
+        deforming = armatures.deforming_bones(self.original)
+        bones = {name: weight for name, weight in weights.items() if name in deforming}
         return max(bones, key=bones.__getitem__, default="no bone")
-
-    def _bones(self) -> set[str]:
-        rigs = [each.object for each in self.original.modifiers if each.type == "ARMATURE" and each.object]
-        return {bone.name for rig in rigs for bone in rig.data.bones}
 
 
 def notes(
