@@ -1,4 +1,4 @@
-"""What a rig has been left with and a bake must allow for: uneven scales, limits, vertices on bones above the body."""
+"""What a rig has been left with and a bake must allow for: uneven scales and limit constraints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ _EVEN = 2e-3  # scales that differ by less, relatively, shear nothing that could
 _MOST_FRAMES = 200  # at which limits are looked at
 _HELD_ANGLE = np.radians(0.5)  # by which a limit holds a bone back without a word
 _HELD_DISTANCE = 1e-3  # the same of its location, of the rig's size
-_TORN = 0.02  # share of a vertex's weight on a bone that stays: 2 cm for each metre that the body goes away
 _MOST_NAMED = 3  # bones in a sentence
 
 
@@ -98,42 +97,3 @@ def _local_matrices(rig: bpy.types.Object, names: list[str], frames: np.ndarray)
 def _axes(matrices: np.ndarray) -> np.ndarray:
     axes = matrices[:, :3, :3]
     return np.asarray(axes / np.maximum(np.linalg.norm(axes, axis=1, keepdims=True), 1e-12))
-
-
-# --- bones above the body --------------------------------------------------------------------------------------------
-
-
-def deforming_parent(rig: bpy.types.Object, body: str, keep: str) -> str:
-    """The highest bone above ``body`` whose vertices share edges with those of its children; or "".
-
-    If it stayed where it is at rest while the body moves away, these vertices would be drawn out into spikes. ``keep``
-    is not looked at: the bone that root motion is keyed on.
-    """
-    above = [bone.name for bone in rig.data.bones[body].parent_recursive if bone.name != keep]
-    found: set[str] = set()
-    for mesh in bpy.data.objects if above else ():
-        if mesh.type == "MESH" and any(each.type == "ARMATURE" and each.object == rig for each in mesh.modifiers):
-            found |= _deforming(mesh, above, {bone.name for bone in rig.data.bones})
-    return next((name for name in reversed(above) if name in found), "")
-
-
-def _deforming(mesh: bpy.types.Object, above: list[str], deforming: set[str]) -> set[str]:
-    """The bones of ``above`` whose share of the weight differs within one edge, or is a part of a vertex's."""
-    columns = {group.index: above.index(group.name) for group in mesh.vertex_groups if group.name in above}
-    if not columns:
-        return set()
-    bones = {group.index for group in mesh.vertex_groups if group.name in deforming}
-    shares, totals = np.zeros((len(mesh.data.vertices), len(above))), np.zeros(len(mesh.data.vertices))
-    for number, vertex in enumerate(mesh.data.vertices):
-        for element in vertex.groups:
-            if element.group in bones:
-                totals[number] += element.weight
-                if element.group in columns:
-                    shares[number, columns[element.group]] += element.weight
-    shares /= np.maximum(totals, 1e-9)[:, None]
-    ends = np.empty(2 * len(mesh.data.edges), np.int32)
-    mesh.data.edges.foreach_get("vertices", ends)
-    first, second = ends.reshape(-1, 2).T
-    differs = np.abs(shares[first] - shares[second]) > _TORN
-    partly = (shares > _TORN) & (shares < 1 - _TORN)
-    return {name for number, name in enumerate(above) if differs[:, number].any() or partly[:, number].any()}

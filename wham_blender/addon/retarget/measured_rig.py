@@ -9,8 +9,9 @@ from itertools import pairwise
 import bpy
 import numpy as np
 
-from . import foot_geometry, foot_mesh, leftovers, map_check, reference_pose, rig_probe
+from . import foot_geometry, foot_mesh, map_check, reference_pose, rig_probe
 from .bake_options import BakeError, Options
+from .deforming_parent import deforming_parent
 from .maps import LIMBS, LimbIK, RigMap
 from .reference_pose import ReferencePose
 from .rig_probe import ProbedRig
@@ -72,10 +73,10 @@ def _loose_ends(rig: bpy.types.Object, rig_map: RigMap, rig_probed: ProbedRig) -
 
 
 def _deforming_parent(rig: bpy.types.Object, rig_map: RigMap, options: Options) -> str:
-    """The bone above the hips that must move with them, see leftovers.deforming_parent; "" if controls are keyed."""
+    """The bone above the hips that must move with them, see deforming_parent.py; "" if controls are keyed."""
     if rig_map.location_bone in rig_map.controls:
         return ""
-    return leftovers.deforming_parent(rig, rig_map.location_bone, rig_map.root if options.root_motion else "")
+    return deforming_parent(rig, rig_map.location_bone, rig_map.root if options.root_motion else "")
 
 
 def _check_connected(rig_map: RigMap, rig_probed: ProbedRig, loose: Mapping[str, str]) -> None:
