@@ -25,12 +25,12 @@ from tests.bench.report import Cell, report
 from tools import metrics
 from wham_blender import motion, weights
 from wham_blender.body.body import Body
-from wham_blender.models.lifter import Lifter, rotation_to_optical_axis
+from wham_blender.models.lifter import rotation_to_optical_axis
 from wham_blender.motion import rotation_matrices
 from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS
 from wham_blender.pipeline.people.types import Person
 from wham_blender.pipeline.pose import lifter_features
-from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS
+from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS, PoseNetworks
 from wham_blender.pipeline.stages.job import Job
 from wham_blender.pipeline.stages.run import run
 from wham_blender.skeleton import COCO_NAMES
@@ -142,10 +142,10 @@ def with_true_landmarks(
 
 
 def lifted_joints(
-    person: Person, lifter: Lifter, body: Body, size: tuple[int, int], camera_K: np.ndarray
+    person: Person, networks: PoseNetworks, body: Body, size: tuple[int, int], camera_K: np.ndarray
 ) -> np.ndarray:
     """The 12 joints (F, 12, 3) of the lifter's poses, camera axes."""
-    poses = lifter_features.extract_features(lifter, person, size, camera_K)[2]
+    poses = lifter_features.extract_features(networks, person, size, camera_K)[2]
     with torch.inference_mode():
         betas = torch.from_numpy(poses.betas.mean(0)).expand(len(person), -1)
         return body.landmarks(torch.from_numpy(poses.poses).float(), betas).joints.numpy()[:, LIMBS]
@@ -178,14 +178,15 @@ def measure(clip: Path, markers: dict[str, np.ndarray], camera: MarkerCamera, bo
         }
 
     rows = marker_rows(observed, person, len(true))
-    lifter, size = lifter_features.load_lifter(weights.find("lifter").path), person.meta["size"]
+    networks = PoseNetworks.load(weights.find("lifter").path, weights.find("temporal").path)
+    size = person.meta["size"]
     given = {
         "true keypoints and 3D": with_true_landmarks(observed, camera, markers, rows, true_3d=True),
         "true keypoints": with_true_landmarks(observed, camera, markers, rows, true_3d=False),
         "observed": observed,
     }
     sources = {
-        name: by_group(lifted_joints(each, lifter, body, size, person.camera_K), true[rows])
+        name: by_group(lifted_joints(each, networks, body, size, person.camera_K), true[rows])
         for name, each in given.items()
     }
     sources["observed, landmark network only"] = by_group(seen_joints(observed, observed.time), true[rows])

@@ -20,10 +20,7 @@ from tools import metrics
 from tools.training import mocap, scenes, simulate
 from tools.training.lifter import LIMBS
 from tools.training.scenes import CAMERAS, Scene
-from wham_blender.body.body import Body
 from wham_blender.body.rotations import matrix_from_r6d
-from wham_blender.models.lifter import Lifter
-from wham_blender.models.wham import WHAM
 from wham_blender.motion import planted
 from wham_blender.pipeline.pose.types import WhamTrack
 from wham_blender.pipeline.world.wham_world import rollout_y_up
@@ -33,7 +30,7 @@ COUNTS = ("hits", "predicted", "true", "WHAM hits", "WHAM predicted")  # of cont
 SHORTEST_PATH = 2.0  # metres: below it RTE is not meaningful
 
 
-def measure(scene: Scene, networks: tuple[Lifter, WHAM, Body]) -> dict[str, float]:
+def measure(scene: Scene, networks: scenes.Networks) -> dict[str, float]:
     """Metrics of one scene: millimetres, accelerations per frame squared; NaN if one is not meaningful."""
     body = networks[2]
     lifted = scenes.run_networks(scene, networks)

@@ -1,8 +1,8 @@
 """Errors of the landmark network on a filmed person, beside those of the simulated training views.
 
 ``build.py bench landmarks --clips FOLDER [--mocap FOLDERS] [--clip NAME]``: FOLDER of clips as in the bench
-``accuracy``; motion capture as for build.py train. The sizes of the simulated errors (tools/training/simulate.py) are set by the
-first camera alone; do not run this on a clip that evaluates the weights.
+``accuracy``; motion capture as for build.py train. The sizes of the simulated errors (tools/training/simulate.py) are
+set by the first camera alone; do not run this on a clip that evaluates the weights.
 """
 
 from __future__ import annotations

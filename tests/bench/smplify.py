@@ -23,7 +23,6 @@ from tools.training import mocap, simulate
 from tools.training.scenes import place
 from wham_blender import weights
 from wham_blender.body.body import Body
-from wham_blender.models.lifter import Lifter
 from wham_blender.models.wham import WHAM
 from wham_blender.motion import rotation_matrices
 from wham_blender.pipeline.people.landmarks import LANDMARKS
@@ -58,7 +57,7 @@ class Draft:
     """The networks of draft quality."""
 
     body: Body
-    lifter: Lifter
+    lifter: lifter_features.PoseNetworks
     wham: WHAM
 
     def place(self, person: Person, camera_K: np.ndarray, size: tuple[int, int]) -> placement.Placed:
@@ -172,7 +171,7 @@ def main() -> None:
     errors = simulate.LandmarkErrors.load(simulate.ERRORS_FILE)
     body = Body.load(weights.find("body").path)
     draft = Draft(
-        body, lifter_features.load_lifter(weights.find("lifter").path),
+        body, lifter_features.PoseNetworks.load(weights.find("lifter").path, weights.find("temporal").path),
         wham_weights.load_wham(weights.find("wham").path),
     )  # fmt: skip
     generator = torch.Generator().manual_seed(args.seed)

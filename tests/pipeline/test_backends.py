@@ -14,7 +14,7 @@ from wham_blender.weights import WeightFile
 from wham_blender.weights.library import NEEDED, Library
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda")
-DRAFT = {"detector", "landmarks", "lifter", "wham", "body"}
+DRAFT = {"detector", "landmarks", "lifter", "temporal", "wham", "body"}
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from wham_blender.models.lifter import POINTS, Lifter
 from wham_blender.pipeline.people import track_cleanup, types
 from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS, LANDMARKS
 from wham_blender.pipeline.pose import lifter_features
-from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS
+from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS, PoseNetworks
 from wham_blender.skeleton import JOINT_NAMES
 
 SIZE, FOCAL = (1280, 720), 1066.0  # pixels
@@ -39,8 +39,8 @@ CROUCHING = SITTING | {
 
 
 @pytest.fixture(scope="module")
-def lifter() -> Lifter:
-    return lifter_features.load_lifter(weights.find("lifter").path)
+def networks() -> PoseNetworks:
+    return PoseNetworks.load(weights.find("lifter").path, weights.find("temporal").path)
 
 
 def bent(bends: Bends, facing: float) -> torch.Tensor:
@@ -98,15 +98,15 @@ BEGINNINGS = {
 
 
 @pytest.mark.parametrize("name", BEGINNINGS)
-def test_the_first_poses_are_accurate(lifter: Lifter, name: str) -> None:
+def test_the_first_poses_are_accurate(networks: PoseNetworks, name: str) -> None:
     bends, facing, low, most_aligned, most = BEGINNINGS[name]
-    seen, true = sighted(lifter, bends, facing, low)
+    seen, true = sighted(networks.lifter, bends, facing, low)
     (person,) = track_cleanup.build_people(seen, np.zeros(LOOKS, int))
     camera_K = np.array([[FOCAL, 0, SIZE[0] / 2], [0, FOCAL, SIZE[1] / 2], [0, 0, 1]])
-    _, _, own = lifter_features.extract_features(lifter, person, SIZE, camera_K)
+    _, _, own = lifter_features.extract_features(networks, person, SIZE, camera_K)
     with torch.inference_mode():
         rotations, betas = torch.from_numpy(own.poses[:FIRST]), torch.from_numpy(own.betas[:FIRST])
-        points = lifter.body(rotations, betas)[1][:, LIMBS].double().numpy()
+        points = networks.lifter.body(rotations, betas)[1][:, LIMBS].double().numpy()
     aligned = 1000 * metrics.pa_mpjpe(points, np.repeat(true[None, LIMBS], FIRST, 0)).mean()
     off = 1000 * metrics.mpjpe(points, np.repeat(true[None, LIMBS], FIRST, 0), HIPS).mean()
     ahead = bent(bends, facing)[0, 0, :, 2].numpy()

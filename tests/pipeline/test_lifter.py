@@ -44,7 +44,7 @@ def seen(points: torch.Tensor, place: torch.Tensor, turn: torch.Tensor) -> tuple
 
 
 def test_the_input_does_not_depend_on_the_camera_s_rotation(lifter: Lifter) -> None:
-    points = lifter._estimate(pose(), torch.zeros(4, 10)).points
+    points = lifter.estimate_of(pose(), torch.zeros(4, 10)).points
     place = torch.tensor([0.0, 0.0, 4.0])
     ahead, turn_ahead = seen(points, place, torch.eye(3))
     aside = torch.from_numpy(Rotation.from_rotvec([0.2, -0.3, 0.4]).as_matrix()).float()
@@ -61,16 +61,16 @@ def test_the_input_does_not_depend_on_the_camera_s_rotation(lifter: Lifter) -> N
 def test_residuals_are_zero_for_the_truth_and_show_a_rotated_knee(lifter: Lifter) -> None:
     betas = torch.full((4, 10), 0.5)
     rotations = pose()
-    true = lifter._estimate(rotations, betas)
+    true = lifter.estimate_of(rotations, betas)
     look, turn = seen(true.points, torch.tensor([0.3, 0.1, 5.0]), torch.eye(3))
     rotations[:, 0] = turn @ rotations[:, 0]
     look = look._replace(landmarks=true.points @ turn.mT)
-    told = lifter._residual_features(look, lifter._estimate(rotations, betas))
+    told = lifter._residual_features(look, lifter.estimate_of(rotations, betas))
     assert told[:, : 25 * 5 + 2 * 72].abs().max() < 0.01
     bent = rotations.clone()
     knee = torch.from_numpy(Rotation.from_rotvec([-0.2, 0, 0]).as_matrix()).float()
     bent[:, 4] = bent[:, 4] @ knee
-    told = lifter._residual_features(look, lifter._estimate(bent, betas))
+    told = lifter._residual_features(look, lifter.estimate_of(bent, betas))
     deep = told[:, 25 * 5 + 72 : 25 * 5 + 144].view(4, 24, 3) / 3
     assert torch.allclose(deep[:, 4, 0], torch.full((4,), 0.2), atol=0.05)
     assert deep[:, 5].abs().max() < 0.02  # the other knee is correct
@@ -78,7 +78,7 @@ def test_residuals_are_zero_for_the_truth_and_show_a_rotated_knee(lifter: Lifter
 
 def test_a_network_of_another_size_loads(lifter: Lifter) -> None:
     again = Lifter.from_state_dict(lifter.state_dict()).eval()
-    look, _ = seen(lifter._estimate(pose(), torch.zeros(4, 10)).points, torch.tensor([0.0, 0, 4]), torch.eye(3))
+    look, _ = seen(lifter.estimate_of(pose(), torch.zeros(4, 10)).points, torch.tensor([0.0, 0, 4]), torch.eye(3))
     with torch.inference_mode():
         for first, second in zip(lifter(look), again(look), strict=True):
             assert torch.equal(first, second)

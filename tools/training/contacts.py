@@ -23,8 +23,6 @@ from tools.training import mocap, scenes, shipped, simulate
 from tools.training.scenes import CAMERAS, Scene
 from wham_blender import weights
 from wham_blender.body.body import Body
-from wham_blender.models.lifter import Lifter
-from wham_blender.models.wham import WHAM
 from wham_blender.motion import planted
 from wham_blender.pipeline.pose.types import WhamTrack
 from wham_blender.pipeline.world import foot_contacts
@@ -71,7 +69,7 @@ def crop_clip(clip: mocap.Clip, frames: int, choice: random.Random) -> mocap.Cli
 
 
 def draw(
-    clips: Sequence[mocap.Clip], networks: tuple[Lifter, WHAM, Body], count: int, frames: int, until: float
+    clips: Sequence[mocap.Clip], networks: scenes.Networks, count: int, frames: int, until: float
 ) -> list[tuple[Scene, WhamTrack]]:
     """Scenes of clips with a flat floor, and WHAM's results on them; stops when the clock passes ``until``.
 

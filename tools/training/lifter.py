@@ -29,8 +29,6 @@ PICTURE_FRACTION = 0.25  # fraction of the samples that are pictures
 EMA_DECAY = 0.9995  # the shipped weights are a moving average over about 2000 steps, which generalises better
 NO_3D_FRACTION = 0.1  # fraction of the samples without the landmark network's 3D
 STEPS_PER_REPORT = 200
-# Half precision is twice as fast on processors that have it, and ten times slower on others.
-_HALF = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 LIMBS = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]  # COCO: shoulders, elbows, wrists, hips, knees, ankles
@@ -64,7 +62,7 @@ def run_lifter(model: Lifter, inputs: LifterInput, *, train_first_estimate: bool
 
     The first estimate need not be accurate, so it is trained in every other step only, which saves time.
     """
-    with torch.autocast("cpu", torch.bfloat16, enabled=_HALF):
+    with torch.autocast("cpu", torch.bfloat16, enabled=simulate.HALF):
         if train_first_estimate:
             return model.iterate(inputs)
         with torch.no_grad():

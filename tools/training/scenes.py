@@ -7,23 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import median_filter
 from scipy.signal import savgol_filter
 
 from tools.training import mocap, simulate
 from tools.training.lifter import LIMBS
 from wham_blender import weights
 from wham_blender.body.body import Body
-from wham_blender.models.lifter import Lifter
 from wham_blender.models.wham import WHAM
 from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS, LANDMARKS
-from wham_blender.pipeline.people.track_cleanup import LANDMARK_SMOOTHING, wham_boxes
+from wham_blender.pipeline.people.smoothing import without_jitter
+from wham_blender.pipeline.people.track_cleanup import BOX_MEDIAN_FRAMES, wham_boxes
 from wham_blender.pipeline.people.types import Person
 from wham_blender.pipeline.pose import camera_translation, lifter_features, wham_inference, wham_weights
-from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS
+from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS, PoseNetworks
 from wham_blender.pipeline.pose.types import View, WhamInput, WhamTrack
 from wham_blender.pipeline.world import placement
 from wham_blender.pipeline.world.calibration import UNCALIBRATED, calibration_for
 
+Networks = tuple[PoseNetworks, WHAM, Body]
 CAMERAS = ("static", "pans", "travels")
 FPS = wham_inference.FPS
 Y_UP_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
@@ -76,28 +78,28 @@ class Scene:
         )
 
     def person(self) -> Person:
-        """The Person of the people stages for this scene, smoothed as in track clean-up."""
+        """The Person of the people stages for this scene, its keypoints smoothed as in track clean-up."""
         count = len(self.hips)
         landmarks, metres = np.zeros((count, LANDMARKS, 3), np.float32), np.zeros((count, LANDMARKS, 3), np.float32)
         landmarks[:, LIFTER_LANDMARKS, :2], landmarks[:, LIFTER_LANDMARKS, 2] = self.view.pixels, self.view.mask
         metres[:, LIFTER_LANDMARKS] = self.view.landmarks
         boxes = wham_boxes(landmarks[:, COCO_LANDMARKS], include_hidden=True)
-        landmarks[..., :2] = savgol_filter(landmarks[..., :2], *LANDMARK_SMOOTHING, axis=0)
-        metres = savgol_filter(metres, *LANDMARK_SMOOTHING, axis=0)
+        boxes = median_filter(boxes, (BOX_MEDIAN_FRAMES, 1), mode="nearest")
+        keypoints = landmarks[:, COCO_LANDMARKS].copy()
+        keypoints[..., :2] = without_jitter(keypoints[..., :2], 200 * boxes[:, 2])
         return Person(
-            keypoints=landmarks[:, COCO_LANDMARKS], landmarks=landmarks, landmarks_3d=metres,
-            boxes=savgol_filter(boxes, *LANDMARK_SMOOTHING, axis=0), time=np.arange(count) / FPS,
+            keypoints=keypoints, landmarks=landmarks, landmarks_3d=metres, boxes=boxes, time=np.arange(count) / FPS,
             visible=np.ones(count, bool), detection_rows=np.arange(count),
         )  # fmt: skip
 
 
-def networks(wham: Path | None = None) -> tuple[Lifter, WHAM, Body]:
+def networks(wham: Path | None = None) -> Networks:
     """The open lifter and body, and WHAM of a file, by default the open one."""
-    lifter, open_wham, body = (weights.find(role).path for role in ("lifter", "wham", "body"))
-    return lifter_features.load_lifter(lifter), wham_weights.load_wham(wham or open_wham), Body.load(body)
+    lifter, temporal, open_wham, body = (weights.find(role).path for role in ("lifter", "temporal", "wham", "body"))
+    return PoseNetworks.load(lifter, temporal), wham_weights.load_wham(wham or open_wham), Body.load(body)
 
 
-def run_networks(scene: Scene, networks: tuple[Lifter, WHAM, Body]) -> WhamTrack:
+def run_networks(scene: Scene, networks: Networks) -> WhamTrack:
     """Run lifter and WHAM on the scene's observations, with the true intrinsics and camera rotations."""
     lifter, wham, body = networks
     person = scene.person()

@@ -13,19 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from smplx.lbs import batch_rodrigues
 from torch import Tensor
 
 from tools.training import checkpoint, mocap, shipped, simulate
 from tools.training.lifter import LIMBS, pa_mpjpe_mm
+from tools.training.sequences import FPS, Sequences, SequenceSampler
 from wham_blender import weights
 from wham_blender.body.rotations import matrix_from_r6d, r6d_from_matrix
-from wham_blender.models.lifter import D_FEAT, Lifter, pose_feature
+from wham_blender.models.lifter import D_FEAT
 from wham_blender.models.wham import WHAM, Previous, WhamFrames
 from wham_blender.pipeline.pose import lifter_features
 from wham_blender.pipeline.pose.wham_inference import contact_aware_velocity
 
-FPS = 30.0
 FRAMES = 64
 BATCH = 32
 STEPS_PER_REPORT = 100
@@ -38,156 +37,6 @@ PASS_THROUGH = (
     "motion_decoder.regressor.declayer1",
 )
 _FEATURE_LAYERS = ("integrator.", "motion_decoder.")  # layers whose input or output depends on the features
-
-
-@dataclass
-class Sequences:
-    """A batch of simulated clips, B people and F frames: observations and truth."""
-
-    x: Tensor  # (B, F, 37) network input
-    mask: Tensor  # (B, F, 17) bool: keypoints with low confidence
-    cam_angvel: Tensor  # (B, F, 6)
-    features: Tensor  # (B, F, d_feat)
-    lifted: Tensor  # (B, F, 24, 3, 3) the lifter's poses
-    lifted_betas: Tensor  # (B, F, 10)
-    pose: Tensor  # (B, F, 24, 3, 3) true rotations, the root's in the camera frame
-    betas: Tensor  # (B, 10)
-    points: Tensor  # (B, F, 25, 3) hip-centred, camera axes
-    feet: Tensor  # (B, F, 4, 3) the same for the foot points
-    root: Tensor  # (B, F, 3, 3) in a y-down world with the first camera's heading
-    hips: Tensor  # (B, F, 3) metres in that world, zero in the first frame
-    cam: Tensor  # (B, F, 3) weak camera
-    contacts: Tensor  # (B, F, 4)
-    flat_floor: Tensor  # (B,) bool
-
-
-class SequenceSampler:
-    """Draws batches of simulated clips from a library of motion."""
-
-    def __init__(
-        self, library: simulate.Library, body: simulate.TrainingBody, lifter: Lifter, errors: simulate.LandmarkErrors,
-        seed: int, *, varied: bool,
-    ) -> None:  # fmt: skip
-        self.motion, self.body, self.lifter, self.errors, self.varied = library, body, lifter, errors, varied
-        self.generator = torch.Generator().manual_seed(seed)
-        usable = [i for i, length in enumerate(library.lengths) if length > FRAMES + 2]
-        self.usable = torch.tensor(usable)
-        self.clip_weights = library.weights[self.usable]
-
-    def _smooth(self, count: int, size: int, knots: int = 5) -> Tensor:
-        """Smooth random curves (count, F, size) with a standard deviation of about one that begin at zero."""
-        wave = torch.randn(count, size, knots, generator=self.generator)
-        curve = torch.nn.functional.interpolate(wave, size=FRAMES, mode="linear", align_corners=True)
-        kernel = torch.hann_window(13, periodic=False)
-        padded = torch.nn.functional.pad(curve, (6, 6), mode="replicate").reshape(-1, 1, FRAMES + 12)
-        curve = torch.nn.functional.conv1d(padded, (kernel / kernel.sum()).view(1, 1, -1)).view(count, size, FRAMES)
-        return (curve - curve[..., :1]).transpose(1, 2)
-
-    def _motion(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Windows of clips at varied speed: rotations (B, F, 24, 3, 3), trans (B, F, 3), contacts, flat floor (B,)."""
-        g, library = self.generator, self.motion
-        clips = self.usable[torch.multinomial(self.clip_weights, count, replacement=True, generator=g)]
-        lengths = torch.tensor(library.lengths)[clips]
-        speed = torch.rand(count, generator=g) * 0.6 + 0.7 if self.varied else torch.ones(count)
-        speed = torch.minimum(speed, (lengths - 2) / FRAMES)
-        begin = (
-            torch.rand(count, generator=g) * (lengths - 1.01 - speed * (FRAMES - 1))
-            + torch.tensor(library.starts)[clips]
-        )
-        at = begin[:, None] + speed[:, None] * torch.arange(FRAMES)
-        low, part = at.long(), (at - at.long())
-        mixed = torch.lerp(library.rotations[low], library.rotations[low + 1], part[..., None, None, None])
-        trans = torch.lerp(library.trans[low], library.trans[low + 1], part[..., None])
-        return (
-            matrix_from_r6d(r6d_from_matrix(mixed)),
-            trans,
-            library.contacts[at.round().long()],
-            library.flat_floor[low[:, 0]],
-        )
-
-    @torch.no_grad()
-    def draw(self, count: int = BATCH) -> Sequences:
-        """A batch of simulated clips."""
-        g, body, total = self.generator, self.body, count * FRAMES
-        rotations, trans, contacts, flat = self._motion(count)
-        if self.varied:  # an offset of the pose, constant plus slow, so that no clip repeats
-            sway = self._smooth(count, 72) * 0.06 + torch.randn(count, 1, 72, generator=g) * 0.05
-            sway[..., :3] = 0
-            rotations = rotations @ batch_rodrigues(sway.reshape(-1, 3)).view(count, FRAMES, 24, 3, 3)
-        betas = simulate.random_betas(count, g)
-        rest = body.rest + torch.einsum("nb,bjk->njk", betas, body.rest_shapes)
-        trans = trans * ((rest[:, 1, 1] - rest[:, 7, 1]) / (body.rest[1, 1] - body.rest[7, 1]))[:, None, None]
-
-        camera = simulate.random_cameras(count, g)
-        moving = torch.rand(count, generator=g) < 0.35
-        rotation = self._smooth(count, 3) * 0.35 * moving[:, None, None]
-        world_to_camera = batch_rodrigues(rotation.reshape(-1, 3)).view(count, FRAMES, 3, 3) @ camera.rotation[:, None]
-
-        repeated = betas.repeat_interleave(FRAMES, 0)
-        _, points, feet = body(rotations.reshape(total, 24, 3, 3), repeated)
-        middle = points[:, 11:13].mean(1)
-        hips_world = trans + middle.view(count, FRAMES, 3)
-        points, feet = points - middle[:, None], feet - middle[:, None]
-
-        # The hips in the camera: of a camera with a fixed position, or of one that follows them.
-        path = torch.einsum("btij,btj->bti", world_to_camera, hips_world - hips_world[:, :1])
-        kernel = torch.ones(3, 1, 15) / 15
-        slow = torch.nn.functional.conv1d(
-            torch.nn.functional.pad(hips_world.transpose(1, 2), (7, 7), mode="replicate"), kernel, groups=3
-        ).transpose(1, 2)
-        bob = torch.einsum("btij,btj->bti", world_to_camera, hips_world - slow)
-        followed = bob - bob[:, :1] + self._smooth(count, 3) * 0.25
-        offset = torch.where(moving[:, None, None], followed, path)
-        depth = torch.maximum(camera.place[:, 2], 1.2 - offset[..., 2].amin(1))
-        place = camera.place * (depth / camera.place[:, 2])[:, None]
-        place = place[:, None] + offset
-
-        flat_camera = simulate.Camera(
-            world_to_camera.reshape(total, 3, 3), camera.focal.repeat_interleave(FRAMES),
-            camera.size.repeat_interleave(FRAMES, 0), place.reshape(total, 3),
-        )  # fmt: skip
-        turned = world_to_camera.reshape(total, 1, 3, 3)
-        points = (turned @ points[..., None])[..., 0]
-        feet = (turned @ feet[..., None])[..., 0]
-        view = simulate.observe(points, flat_camera, g, self.errors, FRAMES)
-        lifted, lifted_betas = self.lifter(view.lifter_input)
-        lifted[:, 0] = view.to_input_axes.mT @ lifted[:, 0]
-        features = pose_feature(lifted, lifted_betas)
-        x = torch.cat([view.keypoints[:, :17].flatten(1), view.place], 1)
-
-        side = view.box[:, 2]
-        scale = 2 * flat_camera.focal / (side * flat_camera.place[:, 2])
-        shift = flat_camera.place[:, :2] - 2 * (view.box[:, :2] - flat_camera.size / 2) / (scale * side)[:, None]
-        cam = torch.cat([scale[:, None], shift], 1)
-
-        step = world_to_camera[:, :-1] @ world_to_camera[:, 1:].mT
-        angvel = (step[..., :2, :].flatten(2) - torch.tensor([1.0, 0, 0, 0, 1, 0])) * FPS
-        angvel = torch.cat([angvel, angvel[:, :1]], 1)
-
-        root_cam = (turned[:, 0] @ rotations.reshape(total, 24, 3, 3)[:, 0]).view(count, FRAMES, 3, 3)
-        pose = torch.cat([root_cam[:, :, None], rotations[:, :, 1:]], 2)
-        level = _levelled(world_to_camera[:, 0]) @ world_to_camera[:, 0]  # world (y up) to WHAM's (y down)
-        root = level[:, None] @ rotations[:, :, 0]
-        hips = torch.einsum("bij,btj->bti", level, hips_world - hips_world[:, :1])
-
-        def rows(value: Tensor) -> Tensor:
-            return value.reshape(count, FRAMES, *value.shape[1:])
-
-        return Sequences(
-            x=rows(x), mask=rows(~view.mask[:, :17]), cam_angvel=angvel, features=rows(features),
-            lifted=rows(lifted), lifted_betas=rows(lifted_betas), pose=pose,
-            betas=betas, points=rows(points), feet=rows(feet), root=root, hips=hips, cam=rows(cam), contacts=contacts,
-            flat_floor=flat,
-        )  # fmt: skip
-
-
-def _levelled(world_to_camera: Tensor) -> Tensor:
-    """(B, 3, 3): the smallest rotation that makes a camera's y axis point down in the world (y up)."""
-    down = -world_to_camera[:, :, 1]
-    target = torch.tensor([0.0, 1, 0]).expand_as(down)
-    axis = torch.linalg.cross(down, target)
-    angle = torch.atan2(axis.norm(dim=1), down[:, 1])
-    return batch_rodrigues(axis / axis.norm(dim=1, keepdim=True).clamp(min=1e-9) * angle[:, None])
 
 
 @dataclass
@@ -459,7 +308,7 @@ def main(argv: list[str] | None = None) -> None:
     step = checkpoint.load("wham", model, optimizer)
     sampler = SequenceSampler(library, body, lifter, errors, seed=step, varied=True)
     if not step:
-        pass_through(model, sampler.draw().features.flatten(0, 1))
+        pass_through(model, sampler.draw(BATCH).features.flatten(0, 1))
     print(f"{len(library.rotations)} frames, {len(held_out.rotations)} held out; from step {step}", flush=True)
     begin, losses = time.monotonic(), []
     while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
@@ -468,7 +317,7 @@ def main(argv: list[str] | None = None) -> None:
             group["lr"] = group["rate"] * checkpoint.learning_rate(
                 step, args.steps, elapsed, LEARNING_RATE, warm_up=100
             )
-        batch = sampler.draw()
+        batch = sampler.draw(BATCH)
         if step % 2 == 0:
             previous = noisy_previous(batch, sampler.generator)
         else:

@@ -162,18 +162,27 @@ class Lifter(nn.Module):
         """The first network's estimate."""
         output = self.guess(_input_features(observed)).float()
         with _full_precision(output):
-            return self._estimate(matrix_from_r6d(output[:, :144].unflatten(1, (24, 6))), output[:, 144:])
+            return self.estimate_of(matrix_from_r6d(output[:, :144].unflatten(1, (24, 6))), output[:, 144:])
 
     def correct(self, observed: LifterInput, estimate: Estimate) -> Estimate:
         """An estimate after one correction by the second network."""
+        return self.changed(estimate, self.refine(self.correction_input(observed, estimate)))
+
+    def correction_input(self, observed: LifterInput, estimate: Estimate) -> Tensor:
+        """The observations, the estimate's residuals against them, and the estimate, (N, INPUTS + RESIDUALS)."""
         with _full_precision(estimate.betas):
             residuals = self._residual_features(observed, estimate)
-        change = self.refine(torch.cat([_input_features(observed), residuals], 1)).float()
-        with _full_precision(change):
-            rotations = batch_rodrigues(change[:, :72].reshape(-1, 3)).view(-1, 24, 3, 3)
-            return self._estimate(estimate.rotations @ rotations, estimate.betas + change[:, 72:])
+        return torch.cat([_input_features(observed), residuals], 1)
 
-    def _estimate(self, rotations: Tensor, betas: Tensor) -> Estimate:
+    def changed(self, estimate: Estimate, change: Tensor) -> Estimate:
+        """An estimate changed by (N, 82): a rotation of each joint in its own axes, axis-angle, then of the betas."""
+        with _full_precision(change):
+            change = change.float()
+            rotations = batch_rodrigues(change[:, :72].reshape(-1, 3)).view(-1, 24, 3, 3)
+            return self.estimate_of(estimate.rotations @ rotations, estimate.betas + change[:, 72:])
+
+    def estimate_of(self, rotations: Tensor, betas: Tensor) -> Estimate:
+        """The estimate of rotations (N, 24, 3, 3) and betas (N, 10), in the axes of the rotations."""
         joints, points, global_rotations = self.body(rotations, betas)
         hips = points[:, _HIPS].mean(1, keepdim=True)
         return Estimate(rotations, betas, joints - hips, points - hips, global_rotations)

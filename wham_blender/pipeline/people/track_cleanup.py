@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.interpolate import make_interp_spline
 from scipy.ndimage import median_filter
-from scipy.signal import savgol_filter
 
 from ..clip import video_reader
 from .landmarks import COCO_LANDMARKS, average_mirrored
 from .left_right import fix_left_right
+from .smoothing import without_jitter
 from .types import Detections, Person, is_confident
 
 _MIN_SECONDS = 1.0  # of a track; shorter ones are dropped, as in WHAM
@@ -21,10 +21,6 @@ _MAX_DISTANCE, _MAX_DISTANCE_GROWTH = 1.0, 1.5
 BOX_MARGIN = 1.2  # WHAM's box: the longer side of the tight one times this
 _EDGE = 0.03  # of the box's side: a point nearer to the picture's edge may be outside; set by hand
 BOX_MEDIAN_FRAMES = 15  # frames; WHAM's median filter of the box at 30 fps
-# Frames and degree of the Savitzky-Golay filter that removes the landmark net's jitter and keeps fast movements: on
-# the balance clips it halves the error of the second differences (7.2 to 3.7 and 5.5 to 2.2 pixels). Keypoints of
-# another network are not filtered: the published WHAM weights take ViTPose's as they are.
-LANDMARK_SMOOTHING = (7, 2)
 
 
 def build_people(detections: Detections, part: np.ndarray) -> list[Person]:
@@ -106,10 +102,6 @@ def _build_person(detections: Detections, rows: np.ndarray) -> Person:
         keypoints = landmarks[:, COCO_LANDMARKS]
     points = _resample(time, seconds[frames], np.concatenate([keypoints, landmarks], 1))
     landmarks_3d = _resample(time, seconds[frames], landmarks_3d)
-    if landmarks_3d.size and len(time) >= LANDMARK_SMOOTHING[0]:
-        jittery = slice(0 if from_landmarks else len(COCO_LANDMARKS), None)
-        points[:, jittery, :2] = savgol_filter(points[:, jittery, :2], *LANDMARK_SMOOTHING, axis=0)
-        landmarks_3d = savgol_filter(landmarks_3d, *LANDMARK_SMOOTHING, axis=0)
     if not from_landmarks:  # a ViTPose point of low confidence may be anywhere: take the lower one of both frames
         row = np.round(np.interp(time, seconds[frames], np.arange(len(rows))), 6)
         neighbours = keypoints[np.floor(row).astype(int), :, 2], keypoints[np.ceil(row).astype(int), :, 2]
@@ -124,6 +116,11 @@ def _build_person(detections: Detections, rows: np.ndarray) -> Person:
         time, seconds[frames], wham_boxes(detections.keypoints[rows], include_hidden=bool(from_landmarks))
     )
     boxes = median_filter(boxes, size=(BOX_MEDIAN_FRAMES, 1), mode="nearest")
+    if from_landmarks:
+        # The landmarks stay as they are, as the temporal lifter smooths. Keypoints of another network are not filtered,
+        # either: the published WHAM weights take ViTPose's as they are.
+        coco = slice(len(COCO_LANDMARKS))
+        points[:, coco, :2] = without_jitter(points[:, coco, :2], 200 * boxes[:, 2])
     if landmarks.size:  # the net hallucinates points outside of the picture with high confidence
         edge = _EDGE * 200 * boxes[:, None, 2:]
         inside = ((points[..., :2] > edge) & (points[..., :2] < detections.size - edge)).all(-1)

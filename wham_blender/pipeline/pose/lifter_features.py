@@ -8,8 +8,10 @@ orientation and path from WHAM.
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from torch import Tensor
 from ...body.rotations import closest_rotation, mirror_pose
 from ...errors import reason
 from ...models.lifter import Lifter, LifterInput, centre_on_person, pose_feature
+from ...models.temporal import REACH, TemporalLifter, track_axes
 from ...skeleton import JOINT_NAMES
 from ...weights import WeightsError
 from ..people.landmarks import COCO_LANDMARKS, LANDMARK_MIRROR
@@ -30,7 +33,6 @@ from .types import View
 LIFTER_LANDMARKS = np.array([*COCO_LANDMARKS, 29, 30, 31, 32, 19, 20, 17, 18])
 _ENDS = [JOINT_NAMES.index(f"{side}_{part}") for side in ("left", "right") for part in ("foot", "hand")]  # not trained
 _BATCH = 4096  # frames
-_SMOOTHING = 1.5  # frames at 30 fps, standard deviation; chosen on held-out motion capture
 # The depth of unobserved points is hallucinated: the landmark net folds legs that are behind a table. With up to the
 # first number of the 25 points hidden, the lifter uses the net's 3D; with the second number or more, the mean of its
 # poses with and without is taken. On rendered pictures cut by the edge, or hidden from the hips down, the mean is
@@ -38,10 +40,12 @@ _SMOOTHING = 1.5  # frames at 30 fps, standard deviation; chosen on held-out mot
 _HIDDEN = (2, 7)
 _TRANSITION = 5.0  # frames, standard deviation, of the change from one to the other; set by hand
 
+_Network = TypeVar("_Network", Lifter, TemporalLifter)
+
 
 @dataclass
 class LifterPoses:
-    """The lifter's poses of F frames: mean of the views as filmed and mirrored, smoothed."""
+    """The poses of F frames: mean of the views as filmed and mirrored."""
 
     poses: np.ndarray  # (F, 24, 3, 3) rotation matrices, the root's in the camera frame
     betas: np.ndarray  # (F, 10)
@@ -49,34 +53,53 @@ class LifterPoses:
 
 def load_lifter(path: str | Path) -> Lifter:
     """The lifter from an ``.npz`` of its tensors. Raises WeightsError if the file does not hold them."""
+    return _load(Path(path), Lifter.from_state_dict).eval()
+
+
+def load_temporal(path: str | Path) -> TemporalLifter:
+    """The temporal network from an ``.npz`` of its tensors. Raises WeightsError if the file does not hold them."""
+    return _load(Path(path), TemporalLifter.from_state_dict).eval()
+
+
+def _load(path: Path, network: Callable[[dict[str, Tensor]], _Network]) -> _Network:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Lifter.from_state_dict(
-                {name: torch.from_numpy(arrays[name]).float() for name in arrays.files}
-            ).eval()
+            return network({name: torch.from_numpy(arrays[name]).float() for name in arrays.files})
     except (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(
-            f"The weight file {Path(path).name} is not a lifter ({reason(error)}). Install the extension again.",
+            f"The weight file {path.name} is not a lifter ({reason(error)}). Install the extension again.",
             code="extension-damaged",
         ) from error
 
 
+@dataclass(frozen=True)
+class PoseNetworks:
+    """The networks that take landmarks to poses: frame by frame, and over time."""
+
+    lifter: Lifter
+    temporal: TemporalLifter
+
+    @classmethod
+    def load(cls, lifter: Path, temporal: Path) -> PoseNetworks:
+        """The networks from ``.npz`` files of their tensors. Raises WeightsError if a file does not hold them."""
+        return cls(load_lifter(lifter), load_temporal(temporal))
+
+
 def extract_features(
-    lifter: Lifter, person: Person, size: tuple[int, int], camera_K: np.ndarray
+    networks: PoseNetworks, person: Person, size: tuple[int, int], camera_K: np.ndarray
 ) -> tuple[View, View, LifterPoses]:
     """Features and first poses of a person's F frames, as filmed and mirrored, and the poses of all frames.
 
     size: the picture's width and height, pixels; camera_K (3, 3).
     """
-    filmed, poses, betas = _view(lifter, *lifter_input(person, camera_K))
+    filmed, poses, betas = _view(networks, *lifter_input(person, camera_K))
     mirrored_K = camera_K.copy()
     mirrored_K[0, 2] = size[0] - camera_K[0, 2]
     mirrored, mirrored_poses, mirrored_betas = _view(
-        lifter, *lifter_input(_mirrored_person(person, size[0]), mirrored_K)
+        networks, *lifter_input(_mirrored_person(person, size[0]), mirrored_K)
     )
-    mean = gaussian_filter1d((poses + mirror_pose(mirrored_poses)).numpy(), _SMOOTHING, axis=0, mode="nearest")
-    mean_betas = (betas + mirrored_betas) / 2
-    return filmed, mirrored, LifterPoses(closest_rotation(torch.from_numpy(mean)).numpy(), mean_betas.numpy())
+    mean = closest_rotation((poses + mirror_pose(mirrored_poses)) / 2)
+    return filmed, mirrored, LifterPoses(mean.numpy(), ((betas + mirrored_betas) / 2).numpy())
 
 
 def lifter_input(person: Person, camera_K: np.ndarray) -> tuple[LifterInput, Tensor]:
@@ -106,11 +129,12 @@ def _mirrored_person(person: Person, width: int) -> Person:
 
 
 @torch.inference_mode()
-def _view(lifter: Lifter, observed: LifterInput, rotation: Tensor) -> tuple[View, Tensor, Tensor]:
+def _view(networks: PoseNetworks, observed: LifterInput, rotation: Tensor) -> tuple[View, Tensor, Tensor]:
     """The View of F frames, all poses (F, 24, 3, 3), the root's in the camera frame, and betas (F, 10).
 
     rotation (F, 3, 3): from the camera's axes to those of ``observed``.
     """
+    lifter = networks.lifter
     poses, betas = _run(lifter, observed)
     hidden = np.interp((~observed.mask).sum(1).numpy(), _HIDDEN, (0, 1))
     weight = torch.from_numpy(gaussian_filter1d(hidden, _TRANSITION, mode="nearest")).float() / 2
@@ -118,10 +142,27 @@ def _view(lifter: Lifter, observed: LifterInput, rotation: Tensor) -> tuple[View
         poses_2d, betas_2d = _run(lifter, observed._replace(has_landmarks=torch.zeros_like(observed.has_landmarks)))
         poses = closest_rotation(torch.lerp(poses, poses_2d, weight[:, None, None, None]))
         betas = torch.lerp(betas, betas_2d, weight[:, None])
+    poses, betas = _over_time(networks, observed, poses, betas, track_axes(rotation[:, 2]) @ rotation.mT)
     poses[:, 0] = rotation.mT @ poses[:, 0]
     features = pose_feature(poses, betas)
     poses[:, _ENDS] = torch.eye(3)
     return View(poses[0].numpy(), betas[0].numpy(), features.numpy()), poses, betas
+
+
+def _over_time(
+    networks: PoseNetworks, observed: LifterInput, poses: Tensor, betas: Tensor, to_track: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The lifter's poses (F, 24, 3, 3) and betas (F, 10) corrected by the temporal network, in overlapping batches."""
+    parts = []
+    for begin in range(0, len(poses), _BATCH):
+        first, last = max(0, begin - REACH), begin + _BATCH + REACH
+        estimate = networks.lifter.estimate_of(poses[first:last], betas[first:last])
+        part = LifterInput(*(values[first:last] for values in observed))
+        corrected = networks.temporal(networks.lifter, part, estimate, to_track[first:last])
+        rows = slice(begin - first, begin - first + _BATCH)
+        parts.append((corrected.rotations[rows], corrected.betas[rows]))
+    corrected_poses, corrected_betas = (torch.cat(values) for values in zip(*parts, strict=True))
+    return corrected_poses, corrected_betas
 
 
 def _run(lifter: Lifter, observed: LifterInput) -> tuple[Tensor, Tensor]:

@@ -84,7 +84,7 @@ def _useful(available: set[str]) -> set[str]:
 
 
 def _draft(reason: str) -> Backend:
-    return Backend("draft", reason, _open("detector", "landmarks", "lifter", "wham", "body"))
+    return Backend("draft", reason, _open("detector", "landmarks", "lifter", "temporal", "wham", "body"))
 
 
 def _published(library: Library, roles: set[str], reason: str) -> Backend:
@@ -98,7 +98,7 @@ def _published(library: Library, roles: set[str], reason: str) -> Backend:
     if "yolo" not in roles:
         files |= _open("detector")
     if "hmr2" not in roles:
-        files |= _open("lifter")
+        files |= _open("lifter", "temporal")
     if "hmr2" not in roles or "vitpose" not in roles:
         files |= _open("landmarks")
     if "wham" not in roles:

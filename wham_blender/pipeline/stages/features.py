@@ -53,13 +53,13 @@ def extract_features(context: JobContext, tracks: Tracks, camera: SolvedCamera, 
 def _from_lifter(
     context: JobContext, settings: list[Any], person: Person, camera: SolvedCamera, weight: float
 ) -> Features:
-    lifter = context.backend.files["lifter"]
+    lifter, temporal = (context.backend.files[role] for role in ("lifter", "temporal"))
 
     def extract(_progress: Progress) -> Arrays:
-        network = lifter_features.load_lifter(lifter.path)
-        return joined(map(vars, lifter_features.extract_features(network, person, context.size, camera.camera_K)))
+        networks = lifter_features.PoseNetworks.load(lifter.path, temporal.path)
+        return joined(map(vars, lifter_features.extract_features(networks, person, context.size, camera.camera_K)))
 
-    settings = [*settings, camera.camera_K.tolist(), lifter.sha256]
+    settings = [*settings, camera.camera_K.tolist(), lifter.sha256, temporal.sha256]
     arrays, key = context.cache.run("features", settings, extract, weight)
     *views, poses = parted(arrays)
     if context.backend.published:  # it was trained on HMR2.0's features, and its own poses are used

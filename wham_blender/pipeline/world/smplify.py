@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from scipy.fft import idct
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 from smplx.lbs import batch_rodrigues
 from torch import Tensor
@@ -30,6 +31,7 @@ _SHAPE_FRAMES = 96  # frames, spread over the clip, to which the shape is fitted
 _ITERATIONS = (12, 60)  # of L-BFGS: the root's stage and the stage of all joints; set by hand
 _TYPICAL_STD = 0.04  # radians, about the mean of _JOINT_STDS
 _LEVER = 0.3  # metres, a typical distance from a joint to the points that it moves
+_ACCELERATION_SPAN = 2.0  # frames, standard deviation, over which the acceleration seen is averaged; set by hand
 _MIN_DEPTH = 0.3  # metres before the camera: a projection of nearer points would have huge derivatives
 
 
@@ -46,7 +48,7 @@ class Terms:
     translation: float = 0.1  # metres
     pose_change: float = 0.02  # radians a frame squared, of the correction
     translation_change: float = 0.004  # metres a frame squared, of the correction
-    acceleration: float = 0.005  # metres a frame squared, of the body's points
+    acceleration: float = 0.005  # metres a frame squared, of the body's points, where they are seen to move evenly
     slide: float = 0.003  # metres a frame that a planted foot point moves
     slide_outlier: float = 5.0  # times `slide`: beyond it a contact loses weight
     height: float = 0.08  # metres of a planted foot point from its height before the fit
@@ -198,7 +200,24 @@ class _Window:
         directions = body.smpl.shapedirs[:, 1]
         self.stature_slope = directions[int(up.argmax())] - directions[int(up.argmin())]
         with torch.no_grad():
-            self.feet = self._points(self.no_correction())[1]
+            joints, self.feet = self._points(self.no_correction())
+            self.acceleration_stds = self._acceleration_stds(joints)
+
+    def _acceleration_stds(self, joints: Tensor) -> Tensor:
+        """Standard deviations (n - 2, 17, 1) of the points' acceleration, metres a frame squared.
+
+        At least the terms', and as large as the acceleration that the keypoints or the motion given show: one size for
+        all would halve the path of fast hands. joints (n, 17, 3): the points of the motion given.
+        """
+        depth = self._in_camera(joints)[..., 2:].clamp(min=_MIN_DEPTH)
+        seen = torch.diff(self.keypoints, n=2, dim=0) * depth[1:-1] / self.camera_K[0, 0]
+        confident = (self.confidence > 0)[..., None]
+        seen = seen.norm(dim=-1, keepdim=True) * (confident[2:] & confident[1:-1] & confident[:-2])
+        given = torch.diff(joints, n=2, dim=0).norm(dim=-1, keepdim=True)
+        square = torch.maximum(seen, given) ** 2
+        nearby = gaussian_filter1d(square.cpu().numpy(), _ACCELERATION_SPAN, axis=0, mode="nearest")
+        even = self.terms.acceleration**2
+        return (even + (torch.from_numpy(nearby).to(square) - even).clamp(min=0)).sqrt()
 
     def correction(self, rotations: np.ndarray, translation: np.ndarray, betas: Tensor) -> _Correction:
         """A correction from arrays."""
@@ -218,6 +237,10 @@ class _Window:
         points = self.body.landmarks(rotations, betas)
         hips = points.offset + self.pelvis + by.translation - self.body.rest_joints(by.betas)[0]
         return points.joints[:, :17] + hips[:, None], points.feet + hips[:, None]
+
+    def _in_camera(self, points: Tensor) -> Tensor:
+        """Points (n, K, 3) of the world in camera axes."""
+        return torch.einsum("nij,nkj->nki", self.camera_R, points) + self.camera_t[:, None]
 
     def lowest_foot(self, by: _Correction) -> np.ndarray:
         """Height (n,) of each frame's lowest foot point, metres."""
@@ -245,8 +268,7 @@ class _Window:
         """The objective: the sum of all terms, each the square of a residual over its standard deviation."""
         terms = self.terms
         joints, feet = self._points(by)
-        in_camera = torch.einsum("nij,nkj->nki", self.camera_R, joints) + self.camera_t[:, None]
-        projected = torch.einsum("ij,nkj->nki", self.camera_K, in_camera)
+        projected = torch.einsum("ij,nkj->nki", self.camera_K, self._in_camera(joints))
         off = projected[..., :2] / projected[..., 2:].clamp(min=_MIN_DEPTH) - self.keypoints
         square = (off**2).sum(-1) / (terms.keypoint * self.box_side)[:, None] ** 2
         total = (self.confidence * square / (1 + square / terms.outlier**2)).sum()
@@ -256,7 +278,7 @@ class _Window:
         if self.consecutive:
             total = total + (torch.diff(by.rotations, n=2, dim=0) ** 2).sum() / terms.pose_change**2
             total = total + (torch.diff(by.translation, n=2, dim=0) ** 2).sum() / terms.translation_change**2
-            total = total + (torch.diff(joints, n=2, dim=0) ** 2).sum() / terms.acceleration**2
+            total = total + ((torch.diff(joints, n=2, dim=0) / self.acceleration_stds) ** 2).sum()
             slide = (torch.diff(feet, dim=0) ** 2).sum(-1) / terms.slide**2
             total = total + (self.stays_planted * slide / (1 + slide / terms.slide_outlier**2)).sum()
         change = by.betas - self.betas
