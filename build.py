@@ -4,7 +4,7 @@
     python3 build.py test [PYTEST ARGUMENTS]      all checks and tests, or those named
     python3 build.py zip                          the extension, validated by Blender: out/wham_blender-VERSION.zip
     python3 build.py bench [NAME] [--json FILE]   one measurement as a table; without a name, the list of them
-    python3 build.py train [body|filmed|drawn|lifter|wham|contacts|all] [--mocap DIR] [--minutes N]   the open weights
+    python3 build.py train [body|filmed|drawn|lifter|wham|contacts|all] [--mocap DIR ...]   the open weights
 
 What a command needs beyond Python (torch, Blender as a module, test tools) is installed on its first run into
 environments in the user's cache folder, shared by all checkouts. Nothing else on the machine is changed, except that
@@ -423,14 +423,22 @@ def bench(name: str | None = None, *arguments: str) -> int:
     return 0
 
 
+def absolute_folders(options: Sequence[str]) -> list[str]:
+    """Options with the folders after ``--mocap`` made absolute: the training steps run in the checkout."""
+    words, name = [], ""
+    for word in options:
+        name = word if word.startswith("--") else name
+        words.append(str(Path(word).resolve()) if name == "--mocap" != word else word)
+    return words
+
+
 def train(*arguments: str) -> int:
     """Run one training step, by default all in order: body, films, pictures, lifter, WHAM, contact calibration."""
     step, *options = arguments if arguments and not arguments[0].startswith("-") else ("all", *arguments)
     if step not in (*TRAINING_STEPS, "all"):
         raise BuildError(f"There is no training step {step}. Choose one of: {', '.join(TRAINING_STEPS)}, all.")
     python = environment("train")
-    # The steps run in the checkout, so a path relative to the current folder must be made absolute.
-    options = [str(Path(word).resolve()) if last == "--mocap" else word for last, word in pairwise(["", *options])]
+    options = absolute_folders(options)
     for module in TRAINING_STEPS if step == "all" else (step,):
         needed = [] if step == "all" and module == "body" else options  # the body needs neither mocap nor training time
         if run([python, "-m", f"tools.training.{module}", *needed], ROOT):

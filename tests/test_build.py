@@ -173,13 +173,13 @@ def test_help_and_wrong_words_are_answered():
             [
                 "body",
                 *(
-                    f"{step} --mocap {{}}/mine --minutes 5"
+                    f"{step} --mocap {{0}}/mine --minutes 5"
                     for step in ("filmed", "drawn", "lifter", "wham", "contacts")
                 ),
             ],
         ),
         ((), ["body", "filmed", "drawn", "lifter", "wham", "contacts"]),
-        (("lifter", "--mocap", "mine"), ["lifter --mocap {}/mine"]),
+        (("lifter", "--mocap", "mine", "more"), ["lifter --mocap {0}/mine {0}/more"]),
     ],
 )
 def test_training_takes_all_steps_unless_one_is_named(monkeypatch, tmp_path, arguments, commands):

@@ -1,9 +1,10 @@
 """Accuracy of the open networks on held-out motion, observed by virtual cameras with the measured landmark errors.
 
-``build.py bench held_out --mocap FOLDER``: every validation clip, observed by a static camera, one that pans to follow
-and one that travels along; the landmark network's errors are sampled from its error model (tools/training/simulate.py).
-From the landmarks on all of draft quality runs: lifter, WHAM, placement. The true camera rotation is given. RTE is the
-published one, over the full clip, of clips in which the person moves farther than two metres.
+``build.py bench held_out [--mocap FOLDERS]``: every validation clip, observed by a static camera, one that pans to
+follow and one that travels along; the landmark network's errors are sampled from its error model
+(tools/training/simulate.py). From the landmarks on all of draft quality runs: lifter, WHAM, placement. The true camera
+rotation is given. RTE is the published one, over the full clip, of clips in which the person moves farther than two
+metres.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 
 from tests.bench.report import Cell, report
 from tools import metrics
-from tools.training import scenes, simulate
+from tools.training import mocap, scenes, simulate
 from tools.training.lifter import LIMBS
 from tools.training.scenes import CAMERAS, Scene
 from wham_blender.body.body import Body
@@ -78,7 +79,7 @@ def _tilt(root: np.ndarray, scene: Scene, lifted: WhamTrack) -> float:
 def main() -> None:
     """Measure every held-out clip with each kind of camera and print the means."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mocap", type=Path, required=True, help="as build.py train takes it")
+    mocap.add_option(parser)
     parser.add_argument("--cameras", type=int, default=3, help="of each kind, for each clip")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

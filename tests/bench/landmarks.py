@@ -1,13 +1,14 @@
 """Errors of the landmark network on a filmed person, beside those of the simulated training views.
 
-``build.py bench landmarks --clips FOLDER --mocap FOLDER [--clip NAME]``: FOLDER of clips as in the bench ``accuracy``;
-motion capture as for build.py train. The sizes of the simulated errors (tools/training/simulate.py) are set by the
+``build.py bench landmarks --clips FOLDER [--mocap FOLDERS] [--clip NAME]``: FOLDER of clips as in the bench
+``accuracy``; motion capture as for build.py train. The sizes of the simulated errors (tools/training/simulate.py) are set by the
 first camera alone; do not run this on a clip that evaluates the weights.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from tests.bench.accuracy import LIMBS, MARKERS, OTHERS, marker_rows, read_camera, read_markers, run_job
 from tests.bench.report import report
-from tools.training import simulate
+from tools.training import mocap, simulate
 from tools.training.views import ViewSampler
 from wham_blender.models.lifter import LifterInput, fit_translation
 from wham_blender.pipeline.pose.lifter_features import lifter_input
@@ -40,10 +41,10 @@ def filmed(folder: Path, name: str) -> tuple[LifterInput, Tensor]:
     return inputs, true - true[:, 11:13].mean(1, keepdim=True)
 
 
-def simulated(mocap: Path) -> tuple[LifterInput, Tensor]:
+def simulated(folders: Sequence[Path]) -> tuple[LifterInput, Tensor]:
     """The lifter's input and true points (N, 25, 3) of simulated views of the validation clips."""
     body = simulate.TrainingBody()
-    library = simulate.Library.of(simulate.split(mocap, body)[1])
+    library = simulate.Library.of(simulate.split(folders, body)[1])
     views = ViewSampler(library, body, simulate.LandmarkErrors.load(simulate.ERRORS_FILE), seed=1, perturbed=False)
     with torch.no_grad():
         view, _, _, true = views.draw(SAMPLES)
@@ -93,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--clip", default="cam01.mp4")
-    parser.add_argument("--mocap", type=Path, required=True)
+    mocap.add_option(parser)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     tables = {args.clip: filmed(args.clips, args.clip), "simulated": simulated(args.mocap)}

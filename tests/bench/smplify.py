@@ -1,6 +1,6 @@
 """Gain and cost of the fit to 2D keypoints (SMPLify) on held-out motion capture observed by virtual cameras.
 
-``build.py bench smplify --mocap FOLDER [--clips N] [--seed N] [--guessed-lens] [--terms JSON]``. The views have the
+``build.py bench smplify [--mocap FOLDERS] [--clips N] [--seed N] [--guessed-lens] [--terms JSON]``. The views have the
 landmark network's measured errors; the draft pipeline estimates and places the person, and the fit starts from its
 result. ``--terms '{"pose": 0.5}'`` tries other weights than those of ``Terms``, which were chosen with seed 0: report
 figures of another seed.
@@ -19,7 +19,7 @@ import torch
 
 from tests.bench.report import Cell, report
 from tools import metrics
-from tools.training import simulate
+from tools.training import mocap, simulate
 from tools.training.scenes import place
 from wham_blender import weights
 from wham_blender.body.body import Body
@@ -159,7 +159,7 @@ def figures(placed: placement.Placed, take: Take, body: Body) -> dict[str, float
 def main() -> None:
     """Simulate the takes, fit them and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mocap", type=Path, required=True, help="as build.py train takes it")
+    mocap.add_option(parser)
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--guessed-lens", action="store_true", help="unknown intrinsics, as of most clips")

@@ -116,7 +116,7 @@ def test_bvh_of_the_body_is_retargeted_to_the_same_poses(tmp_path, body, walk):
     rest = body.rest.double().numpy()
     (tmp_path / "cmu_bvh").mkdir()
     write_bvh(tmp_path / "cmu_bvh" / "900_01.bvh", poses, trans, rest)
-    clip = mocap.read_folder(tmp_path, rest, body.foot_points)[0]
+    clip = mocap.read_folders([tmp_path], rest, body.foot_points)[0]
     _, true = forward_kinematics(poses, trans, rest)
     _, ours = forward_kinematics(clip.poses, clip.trans, rest)
     for name, limit in {
@@ -144,7 +144,7 @@ def test_knees_and_elbows_bend_about_their_hinge_axes(tmp_path, body):
         rows.append([*root, *still, *still, *still, *turn(0.5 * swing), -0.7 - 0.3 * swing, *still,
                      *still, 0.8, *turn(-0.5 * swing), -0.7 + 0.3 * swing, *still, *still, 0.8])  # fmt: skip
     (tmp_path / "pybullet" / "stride.txt").write_text(json.dumps({"Loop": "wrap", "Frames": rows}))
-    clip = mocap.read_folder(tmp_path, body.rest.double().numpy(), body.foot_points)[0]
+    clip = mocap.read_folders([tmp_path], body.rest.double().numpy(), body.foot_points)[0]
     poses = clip.poses.reshape(-1, 24, 3)
     for side, sign in (("left", -1.0), ("right", 1.0)):
         assert poses[:, JOINT_NAMES.index(f"{side}_knee"), 0].min() > 0.2, "a knee bends backwards"
@@ -178,7 +178,7 @@ def test_contacts_are_slow_and_low_feet():
 
 def test_empty_folder_raises(tmp_path, body):
     with pytest.raises(SystemExit, match="No motion capture"):
-        mocap.read_folder(tmp_path, body.rest.numpy(), body.foot_points)
+        mocap.read_folders([tmp_path], body.rest.numpy(), body.foot_points)
 
 
 def stepping(frames=120):

@@ -108,7 +108,7 @@ def collect_evidence(
 def main(argv: list[str] | None = None) -> None:
     """Fit to training clips, write the calibration and print its F1: ``build.py train contacts``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
+    mocap.add_option(parser)
     parser.add_argument("--minutes", type=float, default=30, help="after which no further scene is drawn")
     parser.add_argument(
         "--scenes", type=int, default=60, help="of training clips, and a third as many of held-out ones"

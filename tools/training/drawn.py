@@ -12,13 +12,12 @@ import argparse
 import time
 from collections.abc import Iterator, Sequence
 from itertools import cycle
-from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from tools.training import checkpoint, simulate
+from tools.training import checkpoint, mocap, simulate
 from tools.training.painter import Painter
 from tools.training.views import ViewSampler
 from wham_blender import weights
@@ -125,7 +124,7 @@ def occlude(picture: np.ndarray, true: np.ndarray, rng: np.random.Generator) -> 
 def main(argv: list[str] | None = None) -> None:
     """Render until there are as many pictures as requested: ``build.py train drawn``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
+    mocap.add_option(parser)
     parser.add_argument("--pictures", type=int, default=40_000)
     parser.add_argument("--minutes", type=float, default=90)
     args = parser.parse_args(argv)

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import torch
 
-from tools.training import checkpoint, simulate
+from tools.training import checkpoint, mocap, simulate
 from tools.training.painter import Painter
 from wham_blender import weights
 from wham_blender.body.body import Body
@@ -50,7 +50,7 @@ def film(studio: Studio, first_picture: Path | None = None) -> dict[str, np.ndar
     """
     library, generator, body, painter = studio.library, studio.generator, studio.body, studio.painter
     lengths = torch.tensor(library.lengths)
-    clip = int(torch.multinomial((lengths > FRAMES) * lengths.float().sqrt(), 1, generator=generator))
+    clip = int(torch.multinomial((lengths > FRAMES) * library.weights, 1, generator=generator))
     begin = library.starts[clip] + int(torch.randint(library.lengths[clip] - FRAMES, (1,), generator=generator))
     rotations = library.rotations[begin : begin + FRAMES].clone()
     trans = library.trans[begin : begin + FRAMES] - library.trans[begin]
@@ -102,7 +102,7 @@ def film(studio: Studio, first_picture: Path | None = None) -> dict[str, np.ndar
 def main(argv: list[str] | None = None) -> None:
     """Render until there are as many films as requested: ``build.py train filmed``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
+    mocap.add_option(parser)
     parser.add_argument("--films", type=int, default=160)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--pictures", type=Path, help="keep each film's first picture in this folder")

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tools import metrics
-from tools.training import checkpoint, shipped, simulate
+from tools.training import checkpoint, mocap, shipped, simulate
 from tools.training.drawn import HELD_OUT, TRAINING
 from tools.training.views import PictureSampler, Sample, ViewSampler
 from wham_blender import weights
@@ -101,7 +101,7 @@ def loss_of(estimate: Estimate, rotations: Tensor, betas: Tensor, true: Tensor) 
 def main(argv: list[str] | None = None) -> None:
     """Train from the last checkpoint and write the weights: ``build.py train lifter``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
+    mocap.add_option(parser)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--steps", type=int, default=24_000)
     parser.add_argument("--shipped", action="store_true", help="start from the bundled weights instead of random ones")

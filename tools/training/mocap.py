@@ -7,10 +7,12 @@ the head from its mean rotation while the body is upright.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,12 @@ from scipy.spatial.transform import Rotation, Slerp
 from wham_blender.motion import forward_kinematics
 from wham_blender.skeleton import JOINT_NAMES, PARENTS
 
-HELD_OUT = ("005_01", "005_12", "006_09", "007_03", "001_08", "002_05", "01_05")
+# Clips kept for validation, of every kind; of the walks whole people.
+HELD_OUT = (
+    "005_01", "005_12", "006_09", "007_03", "001_08", "002_05", "01_05",
+    "indian_13", "salsa_12", "salsa_27", "martial_07", "85_03", "91_53", "jumping_3", "running_4", "soccer_4",
+    "basketball_signal_2", "38_01", "38_02", "49_01", "55_04", "Sitting_Exit", "Fixing_Kneeling", "Punch_Cross",
+)  # fmt: skip
 SAME_RECORDING = ("01_08",)  # the AMC of a held-out BVH: neither trained on nor validated
 FPS = 30.0
 SIDES = ("left", "right")
@@ -52,6 +59,7 @@ class Clip:
     trans: np.ndarray  # (F, 3) metres
     contacts: np.ndarray  # (F, 4) 0 or 1
     flat_floor: bool  # False for climbing and stairs: contacts come from speed alone
+    kind: str = ""  # clips of one kind are drawn as often as those of another, however many there are
 
     @property
     def held_out(self) -> bool:
@@ -62,8 +70,8 @@ class Clip:
 # ---------------------------------------------------------------- sources
 
 
-def read_bvh(path: Path) -> Take:
-    """A BVH file of the CC_Base humanoid (centimetres)."""
+def read_bvh(path: Path, *, upright_rest: bool = False) -> Take:
+    """A BVH file of the CC_Base humanoid (centimetres); ``upright_rest`` as in `Take`."""
     names: list[str] = []
     parents: list[int] = []
     offsets: list[list[float]] = []
@@ -120,7 +128,7 @@ def read_bvh(path: Path) -> Take:
         path.stem,
         {name: positions[:, i] / 100 for name, i in index.items()},
         {name: rotations[:, i] for name, i in index.items()},
-        upright_rest=False, flat_floor=not path.stem.startswith(("001_", "003_")),  # climbing, uneven ground
+        upright_rest=upright_rest, flat_floor=not path.stem.startswith(("001_", "003_")),  # climbing, uneven ground
     )  # fmt: skip
 
 
@@ -423,20 +431,50 @@ def _is_slow(feet: np.ndarray) -> np.ndarray:
     return np.linalg.norm(velocity, axis=-1) < _CONTACT_SPEED
 
 
-def read_folder(
-    folder: Path, rest: np.ndarray, foot_points: Callable[[np.ndarray, np.ndarray], np.ndarray]
+def kind_of(path: Path) -> str:
+    """The kind of a clip: its folder, and where that holds several kinds, the first part of the file's name."""
+    several = path.parent.name not in ("cmu_walks", "mesh2motion", "pybullet")
+    return f"{path.parent.name}/{path.stem.rpartition('_')[0]}" if several else path.parent.name
+
+
+def read_folders(
+    folders: Sequence[Path], rest: np.ndarray, foot_points: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> list[Clip]:
-    """Every clip of a folder with ``cmu_bvh``, ``cmu_amc`` or ``pybullet`` in it, retargeted to the body.
+    """Every clip in the folders named in `SOURCES` of each folder, retargeted to the body.
 
     Raises SystemExit if there is none.
     """
-    readers = (("cmu_bvh/*.bvh", read_bvh), ("cmu_amc/*.amc", read_amc), ("pybullet/*.txt", read_deepmimic))
     takes = [
         (reader, path)
-        for pattern, reader in readers
+        for folder in folders
+        for pattern, reader in SOURCES.items()
         for path in sorted(folder.glob(pattern))
         if path.stem not in SAME_RECORDING
     ]
     if not takes:
-        raise SystemExit(f"No motion capture in {folder}: it needs cmu_bvh/*.bvh, cmu_amc/*.amc or pybullet/*.txt.")
-    return [to_body(reader(path), rest, foot_points) for reader, path in takes]
+        looked = ", ".join(map(str, folders))
+        raise SystemExit(f"No motion capture in {looked}: it needs one of {', '.join(SOURCES)}.")
+    return [replace(to_body(reader(path), rest, foot_points), kind=kind_of(path)) for reader, path in takes]
+
+
+SOURCES: dict[str, Callable[[Path], Take]] = {
+    "cmu_bvh/*.bvh": read_bvh,
+    "cmu_actions/*.bvh": read_bvh,
+    "cmu_dance_martial/*.bvh": read_bvh,
+    "cmu_walks/*.bvh": read_bvh,
+    "mesh2motion/*.bvh": partial(read_bvh, upright_rest=True),
+    "cmu_amc/*.amc": read_amc,
+    "pybullet/*.txt": read_deepmimic,
+}
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--mocap``, folders of motion capture, to a command."""
+    shared = Path("../shared")
+    parser.add_argument(
+        "--mocap",
+        type=Path,
+        nargs="+",
+        default=[shared / "mocap", shared / "mocap_more"],
+        help=f"folders of motion capture that hold one of {', '.join(SOURCES)}",
+    )

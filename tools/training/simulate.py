@@ -6,7 +6,7 @@ with the true pose.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +94,7 @@ class Library:
     flat_floor: torch.Tensor  # (T,) bool
     starts: list[int]
     lengths: list[int]
+    weights: torch.Tensor  # (clips,) how often each clip is drawn: see `clip_weights`
 
     @classmethod
     def of(cls, clips: list[mocap.Clip], *, mirrored: bool = True) -> Library:
@@ -114,7 +115,22 @@ class Library:
             torch.from_numpy(np.concatenate(flat)),
             [int(start) for start in np.cumsum([0, *lengths[:-1]])],
             lengths,
+            torch.from_numpy(clip_weights(clips)).float().repeat(2 if mirrored else 1),
         )
+
+
+_KIND_EXPONENT = 0.3  # between 0, all kinds alike, and 1, by their minutes; set by hand
+
+
+def clip_weights(clips: Sequence[mocap.Clip]) -> np.ndarray:
+    """Weight (clips,) with which each clip is drawn: kinds about alike, within a kind by the square root of the length.
+
+    By minutes, dance in pairs would be almost half of everything, and running nothing.
+    """
+    frames, roots = np.array([len(clip.poses) for clip in clips], float), np.array([len(c.poses) ** 0.5 for c in clips])
+    kinds = np.unique([clip.kind for clip in clips], return_inverse=True)[1]
+    of_kind, roots_of_kind = (np.bincount(kinds, values)[kinds] for values in (frames, roots))
+    return of_kind**_KIND_EXPONENT * roots / roots_of_kind
 
 
 def mirror_poses(poses: np.ndarray) -> np.ndarray:
@@ -122,9 +138,9 @@ def mirror_poses(poses: np.ndarray) -> np.ndarray:
     return (poses.reshape(-1, 24, 3)[:, JOINT_MIRROR] * np.array([1.0, -1, -1])).reshape(-1, 72)
 
 
-def split(folder: Path, body: TrainingBody) -> tuple[list[mocap.Clip], list[mocap.Clip]]:
-    """The clips of a mocap folder for training, and those for validation: the held-out ones, else every tenth."""
-    clips = mocap.read_folder(folder, body.rest.double().numpy(), body.foot_points)
+def split(folders: Sequence[Path], body: TrainingBody) -> tuple[list[mocap.Clip], list[mocap.Clip]]:
+    """The clips of mocap folders for training, and those for validation: the held-out ones, else every tenth."""
+    clips = mocap.read_folders(folders, body.rest.double().numpy(), body.foot_points)
     held_out = [clip for clip in clips if clip.held_out] or clips[::10]
     return [clip for clip in clips if all(clip is not other for other in held_out)] or clips, held_out
 
@@ -169,6 +185,14 @@ def random_cameras(count: int, generator: torch.Generator) -> Camera:
     middle = (torch.rand(count, 2, generator=generator) - 0.5) * 0.7 * size
     place = torch.cat([middle / focal[:, None], torch.ones(count, 1)], 1) * depth[:, None].clamp(min=1.6)
     return Camera(rotation, focal, size, place)
+
+
+def random_rotations(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Rotations (N, 3, 3), uniform over all orientations."""
+    real, *imaginary = torch.nn.functional.normalize(torch.randn(count, 4, generator=generator), dim=1).unbind(1)
+    vector = torch.stack(imaginary, 1)
+    sine = vector.norm(dim=1, keepdim=True).clamp(min=1e-9)
+    return batch_rodrigues(vector / sine * 2 * torch.atan2(sine, real[:, None]))
 
 
 @dataclass

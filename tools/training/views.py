@@ -17,6 +17,9 @@ from wham_blender.pipeline.people.types import CONFIDENCE_THRESHOLD
 # Factors on the network's errors on rendered bodies, to match those on people (bench landmarks).
 _ERROR_SCALE_2D, _ERROR_SCALE_3D = (0.6, 1.05), (0.75, 1.1)
 _BENT_FRACTION = 0.1  # of the poses are made to sit, crouch or kneel, which is rare in the clips
+_ANY_ORIENTATION_FRACTION = (
+    0.12  # of the poses are seen from any side, above and below too; set by hand
+)
 _SIZE_ERROR = 0.06  # standard deviation of the logarithm of the estimated body size
 
 # A view, the true rotations (N, 24, 3, 3), the root's in camera axes, betas (N, 10), joints and points (N, 49, 3).
@@ -33,7 +36,6 @@ class ViewSampler:
         self.library, self.body, self.errors, self.perturbed = library, body, errors, perturbed
         self.generator = torch.Generator().manual_seed(seed)
         self.starts, self.lengths = torch.tensor(library.starts), torch.tensor(library.lengths)
-        self.clip_weights = self.lengths.float().sqrt()
 
     def draw(self, count: int) -> Sample:
         """A batch of new views."""
@@ -43,8 +45,7 @@ class ViewSampler:
     def bodies(self, count: int) -> tuple[simulate.Camera, Tensor, Tensor, Tensor]:
         """Random cameras, and the rotations, betas, joints and points of a Sample."""
         g = self.generator
-        # Clips are weighted by the square root of their length, so that long recordings do not dominate.
-        clips = torch.multinomial(self.clip_weights, count, replacement=True, generator=g)
+        clips = torch.multinomial(self.library.weights, count, replacement=True, generator=g)
         position = torch.rand(count, generator=g)
         rotations = self.library.rotations[self.starts[clips] + (position * self.lengths[clips]).long()]
         if self.perturbed:
@@ -53,6 +54,8 @@ class ViewSampler:
             rotations = torch.where(bent, simulate.with_bent_legs(rotations, g), rotations)
             tilt = torch.randn(count, 3, generator=g) * torch.where(torch.rand(count, 1, generator=g) < 0.15, 0.6, 0.1)
             rotations[:, 0] = batch_rodrigues(tilt) @ rotations[:, 0]
+            anyhow = torch.rand(count, 1, 1, generator=g) < _ANY_ORIENTATION_FRACTION
+            rotations[:, 0] = torch.where(anyhow, simulate.random_rotations(count, g), rotations[:, 0])
         betas = simulate.random_betas(count, g)
         camera = simulate.random_cameras(count, g)
         rotations = torch.cat([(camera.rotation @ rotations[:, 0])[:, None], rotations[:, 1:]], 1)

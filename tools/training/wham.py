@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from smplx.lbs import batch_rodrigues
 from torch import Tensor
 
-from tools.training import checkpoint, shipped, simulate
+from tools.training import checkpoint, mocap, shipped, simulate
 from tools.training.lifter import LIMBS, pa_mpjpe_mm
 from wham_blender import weights
 from wham_blender.body.rotations import matrix_from_r6d, r6d_from_matrix
@@ -73,7 +72,7 @@ class SequenceSampler:
         self.generator = torch.Generator().manual_seed(seed)
         usable = [i for i, length in enumerate(library.lengths) if length > FRAMES + 2]
         self.usable = torch.tensor(usable)
-        self.clip_weights = torch.tensor([float(library.lengths[i]) ** 0.5 for i in usable])
+        self.clip_weights = library.weights[self.usable]
 
     def _smooth(self, count: int, size: int, knots: int = 5) -> Tensor:
         """Smooth random curves (count, F, size) with a standard deviation of about one that begin at zero."""
@@ -430,7 +429,7 @@ def validate(model: WHAM, sampler: SequenceSampler, body: simulate.TrainingBody,
 def main(argv: list[str] | None = None) -> None:
     """Train from the last checkpoint and write the weights: ``build.py train wham``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mocap", type=Path, default=Path("../shared/mocap"))
+    mocap.add_option(parser)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--shipped", action="store_true", help="start from the bundled weights instead of random ones")
