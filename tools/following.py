@@ -48,7 +48,7 @@ def associate(true: np.ndarray, sides: np.ndarray, results: Sequence[tuple[np.nd
     (N, J, 2). A result keeps its person unless another is clearly nearer.
     """
     people, frames = true.shape[:2]
-    rows = np.full((len(results), frames), -1)
+    rows = np.full((len(results) + 1, frames), -1)  # the last: where nobody follows
     distance = np.full((people, len(results), frames), np.inf)
     for number, (at, joints) in enumerate(results):
         rows[number, at] = np.arange(len(at))
@@ -63,7 +63,7 @@ def associate(true: np.ndarray, sides: np.ndarray, results: Sequence[tuple[np.nd
         for person, number in zip(*linear_sum_assignment(np.where(allowed, cost, 1e3)), strict=True):
             if allowed[person, number]:
                 chosen[person, frame] = last[person] = number
-    row = np.where(chosen >= 0, rows[chosen, np.arange(frames)], -1)
+    row = rows[chosen, np.arange(frames)]
     followed = [(chosen == number).any(0).sum() for number in range(len(results))]
     invented = [number for number, (at, _) in enumerate(results) if 2 * followed[number] <= len(at)]
     return Association(chosen, row, invented)

@@ -17,9 +17,7 @@ from wham_blender.pipeline.people.types import CONFIDENCE_THRESHOLD
 # Factors on the network's errors on rendered bodies, to match those on people (bench landmarks).
 _ERROR_SCALE_2D, _ERROR_SCALE_3D = (0.6, 1.05), (0.75, 1.1)
 _BENT_FRACTION = 0.1  # of the poses are made to sit, crouch or kneel, which is rare in the clips
-_ANY_ORIENTATION_FRACTION = (
-    0.12  # of the poses are seen from any side, above and below too; set by hand
-)
+_ANY_ORIENTATION_FRACTION = 0.12  # of the poses are seen from any side, above and below too; set by hand
 _SIZE_ERROR = 0.06  # standard deviation of the logarithm of the estimated body size
 
 # A view, the true rotations (N, 24, 3, 3), the root's in camera axes, betas (N, 10), joints and points (N, 49, 3).
