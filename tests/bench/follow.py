@@ -40,6 +40,7 @@ from tools.filming.truth import Truth
 from tools.training import mocap
 from wham_blender import motion, weights
 from wham_blender.body.body import Body
+from wham_blender.models.temporal import TemporalLifter
 from wham_blender.motion import Motion, planted
 from wham_blender.pipeline.errors import PipelineError
 from wham_blender.pipeline.people import track_cleanup
@@ -257,17 +258,17 @@ class Runner:
             for person in self.returned["clean_tracks"].people
         ]  # fmt: skip
 
-    def lifted(self, *, smooth: bool = True) -> list[Result]:
-        """The lifter's poses, where the picture puts them; ``smooth`` False: of each frame by itself."""
+    def lifted(self, *, over_time: bool = True) -> list[Result]:
+        """The lifter's poses, where the picture puts them; ``over_time`` False: of each frame by itself."""
         lifted, camera = self.returned["run_wham"], self.returned["solve_camera"]
         results = []
         for person, track in zip(self.returned["clean_tracks"].people, lifted.tracks, strict=True):
             poses = track.poses
-            if not smooth:
+            if not over_time:
                 lifter = lifter_features.load_lifter(weights.find("lifter").path)
+                untrained = lifter_features.PoseNetworks(lifter, TemporalLifter().eval())  # it changes nothing
                 size = tuple(self.returned["clean_tracks"].detected.detections.size.tolist())
-                with mock.patch.object(lifter_features, "_SMOOTHING", 1e-3):
-                    poses = lifter_features.extract_features(lifter, person, size, camera.camera_K)[2].poses
+                poses = lifter_features.extract_features(untrained, person, size, camera.camera_K)[2].poses
             betas = torch.from_numpy(np.median(track.betas, 0)).float().expand(len(poses), -1)
             with torch.inference_mode():
                 joints = self.body.landmarks(torch.from_numpy(poses).float(), betas).joints.numpy()[:, LIMBS]
@@ -289,7 +290,7 @@ def ablation(runner: Runner, clip: Path, job_folder: Path) -> dict[str, list[Res
     if not final:
         return {}
     made = {
-        "network": runner.net(), "cleaned tracks": runner.tracks(), "lifter, each frame": runner.lifted(smooth=False),
+        "network": runner.net(), "cleaned tracks": runner.tracks(), "lifter, each frame": runner.lifted(over_time=False),
         "lifter": runner.lifted(),
     }  # fmt: skip
 

@@ -51,9 +51,7 @@ def test_without_training_it_returns_the_lifter_s_poses(networks: PoseNetworks, 
     torch.testing.assert_close(same.betas, betas)
 
 
-def test_batches_do_not_show(
-    networks: PoseNetworks, scene: scenes.Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_do_not_show(networks: PoseNetworks, scene: scenes.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = poses_of(networks, scene)
     monkeypatch.setattr(lifter_features, "_BATCH", 50)
     assert REACH < 50
@@ -78,6 +76,6 @@ def test_it_is_calmer_than_the_lifter_and_no_farther_from_the_truth(
 def test_another_file_is_refused_with_its_name(tmp_path: Path) -> None:
     path = tmp_path / "other.npz"
     np.savez(path, allow_pickle=False, **{"embed.weight": np.zeros((8, 3))})
-    with pytest.raises(WeightsError, match="other.npz"):
+    with pytest.raises(WeightsError, match=r"other\.npz"):
         lifter_features.load_temporal(path)
     assert isinstance(lifter_features.load_lifter(weights.find("lifter").path), Lifter)
