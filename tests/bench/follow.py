@@ -290,8 +290,8 @@ def ablation(runner: Runner, clip: Path, job_folder: Path) -> dict[str, list[Res
     if not final:
         return {}
     made = {
-        "network": runner.net(), "cleaned tracks": runner.tracks(), "lifter, each frame": runner.lifted(over_time=False),
-        "lifter": runner.lifted(),
+        "network": runner.net(), "cleaned tracks": runner.tracks(),
+        "lifter, each frame": runner.lifted(over_time=False), "lifter": runner.lifted(),
     }  # fmt: skip
 
     def variant(keep: Sequence[str], *patches: Any, **settings: Any) -> list[Result]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from tools.training import simulate
 from wham_blender.body.rotations import matrix_from_r6d, r6d_from_matrix
 from wham_blender.models.lifter import Lifter, LifterInput, pose_feature
 from wham_blender.models.temporal import track_axes
+from wham_blender.pipeline.pose.lifter_features import PoseNetworks
 
 FPS = 30.0
 # Speeds at which clips are played. The slowest lets clips of running, which last 1.4 s, fill a sequence.
@@ -50,15 +52,38 @@ class Sequences:
     to_track: Tensor  # (B F, 3, 3) from those to the track's, see `temporal.track_axes`
 
 
+# Observations of B tracks, the rotations from their axes to each track's, and B: to poses in their axes, and betas.
+Lift = Callable[[LifterInput, Tensor, int], tuple[Tensor, Tensor]]
+
+
+def frame_by_frame(lifter: Lifter) -> Lift:
+    """The lifter's poses of each frame."""
+    return lambda observed, to_track, tracks: lifter(observed)
+
+
+def over_time(networks: PoseNetworks) -> Lift:
+    """The lifter's poses corrected by the temporal network, as in the pipeline."""
+
+    def lift(observed: LifterInput, to_track: Tensor, tracks: int) -> tuple[Tensor, Tensor]:
+        rotations, betas = networks.lifter(observed)
+        with torch.autocast("cpu", enabled=False):
+            estimate = networks.lifter.estimate_of(rotations.float(), betas.float())
+        corrected = networks.temporal(networks.lifter, observed, estimate, to_track, tracks)
+        return corrected.rotations, corrected.betas
+
+    return lift
+
+
 class SequenceSampler:
     """Draws batches of simulated clips from a library of motion."""
 
     def __init__(
-        self, library: simulate.Library, body: simulate.TrainingBody, lifter: Lifter, errors: simulate.LandmarkErrors,
+        self, library: simulate.Library, body: simulate.TrainingBody, lift: Lift, errors: simulate.LandmarkErrors,
         seed: int, *, varied: bool, frames: int = 64,
     ) -> None:  # fmt: skip
-        """varied: other speeds, poses and disturbed observations, for training; frames: of a clip."""
-        self.motion, self.body, self.lifter, self.errors, self.varied = library, body, lifter, errors, varied
+        """lift: as `frame_by_frame` or `over_time` make it; frames: of a clip; varied: with other speeds and poses, and
+        disturbed observations, for training."""
+        self.motion, self.body, self.lift, self.errors, self.varied = library, body, lift, errors, varied
         self.frames = frames
         self.generator = torch.Generator().manual_seed(seed)
         usable = [i for i, length in enumerate(library.lengths) if length > _SLOWEST * frames + 3]
@@ -146,11 +171,12 @@ class SequenceSampler:
         points = (turned @ points[..., None])[..., 0]
         feet = (turned @ feet[..., None])[..., 0]
         view = simulate.observe(points, flat_camera, g, self.errors, self.frames)
+        axes = torch.stack([track_axes(rays) for rays in place])
+        to_track = axes.repeat_interleave(self.frames, 0) @ view.to_input_axes.mT
         observed = self._disturbed(view.lifter_input, count) if self.varied else view.lifter_input
         with torch.autocast("cpu", torch.bfloat16, enabled=simulate.HALF):
-            lifted, lifted_betas = self.lifter(observed)
+            lifted, lifted_betas = self.lift(observed, to_track, count)
         lifted[:, 0] = view.to_input_axes.mT @ lifted[:, 0]
-        axes = torch.stack([track_axes(rays) for rays in place])
         features = pose_feature(lifted, lifted_betas)
         x = torch.cat([view.keypoints[:, :17].flatten(1), view.place], 1)
 
@@ -177,7 +203,7 @@ class SequenceSampler:
             lifted=rows(lifted), lifted_betas=rows(lifted_betas), pose=pose,
             betas=betas, points=rows(points), feet=rows(feet), root=root, hips=hips, cam=rows(cam), contacts=contacts,
             flat_floor=flat, observed=observed, to_input_axes=view.to_input_axes,
-            to_track=axes.repeat_interleave(self.frames, 0) @ view.to_input_axes.mT,
+            to_track=to_track,
         )  # fmt: skip
 
     def _disturbed(self, observed: LifterInput, count: int) -> LifterInput:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tools.training import checkpoint, lifter, mocap, shipped, simulate
-from tools.training.sequences import Sequences, SequenceSampler
+from tools.training.sequences import Sequences, SequenceSampler, frame_by_frame
 from wham_blender import weights
 from wham_blender.models.lifter import Estimate, Lifter
 from wham_blender.models.temporal import TemporalLifter
@@ -109,10 +109,10 @@ def main(argv: list[str] | None = None) -> None:
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
     both = torch.nn.ModuleDict({"learning": model, "average": average})
     step = checkpoint.load("temporal", both, optimizer)
-    sampler = SequenceSampler(library, body, network, errors, seed=step, varied=True, frames=FRAMES)
+    sampler = SequenceSampler(library, body, frame_by_frame(network), errors, seed=step, varied=True, frames=FRAMES)
 
     def current_figures(batches: int = 4) -> dict[str, float]:
-        measured = SequenceSampler(held_out, body, network, errors, seed=1, varied=False, frames=FRAMES)
+        measured = SequenceSampler(held_out, body, frame_by_frame(network), errors, seed=1, varied=False, frames=FRAMES)
         return validate(cast(TemporalLifter, average.module), network, measured, batches)
 
     print(f"{len(library.rotations)} frames, {len(held_out.rotations)} held out; from step {step}", flush=True)

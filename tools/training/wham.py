@@ -17,12 +17,12 @@ from torch import Tensor
 
 from tools.training import checkpoint, mocap, shipped, simulate
 from tools.training.lifter import LIMBS, pa_mpjpe_mm
-from tools.training.sequences import FPS, Sequences, SequenceSampler
+from tools.training.sequences import FPS, Sequences, SequenceSampler, over_time
 from wham_blender import weights
 from wham_blender.body.rotations import matrix_from_r6d, r6d_from_matrix
 from wham_blender.models.lifter import D_FEAT
 from wham_blender.models.wham import WHAM, Previous, WhamFrames
-from wham_blender.pipeline.pose import lifter_features
+from wham_blender.pipeline.pose.lifter_features import PoseNetworks
 from wham_blender.pipeline.pose.wham_inference import contact_aware_velocity
 
 FRAMES = 64
@@ -36,7 +36,6 @@ PASS_THROUGH = (
     "motion_decoder.regressor.declayer0",
     "motion_decoder.regressor.declayer1",
 )
-_FEATURE_LAYERS = ("integrator.", "motion_decoder.")  # layers whose input or output depends on the features
 
 
 @dataclass
@@ -282,21 +281,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--shipped", action="store_true", help="start from the bundled weights instead of random ones")
+    parser.add_argument("--rate", type=float, default=LEARNING_RATE, help="the learning rate's peak")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()
-    lifter = lifter_features.load_lifter(weights.find("lifter").path)
+    networks = PoseNetworks.load(weights.find("lifter").path, weights.find("temporal").path)
+    lift = over_time(networks)
     errors = simulate.LandmarkErrors.load(simulate.ERRORS_FILE)
     library, held_out = (simulate.Library.of(clips) for clips in simulate.split(args.mocap, body))
     model = WHAM(width=256, layers=2, d_feat=D_FEAT, integrator_width=512, refiner_width=256, refiner_layers=2)
-    if args.shipped:  # except layers that depend on features, as the lifter may have changed
+    if args.shipped:
         with np.load(weights.find("wham").path, allow_pickle=False) as arrays:
-            initial = {
-                name: torch.from_numpy(arrays[name]).float()
-                for name in arrays.files
-                if not name.startswith(_FEATURE_LAYERS)
-            }
-        model.load_state_dict(initial, strict=False)
+            checkpoint.fill(model, dict(arrays))
     groups = [
         {
             "params": [p for name, p in model.named_parameters() if name.startswith(PASS_THROUGH) == passing],
@@ -306,17 +302,15 @@ def main(argv: list[str] | None = None) -> None:
     ]
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.01)
     step = checkpoint.load("wham", model, optimizer)
-    sampler = SequenceSampler(library, body, lifter, errors, seed=step, varied=True)
-    if not step:
+    sampler = SequenceSampler(library, body, lift, errors, seed=step, varied=True)
+    if not step and not args.shipped:
         pass_through(model, sampler.draw(BATCH).features.flatten(0, 1))
     print(f"{len(library.rotations)} frames, {len(held_out.rotations)} held out; from step {step}", flush=True)
     begin, losses = time.monotonic(), []
     while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
         elapsed = (time.monotonic() - begin) / (60 * args.minutes)
         for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * checkpoint.learning_rate(
-                step, args.steps, elapsed, LEARNING_RATE, warm_up=100
-            )
+            group["lr"] = group["rate"] * checkpoint.learning_rate(step, args.steps, elapsed, args.rate, warm_up=100)
         batch = sampler.draw(BATCH)
         if step % 2 == 0:
             previous = noisy_previous(batch, sampler.generator)
@@ -327,14 +321,14 @@ def main(argv: list[str] | None = None) -> None:
         losses.append(checkpoint.optimise(model, optimizer, loss))
         step += 1
         if step % STEPS_PER_REPORT == 0:
-            figures = validate(model, SequenceSampler(held_out, body, lifter, errors, seed=1, varied=False), body)
+            figures = validate(model, SequenceSampler(held_out, body, lift, errors, seed=1, varied=False), body)
             checkpoint.save("wham", model, optimizer, step)
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
             checkpoint.print_progress(step, begin, mean, figures)
     checkpoint.save("wham", model, optimizer, step)
     arrays = checkpoint.arrays(model)
     checkpoint.fill(model, arrays)
-    figures = validate(model, SequenceSampler(held_out, body, lifter, errors, seed=1, varied=False), body, batches=8)
+    figures = validate(model, SequenceSampler(held_out, body, lift, errors, seed=1, varied=False), body, batches=8)
     source = "trained by tools/training/wham.py on the lifter's training data and the open lifter's features"
     shipped.write_trained("wham", arrays, source, {"steps": step, **figures})
 
