@@ -81,8 +81,10 @@ class SequenceSampler:
         self, library: simulate.Library, body: simulate.TrainingBody, lift: Lift, errors: simulate.LandmarkErrors,
         seed: int, *, varied: bool, frames: int = 64,
     ) -> None:  # fmt: skip
-        """lift: as `frame_by_frame` or `over_time` make it; frames: of a clip; varied: with other speeds and poses, and
-        disturbed observations, for training."""
+        """Clips of ``frames`` frames; lift: as `frame_by_frame` or `over_time` make it.
+
+        varied: with other speeds and poses, and disturbed observations, for training.
+        """
         self.motion, self.body, self.lift, self.errors, self.varied = library, body, lift, errors, varied
         self.frames = frames
         self.generator = torch.Generator().manual_seed(seed)
