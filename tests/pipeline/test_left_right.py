@@ -52,3 +52,15 @@ def test_looks_that_swap_left_and_right_are_turned_back(
 def test_one_look_alone_is_left_alone(walker: tuple[np.ndarray, np.ndarray]) -> None:
     pixels, metres = (values[:1] for values in walker)
     np.testing.assert_array_equal(fix_left_right(pixels, metres)[0], pixels)
+
+
+def test_limbs_that_pass_each_other_in_the_picture_keep_their_sides() -> None:
+    """Between two frames left and right change places in the picture; in depth they stay where they are."""
+    left = np.ones(LANDMARKS)
+    left[np.arange(LANDMARKS) > LANDMARK_MIRROR] = -1
+    passed = np.where(np.arange(20) < 10, 1, -1)[:, None]
+    height = np.tile(np.linspace(100, 500, LANDMARKS), (20, 1))
+    pixels = np.stack([300 + 15 * left * passed, height, np.full(height.shape, 0.9)], -1)
+    metres = np.stack([pixels[..., 0] / 400, height / 400, 0.15 * left + 0 * height], -1)
+    for seen, found in zip((pixels, metres), fix_left_right(pixels, metres), strict=True):
+        np.testing.assert_array_equal(found, seen)
