@@ -23,6 +23,8 @@ class Detections:
     keypoints: np.ndarray  # (N, 17, 3) COCO x, y (pixels), confidence
     landmarks: np.ndarray  # (N, 33, 3) x, y (pixels), visibility; (N, 0, 3) if the landmark net was not run
     landmarks_3d: np.ndarray  # (N, 33, 3) metres, as in Person; or (N, 0, 3)
+    # (N, 12) float32 colours of the clothes, as of `appearance.describe`; (N, 0) if the landmark net was not run
+    appearance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     # (D,) int64 clip numbers of damaged frames, of which the networks saw nothing
     damaged: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
