@@ -36,7 +36,10 @@ _SEARCH_DURATION = 30  # frames; set by hand
 _WEAK_SCORE = 0.05  # who kneels, lies or is near often has no more, as have lamps and posters: the landmark net decides
 _MOST_WEAK = 2  # weak ones at which it looks in a run of the detector
 _SAME_PERSON_IOU = 0.5  # of boxes, above which a detection is of somebody who is tracked
-_SAME_POSE = 0.2  # body sizes between two observations below which they may be of one person; set by hand
+_SAME_POSE = (
+    0.1  # body sizes between two observations below which they are of one body; people who dance are 0.15 apart
+)
+_SAME_NEW_POSE = 0.2  # the same for a detection: what it finds near somebody is mostly a part of that body
 _LOOK_FOR_LOST = (1, 2, 4, 8, 12, 16, 22, 30, 40, 50, 60)  # frames after the last one in which to look for somebody
 _DETECT_LOST = (2, 8, 16, 30)  # of these, those in which the detector runs on a turned picture of the place, too
 _TURNS = tuple(np.radians((0, 180, 90, 270)))  # from the predicted rotation
@@ -79,7 +82,10 @@ class LandmarkTracker:
             self._last_lost = self._frame
         for track in self._tracks:
             if track.number in seen:
+                missed = track.missed(self._frame)
                 self._accept(track, image, seen[track.number], seen)
+                if missed:
+                    self._follow_back(track)
         self._tracks = [track for track in self._tracks if track.missed(self._frame) < _LOOK_FOR_LOST[-1]]
         if self._is_time_to_detect(bool(lost), bool(seen)):
             self._find_new(image, seen)
@@ -145,10 +151,14 @@ class LandmarkTracker:
     def _without_shared(self, image: np.ndarray, seen: dict[int, Observation]) -> dict[int, Observation]:
         """Where two tracks see one body, the track to which it fits less does not see its person."""
         tracks = {track.number: track for track in self._tracks}
-        costs = {
-            number: tracks[number].distance(self._frame, found) + self._colour_cost(number, image, found)
-            for number, found in seen.items()
-        } if len(seen) > 1 else {}
+        costs = (
+            {
+                number: tracks[number].distance(self._frame, found) + self._colour_cost(number, image, found)
+                for number, found in seen.items()
+            }
+            if len(seen) > 1
+            else {}
+        )
         for number in sorted(costs, key=lambda each: -costs[each]):
             found = seen[number]
             if any(pose_distance(found, each) < _SAME_POSE for other, each in seen.items() if other != number):
@@ -162,9 +172,7 @@ class LandmarkTracker:
         apart = appearance.difference(known, appearance.describe(image, found.keypoints))
         return _COLOUR_WEIGHT * float(np.nan_to_num(apart))
 
-    def _accept(
-        self, track: PersonTrack, image: np.ndarray, found: Observation, seen: dict[int, Observation]
-    ) -> None:
+    def _accept(self, track: PersonTrack, image: np.ndarray, found: Observation, seen: dict[int, Observation]) -> None:
         """Add a row of a track in the current frame."""
         track.accept(self._frame, found)
         colours = self._add_row(track.number, self._frame, found, image)
@@ -179,9 +187,7 @@ class LandmarkTracker:
     ) -> np.ndarray:
         """Add a row, and return what the person looks like."""
         colours = appearance.describe(image, found.keypoints * (*scale, 1))
-        row = DetectionRow(
-            frame, number, found.box, found.keypoints, found.landmarks, found.landmarks_3d, colours
-        )
+        row = DetectionRow(frame, number, found.box, found.keypoints, found.landmarks, found.landmarks_3d, colours)
         self._rows[frame - self._first_row][number] = row, found
         return colours
 
@@ -198,7 +204,7 @@ class LandmarkTracker:
                 break
             crop = crop_around_keypoints(keypoints[index]) if len(keypoints[index]) else crop_around_box(boxes[index])
             found = _confirmed(look, crop)
-            if found is None or any(pose_distance(found, other) < _SAME_POSE for other in seen.values()):
+            if found is None or any(pose_distance(found, other) < _SAME_NEW_POSE for other in seen.values()):
                 continue
             track = PersonTrack(self._next_number, self._frame, found)
             self._next_number += 1
@@ -217,33 +223,33 @@ class LandmarkTracker:
         return self._detect_in(image, Crop(size / 2, float(size.max()), turn), min(int(size.max()), _WHOLE_PIXELS))
 
     def _follow_back(self, track: PersonTrack) -> None:
-        """Follow a new person back to where they came into view, or to where a track has lost them."""
+        """Follow somebody who is seen anew back to where they came into view, or to where a track has lost them."""
         back = PersonTrack(track.number, self._frame, track.observation, step=-1)
         for frame in range(self._frame - 1, self._buffer.first - 1, -1):
-            if frame < self._first_row:
-                return
-            image, scale = self._buffer[frame]
-            rows = self._rows[frame - self._first_row]
             missed = back.missed(frame)
-            if missed > _BACK_THROUGH:
+            if frame < self._first_row or missed > _BACK_THROUGH:
+                return
+            rows = self._rows[frame - self._first_row]
+            if track.number in rows:
                 return
             if missed and missed not in _LOOK_FOR_LOST:
                 continue
+            image, scale = self._buffer[frame]
             found = back.look_at(self._look(frame, image, scale), frame)
             if found is None:
                 continue
             same = [number for number, (_, each) in rows.items() if pose_distance(found, each) < _SAME_POSE]
             if same:
-                self._continue_lost(track, same[0], frame)
-                return
+                if self._continue_lost(track, same[0], frame):
+                    return
+                continue
             back.accept(frame, found)
             self._add_row(track.number, frame, found, image, scale)
 
-    def _continue_lost(self, track: PersonTrack, number: int, frame: int) -> None:
-        """A new track reaches, in a frame, an older one: they are one if the older has lost the person there."""
-        after = [rows for rows in list(self._rows)[frame + 1 - self._first_row :] if number in rows]
-        if after:
-            return
+    def _continue_lost(self, track: PersonTrack, number: int, frame: int) -> bool:
+        """A track reaches, in a frame, an older one: whether they are one, as the older has lost the person there."""
+        if any(number in rows for rows in list(self._rows)[frame + 1 - self._first_row :]):
+            return False
         for rows in self._rows:
             if track.number in rows:
                 row, found = rows.pop(track.number)
@@ -251,6 +257,7 @@ class LandmarkTracker:
         self._tracks = [each for each in self._tracks if each.number != number]
         self._colours[number] = self._colours.pop(track.number)
         track.number = number
+        return True
 
     def _detect_turned(self, track: PersonTrack, image: np.ndarray) -> Observation | None:
         """Somebody who was lost, by the detector on a turned picture of the place: it sees nobody upside down."""
@@ -265,7 +272,7 @@ class LandmarkTracker:
         return found if found and track.distance(self._frame, found) < 1 else None
 
     def _detect_in(self, image: np.ndarray, crop: Crop, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As the detector, of a crop resized to ``side`` pixels, in pixels of the picture; boxes around the keypoints."""
+        """As the detector, of a crop resized to ``side`` pixels, in the picture's pixels; boxes around keypoints."""
         linear = crop.rotation * (crop.side / side)
         origin = crop.center - linear @ np.full(2, (side - 1) / 2)
         picture = cv2.warpAffine(

@@ -146,8 +146,10 @@ class Landmarker:
         return Observation(points, metres, float(score), quality)
 
     def _infer(self, pixels: np.ndarray, mirrored: bool) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-        """Points (33, 3) in pixels of the input with visibility, metres (33, 3) in the crop's axes, the score, and the
-        heatmaps' peaks (33,) 0..1."""
+        """Points (33, 3) in pixels of the input with visibility, metres (33, 3) in the crop's axes, score, peaks (33,).
+
+        The peaks are those of the points' heatmaps, 0..1.
+        """
         pixels = pixels[:, ::-1] if mirrored else pixels
         points, score, _mask, heatmaps, metres = self._network(pixels[None].astype(np.float32) / 255)
         rows = points.reshape(-1, 5)[:LANDMARKS]  # x, y, z, then visibility and presence before the sigmoid

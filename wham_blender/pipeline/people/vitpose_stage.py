@@ -26,9 +26,9 @@ from . import person_crops
 from .batched_network import BatchedNetwork, Log
 from .landmarks import MIN_KEYPOINTS
 from .one_euro import OneEuroFilter
-from .track_cleanup import BOX_MEDIAN_FRAMES, wham_boxes
+from .track_cleanup import BOX_MEDIAN_FRAMES
 from .tracking import DetectionRow, PeopleSource
-from .types import is_confident
+from .types import is_confident, wham_boxes
 
 LOOKAHEAD = BOX_MEDIAN_FRAMES // 2  # frames
 _MAX_IMAGE_BYTES = 128e6  # of frames that wait for a full batch; large frames make batches smaller; set by hand
