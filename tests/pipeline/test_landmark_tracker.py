@@ -255,12 +255,12 @@ def cartwheel() -> tuple[list[np.ndarray], list[float]]:
 def test_a_real_man_who_is_turned_upside_down_is_followed() -> None:
     """Pictures of a real clip, turned by 16 degrees a frame to 180 and back; truth: the same looks without the turn."""
     images, angles = cartwheel()
-    centre = np.array([images[0].shape[1] / 2, images[0].shape[0] * 0.62])
+    hips, side = np.array([images[0].shape[1] / 2, images[0].shape[0] * 0.4]), 1400
     landmarker = Landmarker(weights.find("landmarks_fast"))
     tracker = LandmarkTracker(MoveNet(weights.find("detector")), landmarker)
     for image, angle in zip(images, angles, strict=True):
-        turn = cv2.getRotationMatrix2D(centre.tolist(), -angle, 1.0)
-        tracker.process_frame(cv2.warpAffine(image, turn, image.shape[1::-1]))
+        turn = rotation_matrix(np.radians(angle))
+        tracker.process_frame(cv2.warpAffine(image, np.column_stack([turn, side / 2 - turn @ hips]), (side, side)))
     tracker.finish()
     rows = tracker.finished_rows()
     man = max({row.track for row in rows}, key=lambda track: sum(row.track == track for row in rows))
@@ -268,9 +268,8 @@ def test_a_real_man_who_is_turned_upside_down_is_followed() -> None:
     assert list(of_man) == list(range(len(images)))
     off = []
     for number, (image, angle) in enumerate(zip(images, angles, strict=True)):
-        turn = rotation_matrix(np.radians(angle))
-        upright = (of_man[number].keypoints[:, :2] - centre) @ turn + centre
+        upright = (of_man[number].keypoints[:, :2] - side / 2) @ rotation_matrix(np.radians(angle)) + hips
         known = np.column_stack([upright, of_man[number].keypoints[:, 2]])
         true = landmarker(image, crop_around_keypoints(known)).keypoints
         off.append(np.linalg.norm(upright - true[:, :2], axis=1).mean() / np.ptp(true[:, 1]))
-    assert max(off) < 0.04
+    assert max(off) < 0.06, np.round(off, 3)

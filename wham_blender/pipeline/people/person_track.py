@@ -30,7 +30,7 @@ _DAMPING = 0.8  # per frame: how much of the velocity remains, where nobody was 
 _MAX_JUMP, _MAX_JUMP_GROWTH, _MAX_JUMP_EVER = 0.35, 0.05, 1.0  # of the body's size: mean distance of the keypoints from
 # where they were predicted, a frame after the last, its growth per frame, and the most
 _SEARCH_AGAIN = 5  # frames between two searches of a person who is doubtful for longer
-_SEARCH_LOST = (1, 4, 12)  # frames after the last one in which a person who was lost is looked for with other crops
+_SEARCH_LOST = (1, 12)  # frames after the last one in which a person who was lost is looked for with other crops
 _TURNS = tuple(np.radians((180, 90, 270)))
 
 
@@ -79,7 +79,7 @@ class PersonTrack:
             return first
         best = first
         missed = self.missed(frame)
-        if missed in _SEARCH_LOST or (not missed and (frame - self._next_search) * self._step >= 0):
+        if (missed in _SEARCH_LOST and self._step > 0) or (not missed and (frame - self._next_search) * self._step >= 0):
             self._next_search = frame + self._step * _SEARCH_AGAIN
             best = self._search(look, frame, first)
         return best if self._is_possible(frame, best, NEW_QUALITY if self.missed(frame) else MIN_QUALITY) else None
