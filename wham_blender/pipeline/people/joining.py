@@ -16,7 +16,7 @@ from .types import Detections, wham_boxes
 # Two pieces of one person's track: the longest gap in time, the largest ratio of their sizes, the largest distance in
 # sizes, and its growth per second of the gap, because people run and jump. Set by hand.
 _MAX_GAP_SECONDS = 2.0
-_MAX_SIZE_RATIO = 1.5
+_MAX_SIZE_RATIO, _MAX_SIZE_RATIO_IN_SAME_CLOTHES = 1.5, 2.0  # who is tucked up is half as large as upright
 _MAX_DISTANCE, _MAX_DISTANCE_GROWTH = 1.0, 1.5
 _MAX_OVERLAP_SECONDS = 0.2  # in which a piece that has lost the person goes on while the next has them already
 _TOUCH = 0.2  # overlap of two people's boxes over the smaller, above which their colours may be mixed
@@ -83,7 +83,7 @@ def _without_gaps(detections: Detections, pieces: list[np.ndarray], part: np.nda
             distance = float(np.linalg.norm(boxes[rows[-1], :2] - boxes[piece[0], :2])) / (200 * larger)
             same_part = part[detections.row_frame[rows[-1]]] == part[detections.row_frame[piece[0]]]
             distance /= _MAX_DISTANCE + _MAX_DISTANCE_GROWTH * max(gap, 0)
-            similar = larger < _MAX_SIZE_RATIO * smaller and not _other_clothes(detections, rows, piece)
+            similar = larger < smaller * _max_size_ratio(detections, rows, piece)
             in_time = -_MAX_OVERLAP_SECONDS < gap <= _MAX_GAP_SECONDS and seconds[piece[-1]] > seconds[rows[-1]]
             if same_part and in_time and similar and distance < least_distance:
                 best, least_distance = index, distance
@@ -112,11 +112,14 @@ def _without_doubles(detections: Detections, tracks: list[np.ndarray], boxes: np
     return kept
 
 
-def _other_clothes(detections: Detections, first: np.ndarray, second: np.ndarray) -> bool:
+def _max_size_ratio(detections: Detections, first: np.ndarray, second: np.ndarray) -> float:
+    """The largest ratio of sizes of two pieces that may be one person, by their clothes; 0 if these are different."""
     if not detections.appearance.size:
-        return False
-    colours = (typical(detections.appearance[rows]) for rows in (first, second))
-    return difference(*colours) > _SAME_COLOURS
+        return _MAX_SIZE_RATIO
+    apart = difference(*(typical(detections.appearance[rows]) for rows in (first, second)))
+    if np.isnan(apart):
+        return _MAX_SIZE_RATIO
+    return _MAX_SIZE_RATIO_IN_SAME_CLOTHES if apart < _SAME_COLOURS else 0.0
 
 
 def _alone(detections: Detections, boxes: np.ndarray) -> np.ndarray:

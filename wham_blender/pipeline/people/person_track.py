@@ -79,7 +79,9 @@ class PersonTrack:
             return first
         best = first
         missed = self.missed(frame)
-        if (missed in _SEARCH_LOST and self._step > 0) or (not missed and (frame - self._next_search) * self._step >= 0):
+        if (missed in _SEARCH_LOST and self._step > 0) or (
+            not missed and (frame - self._next_search) * self._step >= 0
+        ):
             self._next_search = frame + self._step * _SEARCH_AGAIN
             best = self._search(look, frame, first)
         return best if self._is_possible(frame, best, NEW_QUALITY if self.missed(frame) else MIN_QUALITY) else None
