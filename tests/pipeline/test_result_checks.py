@@ -18,7 +18,8 @@ from wham_blender.motion import Motion
 from wham_blender.pipeline.camera.background_tracks import BackgroundTracker
 from wham_blender.pipeline.camera.repeats import Repeat, find_repeats
 from wham_blender.pipeline.clip import video_reader
-from wham_blender.pipeline.people import jump_cuts, track_cleanup, tracking, watch
+from wham_blender.pipeline.people import jump_cuts, track_cleanup, watch
+from wham_blender.pipeline.people.landmark_tracker import LandmarkTracker
 from wham_blender.pipeline.people.landmarks import Landmarker
 from wham_blender.pipeline.people.movenet import MoveNet
 from wham_blender.pipeline.people.orientation import quarter_turn
@@ -86,7 +87,7 @@ def warned(said: list[protocol.Message]) -> dict[str, str]:
 
 
 def seen(clip: Path, start: int = 1, end: int | None = None, rotate: int = 0) -> tuple[Detections, Any]:
-    follower = tracking.LandmarkTracker(MoveNet(weights.find("detector")), Landmarker(weights.find("landmarks_fast")))
+    follower = LandmarkTracker(MoveNet(weights.find("detector")), Landmarker(weights.find("landmarks_fast")))
     return watch.process_clip(video_reader.probe(clip, rotate), follower, start, end)
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from wham_blender import weights
 from wham_blender.pipeline.clip import video_reader
-from wham_blender.pipeline.people import track_cleanup, tracking, types, watch
-from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS, Landmarker, Observation
+from wham_blender.pipeline.people import track_cleanup, types, watch
+from wham_blender.pipeline.people.landmark_tracker import LandmarkTracker
+from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS, Landmarker
 from wham_blender.pipeline.people.movenet import MoveNet
 from wham_blender.pipeline.people.types import Person
 
@@ -155,31 +156,8 @@ def test_nobody_gives_nobody() -> None:
     assert people(detections({})) == []
 
 
-def look(x: float, score: float = 1.0, sure: int = 33) -> Observation:
-    """An upright body at x, of whose landmarks the first ``sure`` count."""
-    landmarks = np.column_stack([np.full(33, x), np.linspace(100, 500, 33), np.arange(33) < sure])
-    return Observation(landmarks, np.zeros((33, 3)), score)
-
-
-@pytest.mark.parametrize("now", [look(510, score=0.4), look(510, sure=6)], ids=["no person", "only a head"])
-def test_a_person_who_is_hardly_seen_is_lost(now: Observation) -> None:
-    before = {1: look(500), 2: look(900)}
-    seen, lost = tracking._track_people(
-        np.zeros((9, 9, 3)), before, lambda _, crop: now if crop.center[0] < 600 else before[2]
-    )
-    assert list(seen) == [2]
-    assert lost
-
-
-def test_who_slips_onto_another_s_body_goes() -> None:
-    before = {1: look(500), 2: look(600)}
-    seen, lost = tracking._track_people(np.zeros((9, 9, 3)), before, lambda image, crop: look(605))
-    assert list(seen) == [2]
-    assert lost
-
-
 def test_a_pass_over_a_real_clip_finds_the_man_and_the_bystander() -> None:
-    follower = tracking.LandmarkTracker(MoveNet(weights.find("detector")), Landmarker(weights.find("landmarks")))
+    follower = LandmarkTracker(MoveNet(weights.find("detector")), Landmarker(weights.find("landmarks")))
     told: list[tuple[int, int]] = []
     seen, corners = watch.process_clip(
         video_reader.probe(CLIPS / "balance_cam01.mp4"), follower, 41, 60, lambda *done: told.append(done)

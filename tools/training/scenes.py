@@ -17,8 +17,8 @@ from wham_blender.body.body import Body
 from wham_blender.models.wham import WHAM
 from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS, LANDMARKS
 from wham_blender.pipeline.people.smoothing import without_jitter
-from wham_blender.pipeline.people.track_cleanup import BOX_MEDIAN_FRAMES, wham_boxes
-from wham_blender.pipeline.people.types import Person
+from wham_blender.pipeline.people.track_cleanup import BOX_MEDIAN_FRAMES
+from wham_blender.pipeline.people.types import Person, wham_boxes
 from wham_blender.pipeline.pose import camera_translation, lifter_features, wham_inference, wham_weights
 from wham_blender.pipeline.pose.lifter_features import LIFTER_LANDMARKS, PoseNetworks
 from wham_blender.pipeline.pose.types import View, WhamInput, WhamTrack

@@ -9,6 +9,7 @@ from ...weights import WeightFile
 from .litert import LiteRTNetwork
 
 LONG_SIDE = 512  # pixels of the network's input; measured: 384 misses small people, 640 takes three times as long
+NEW_TRACK_SCORE = 0.25  # the score of a person (MoveNet's documentation: 0.2 to 0.3)
 _MULTIPLE = 32  # pixels; the sides of the input must be multiples of it
 
 

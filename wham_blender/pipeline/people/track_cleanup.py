@@ -7,18 +7,13 @@ from scipy.interpolate import make_interp_spline
 from scipy.ndimage import median_filter
 
 from ..clip import video_reader
+from .joining import join_tracks
 from .landmarks import COCO_LANDMARKS, average_mirrored
 from .left_right import fix_left_right
 from .smoothing import without_jitter
-from .types import Detections, Person, is_confident
+from .types import Detections, Person, wham_boxes
 
 _MIN_SECONDS = 1.0  # of a track; shorter ones are dropped, as in WHAM
-# Two pieces of one person's track: the longest gap in time, the largest ratio of their sizes, the largest distance in
-# sizes, and its growth per second of the gap, because people run and jump. Set by hand.
-_MAX_GAP_SECONDS = 2.0
-_MAX_SIZE_RATIO = 1.5
-_MAX_DISTANCE, _MAX_DISTANCE_GROWTH = 1.0, 1.5
-BOX_MARGIN = 1.2  # WHAM's box: the longer side of the tight one times this
 _EDGE = 0.03  # of the box's side: a point nearer to the picture's edge may be outside; set by hand
 BOX_MEDIAN_FRAMES = 15  # frames; WHAM's median filter of the box at 30 fps
 
@@ -41,42 +36,9 @@ def build_people(detections: Detections, part: np.ndarray) -> list[Person]:
     seconds = detections.frame_times[detections.network_frames]
     seconds_per_frame = np.ptp(seconds) / (len(seconds) - 1)
     min_rows = max(2, min(round(_MIN_SECONDS / seconds_per_frame), (part >= 0).sum() / 2))
-    people = [_build_person(detections, rows) for rows in _join(detections, pieces, part) if len(rows) >= min_rows]
+    tracks = join_tracks(detections, pieces, part)
+    people = [_build_person(detections, rows) for rows in tracks if len(rows) >= min_rows]
     return sorted(people, key=lambda person: -float(person.boxes[person.visible, 2].sum()))
-
-
-def _join(detections: Detections, pieces: list[np.ndarray], part: np.ndarray) -> list[np.ndarray]:
-    """Join pieces of tracks if one begins soon after the other ended, nearby and with a similar size."""
-    seconds = detections.frame_times[detections.network_frames][detections.row_frame]
-    boxes = wham_boxes(detections.keypoints)
-    joined: list[np.ndarray] = []
-    for piece in sorted(pieces, key=lambda rows: seconds[rows[0]]):
-        best, least_distance = None, 1.0
-        for index, rows in enumerate(joined):
-            gap = seconds[piece[0]] - seconds[rows[-1]]
-            smaller, larger = sorted(float(np.median(boxes[each, 2])) for each in (rows, piece))
-            distance = float(np.linalg.norm(boxes[rows[-1], :2] - boxes[piece[0], :2])) / (200 * larger)
-            same_part = part[detections.row_frame[rows[-1]]] == part[detections.row_frame[piece[0]]]
-            distance /= _MAX_DISTANCE + _MAX_DISTANCE_GROWTH * max(gap, 0)
-            similar = larger < _MAX_SIZE_RATIO * smaller
-            if same_part and 0 < gap <= _MAX_GAP_SECONDS and similar and distance < least_distance:
-                best, least_distance = index, distance
-        if best is None:
-            joined.append(piece)
-        else:
-            joined[best] = np.concatenate([joined[best], piece])
-    return joined
-
-
-def wham_boxes(keypoints: np.ndarray, *, include_hidden: bool = False) -> np.ndarray:
-    """WHAM's boxes (n, 3) cx, cy (pixels), s (200 pixels) around the confident ones of keypoints (n, 17, 3).
-
-    ``include_hidden``: around all of them, as the open networks were trained: the landmark net estimates hidden points
-    too, so a person whose legs are outside of the picture gets a box of the usual size.
-    """
-    points = np.where((is_confident(keypoints) | include_hidden)[..., None], keypoints[..., :2], np.nan)
-    low, high = np.nanmin(points, 1), np.nanmax(points, 1)
-    return np.concatenate([(low + high) / 2, (high - low).max(-1, keepdims=True) * BOX_MARGIN / 200], 1)
 
 
 def _build_person(detections: Detections, rows: np.ndarray) -> Person:

@@ -23,6 +23,8 @@ class Detections:
     keypoints: np.ndarray  # (N, 17, 3) COCO x, y (pixels), confidence
     landmarks: np.ndarray  # (N, 33, 3) x, y (pixels), visibility; (N, 0, 3) if the landmark net was not run
     landmarks_3d: np.ndarray  # (N, 33, 3) metres, as in Person; or (N, 0, 3)
+    # (N, 12) float32 colours of the clothes, as of `appearance.describe`; (N, 0) if the landmark net was not run
+    appearance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     # (D,) int64 clip numbers of damaged frames, of which the networks saw nothing
     damaged: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
@@ -37,6 +39,7 @@ def frames_in_track(detections: Detections, person: Person) -> np.ndarray:
     return (detections.frame_times > person.time[0] - 1e-6) & (detections.frame_times < person.time[-1] + 1e-6)
 
 
+BOX_MARGIN = 1.2  # WHAM's box: the longer side of the tight one times this
 CONFIDENCE_THRESHOLD = 0.3  # below it a keypoint is ignored, as in WHAM
 
 
@@ -59,3 +62,14 @@ class Person:
 def is_confident(keypoints: np.ndarray) -> np.ndarray:
     """Which of the keypoints (..., 3) have a confidence above the threshold, (...) bool."""
     return keypoints[..., 2] > CONFIDENCE_THRESHOLD
+
+
+def wham_boxes(keypoints: np.ndarray, *, include_hidden: bool = False) -> np.ndarray:
+    """WHAM's boxes (n, 3) cx, cy (pixels), s (200 pixels) around the confident ones of keypoints (n, 17, 3).
+
+    ``include_hidden``: around all of them, as the open networks were trained: the landmark net estimates hidden points
+    too, so a person whose legs are outside of the picture gets a box of the usual size.
+    """
+    points = np.where((is_confident(keypoints) | include_hidden)[..., None], keypoints[..., :2], np.nan)
+    low, high = np.nanmin(points, 1), np.nanmax(points, 1)
+    return np.concatenate([(low + high) / 2, (high - low).max(-1, keepdims=True) * BOX_MARGIN / 200], 1)

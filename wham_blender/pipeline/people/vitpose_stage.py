@@ -24,10 +24,11 @@ from ..checkpoints import load_network
 from ..clip import video_reader
 from . import person_crops
 from .batched_network import BatchedNetwork, Log
+from .landmarks import MIN_KEYPOINTS
 from .one_euro import OneEuroFilter
-from .track_cleanup import BOX_MEDIAN_FRAMES, wham_boxes
-from .tracking import MIN_KEYPOINTS, DetectionRow, PeopleSource
-from .types import is_confident
+from .track_cleanup import BOX_MEDIAN_FRAMES
+from .tracking import DetectionRow, PeopleSource
+from .types import is_confident, wham_boxes
 
 LOOKAHEAD = BOX_MEDIAN_FRAMES // 2  # frames
 _MAX_IMAGE_BYTES = 128e6  # of frames that wait for a full batch; large frames make batches smaller; set by hand
@@ -51,7 +52,8 @@ class ViTPoseStage:
     """A PeopleSource that adds ViTPose's keypoints to the rows of another one, and writes HMR2.0's crops of them.
 
     ``vitpose`` None: the rows keep their keypoints. ``write_crops``: takes crops (n, 256, 192, 3) uint8 RGB, one per
-    row, in the order of the rows; None: no crops are written. ``frame_rate``: of the frames, hertz.
+    row, in the order of the rows; None: no crops are written. ``frame_rate``: of the frames, hertz;
+    ``delay``: frames after which ``people`` has finished a frame's rows.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class ViTPoseStage:
         vitpose: BatchedNetwork | None,
         write_crops: Append | None,
         frame_rate: float = video_reader.NETWORK_FPS,
+        delay: int = 0,
     ) -> None:
         self._people, self._vitpose, self._write_crops = people, vitpose, write_crops
+        self._delay = delay
         self._frame_rate = frame_rate
         self._filters: dict[int, tuple[int, OneEuroFilter]] = {}  # by track: its last frame, and the filter
         self._batch_rows: list[DetectionRow] = []  # the next batch: rows without keypoints, their crops and windows
@@ -69,6 +73,7 @@ class ViTPoseStage:
         self._batch_windows: list[tuple[np.ndarray, np.ndarray]] = []
         self._thread = ThreadPoolExecutor(1, "vitpose")
         self._running: tuple[list[DetectionRow], Future[np.ndarray]] | None = None  # the batch that ViTPose processes
+        self._known = 0  # frames whose rows are known
         self._submitted = 0  # frames whose rows were submitted to ViTPose
         self._waiting: deque[DetectionRow] = deque()  # with keypoints, until their smoothed box is known
         self._boxes: dict[int, list[tuple[int, np.ndarray]]] = {}  # by track: frames and boxes around the waiting rows
@@ -80,9 +85,10 @@ class ViTPoseStage:
         """See `PeopleSource`."""
         boxes = self._people.process_frame(image)
         self._frames += 1
+        self._known = max(0, self._frames - self._delay)
         self._images.append(image)
         self._add_to_batch(self._people.finished_rows())
-        batch_bytes = image.nbytes * (self._frames - self._submitted)
+        batch_bytes = image.nbytes * (self._known - self._submitted)
         if self._vitpose is None or len(self._batch_crops) >= self._vitpose.batch or batch_bytes > _MAX_IMAGE_BYTES:
             self._run_batch()
         return boxes
@@ -99,6 +105,7 @@ class ViTPoseStage:
     def finish(self) -> None:
         """See `PeopleSource`."""
         self._people.finish()
+        self._known = self._frames
         self._add_to_batch(self._people.finished_rows())
         self._run_batch()
         self._run_batch()
@@ -118,7 +125,7 @@ class ViTPoseStage:
     def _run_batch(self) -> None:
         """Collect the keypoints of the running batch, and submit the next one."""
         if self._vitpose is None:
-            self._collect(self._batch_rows, self._frames)
+            self._collect(self._batch_rows, self._known)
         else:
             rows_with_keypoints: list[DetectionRow] = []
             if self._running:
@@ -131,7 +138,7 @@ class ViTPoseStage:
             if self._batch_crops:
                 points = self._thread.submit(_keypoints, self._vitpose, self._batch_crops, self._batch_windows)
                 self._running = self._batch_rows, points
-            self._submitted = self._frames
+            self._submitted = self._known
         self._batch_rows, self._batch_crops, self._batch_windows = [], [], []
 
     def _smoothed(self, row: DetectionRow, keypoints: np.ndarray) -> DetectionRow:

@@ -61,6 +61,7 @@ def process_clip(
         keypoints=column([row.keypoints for row in rows], len(COCO_LANDMARKS), 3),
         landmarks=column([row.landmarks for row in rows], -1 if rows else 0, 3),
         landmarks_3d=column([row.landmarks_3d for row in rows], -1 if rows else 0, 3),
+        appearance=column([row.appearance for row in rows], -1 if rows else 0),
         damaged=np.array(damaged, np.int64),
     )
     return detections, background.result()

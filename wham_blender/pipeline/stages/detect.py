@@ -11,17 +11,18 @@ from ..camera.background_tracks import BackgroundTracks
 from ..clip import video_reader
 from ..clip.image_sequence import content_sha256
 from ..errors import PipelineError
-from ..people import tracking, vitpose_stage
+from ..people import movenet, vitpose_stage, yolo
 from ..people.batched_network import CROP
+from ..people.landmark_tracker import LOOKBACK, LandmarkTracker
 from ..people.landmarks import Landmarker
-from ..people.movenet import MoveNet
-from ..people.tracking import DetectionTracker, Detector, LandmarkTracker, PeopleSource
+from ..people.tracking import DetectionTracker, Detector, PeopleSource
 from ..people.types import Detections
 from ..people.watch import process_clip
-from ..people.yolo import NEW_TRACK_SCORE, Yolo
 from ..progress import Progress
 from .cache import Arrays, joined, parted
 from .context import JobContext
+
+_FRAMES_BYTES = 256e6  # of frames that wait for ViTPose and HMR2.0 until somebody new was followed back in them
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,21 @@ def build_people_source(context: JobContext, write_crops: Append | None) -> Peop
     files, device = context.backend.files, context.device
     detect: Detector
     if "yolo" in files:
-        detect, score = Yolo(files["yolo"].path, device), NEW_TRACK_SCORE
+        detect, score = yolo.Yolo(files["yolo"].path, device), yolo.NEW_TRACK_SCORE
     else:
-        detect, score = MoveNet(files["detector"]), tracking.NEW_TRACK_SCORE
+        detect, score = movenet.MoveNet(files["detector"]), movenet.NEW_TRACK_SCORE
+    more = "vitpose" in files or write_crops is not None  # networks that want the frames in full
+    # Frames wait in memory, so fewer of large ones.
+    lookback = min(LOOKBACK, int(_FRAMES_BYTES / (3 * context.info.width * context.info.height))) if more else LOOKBACK
     people: PeopleSource
     if "landmarks" in files:
-        people = LandmarkTracker(detect, Landmarker(files["landmarks"]))
+        people = LandmarkTracker(detect, Landmarker(files["landmarks"]), lookback)
     else:
-        people = DetectionTracker(detect, score)
-    if "vitpose" not in files and write_crops is None:
+        people, lookback = DetectionTracker(detect, score), 0
+    if not more:
         return people
     vitpose = None
     if "vitpose" in files:
         vitpose = vitpose_stage.vitpose(vitpose_stage.load_vitpose(files["vitpose"].path), device, context.log)
     frame_rate = min(context.info.fps, video_reader.NETWORK_FPS)
-    return vitpose_stage.ViTPoseStage(people, vitpose, write_crops, frame_rate)
+    return vitpose_stage.ViTPoseStage(people, vitpose, write_crops, frame_rate, lookback)

@@ -12,11 +12,13 @@ from ..clip import video_reader
 from ..clip.image_sequence import PictureClip
 from ..errors import PipelineError
 from ..people import thumbnails, track_cleanup
-from ..people.types import Detections, Person, frames_in_track, is_confident
+from ..people.types import BOX_MARGIN, Detections, Person, frames_in_track, is_confident
 from . import clip_checks
 from .cache import joined, parted
 from .context import JobContext
 from .detect import Detected
+
+_SPECTATOR = 0.1  # of the main person's height: who is smaller is no character unless asked for
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def clean_tracks(context: JobContext, detected: Detected) -> Tracks:
         for number, (person, picture) in enumerate(zip(people, pictures, strict=True), 1)
     ]
     context.tell(protocol.People(found[: limits.PEOPLE]))
-    chosen = _chosen(context, len(people))
+    chosen = _chosen(context, people)
     _warn_of_small_people(context, people, chosen)
     return Tracks(detected, people, chosen, key)
 
@@ -104,7 +106,7 @@ def _check_detections(context: JobContext, detections: Detections) -> None:
 
 def _warn_of_small_people(context: JobContext, people: list[Person], chosen: list[int]) -> None:
     """``chosen``: numbers, from 1, of the people asked for."""
-    sizes = {number: np.median(people[number - 1].boxes[:, 2]) * 200 / track_cleanup.BOX_MARGIN for number in chosen}
+    sizes = {number: _height(people[number - 1]) for number in chosen}
     small = [str(number) for number, size in sizes.items() if size < clip_checks.SMALLEST_PERSON * context.size[1]]
     if small:
         context.warn(
@@ -131,11 +133,24 @@ def _description(number: int, person: Person, detections: Detections, picture: s
     )
 
 
-def _chosen(context: JobContext, count: int) -> list[int]:
+def _height(person: Person) -> float:
+    """The median of the longer side of the keypoints' box, pixels."""
+    return float(np.median(person.boxes[:, 2])) * 200 / BOX_MARGIN
+
+
+def _chosen(context: JobContext, people: list[Person]) -> list[int]:
     """Numbers, from 1, of the people that the job asks for; raises PipelineError if there is no such person."""
-    job = context.job
+    job, count = context.job, len(people)
     if job.person == "ALL":
-        return list(range(1, count + 1))
+        heights = np.array([_height(person) for person in people])
+        chosen = heights >= _SPECTATOR * heights[0]
+        if not chosen.all():
+            numbers = ", ".join(map(str, np.flatnonzero(~chosen) + 1))
+            context.log(
+                f"Left out, as they are smaller than a tenth of person 1: person {numbers}. Choose one of them by "
+                "number for the motion."
+            )
+        return [int(number) for number in np.flatnonzero(chosen) + 1]
     number = 1 if job.person == "MAIN" else int(job.person)
     if number > count:
         raise PipelineError(
