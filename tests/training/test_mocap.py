@@ -176,6 +176,21 @@ def test_contacts_are_slow_and_low_feet():
     assert mocap.contacts(feet, flat_floor=False)[:, 1].all()
 
 
+def test_the_short_contacts_of_a_runner_whose_feet_slide_are_found():
+    time = np.arange(88)
+    feet, standing = np.zeros((88, 4, 3)), np.zeros((88, 4), bool)
+    for side in (0, 1):
+        phase = (time + 11 * side) % 22  # stands for 7 of 22 frames, at 3.4 metres a second
+        stands = phase < 7
+        points = slice(2 * side, 2 * side + 2)
+        standing[:, points] = stands[:, None]
+        feet[:, points, 2] = np.cumsum(np.where(stands, 0.45, (3.4 * 22 - 0.45 * 7) / 15))[:, None] / 30
+        feet[:, points, 1] = np.where(stands, 0, 0.2 * np.sin(np.pi * (phase - 6) / 16))[:, None]
+    marked = mocap.contacts(feet, flat_floor=True) > 0.5
+    assert not (marked & ~standing).any()
+    assert marked.sum() > standing.sum() / 2
+
+
 def test_empty_folder_raises(tmp_path, body):
     with pytest.raises(SystemExit, match="No motion capture"):
         mocap.read_folder(tmp_path, body.rest.numpy(), body.foot_points)
