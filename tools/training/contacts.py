@@ -29,16 +29,16 @@ from wham_blender.motion import planted
 from wham_blender.pipeline.pose.types import WhamTrack
 from wham_blender.pipeline.world import foot_contacts
 
-INITIAL_WEIGHTS = np.array([1.0, 0.0, 0.0, 0.0])  # the network's own contacts
-ITERATIONS = 2  # of placement and fit: contacts change the trajectory, from which the evidence is computed
+INITIAL_WEIGHTS = np.array([1.0, 0, 0, 0, 0, 0, 0, 0])  # the network's own contacts
+ITERATIONS = 3  # of placement and fit: contacts change the trajectory, from which the evidence is computed
 
 
 @dataclass
 class RecordingContactModel:
-    """A contact model with weights (4,) that records the evidence of each call."""
+    """A contact model with weights (8,) that records the evidence of each call."""
 
     weights: np.ndarray
-    evidence: list[np.ndarray] = field(default_factory=list)  # (F, 4, 4) each
+    evidence: list[np.ndarray] = field(default_factory=list)  # (F, 4, 8) each
 
     def __call__(self, *observed: np.ndarray) -> np.ndarray:
         """Contact probabilities (F, 4); arguments as of `foot_contacts.contact_evidence`."""
@@ -47,7 +47,7 @@ class RecordingContactModel:
 
 
 def fit(evidence: np.ndarray, contacts: np.ndarray) -> np.ndarray:
-    """Weights (4,) of the logistic regression of contacts (N,) bool on evidence (N, 4)."""
+    """Weights (n,) of the logistic regression of contacts (N,) bool on evidence (N, n)."""
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         logits = evidence @ weights

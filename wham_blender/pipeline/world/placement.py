@@ -38,17 +38,23 @@ _CONTACT_ITERATIONS = 3  # of solving the world and then estimating contacts fro
 _OCCLUSION_WINDOW = 15
 
 # Standard deviations of the terms, all set by hand; _ACROSS_STD and _DEPTH_STD judged on tests/clips/walk_and_jump.mp4.
-_ACCELERATION_STD = 0.005  # metres a frame squared, of the pelvis
+# Of the pelvis, metres a frame squared, where it moves calmly; otherwise what the picture shows, see `_acceleration_std`.
+_ACCELERATION_STD = 0.005
+# Of WHAM's vertical velocity over the calibration's. WHAM has 5 to 50 % of the true rise and fall, measured on simulated
+# scenes of training motion; as a measurement of full weight it takes the bounce from runs and the height from jumps.
+_VERTICAL_VELOCITY = 3.0
 _SLIDE_STD = 0.004  # metres a frame that a planted foot moves
 _SLIDE_OUTLIER = 0.02  # metres a frame beyond which a contact loses most of its weight
 _FLOOR_STD = 0.01  # metres of a planted foot from the floor
 _LOWEST_STD = 0.1  # metres of a frame's lowest foot point from the floor
-_ACROSS_STD = 0.02  # metres across the line of sight
+_ACROSS_STD = 0.01  # metres across the line of sight; 7 to 11 mm on simulated scenes of training motion
 _DEPTH_STD = 0.025  # along the line of sight, as a fraction of the distance
 _FLOOR_HEIGHT_STD = 0.1  # metres, of the first guess of the floor's height
 # Of the floor's slope against the estimate of gravity. That estimate is off by more, but errors of foot heights repeat
 # over many frames, and without a strong prior they would tilt the floor.
 _SLOPE_STD = 0.003
+_ACCELERATION_SMOOTHING = 1.5  # frames: of the positions from which the acceleration is computed
+_ACCELERATION_FRAMES = 5.0  # over which its square is averaged
 _FIXED_STD = 1e-4  # of what is practically fixed
 _CAMERA_ACCELERATION_STD = 0.004  # metres a frame squared, of a camera that moves
 
@@ -342,11 +348,12 @@ def _person_equations(
     if len(absent):
         unused = unknowns.pelvis(number, slice(0, count))[(3 * absent[:, None] + np.arange(3)).ravel()]
         yield unused, np.zeros(unused.shape[0])
-    weight = np.repeat(person.velocity_weight / person.calibration.velocity, 3)
+    weight = np.outer(person.velocity_weight / person.calibration.velocity, [1, 1, 1 / _VERTICAL_VELOCITY]).ravel()
     difference = sparse.diags_array(weight) @ _differences(len(person.pelvis), 1) @ pelvis
     yield difference, weight * person.wham_displacement(to_camera).ravel()
     acceleration = _differences(len(person.pelvis), 2) @ pelvis
-    yield acceleration / _ACCELERATION_STD, np.zeros(acceleration.shape[0])
+    weight = np.repeat(1 / _acceleration_std(person.pelvis), 3)
+    yield sparse.diags_array(weight) @ acceleration, np.zeros(acceleration.shape[0])
     blocks, target = _projection_equations(person, to_camera[person.rows])
     if unknowns.camera_moves:
         yield blocks @ (pelvis - unknowns.camera(person.rows)), target
@@ -431,6 +438,18 @@ def _differences(count: int, order: int) -> sparse.csr_array:
     for _ in range(order):
         frames = frames[1:] - frames[:-1]
     return sparse.csr_array(sparse.kron(frames, np.eye(3)))
+
+
+def _acceleration_std(pelvis: np.ndarray) -> np.ndarray:
+    """Standard deviation (F - 2,) of the pelvis' acceleration, from the pelvis (F, 3) in the camera.
+
+    The picture shows how quickly the person moves across the line of sight. With one value for everybody the steps of a
+    runner and a jump are smoothed away, or the noise of a calm person's depth passes.
+    """
+    steady = gaussian_filter1d(pelvis[:, 2], _ACCELERATION_FRAMES, mode="nearest")
+    across = gaussian_filter1d(pelvis[:, :2] / pelvis[:, 2:] * steady[:, None], _ACCELERATION_SMOOTHING, axis=0)
+    squares = np.sum(np.diff(across, 2, axis=0) ** 2, 1)
+    return np.hypot(_ACCELERATION_STD, np.sqrt(gaussian_filter1d(squares, _ACCELERATION_FRAMES, mode="nearest")))
 
 
 def _projection_equations(person: _Figure, to_camera: np.ndarray) -> tuple[sparse.bsr_array, np.ndarray]:
