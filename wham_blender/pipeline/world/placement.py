@@ -61,7 +61,11 @@ _CAMERA_ACCELERATION_STD = 0.004  # metres a frame squared, of a camera that mov
 # Set by hand: from these distances to the floor on, metres, a foot is on something else, or in the air.
 _OFF_FLOOR = 0.3
 _OFF_FLOOR_ON_SLOPE = 0.06  # the same if the person climbs
-_MAX_SLOPE = 0.15  # a steeper floor is no error of gravity: the person climbs stairs or a hill
+# A steeper floor is no error of gravity: the person climbs stairs or a hill. Under runners of training motion gravity is
+# off by up to 0.2, and shallow stairs, climbed in long steps, are 0.24 steep.
+_MAX_SLOPE = 0.2
+_SLOPE_ERROR = 0.08  # of gravity, for the first guess of the floor's slope
+_FOOT_HEIGHT_ERROR = 0.15  # metres, of a planted point in one frame, for the same: neighbouring frames err alike
 
 _PENETRATION_TOLERANCE = 0.02  # metres that soles and soft ground may let a foot into the floor; set by hand
 _RAISE_FRAMES = 6  # over which a person is raised out of the floor before and lowered after; set by hand
@@ -416,7 +420,7 @@ def _solve(
             lowest = np.concatenate([points[..., 2].min(1) for points in world_feet])
             guess = np.array([np.percentile(lowest, 10), 0, 0])
             guess_weight = 1 / np.array([_FLOOR_HEIGHT_STD, _SLOPE_STD, _SLOPE_STD])
-            floor = guess
+            floor = _floor_through(world_feet, [person.planted for person in people], guess)
         elif np.hypot(*floor[1:]) > _MAX_SLOPE:
             guess_weight[1:], off_floor = 1 / _FIXED_STD, _OFF_FLOOR_ON_SLOPE
             floor = guess
@@ -468,6 +472,22 @@ def _projection_equations(person: _Figure, to_camera: np.ndarray) -> tuple[spars
     target[visible, 2] = 1 / _DEPTH_STD
     blocks = (rows @ to_camera) * visible[:, None, None]
     return sparse.bsr_array((blocks, np.arange(count), np.arange(count + 1))), target.ravel()
+
+
+def _floor_through(feet: Sequence[np.ndarray], planted: Sequence[np.ndarray], flat: np.ndarray) -> np.ndarray:
+    """The floor (3,) through planted feet, or the flat one (3,) if nothing is planted or the person climbs.
+
+    feet (F, 4, 3) and planted (F, 4) of each person. Under a runner an error of gravity raises the far end of the path by
+    more than `_OFF_FLOOR`: compared with a flat floor, the feet there would count as off the floor, and the runner climb.
+    """
+    points = np.concatenate([each[rows] for each, rows in zip(feet, planted, strict=True)])
+    if not len(points):
+        return flat
+    middle = points.mean(0)
+    across, height = points[:, :2] - middle[:2], points[:, 2] - middle[2]
+    prior = np.eye(2) * (_FOOT_HEIGHT_ERROR / _SLOPE_ERROR) ** 2
+    slope = np.linalg.solve(across.T @ across + prior, across.T @ height)
+    return flat if np.hypot(*slope) > _MAX_SLOPE else np.array([middle[2] - middle[:2] @ slope, *slope])
 
 
 def _floor_weight(points: np.ndarray, planted: np.ndarray, floor: np.ndarray, off_floor: float) -> np.ndarray:
