@@ -70,7 +70,7 @@ def test_relative_to_the_support_foot_a_treadmill_walk_has_contacts() -> None:
 
 
 def run(slide: float) -> tuple[np.ndarray, np.ndarray]:
-    """Feet (88, 4, 3) that run 3.4 metres a second and slide while they stand for 7 of 22 frames; who stands (88, 4)."""
+    """Feet (88, 4, 3) that run 3.4 metres a second and slide while they stand for 7 of 22 frames; when (88, 4)."""
     feet, standing = np.zeros((88, 4, 3)), np.zeros((88, 4), bool)
     for side in (0, 1):
         phase = (np.arange(88) + 11 * side) % 22

@@ -38,10 +38,10 @@ _CONTACT_ITERATIONS = 3  # of solving the world and then estimating contacts fro
 _OCCLUSION_WINDOW = 15
 
 # Standard deviations of the terms, all set by hand; _ACROSS_STD and _DEPTH_STD judged on tests/clips/walk_and_jump.mp4.
-# Of the pelvis, metres a frame squared, where it moves calmly; otherwise what the picture shows, see `_acceleration_std`.
+# Of the pelvis, metres a frame squared, where it moves calmly; otherwise see `_acceleration_std`.
 _ACCELERATION_STD = 0.005
-# Of WHAM's vertical velocity over the calibration's. WHAM has 5 to 50 % of the true rise and fall, measured on simulated
-# scenes of training motion; as a measurement of full weight it takes the bounce from runs and the height from jumps.
+# Of WHAM's vertical velocity over the calibration's. WHAM has 5 to 50 % of the true rise and fall, measured on
+# simulated scenes of training motion: at full weight it takes the bounce from runs and the height from jumps.
 _VERTICAL_VELOCITY = 3.0
 _SLIDE_STD = 0.004  # metres a frame that a planted foot moves
 _SLIDE_OUTLIER = 0.02  # metres a frame beyond which a contact loses most of its weight
@@ -61,8 +61,8 @@ _CAMERA_ACCELERATION_STD = 0.004  # metres a frame squared, of a camera that mov
 # Set by hand: from these distances to the floor on, metres, a foot is on something else, or in the air.
 _OFF_FLOOR = 0.3
 _OFF_FLOOR_ON_SLOPE = 0.06  # the same if the person climbs
-# A steeper floor is no error of gravity: the person climbs stairs or a hill. Under runners of training motion gravity is
-# off by up to 0.2, and shallow stairs, climbed in long steps, are 0.24 steep.
+# A steeper floor is no error of gravity: the person climbs stairs or a hill. Under runners of training motion gravity
+# is off by up to 0.2, and shallow stairs, climbed in long steps, are 0.24 steep.
 _MAX_SLOPE = 0.2
 _SLOPE_ERROR = 0.08  # of gravity, for the first guess of the floor's slope
 _FOOT_HEIGHT_ERROR = 0.15  # metres, of a planted point in one frame, for the same: neighbouring frames err alike
@@ -477,8 +477,8 @@ def _projection_equations(person: _Figure, to_camera: np.ndarray) -> tuple[spars
 def _floor_through(feet: Sequence[np.ndarray], planted: Sequence[np.ndarray], flat: np.ndarray) -> np.ndarray:
     """The floor (3,) through planted feet, or the flat one (3,) if nothing is planted or the person climbs.
 
-    feet (F, 4, 3) and planted (F, 4) of each person. Under a runner an error of gravity raises the far end of the path by
-    more than `_OFF_FLOOR`: compared with a flat floor, the feet there would count as off the floor, and the runner climb.
+    feet (F, 4, 3) and planted (F, 4) of each person. Under a runner an error of gravity raises the far end of the path
+    by more than `_OFF_FLOOR`: against a flat floor the feet there would count as off the floor, and the runner climb.
     """
     points = np.concatenate([each[rows] for each, rows in zip(feet, planted, strict=True)])
     if not len(points):
