@@ -15,7 +15,7 @@ from wham_blender.body.body import Body
 from wham_blender.motion import forward_kinematics
 from wham_blender.pipeline.pose.types import WhamTrack
 from wham_blender.pipeline.world.calibration import UNCALIBRATED, calibration_for
-from wham_blender.pipeline.world.placement import Placed, PlacementInput, place_together
+from wham_blender.pipeline.world.placement import Placed, PlacementInput, _floor_through, place_together
 
 OPENCV = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # a camera that looks along +y, upright
 FOCAL = 1000.0  # pixels
@@ -179,6 +179,30 @@ def test_a_person_on_a_roof_stays_above_the_floor(scene: Scene, open_body: Body)
     lowest = feet_of(place(lifted, open_body), open_body)[..., 2].min(1)
     assert np.abs(lowest[:55] - 2.2).max() < 0.25
     assert np.abs(lowest[80:])[apart[80:].any(1)].max() < 0.03
+
+
+def test_the_bounce_of_a_runner_that_wham_does_not_see_is_kept(open_body: Body) -> None:
+    poses, pelvis, contacts = walk(open_body)
+    bounce = 0.04 * np.sin(2 * np.pi * 2.9 * np.arange(len(pelvis)) / 30)
+    camera = camera_at([6.5, -3, 1.2], 1.7, 0.0, len(poses))
+    high = pelvis + np.outer(bounce, [0, 0, 1])
+    lifted = as_lifted(open_body, poses, high, 0 * contacts, *camera)
+    lifted.trans_world[:, 1] = lifted.trans_world[0, 1]
+    placed = place(lifted, open_body, contact_model=lambda wham, *_: 0 * wham)
+    kept = pelvis_of(placed)[20:-20, 2] @ bounce[20:-20] / (bounce[20:-20] @ bounce[20:-20])
+    assert kept > 0.85
+
+
+def test_the_floor_goes_through_planted_feet_unless_they_climb() -> None:
+    feet = np.zeros((40, 4, 3))
+    feet[..., 1] = -np.linspace(0, 6, 40)[:, None]
+    flat, planted = np.zeros(3), np.ones((40, 4), bool)
+    for slope, found in ((0.12, 0.12), (0.34, 0.0)):
+        feet[..., 2] = -slope * feet[..., 1]
+        assert _floor_through([feet], [planted], flat)[2] == pytest.approx(-found, abs=0.005)
+    feet[..., :2] *= 0.01  # who stands in one place tells nothing of the slope
+    assert np.abs(_floor_through([feet], [planted], flat)[1:]).max() < 0.01
+    np.testing.assert_array_equal(_floor_through([feet], [~planted], flat), flat)
 
 
 def test_stairs_do_not_bend_the_floor(open_body: Body) -> None:

@@ -34,12 +34,12 @@ def test_f1_is_computed_over_all_scenes() -> None:
 def test_contact_model_matches_the_pipeline() -> None:
     rng = np.random.default_rng(1)
     predicted, feet = rng.random((30, 4)), rng.normal(0, 0.05, (30, 4, 3)).cumsum(0)
-    fitted = np.array([0.77, -2.43, -0.77, -0.78])
+    fitted = np.array([0.32, -2.23, -0.48, -0.54, -1.05, 1.09, -2.95, -2.41])
     contact_model = training.RecordingContactModel(fitted)
     assert contact_model(predicted, feet) == pytest.approx(
         foot_contacts.contact_probability(predicted, feet, weights=fitted)
     )
-    assert contact_model.evidence[0].shape == (30, 4, 4)
+    assert contact_model.evidence[0].shape == (30, 4, 8)
 
 
 def test_training_clips_are_fitted_and_held_out_clips_only_measured(
@@ -69,7 +69,7 @@ def test_training_clips_are_fitted_and_held_out_clips_only_measured(
     training.main(["--mocap", str(Path()), "--scenes", "3", "--frames", "40", "--output", str(written)])
     assert drawn == ["a", "a", "a", "b"]
     assert len(fitted) == training.ITERATIONS
-    assert all(count <= 3 * 3 * 40 * 4 and size == 4 for count, size in fitted)
+    assert all(count <= 3 * 3 * 40 * 4 and size == 8 for count, size in fitted)
     printed = capsys.readouterr().out
     assert "F1 on 1 held-out scenes" in printed
     assert "wrote calibrations.toml" in printed

@@ -27,16 +27,16 @@ from wham_blender.motion import planted
 from wham_blender.pipeline.pose.types import WhamTrack
 from wham_blender.pipeline.world import foot_contacts
 
-INITIAL_WEIGHTS = np.array([1.0, 0.0, 0.0, 0.0])  # the network's own contacts
+INITIAL_WEIGHTS = np.array([1.0, 0, 0, 0, 0, 0, 0, 0])  # the network's own contacts
 ITERATIONS = 2  # of placement and fit: contacts change the trajectory, from which the evidence is computed
 
 
 @dataclass
 class RecordingContactModel:
-    """A contact model with weights (4,) that records the evidence of each call."""
+    """A contact model with weights (8,) that records the evidence of each call."""
 
     weights: np.ndarray
-    evidence: list[np.ndarray] = field(default_factory=list)  # (F, 4, 4) each
+    evidence: list[np.ndarray] = field(default_factory=list)  # (F, 4, 8) each
 
     def __call__(self, *observed: np.ndarray) -> np.ndarray:
         """Contact probabilities (F, 4); arguments as of `foot_contacts.contact_evidence`."""
@@ -45,7 +45,7 @@ class RecordingContactModel:
 
 
 def fit(evidence: np.ndarray, contacts: np.ndarray) -> np.ndarray:
-    """Weights (4,) of the logistic regression of contacts (N,) bool on evidence (N, 4)."""
+    """Weights (n,) of the logistic regression of contacts (N,) bool on evidence (N, n)."""
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         logits = evidence @ weights
@@ -134,15 +134,21 @@ def main(argv: list[str] | None = None) -> None:
         print(f"F1 on {len(measured)} {name}: {f1(predicted, true):.3f}; of WHAM's contacts {wham:.3f}", flush=True)
 
     contacts = np.concatenate([scene.contacts.ravel() for scene, _ in drawn])
-    fitted = INITIAL_WEIGHTS
-    for _ in range(ITERATIONS):
+    # What is taken for a contact holds its foot in place, so later evidence confirms it: the fit may become worse.
+    fitted, best, best_f1 = INITIAL_WEIGHTS, INITIAL_WEIGHTS, 0.0
+    for iteration in range(ITERATIONS + 1):
         evidence, predicted = collect_evidence(drawn, body, fitted)
         print_f1("training scenes", drawn, predicted)
-        fitted = fit(np.concatenate(evidence), np.tile(contacts, len(evidence)))
+        reached = f1(predicted, [scene.contacts for scene, _ in drawn])
+        if reached > best_f1:
+            best, best_f1 = fitted, reached
+        if iteration < ITERATIONS:
+            fitted = fit(np.concatenate(evidence), np.tile(contacts, len(evidence))).round(2)
+    fitted = best
     source = f"contact_weights: logistic regression on {len(drawn)} simulated scenes of training motion."
-    shipped.write_calibration(args.output, file, fitted.round(2).tolist(), source)
+    shipped.write_calibration(args.output, file, fitted.tolist(), source)
     for name, measured in (("training scenes", drawn), ("held-out scenes", held_out)):
-        print_f1(name, measured, collect_evidence(measured, body, fitted.round(2))[1])
+        print_f1(name, measured, collect_evidence(measured, body, fitted)[1])
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from ... import weights
 class Calibration:
     """Accuracy of one set of WHAM weights, as measured."""
 
-    # Logistic regression of planted foot points: weights of the logit of WHAM's contact, of the speed (metres a
-    # second), of the logarithm of the height over the lowest foot point (metres), and bias. None: WHAM's contacts are
-    # used as they are.
-    contact_weights: tuple[float, float, float, float] | None
+    # Logistic regression of planted foot points: weights of the features of `foot_contacts.contact_evidence`, in their
+    # order; features beyond them, which older calibrations do not know, have weight 0. None: WHAM's contacts are used
+    # as they are.
+    contact_weights: tuple[float, ...] | None
     velocity: float  # standard deviation of WHAM's root velocity, metres a frame
     # WHAM is causal, and its velocity is too small in the first frames of a track. Weight of the velocity in the first
     # frame, 0..1, and the time constant, in frames, with which the weight grows to 1.

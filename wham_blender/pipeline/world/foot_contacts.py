@@ -13,6 +13,11 @@ _SMOOTHING = 1.0  # frames, standard deviation; set by hand
 _SPEED_WINDOW = 5
 _PROBABILITY_MARGIN = 0.05  # WHAM's contacts are clipped to this distance from 0 and 1; set by hand
 _MIN_HEIGHT = 0.02  # metres, added to a height before its logarithm: smaller heights are noise; set by hand
+_MIN_SPEED = 0.1  # metres a second, the same for a speed
+_TRAVEL_SMOOTHING = 5.0  # frames, standard deviation: a runner starts or turns within a second; set by hand
+_FALL_SMOOTHING = 1.5  # frames, standard deviation: noise of 3 mm must stay small beside gravity; set by hand
+_GRAVITY = 9.81  # metres a second squared
+_FREE_FALL = 1.2  # of gravity: a stronger acceleration is noise
 # Speed of a hidden foot over the speed of the pelvis. A walking foot is planted for 60 % of the cycle, so in the other
 # 40 % it moves 2.5 times as fast as the body.
 _SWING_SPEED = 2.5
@@ -28,31 +33,51 @@ def contact_probability(
 ) -> np.ndarray:
     """Probabilities (F, 4) that foot points are planted.
 
-    The first four arguments are those of `contact_evidence`; weights (4,): of the logistic regression, see Calibration.
+    The first four arguments are those of `contact_evidence`; weights (n,): of the logistic regression, see Calibration;
+    of fewer than there are features, as of older calibrations, the others are 0.
     The position of an occluded foot is hallucinated: it counts as planted while the body rests, and as not planted
     while the body moves.
     """
     if len(contacts) < 2:
         return np.clip(contacts, 0, 1)
-    return 1 / (1 + np.exp(-contact_evidence(contacts, feet, pelvis, hidden) @ weights))
+    return 1 / (1 + np.exp(-contact_evidence(contacts, feet, pelvis, hidden)[..., : len(weights)] @ weights))
 
 
 def contact_evidence(
     contacts: np.ndarray, feet: np.ndarray, pelvis: np.ndarray | None = None, hidden: np.ndarray | None = None
 ) -> np.ndarray:
-    """Features (F, 4, 4) of each foot point for the regression: logit of WHAM's contact, speed, log height, and one.
+    """Features (F, 4, 8) of each foot point for the regression.
+
+    In this order: logit of WHAM's contact; speed, averaged over some frames; log height; one; log speed of the single
+    frame; speed of travel of the feet; how far the pelvis is in free fall, 0..1.2; speed up or down. The averaged speed
+    keeps the foot of somebody who jumps and turns from being planted in the air. The contact of a runner lasts 6 frames
+    in which the foot rolls: it shows in the speed of the single frame, measured against the speed of travel. Free fall
+    is the acceleration that only gravity gives; slow motion of unknown speed has less of it and then tells nothing.
 
     contacts (F, 4): WHAM's, 0..1; feet (F, 4, 3) and pelvis (F, 3): metres, in a world with z up, at least two frames;
     hidden (F, 4) bool: foot points that are not visible in the picture, None: all are visible. Speeds are metres a
     second, heights are metres over the frame's lowest foot point.
     """
     probability = np.clip(contacts, _PROBABILITY_MARGIN, 1 - _PROBABILITY_MARGIN)
-    speed = _speed(feet)
-    if pelvis is not None and hidden is not None:
-        speed = np.where(hidden, np.maximum(speed, _SWING_SPEED * _speed(pelvis)[:, None]), speed)
+    velocity = _velocity(feet, _SMOOTHING)
+    single = np.linalg.norm(velocity, axis=-1)
+    mean = uniform_filter1d(single**2, _SPEED_WINDOW, axis=0, mode="nearest")
+    speed = np.sqrt(np.maximum(mean, 0))  # a running mean of zeros may end slightly below zero
+    travel = np.linalg.norm(_velocity(feet.mean(1), _TRAVEL_SMOOTHING)[:, :2], axis=-1)
+    fall = np.zeros(len(feet))
+    if pelvis is not None:
+        acceleration = np.gradient(_velocity(pelvis[:, 2], _FALL_SMOOTHING)) * FPS
+        fall = np.clip(-acceleration / _GRAVITY, 0, _FREE_FALL)
+        if hidden is not None:
+            least = np.where(hidden, _SWING_SPEED * np.linalg.norm(_velocity(pelvis, _SMOOTHING), axis=-1)[:, None], 0)
+            speed, single = np.maximum(speed, least), np.maximum(single, least)
     height = feet[..., 2] - feet[..., 2].min(1, keepdims=True)
-    features = [np.log(probability / (1 - probability)), speed, np.log(height + _MIN_HEIGHT), np.ones_like(speed)]
-    return gaussian_filter1d(np.stack(features, -1), _SMOOTHING, axis=0, mode="nearest")
+    features = [
+        np.log(probability / (1 - probability)), speed, np.log(height + _MIN_HEIGHT), np.ones_like(speed),
+        np.log(single + _MIN_SPEED), travel[:, None], fall[:, None], np.abs(velocity[..., 2]),
+    ]  # fmt: skip
+    features = np.stack([np.broadcast_to(feature, speed.shape) for feature in features], -1)
+    return gaussian_filter1d(features, _SMOOTHING, axis=0, mode="nearest")
 
 
 def relative_to_support_foot(feet: np.ndarray) -> np.ndarray:
@@ -62,8 +87,6 @@ def relative_to_support_foot(feet: np.ndarray) -> np.ndarray:
     return feet - np.insert(steps.cumsum(0), 0, 0, axis=0)[:, None]
 
 
-def _speed(points: np.ndarray) -> np.ndarray:
-    """Metres a second (F, ...) of points (F, ..., 3)."""
-    velocity = np.gradient(gaussian_filter1d(points, _SMOOTHING, axis=0, mode="nearest"), axis=0) * FPS
-    mean = uniform_filter1d((velocity**2).sum(-1), _SPEED_WINDOW, axis=0, mode="nearest")
-    return np.sqrt(np.maximum(mean, 0))  # a running mean of zeros may end slightly below zero
+def _velocity(points: np.ndarray, smoothing: float) -> np.ndarray:
+    """Metres a second (F, ...) of smoothed points or coordinates (F, ...) in metres, at least two frames."""
+    return np.gradient(gaussian_filter1d(points, smoothing, axis=0, mode="nearest"), axis=0) * FPS

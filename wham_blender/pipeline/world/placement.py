@@ -38,24 +38,34 @@ _CONTACT_ITERATIONS = 3  # of solving the world and then estimating contacts fro
 _OCCLUSION_WINDOW = 15
 
 # Standard deviations of the terms, all set by hand; _ACROSS_STD and _DEPTH_STD judged on tests/clips/walk_and_jump.mp4.
-_ACCELERATION_STD = 0.005  # metres a frame squared, of the pelvis
+# Of the pelvis, metres a frame squared, where it moves calmly; otherwise see `_acceleration_std`.
+_ACCELERATION_STD = 0.005
+# Of WHAM's vertical velocity over the calibration's. WHAM has 5 to 50 % of the true rise and fall, measured on
+# simulated scenes of training motion: at full weight it takes the bounce from runs and the height from jumps.
+_VERTICAL_VELOCITY = 3.0
 _SLIDE_STD = 0.004  # metres a frame that a planted foot moves
 _SLIDE_OUTLIER = 0.02  # metres a frame beyond which a contact loses most of its weight
 _FLOOR_STD = 0.01  # metres of a planted foot from the floor
 _LOWEST_STD = 0.1  # metres of a frame's lowest foot point from the floor
-_ACROSS_STD = 0.02  # metres across the line of sight
+_ACROSS_STD = 0.01  # metres across the line of sight; 7 to 11 mm on simulated scenes of training motion
 _DEPTH_STD = 0.025  # along the line of sight, as a fraction of the distance
 _FLOOR_HEIGHT_STD = 0.1  # metres, of the first guess of the floor's height
 # Of the floor's slope against the estimate of gravity. That estimate is off by more, but errors of foot heights repeat
 # over many frames, and without a strong prior they would tilt the floor.
 _SLOPE_STD = 0.003
+_ACCELERATION_SMOOTHING = 1.5  # frames: of the positions from which the acceleration is computed
+_ACCELERATION_FRAMES = 5.0  # over which its square is averaged
 _FIXED_STD = 1e-4  # of what is practically fixed
 _CAMERA_ACCELERATION_STD = 0.004  # metres a frame squared, of a camera that moves
 
 # Set by hand: from these distances to the floor on, metres, a foot is on something else, or in the air.
 _OFF_FLOOR = 0.3
 _OFF_FLOOR_ON_SLOPE = 0.06  # the same if the person climbs
-_MAX_SLOPE = 0.15  # a steeper floor is no error of gravity: the person climbs stairs or a hill
+# A steeper floor is no error of gravity: the person climbs stairs or a hill. Under runners of training motion gravity
+# is off by up to 0.2, and shallow stairs, climbed in long steps, are 0.24 steep.
+_MAX_SLOPE = 0.2
+_SLOPE_ERROR = 0.08  # of gravity, for the first guess of the floor's slope
+_FOOT_HEIGHT_ERROR = 0.15  # metres, of a planted point in one frame, for the same: neighbouring frames err alike
 
 _PENETRATION_TOLERANCE = 0.02  # metres that soles and soft ground may let a foot into the floor; set by hand
 _RAISE_FRAMES = 6  # over which a person is raised out of the floor before and lowered after; set by hand
@@ -342,11 +352,12 @@ def _person_equations(
     if len(absent):
         unused = unknowns.pelvis(number, slice(0, count))[(3 * absent[:, None] + np.arange(3)).ravel()]
         yield unused, np.zeros(unused.shape[0])
-    weight = np.repeat(person.velocity_weight / person.calibration.velocity, 3)
+    weight = np.outer(person.velocity_weight / person.calibration.velocity, [1, 1, 1 / _VERTICAL_VELOCITY]).ravel()
     difference = sparse.diags_array(weight) @ _differences(len(person.pelvis), 1) @ pelvis
     yield difference, weight * person.wham_displacement(to_camera).ravel()
     acceleration = _differences(len(person.pelvis), 2) @ pelvis
-    yield acceleration / _ACCELERATION_STD, np.zeros(acceleration.shape[0])
+    weight = np.repeat(1 / _acceleration_std(person.pelvis), 3)
+    yield sparse.diags_array(weight) @ acceleration, np.zeros(acceleration.shape[0])
     blocks, target = _projection_equations(person, to_camera[person.rows])
     if unknowns.camera_moves:
         yield blocks @ (pelvis - unknowns.camera(person.rows)), target
@@ -409,7 +420,7 @@ def _solve(
             lowest = np.concatenate([points[..., 2].min(1) for points in world_feet])
             guess = np.array([np.percentile(lowest, 10), 0, 0])
             guess_weight = 1 / np.array([_FLOOR_HEIGHT_STD, _SLOPE_STD, _SLOPE_STD])
-            floor = guess
+            floor = _floor_through(world_feet, [person.planted for person in people], guess)
         elif np.hypot(*floor[1:]) > _MAX_SLOPE:
             guess_weight[1:], off_floor = 1 / _FIXED_STD, _OFF_FLOOR_ON_SLOPE
             floor = guess
@@ -433,6 +444,18 @@ def _differences(count: int, order: int) -> sparse.csr_array:
     return sparse.csr_array(sparse.kron(frames, np.eye(3)))
 
 
+def _acceleration_std(pelvis: np.ndarray) -> np.ndarray:
+    """Standard deviation (F - 2,) of the pelvis' acceleration, from the pelvis (F, 3) in the camera.
+
+    The picture shows how quickly the person moves across the line of sight. With one value for everybody the steps of a
+    runner and a jump are smoothed away, or the noise of a calm person's depth passes.
+    """
+    steady = gaussian_filter1d(pelvis[:, 2], _ACCELERATION_FRAMES, mode="nearest")
+    across = gaussian_filter1d(pelvis[:, :2] / pelvis[:, 2:] * steady[:, None], _ACCELERATION_SMOOTHING, axis=0)
+    squares = np.sum(np.diff(across, 2, axis=0) ** 2, 1)
+    return np.hypot(_ACCELERATION_STD, np.sqrt(gaussian_filter1d(squares, _ACCELERATION_FRAMES, mode="nearest")))
+
+
 def _projection_equations(person: _Figure, to_camera: np.ndarray) -> tuple[sparse.bsr_array, np.ndarray]:
     """Equations for the pelvis less the camera's centre, world axes: rows and right side.
 
@@ -449,6 +472,22 @@ def _projection_equations(person: _Figure, to_camera: np.ndarray) -> tuple[spars
     target[visible, 2] = 1 / _DEPTH_STD
     blocks = (rows @ to_camera) * visible[:, None, None]
     return sparse.bsr_array((blocks, np.arange(count), np.arange(count + 1))), target.ravel()
+
+
+def _floor_through(feet: Sequence[np.ndarray], planted: Sequence[np.ndarray], flat: np.ndarray) -> np.ndarray:
+    """The floor (3,) through planted feet, or the flat one (3,) if nothing is planted or the person climbs.
+
+    feet (F, 4, 3) and planted (F, 4) of each person. Under a runner an error of gravity raises the far end of the path
+    by more than `_OFF_FLOOR`: against a flat floor the feet there would count as off the floor, and the runner climb.
+    """
+    points = np.concatenate([each[rows] for each, rows in zip(feet, planted, strict=True)])
+    if not len(points):
+        return flat
+    middle = points.mean(0)
+    across, height = points[:, :2] - middle[:2], points[:, 2] - middle[2]
+    prior = np.eye(2) * (_FOOT_HEIGHT_ERROR / _SLOPE_ERROR) ** 2
+    slope = np.linalg.solve(across.T @ across + prior, across.T @ height)
+    return flat if np.hypot(*slope) > _MAX_SLOPE else np.array([middle[2] - middle[:2] @ slope, *slope])
 
 
 def _floor_weight(points: np.ndarray, planted: np.ndarray, floor: np.ndarray, off_floor: float) -> np.ndarray:
