@@ -16,6 +16,7 @@ from ..clip import video_reader
 from ..people.types import Person, is_confident
 from ..progress import Progress
 from ..world import placement, smooth, smplify, wham_world
+from ..world.camera_path import Background
 from ..world.calibration import UNCALIBRATED, Calibration, calibration_for
 from ..world.placement import Placed, PlacementInput
 from .cache import Arrays, joined, parted
@@ -104,6 +105,7 @@ def _placed(
             calibration,
             camera_R=motion.rotations_at(times, tracks.network_times),
             camera_stays=bool(stays),
+            background=Background(motion, tracks.network_times, times),
         )
         placed |= dict(zip(rows, together, strict=True))
     return [placed[row] for row in range(len(people))]

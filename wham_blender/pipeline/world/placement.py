@@ -23,6 +23,7 @@ from ...motion import LIFTED_BELOW, PLANTED_ABOVE, forward_kinematics, planted, 
 from ..pose.types import WhamTrack
 from ..pose.wham_inference import CHUNK
 from .calibration import Calibration
+from .camera_path import Background, FeetInCamera
 from .foot_contacts import contact_probability, relative_to_support_foot
 from .foot_locking import lock_feet
 from .gravity import estimate_up, up_from_balance
@@ -40,6 +41,8 @@ _OCCLUSION_WINDOW = 15
 # Standard deviations of the terms, all set by hand; _ACROSS_STD and _DEPTH_STD judged on tests/clips/walk_and_jump.mp4.
 _ACCELERATION_STD = 0.005  # metres a frame squared, of the pelvis
 _SLIDE_STD = 0.004  # metres a frame that a planted foot moves
+_DEPTH_VELOCITY_STD = 0.0
+_DEPTH_SWING_STD = 0.5  # of a foot's movement along the line of sight relative to the pelvis, as a fraction of it
 _SLIDE_OUTLIER = 0.02  # metres a frame beyond which a contact loses most of its weight
 _FLOOR_STD = 0.01  # metres of a planted foot from the floor
 _LOWEST_STD = 0.1  # metres of a frame's lowest foot point from the floor
@@ -50,6 +53,7 @@ _FLOOR_HEIGHT_STD = 0.1  # metres, of the first guess of the floor's height
 # over many frames, and without a strong prior they would tilt the floor.
 _SLOPE_STD = 0.003
 _FIXED_STD = 1e-4  # of what is practically fixed
+_KNOWN_STEP_STD = 0.005  # metres: of a camera's step from frame to frame
 _CAMERA_ACCELERATION_STD = 0.004  # metres a frame squared, of a camera that moves
 
 # Set by hand: from these distances to the floor on, metres, a foot is on something else, or in the air.
@@ -92,6 +96,7 @@ def place_together(
     camera_R: np.ndarray | None = None,
     camera_stays: bool = True,
     contact_model: ContactModel | None = None,
+    background: Background | None = None,
 ) -> list[Placed]:
     """Place people on one floor under one camera, so that planted feet rest and the projection matches the clip.
 
@@ -104,23 +109,30 @@ def place_together(
     figures = [_Figure(person, body, calibration) for person in people]
     count = max(figure.rows.stop for figure in figures)
     fixed_to_camera = np.broadcast_to(np.eye(3), (count, 3, 3)) if camera_R is None else camera_R.astype(np.float64)
-    up = estimate_up(
-        fixed_to_camera,
+    up_of_bodies = (
         np.concatenate([_rotate(figure.to_wham(fixed_to_camera).mT, _WHAM_UP) for figure in figures]),
         np.concatenate([figure.up_from_balance(fixed_to_camera) for figure in figures]),
     )
+    up = estimate_up(fixed_to_camera, *up_of_bodies)
+    steps, step_std = np.zeros((count - 1, 3)), np.full(count - 1, np.inf)
+    if background is not None and not camera_stays:
+        path = background.camera_path([figure.feet_on_ground(fixed_to_camera, up) for figure in figures], up)
+        steps, step_std = path.at(background.times, background.network_times)
+        up = estimate_up(fixed_to_camera, *up_of_bodies, path.ground)
     lead = figures[0]
-    to_camera = fixed_to_camera @ _axes_from_up(up, -(fixed_to_camera[lead.rows][0].T @ lead.root_cam[0])[:, 2]).T
+    axes = _axes_from_up(up, -(fixed_to_camera[lead.rows][0].T @ lead.root_cam[0])[:, 2])
+    to_camera = fixed_to_camera @ axes.T
+    camera = _CameraSteps(steps @ axes.T, step_std)
     centre = np.zeros((count, 3)) if camera_stays else None
     for iteration in range(_CONTACT_ITERATIONS):
-        positions, _, _ = _solve(figures, to_camera, centre)
+        positions, _, _ = _solve(figures, to_camera, centre, camera)
         for figure, position in zip(figures, positions, strict=True):
             feet = np.einsum("nji,nkj->nki", to_camera[figure.rows], figure.feet) + position[:, None]
-            if centre is None and iteration == 0:
+            if centre is None and iteration == 0 and not camera.is_known:
                 # So far the pelvis moves by WHAM's velocity alone, which may miss a step: then all feet seem to slide.
                 feet = relative_to_support_foot(feet)
             figure.contacts = contact_model(figure.track.contacts, feet, position, figure.hidden)
-    positions, centre, floor = _solve(figures, to_camera, centre)
+    positions, centre, floor = _solve(figures, to_camera, centre, camera)
 
     # Rotate the estimated floor to level, then put the first pelvis over the origin.
     to_world = to_camera.mT
@@ -194,6 +206,13 @@ class _Figure:
         to_world = to_camera[self.rows].mT
         joints, feet = (np.einsum("fij,fnj->fni", to_world, points) for points in (joints, self.feet))
         return up_from_balance(joints, feet, self.track.contacts)
+
+    def feet_on_ground(self, to_camera: np.ndarray, up: np.ndarray) -> FeetInCamera:
+        """The lowest foot point of the frames in which one is in contact; up (3,), in the world of to_camera."""
+        feet = self.pelvis[:, None] + self.feet
+        heights = np.einsum("nij,nkj->nki", to_camera[self.rows].mT, self.feet) @ up
+        frame = np.flatnonzero((self.track.contacts > PLANTED_ABOVE).any(1) & self.visible)
+        return FeetInCamera(frame + self.rows.start, feet[frame, heights[frame].argmin(1)])
 
     def wham_displacement(self, to_camera: np.ndarray) -> np.ndarray:
         """WHAM's displacement (F - 1, 3) of the pelvis from frame to frame, metres, in the world of to_camera."""
@@ -316,12 +335,27 @@ class _Unknowns:
         return sparse.csr_array((np.ones(len(at)), (np.arange(len(at)), at)), shape=shape)
 
 
-def _camera_equations(unknowns: _Unknowns) -> list[Equation]:
-    """Equations of a camera that moves: smooth, from the origin on."""
+@dataclass(frozen=True)
+class _CameraSteps:
+    """What the background tells of a camera that moves, between T frames."""
+
+    steps: np.ndarray  # (T - 1, 3) metres
+    std: np.ndarray  # (T - 1,) metres; inf: unknown
+
+    @property
+    def is_known(self) -> bool:
+        """Whether most steps are known better than WHAM's velocity."""
+        return bool(len(self.std)) and float(np.median(self.std)) < _KNOWN_STEP_STD
+
+
+def _camera_equations(unknowns: _Unknowns, known: _CameraSteps) -> list[Equation]:
+    """Equations of a camera that moves: smooth, from the origin on, as the background tells."""
     count = unknowns.count
     camera = unknowns.camera(slice(0, count))
     acceleration = _differences(count, 2) @ camera
+    weight = np.repeat(1 / known.std, 3)
     return [
+        (sparse.diags_array(weight) @ _differences(count, 1) @ camera, weight * known.steps.ravel()),
         (acceleration / _CAMERA_ACCELERATION_STD, np.zeros(acceleration.shape[0])),
         (camera[:3] / _FIXED_STD, np.zeros(3)),
         # Without any other information the camera does not move; otherwise the problem would be singular.
@@ -342,9 +376,12 @@ def _person_equations(
     if len(absent):
         unused = unknowns.pelvis(number, slice(0, count))[(3 * absent[:, None] + np.arange(3)).ravel()]
         yield unused, np.zeros(unused.shape[0])
-    weight = np.repeat(person.velocity_weight / person.calibration.velocity, 3)
-    difference = sparse.diags_array(weight) @ _differences(len(person.pelvis), 1) @ pelvis
-    yield difference, weight * person.wham_displacement(to_camera).ravel()
+    displacement = person.wham_displacement(to_camera)
+    along = _sight(person, to_camera)
+    swing = np.abs((displacement * along).sum(-1))
+    metric = _less_along(along, person.calibration.velocity, _DEPTH_VELOCITY_STD * swing)
+    weight = (person.velocity_weight / person.calibration.velocity)[:, None, None] * metric
+    yield _blocks(weight) @ _differences(len(person.pelvis), 1) @ pelvis, _rotate(weight, displacement).ravel()
     acceleration = _differences(len(person.pelvis), 2) @ pelvis
     yield acceleration / _ACCELERATION_STD, np.zeros(acceleration.shape[0])
     blocks, target = _projection_equations(person, to_camera[person.rows])
@@ -355,7 +392,7 @@ def _person_equations(
 
 
 def _solve(
-    people: Sequence[_Figure], to_camera: np.ndarray, centre: np.ndarray | None
+    people: Sequence[_Figure], to_camera: np.ndarray, centre: np.ndarray | None, camera_steps: _CameraSteps
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Each person's pelvis (F, 3), the camera's centre (T, 3) and the floor (3,), its height and slopes in x and y.
 
@@ -366,7 +403,7 @@ def _solve(
     unknowns = _Unknowns(count, len(people), camera_moves)
     pelvis_columns = [unknowns.pelvis(number, person.rows) for number, person in enumerate(people)]
     constant = [
-        *(_camera_equations(unknowns) if camera_moves else []),
+        *(_camera_equations(unknowns, camera_steps) if camera_moves else []),
         *(
             equation
             for number, person in enumerate(people)
@@ -377,6 +414,9 @@ def _solve(
     feet = [np.einsum("nji,nkj->nki", to_camera[person.rows], person.feet) for person in people]
     stays_planted = [person.planted[1:] & person.planted[:-1] for person in people]
     rest_weights = [rows / _SLIDE_STD for rows in stays_planted]
+    slide_metrics = [
+        _slide_metric(points, _sight(person, to_camera)) for points, person in zip(feet, people, strict=True)
+    ]
     # In the first round there is no floor yet. A static camera that sees somebody puts the feet somewhere without one;
     # otherwise planted feet are weakly held to z = 0.
     floating = camera_moves or not any(person.visible.any() for person in people)
@@ -386,15 +426,13 @@ def _solve(
     positions = [np.zeros((len(person.pelvis), 3)) for person in people]
     for iteration in range(_REWEIGHTINGS):
         system = [*constant, (sparse.diags_array(guess_weight) @ floor_columns, guess_weight * guess)]
-        for pelvis, position, points, rest_weight, floor_weight in zip(
-            pelvis_columns, positions, feet, rest_weights, floor_weights, strict=True
+        for pelvis, position, points, rest_weight, metric, floor_weight in zip(
+            pelvis_columns, positions, feet, rest_weights, slide_metrics, floor_weights, strict=True
         ):
             difference = _differences(len(points), 1) @ pelvis
             for foot in range(4):
-                weight = np.repeat(rest_weight[:, foot], 3)
-                system.append(
-                    (sparse.diags_array(weight) @ difference, -weight * np.diff(points[:, foot], axis=0).ravel())
-                )
+                weight = rest_weight[:, foot, None, None] * metric[:, foot]
+                system.append((_blocks(weight) @ difference, -_rotate(weight, np.diff(points[:, foot], axis=0)).ravel()))
                 rows = np.flatnonzero(floor_weight[:, foot])
                 weight = floor_weight[rows, foot]
                 below = np.insert(points[rows, foot, :2] + position[rows, :2], 0, 1, axis=1)
@@ -425,6 +463,33 @@ def _solve(
     return positions, frames[:, 0] if camera_moves else known_centre, floor
 
 
+def _sight(person: _Figure, to_camera: np.ndarray) -> np.ndarray:
+    """Unit vectors (F - 1, 3) of the line of sight, world axes; to_camera (T, 3, 3)."""
+    ahead = person.pelvis / np.linalg.norm(person.pelvis, axis=1, keepdims=True)
+    return _rotate(to_camera[person.rows].mT, ahead)[1:]
+
+
+def _slide_metric(feet: np.ndarray, sight: np.ndarray) -> np.ndarray:
+    """Matrices (F - 1, 4, 3, 3) that weigh the slide of planted feet: less along the line of sight than across it.
+
+    feet (F, 4, 3): relative to the pelvis, world axes; sight (F - 1, 3). A pose that is lifted from the picture swings
+    the legs too little in depth, and feet at rest would then hold the body back.
+    """
+    swing = np.abs((np.diff(feet, axis=0) * sight[:, None]).sum(-1))
+    return _less_along(sight[:, None], _SLIDE_STD, _DEPTH_SWING_STD * swing)
+
+
+def _less_along(direction: np.ndarray, std: float, more: np.ndarray) -> np.ndarray:
+    """Symmetric matrices (..., 3, 3) that weigh errors of std 1, along unit vectors (..., 3) of hypot(std, more) / std."""
+    along = std / np.hypot(std, more)
+    return np.eye(3) - (1 - along)[..., None, None] * direction[..., :, None] * direction[..., None, :]
+
+
+def _blocks(matrices: np.ndarray) -> sparse.bsr_array:
+    """The block-diagonal matrix of n matrices (n, 3, 3)."""
+    return sparse.bsr_array((matrices, np.arange(len(matrices)), np.arange(len(matrices) + 1)))
+
+
 def _differences(count: int, order: int) -> sparse.csr_array:
     """Matrix that takes (count, 3) vectors, flat, to their first or second differences."""
     frames = sparse.eye_array(count, format="csr")
@@ -448,7 +513,7 @@ def _projection_equations(person: _Figure, to_camera: np.ndarray) -> tuple[spars
     target = np.zeros((count, 3))
     target[visible, 2] = 1 / _DEPTH_STD
     blocks = (rows @ to_camera) * visible[:, None, None]
-    return sparse.bsr_array((blocks, np.arange(count), np.arange(count + 1))), target.ravel()
+    return _blocks(blocks), target.ravel()
 
 
 def _floor_weight(points: np.ndarray, planted: np.ndarray, floor: np.ndarray, off_floor: float) -> np.ndarray:
