@@ -41,8 +41,10 @@ _OCCLUSION_WINDOW = 15
 # Standard deviations of the terms, all set by hand; _ACROSS_STD and _DEPTH_STD judged on tests/clips/walk_and_jump.mp4.
 _ACCELERATION_STD = 0.005  # metres a frame squared, of the pelvis
 _SLIDE_STD = 0.004  # metres a frame that a planted foot moves
-_DEPTH_VELOCITY_STD = 0.0
-_DEPTH_SWING_STD = 0.5  # of a foot's movement along the line of sight relative to the pelvis, as a fraction of it
+_UNKNOWN_GAIN_STD, _GAIN_STD = 2.5, 1.0
+_GAIN_FRAMES = 12.0
+_GAIN_DOUBT = 0.004  # metres a frame: with less movement along the line of sight a gain stays near 1
+_GAIN_RANGE = 1.0, 3.0
 _SLIDE_OUTLIER = 0.02  # metres a frame beyond which a contact loses most of its weight
 _FLOOR_STD = 0.01  # metres of a planted foot from the floor
 _LOWEST_STD = 0.1  # metres of a frame's lowest foot point from the floor
@@ -127,7 +129,9 @@ def place_together(
     for iteration in range(_CONTACT_ITERATIONS):
         positions, _, _ = _solve(figures, to_camera, centre, camera)
         for figure, position in zip(figures, positions, strict=True):
-            feet = np.einsum("nji,nkj->nki", to_camera[figure.rows], figure.feet) + position[:, None]
+            if iteration == 0 and (camera_stays or camera.is_known):
+                figure.update_gains(position, to_camera)
+            feet = figure.feet_in_world(to_camera) + position[:, None]
             if centre is None and iteration == 0 and not camera.is_known:
                 # So far the pelvis moves by WHAM's velocity alone, which may miss a step: then all feet seem to slide.
                 feet = relative_to_support_foot(feet)
@@ -184,6 +188,34 @@ class _Figure:
         feet_visible = np.ones((len(hips), 2), bool) if person.feet_visible is None else person.feet_visible
         self.hidden = np.repeat(median_filter(~feet_visible, (_OCCLUSION_WINDOW, 1), mode="nearest"), 2, axis=1)
         self._hips = hips
+        # How much farther the person gets along the line of sight than WHAM's velocity and the swing of the legs say.
+        self.velocity_gain, self.swing_gain = 1.0, 1.0
+        self.gain_std = _UNKNOWN_GAIN_STD
+
+    def sight(self, to_camera: np.ndarray) -> np.ndarray:
+        """Unit vectors (F, 3) of the line of sight, level; to_camera (T, 3, 3): from a world with z up."""
+        ahead = _rotate(to_camera[self.rows].mT, self.pelvis) * [1, 1, 0]
+        return ahead / np.maximum(np.linalg.norm(ahead, axis=1, keepdims=True), 1e-6)
+
+    def feet_in_world(self, to_camera: np.ndarray) -> np.ndarray:
+        """The feet (F, 4, 3) relative to the pelvis, world axes, with legs that swing by the gain along the sight."""
+        feet = np.einsum("nji,nkj->nki", to_camera[self.rows], self.feet)
+        sight = self.sight(to_camera)[:, None]
+        along = (feet * sight).sum(-1, keepdims=True)
+        return feet + (self.swing_gain - 1) * (along - along.mean((0, 1))) * sight
+
+    def update_gains(self, position: np.ndarray, to_camera: np.ndarray) -> None:
+        """Estimate the gains from the pelvis's path (F, 3)."""
+        sight = self.sight(to_camera)[1:]
+        moved = (np.diff(position, axis=0) * sight).sum(1)
+        said = (self.wham_displacement(to_camera) * sight).sum(1)
+        self.velocity_gain = _gain(moved, said)
+        feet = np.einsum("nji,nkj->nki", to_camera[self.rows], self.feet)
+        swing = -(np.diff(feet, axis=0) * sight[:, None]).sum(-1)
+        contacts = self.track.contacts > PLANTED_ABOVE
+        rests = contacts[1:] & contacts[:-1]
+        self.swing_gain = _gain(np.repeat(moved[:, None], 4, 1)[rests], swing[rests])
+        self.gain_std = _GAIN_STD
 
     @property
     def planted(self) -> np.ndarray:
@@ -235,6 +267,14 @@ class _Figure:
             camera_t=camera_t[self.rows].astype(np.float32),
         )
         return with_locked_feet(free, self._body)
+
+
+def _gain(moved: np.ndarray, said: np.ndarray) -> float:
+    """The factor from displacements (n,) that were estimated to those (n,) that happened, metres a frame; 1 in doubt."""
+    doubt = max(len(said), 1) * _GAIN_DOUBT**2
+    # What happened is smooth and what was estimated is not: the other regression would give too small a factor.
+    gain = ((moved**2).sum() + doubt) / max((moved * said).sum() + doubt, doubt)
+    return float(np.clip(gain, *_GAIN_RANGE))
 
 
 def with_locked_feet(placed: Placed, body: Body) -> Placed:
@@ -377,9 +417,10 @@ def _person_equations(
         unused = unknowns.pelvis(number, slice(0, count))[(3 * absent[:, None] + np.arange(3)).ravel()]
         yield unused, np.zeros(unused.shape[0])
     displacement = person.wham_displacement(to_camera)
-    along = _sight(person, to_camera)
-    swing = np.abs((displacement * along).sum(-1))
-    metric = _less_along(along, person.calibration.velocity, _DEPTH_VELOCITY_STD * swing)
+    along = person.sight(to_camera)[1:]
+    swing = (displacement * along).sum(-1)
+    displacement = displacement + ((person.velocity_gain - 1) * swing)[:, None] * along
+    metric = _less_along(along, person.calibration.velocity, person.gain_std * _local_rms(swing))
     weight = (person.velocity_weight / person.calibration.velocity)[:, None, None] * metric
     yield _blocks(weight) @ _differences(len(person.pelvis), 1) @ pelvis, _rotate(weight, displacement).ravel()
     acceleration = _differences(len(person.pelvis), 2) @ pelvis
@@ -411,11 +452,11 @@ def _solve(
         ),
     ]
     floor_columns = unknowns.floor()
-    feet = [np.einsum("nji,nkj->nki", to_camera[person.rows], person.feet) for person in people]
+    feet = [person.feet_in_world(to_camera) for person in people]
     stays_planted = [person.planted[1:] & person.planted[:-1] for person in people]
     rest_weights = [rows / _SLIDE_STD for rows in stays_planted]
     slide_metrics = [
-        _slide_metric(points, _sight(person, to_camera)) for points, person in zip(feet, people, strict=True)
+        _slide_metric(points, person.sight(to_camera)[1:], person.gain_std) for points, person in zip(feet, people, strict=True)
     ]
     # In the first round there is no floor yet. A static camera that sees somebody puts the feet somewhere without one;
     # otherwise planted feet are weakly held to z = 0.
@@ -463,20 +504,19 @@ def _solve(
     return positions, frames[:, 0] if camera_moves else known_centre, floor
 
 
-def _sight(person: _Figure, to_camera: np.ndarray) -> np.ndarray:
-    """Unit vectors (F - 1, 3) of the line of sight, world axes; to_camera (T, 3, 3)."""
-    ahead = person.pelvis / np.linalg.norm(person.pelvis, axis=1, keepdims=True)
-    return _rotate(to_camera[person.rows].mT, ahead)[1:]
-
-
-def _slide_metric(feet: np.ndarray, sight: np.ndarray) -> np.ndarray:
+def _slide_metric(feet: np.ndarray, sight: np.ndarray, gain_std: float) -> np.ndarray:
     """Matrices (F - 1, 4, 3, 3) that weigh the slide of planted feet: less along the line of sight than across it.
 
     feet (F, 4, 3): relative to the pelvis, world axes; sight (F - 1, 3). A pose that is lifted from the picture swings
     the legs too little in depth, and feet at rest would then hold the body back.
     """
-    swing = np.abs((np.diff(feet, axis=0) * sight[:, None]).sum(-1))
-    return _less_along(sight[:, None], _SLIDE_STD, _DEPTH_SWING_STD * swing)
+    swing = _local_rms((np.diff(feet, axis=0) * sight[:, None]).sum(-1))
+    return _less_along(sight[:, None], _SLIDE_STD, gain_std * swing)
+
+
+def _local_rms(values: np.ndarray) -> np.ndarray:
+    """The root mean square of (n, ...) over some frames: the size of each frame's own value would weigh small ones more."""
+    return np.sqrt(gaussian_filter1d(values**2, _GAIN_FRAMES, axis=0, mode="nearest"))
 
 
 def _less_along(direction: np.ndarray, std: float, more: np.ndarray) -> np.ndarray:
