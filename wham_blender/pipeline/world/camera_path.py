@@ -17,6 +17,7 @@ from ..camera.camera_motion import CameraMotion
 # Set by hand, judged on made films of training walks with a camera that goes along.
 _HORIZON = 0.03  # sine of the angle below the horizon from which on a corner may be on the ground
 _TILTS = np.linspace(-0.18, 0.18, 7)  # radians, in two directions, in which the ground's normal is searched about up
+_MAX_TILT = 0.25  # radians from up: a steeper plane is not the ground
 _UP_STD = 0.1  # radians, of `estimate_up` without the ground
 _WINDOW = 0.05  # of the logarithm of the camera's height: corners within it agree on the ground
 _PLANE_STD = 0.03  # of a corner's inverse depth from the ground's, as a fraction
@@ -86,11 +87,12 @@ def camera_path(motion: CameraMotion, feet: FeetInCamera, distance: float, up: n
     ground, scales = np.zeros(3), {}
     for key in np.unique(motion.corner_key_frame):
         rows = motion.corner_key_frame == key
-        plane = fit_ground(motion.corner_rays[rows], motion.corner_inverse_depths[rows], up)
+        plane, is_normal_known = fit_ground(motion.corner_rays[rows], motion.corner_inverse_depths[rows], up)
         if plane is None:
             continue
-        baseline = np.linalg.norm(motion.centre[motion.key_frame == key], axis=1).max()
-        ground -= plane / np.linalg.norm(plane) / (_NORMAL_STD**2 + (_NORMAL_NOISE / baseline) ** 2)
+        if is_normal_known:
+            baseline = np.linalg.norm(motion.centre[motion.key_frame == key], axis=1).max()
+            ground -= plane / np.linalg.norm(plane) / (_NORMAL_STD**2 + (_NORMAL_NOISE / baseline) ** 2)
         scale = _metres(motion, int(key), plane, feet)
         if scale is not None:
             scales[int(key)] = scale
@@ -126,34 +128,39 @@ def _metres(motion: CameraMotion, key: int, plane: np.ndarray, feet: FeetInCamer
     return float(np.median(along[fits] / rest[fits])) if fits.sum() >= _MIN_FOOT_FRAMES else None
 
 
-def fit_ground(rays: np.ndarray, inverse_depths: np.ndarray, up: np.ndarray) -> np.ndarray | None:
+def fit_ground(rays: np.ndarray, inverse_depths: np.ndarray, up: np.ndarray) -> tuple[np.ndarray | None, bool]:
     """The ground (3,): the inverse depth on it is plane @ ray; None if too few corners lie on one plane.
+
+    Besides, whether the corners determine the plane's normal; otherwise it is up.
 
     rays (n, 3), inverse_depths (n,): corners; up (3,): unit vector, within some degrees of the ground's normal.
     """
     below = (rays @ up < -_HORIZON * np.linalg.norm(rays, axis=1)) & (inverse_depths > 0)
     rays, inverse_depths = rays[below], inverse_depths[below]
     if len(rays) < _MIN_GROUND_CORNERS:
-        return None
-    plane = _search_ground(rays, inverse_depths, up)
+        return None, False
+    plane = _search_ground(rays, inverse_depths, up, _TILTS)
     for _ in range(8):
         weight = 1 / (1 + ((inverse_depths - rays @ plane) / (2 * _PLANE_STD * inverse_depths)) ** 2) ** 2
         rows = rays * (np.sqrt(weight) / (_PLANE_STD * inverse_depths))[:, None]
         across = (np.eye(3) - np.outer(up, up)) / (_UP_STD * np.linalg.norm(plane))
         normal = rows.T @ rows + across.T @ across
         plane = np.linalg.solve(normal, rows.T @ (np.sqrt(weight) / _PLANE_STD))
+    is_level = bool(-plane @ up > np.cos(_MAX_TILT) * np.linalg.norm(plane))
+    if not is_level:  # a wall, whose foot is on the ground
+        plane = _search_ground(rays, inverse_depths, up, np.zeros(1))
     on_ground = np.abs(inverse_depths - rays @ plane) < _ON_GROUND * inverse_depths
     enough = on_ground.sum() >= max(_MIN_GROUND_CORNERS, _MIN_GROUND_FRACTION * len(rays))
-    return plane if enough and plane @ up < 0 else None
+    return plane if enough else None, is_level
 
 
-def _search_ground(rays: np.ndarray, inverse_depths: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """The plane (3,) that most corners agree on, of those tilted by `_TILTS` from level."""
+def _search_ground(rays: np.ndarray, inverse_depths: np.ndarray, up: np.ndarray, tilts: np.ndarray) -> np.ndarray:
+    """The plane (3,) that most corners agree on, of those tilted from level by tilts (n,), radians, in two directions."""
     side = np.cross(up, np.eye(3)[np.abs(up).argmin()])
     side /= np.linalg.norm(side)
     best, best_score = -up, -np.inf
-    for one in _TILTS:
-        for other in _TILTS:
+    for one in tilts:
+        for other in tilts:
             normal = up + one * side + other * np.cross(up, side)
             drop = -rays @ normal
             rows = drop > 1e-3

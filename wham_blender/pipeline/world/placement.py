@@ -126,6 +126,8 @@ def place_together(
     to_camera = fixed_to_camera @ axes.T
     camera = _CameraSteps(steps @ axes.T, step_std)
     centre = np.zeros((count, 3)) if camera_stays else None
+    for figure in figures:
+        figure.gain_std = _UNKNOWN_GAIN_STD if camera_stays or camera.is_known else 0.0
     for iteration in range(_CONTACT_ITERATIONS):
         positions, _, _ = _solve(figures, to_camera, centre, camera)
         for figure, position in zip(figures, positions, strict=True):
@@ -190,7 +192,7 @@ class _Figure:
         self._hips = hips
         # How much farther the person gets along the line of sight than WHAM's velocity and the swing of the legs say.
         self.velocity_gain, self.swing_gain = 1.0, 1.0
-        self.gain_std = _UNKNOWN_GAIN_STD
+        self.gain_std = 0.0  # of the gains; they are 1 where only WHAM and the feet tell how a person gets on
 
     def sight(self, to_camera: np.ndarray) -> np.ndarray:
         """Unit vectors (F, 3) of the line of sight, level; to_camera (T, 3, 3): from a world with z up."""
@@ -456,7 +458,8 @@ def _solve(
     stays_planted = [person.planted[1:] & person.planted[:-1] for person in people]
     rest_weights = [rows / _SLIDE_STD for rows in stays_planted]
     slide_metrics = [
-        _slide_metric(points, person.sight(to_camera)[1:], person.gain_std) for points, person in zip(feet, people, strict=True)
+        _slide_metric(points, person.sight(to_camera)[1:], person.gain_std)
+        for points, person in zip(feet, people, strict=True)
     ]
     # In the first round there is no floor yet. A static camera that sees somebody puts the feet somewhere without one;
     # otherwise planted feet are weakly held to z = 0.
@@ -473,7 +476,9 @@ def _solve(
             difference = _differences(len(points), 1) @ pelvis
             for foot in range(4):
                 weight = rest_weight[:, foot, None, None] * metric[:, foot]
-                system.append((_blocks(weight) @ difference, -_rotate(weight, np.diff(points[:, foot], axis=0)).ravel()))
+                system.append(
+                    (_blocks(weight) @ difference, -_rotate(weight, np.diff(points[:, foot], axis=0)).ravel())
+                )
                 rows = np.flatnonzero(floor_weight[:, foot])
                 weight = floor_weight[rows, foot]
                 below = np.insert(points[rows, foot, :2] + position[rows, :2], 0, 1, axis=1)
