@@ -159,9 +159,7 @@ def _solve_shot(
         motion.rotations[key_frame.frames] = fit.rotation @ motion.rotations[key]
         motion.zoom[key_frame.frames] = fit.zoom * motion.zoom[key]
         motion.key_frame[key_frame.frames] = key
-        motion.centre[key_frame.frames] = -np.einsum(
-            "mji,mj->mi", motion.rotations[key_frame.frames], fit.translation
-        )
+        motion.centre[key_frame.frames] = -np.einsum("mji,mj->mi", motion.rotations[key_frame.frames], fit.translation)
         if kind == MOVING:
             _keep_corners(motion, key_frame, fit, int(key), focal * motion.zoom[key])
         done[key_frame.frames] = True

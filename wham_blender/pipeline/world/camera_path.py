@@ -98,9 +98,7 @@ def camera_path(motion: CameraMotion, feet: FeetInCamera, distance: float, up: n
             scales[int(key)] = scale
     usual = float(np.median(list(scales.values()))) if scales else _UNKNOWN_UNIT * distance
     scale = np.array([scales.get(int(key), usual) for key in units])
-    fraction = np.where(
-        np.isin(units, list(scales)), _GROUND_STD, _NEIGHBOUR_STD if scales else _UNKNOWN_STD
-    )
+    fraction = np.where(np.isin(units, list(scales)), _GROUND_STD, _NEIGHBOUR_STD if scales else _UNKNOWN_STD)
     size = scale * np.linalg.norm(steps, axis=1)
     std = np.where(is_known, np.hypot(fraction * size, _STEP_NOISE * scale), np.inf)
     return CameraPath(steps * scale[:, None], std, ground)
