@@ -140,7 +140,7 @@ class BackgroundTracker:
         points = _detect_corners(grey, mask)
         if len(points) < _MIN_CORNERS:
             return
-        points = cv2.cornerSubPix(grey, np.ascontiguousarray(points[:, None]), (5, 5), (-1, -1), _TERMINATION)[:, 0]
+        points = cv2.cornerSubPix(grey, points.reshape(-1, 1, 2), (5, 5), (-1, -1), _TERMINATION)[:, 0]
         self._key_frame = _KeyFrame(grey, points, sum(map(len, self._points)))
         self._key_frames.append(number)
         self._points.append(points / self._scale)

@@ -16,8 +16,8 @@ from ..clip import video_reader
 from ..people.types import Person, is_confident
 from ..progress import Progress
 from ..world import placement, smooth, smplify, wham_world
-from ..world.camera_path import Background
 from ..world.calibration import UNCALIBRATED, Calibration, calibration_for
+from ..world.camera_path import Background
 from ..world.placement import Placed, PlacementInput
 from .cache import Arrays, joined, parted
 from .camera import SolvedCamera

@@ -153,7 +153,7 @@ def fit_ground(rays: np.ndarray, inverse_depths: np.ndarray, up: np.ndarray) -> 
 
 
 def _search_ground(rays: np.ndarray, inverse_depths: np.ndarray, up: np.ndarray, tilts: np.ndarray) -> np.ndarray:
-    """The plane (3,) that most corners agree on, of those tilted from level by tilts (n,), radians, in two directions."""
+    """The plane (3,) that most corners agree on, of those tilted from level by tilts (n,), radians, both ways."""
     side = np.cross(up, np.eye(3)[np.abs(up).argmin()])
     side /= np.linalg.norm(side)
     best, best_score = -up, -np.inf

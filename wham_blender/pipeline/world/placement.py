@@ -41,9 +41,9 @@ _OCCLUSION_WINDOW = 15
 # Standard deviations of the terms, all set by hand; _ACROSS_STD and _DEPTH_STD judged on tests/clips/walk_and_jump.mp4.
 _ACCELERATION_STD = 0.005  # metres a frame squared, of the pelvis
 _SLIDE_STD = 0.004  # metres a frame that a planted foot moves
-# The gains of `_Figure`, set by hand on made films of training walks seen from behind and from the front, whose legs swing
-# by 0.35 to 0.5 of the truth along the line of sight: their standard deviation until they are estimated, the frames over
-# which displacements are averaged, the metres a frame below which they stay near 1, and their range.
+# The gains of `_Figure`, set by hand on made films of training walks seen from behind and from the front, whose legs
+# swing by 0.35 to 0.5 of the truth along the line of sight: their standard deviation until they are estimated, the
+# frames over which displacements are averaged, and the metres a frame below which they stay near 1.
 _GAIN_STD, _GAIN_FRAMES, _GAIN_DOUBT = 2.5, 12.0, 0.004
 _MIN_GAIN, _MAX_GAIN = 1.15, 3.0  # a smaller one may be an error of the depth, and counts as 1
 _SLIDE_OUTLIER = 0.02  # metres a frame beyond which a contact loses most of its weight
