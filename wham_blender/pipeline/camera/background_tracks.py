@@ -12,6 +12,7 @@ LONG_SIDE = 640  # pixels of the images in which corners are tracked
 _MAX_CORNERS = 220  # of a key frame
 _MIN_CORNERS = 16  # with fewer, a frame is not tracked
 _NEW_KEY_FRAME_BELOW = 0.55  # of a key frame's corners: with fewer tracked, the frame becomes the next key frame
+_NEW_KEY_FRAME_SCALE = 0.2  # change of the logarithm of the corners' spread with which a frame becomes a key frame, too
 _BOX_MARGIN = 0.12  # of a person's box, on each side: hair, shoes and shadows move with the person
 _MAX_FLOW_ERROR = 0.6  # pixels between a corner and itself tracked forward and back
 _TERMINATION = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 0.01)
@@ -136,10 +137,10 @@ class BackgroundTracker:
 
     def _start_key_frame(self, grey: np.ndarray, mask: np.ndarray | None, number: int) -> None:
         """Make a frame the key frame, if it has enough corners."""
-        points = cv2.goodFeaturesToTrack(grey, _MAX_CORNERS, 0.005, 9, mask=mask)
-        if points is None or len(points) < _MIN_CORNERS:
+        points = _detect_corners(grey, mask)
+        if len(points) < _MIN_CORNERS:
             return
-        points = cv2.cornerSubPix(grey, points, (5, 5), (-1, -1), _TERMINATION)[:, 0]
+        points = cv2.cornerSubPix(grey, points.reshape(-1, 1, 2), (5, 5), (-1, -1), _TERMINATION)[:, 0]
         self._key_frame = _KeyFrame(grey, points, sum(map(len, self._points)))
         self._key_frames.append(number)
         self._points.append(points / self._scale)
@@ -168,7 +169,11 @@ class _KeyFrame:
 
     def needs_new_key_frame(self, found: np.ndarray) -> bool:
         """Whether too few of the corners (n,) were found to track the next frame."""
-        return bool(found.sum() < max(_MIN_CORNERS, _NEW_KEY_FRAME_BELOW * len(self.points)))
+        if found.sum() < max(_MIN_CORNERS, _NEW_KEY_FRAME_BELOW * len(self.points)):
+            return True
+        # A camera that goes backwards keeps its corners, but they no longer cover the ground that comes into view.
+        scale = self.positions[found].std(0).mean() / max(self.points[found].std(0).mean(), 1e-6)
+        return bool(abs(np.log(max(scale, 1e-6))) > _NEW_KEY_FRAME_SCALE)
 
     def track(self, grey: np.ndarray) -> np.ndarray:
         """Track the corners into another frame; returns which of them (n,) are found there."""
@@ -200,6 +205,18 @@ def _optical_flow(
         cv2.OPTFLOW_USE_INITIAL_FLOW,
     )  # fmt: skip
     return positions, found[:, 0] > 0
+
+
+def _detect_corners(grey: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Corners (n, 2) of an image, half of them in its lower half: on the ground, where corners are weaker."""
+    middle = grey.shape[0] // 2
+    corners = [np.empty((0, 2), np.float32)]
+    for first, rows in ((0, slice(0, middle)), (middle, slice(middle, None))):
+        part = None if mask is None else mask[rows]
+        points = cv2.goodFeaturesToTrack(grey[rows], _MAX_CORNERS // 2, 0.005, 9, mask=part)
+        if points is not None:
+            corners.append(points[:, 0] + np.array([0, first], np.float32))
+    return np.concatenate(corners)
 
 
 def _background_mask(shape: tuple[int, ...], boxes: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ converges from equal depths and no motion (Yu and Gallup, *3D Reconstruction fro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -27,6 +27,7 @@ _MIN_PARALLAX = 1.5  # pixels, 0.9 quantile over corners and frames: with less, 
 _CALIBRATION_KEY_FRAMES = 4  # key frames from which the focal length is estimated
 _MAX_ROTATION_COST = 4.0  # per coordinate: up to it, rotations explain the tracks at some focal length
 _MIN_COST_RATIO = 1.05  # of a guessed focal length's cost to the least cost, from which the guess is rejected
+_MAX_DEPTH_ERROR = 0.1  # standard deviation of a corner's depth, of the depth: others say nothing about the ground
 ZOOM_THRESHOLD = 0.04  # change of the focal length's logarithm above which the camera zooms
 _MOVING_FRACTION = 0.2  # of a shot's frames, above which the shot is MOVING
 
@@ -40,6 +41,13 @@ class CameraMotion:
     is_estimated: np.ndarray  # (L,) bool; in other frames too little background is visible, and motion is extrapolated
     zoom: np.ndarray  # (L,) focal length over that of the shot's first frame
     focal: np.ndarray  # () pixels, as given or estimated
+    # The camera's path and the corners in space, of shots that are MOVING. Axes are those that the shot's rotations
+    # refer to; the unit of length is a key frame's own: the mean depth of its corners, whose metres nobody knows here.
+    key_frame: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (L,) network frame; -1: no centre
+    centre: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # (L, 3) of the camera, from its key frame's
+    corner_key_frame: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (P,) network frame
+    corner_rays: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # (P, 3) of depth 1 in the key frame
+    corner_inverse_depths: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (P,) those well determined
 
     def rotations_at(self, times: np.ndarray, network_times: np.ndarray) -> np.ndarray:
         """Rotations (F, 3, 3) at times (F,), seconds; network_times (L,): rising times of the network frames."""
@@ -90,6 +98,7 @@ def solve_camera_motion(
         np.tile(np.eye(3), (count, 1, 1)), np.zeros(count, np.int64), np.ones(count, bool), np.ones(count),
         np.array(camera_K[0, 0]),
     )  # fmt: skip
+    motion.key_frame, motion.centre = np.full(count, -1), np.zeros((count, 3))
     motion.is_estimated[:] = np.isin(np.arange(count), np.concatenate([tracks.key_frames, tracks.observation_frame]))
     if camera == "static":
         return motion
@@ -149,9 +158,25 @@ def _solve_shot(
         kinds += [kind] * len(key_frame.frames)
         motion.rotations[key_frame.frames] = fit.rotation @ motion.rotations[key]
         motion.zoom[key_frame.frames] = fit.zoom * motion.zoom[key]
+        motion.key_frame[key_frame.frames] = key
+        motion.centre[key_frame.frames] = -np.einsum("mji,mj->mi", motion.rotations[key_frame.frames], fit.translation)
+        if kind == MOVING:
+            _keep_corners(motion, key_frame, fit, int(key), focal * motion.zoom[key])
         done[key_frame.frames] = True
     _extrapolate(motion, done, frames, int(frames[-1]))
     motion.kind[frames] = MOVING if np.mean(np.equal(kinds, MOVING)) > _MOVING_FRACTION else ROTATING
+
+
+def _keep_corners(motion: CameraMotion, key_frame: _KeyFrameTracks, fit: _Fit, key: int, focal: float) -> None:
+    """Add to ``motion`` the corners of a key frame whose inverse depth the camera's path determines."""
+    rays = np.column_stack([key_frame.points / focal, np.ones(len(key_frame.points))])
+    # Pixels by which a corner moves in the frames that show it, for a unit of inverse depth.
+    shift = focal * (fit.translation[:, None, :2] - rays[:, :2] * fit.translation[:, None, 2:])
+    information = ((shift**2).sum(-1) * key_frame.observed).sum(0) / _NOISE_PIXELS**2
+    determined = fit.inverse_depths * np.sqrt(information) > 1 / _MAX_DEPTH_ERROR
+    motion.corner_key_frame = np.append(motion.corner_key_frame, np.full(determined.sum(), key))
+    motion.corner_rays = np.concatenate([motion.corner_rays, rays[determined] @ motion.rotations[key]])
+    motion.corner_inverse_depths = np.append(motion.corner_inverse_depths, fit.inverse_depths[determined])
 
 
 def _extrapolate(motion: CameraMotion, done: np.ndarray, frames: np.ndarray, until: int) -> None:

@@ -17,6 +17,7 @@ from ..people.types import Person, is_confident
 from ..progress import Progress
 from ..world import placement, smooth, smplify, wham_world
 from ..world.calibration import UNCALIBRATED, Calibration, calibration_for
+from ..world.camera_path import Background
 from ..world.placement import Placed, PlacementInput
 from .cache import Arrays, joined, parted
 from .camera import SolvedCamera
@@ -104,6 +105,7 @@ def _placed(
             calibration,
             camera_R=motion.rotations_at(times, tracks.network_times),
             camera_stays=bool(stays),
+            background=Background(motion, tracks.network_times, times),
         )
         placed |= dict(zip(rows, together, strict=True))
     return [placed[row] for row in range(len(people))]

@@ -9,6 +9,7 @@ from ...skeleton import JOINT_NAMES
 # All of these were set by hand.
 _BODY_STD = 0.08  # radians, standard deviation of WHAM's up and the balance together
 _BALANCE_OUTLIER = 0.35  # radians between the two beyond which the balance loses most of its weight
+_GROUND_OUTLIER = 0.25  # radians from the ground's normal to up, beyond which the ground is a slope
 _STANDING_REACH = 0.8  # a person is not standing if both hips are nearer to the ankles than this times the leg length
 _ROLL_STD = 0.05  # radians, standard deviation of the roll of a hand-held camera
 _ROLL_OUTLIER = 0.25  # radians beyond which a roll is intended
@@ -52,12 +53,14 @@ def up_from_balance(joints: np.ndarray, feet: np.ndarray, contacts: np.ndarray) 
     return up * (np.minimum(total, 1) * (total > 0.3) * (reach > _STANDING_REACH))[:, None]
 
 
-def estimate_up(camera_R: np.ndarray, wham_up: np.ndarray, balance_up: np.ndarray) -> np.ndarray:
+def estimate_up(
+    camera_R: np.ndarray, wham_up: np.ndarray, balance_up: np.ndarray, ground: np.ndarray | None = None
+) -> np.ndarray:
     """Up (3,), not normalised, in the axes that the camera's rotations refer to.
 
     camera_R (T, 3, 3): rotations from these axes to the camera; wham_up (n, 3): up of WHAM's world in every frame;
-    balance_up (n, 3): `up_from_balance` of the same frames. Prior: few cameras are rolled, and most look about
-    horizontally.
+    balance_up (n, 3): `up_from_balance` of the same frames; ground (3,): the ground's normal over its variance, as
+    `CameraPath` has it. Prior: few cameras are rolled, and most look about horizontally.
     """
     # The median: WHAM's error in a single frame must not tilt the world, where the picture has the body upright.
     up = np.median(wham_up, 0)
@@ -73,4 +76,10 @@ def estimate_up(camera_R: np.ndarray, wham_up: np.ndarray, balance_up: np.ndarra
     level = 1 / _ROLL_STD**2 / (1 + (roll / _ROLL_OUTLIER) ** 2) ** 2
     roll /= 1 + level * _BODY_STD**2
     pitch /= 1 + (_BODY_STD / _PITCH_STD) ** 2
-    return -down + np.tan(roll) * right + np.tan(pitch) * forward
+    up = -down + np.tan(roll) * right + np.tan(pitch) * forward
+    if ground is None or not ground.any():
+        return up
+    up /= np.linalg.norm(up)
+    weight = np.linalg.norm(ground)
+    angle = np.arccos(np.clip(up @ ground / weight, -1, 1))
+    return up / _BODY_STD**2 + ground / (1 + (angle / _GROUND_OUTLIER) ** 2) ** 2

@@ -23,6 +23,7 @@ from ...motion import LIFTED_BELOW, PLANTED_ABOVE, forward_kinematics, planted, 
 from ..pose.types import WhamTrack
 from ..pose.wham_inference import CHUNK
 from .calibration import Calibration
+from .camera_path import Background, FeetInCamera
 from .foot_contacts import contact_probability, relative_to_support_foot
 from .foot_locking import lock_feet
 from .gravity import estimate_up, up_from_balance
@@ -40,10 +41,15 @@ _OCCLUSION_WINDOW = 15
 # Standard deviations of the terms, all set by hand; _ACROSS_STD and _DEPTH_STD judged on tests/clips/walk_and_jump.mp4.
 # Of the pelvis, metres a frame squared, where it moves calmly; otherwise see `_acceleration_std`.
 _ACCELERATION_STD = 0.005
-# Of WHAM's vertical velocity over the calibration's. WHAM has 5 to 50 % of the true rise and fall, measured on
+# Of WHAM's velocity over the calibration's, along x, y and up. WHAM has 5 to 50 % of the true rise and fall, measured on
 # simulated scenes of training motion: at full weight it takes the bounce from runs and the height from jumps.
-_VERTICAL_VELOCITY = 3.0
+_VELOCITY_AXES = np.array([1.0, 1.0, 3.0])
 _SLIDE_STD = 0.004  # metres a frame that a planted foot moves
+# The gains of `_Figure`, set by hand on made films of training walks seen from behind and from the front, whose legs
+# swing by 0.35 to 0.5 of the truth along the line of sight: their standard deviation until they are estimated, the
+# frames over which displacements are averaged, and the metres a frame below which they stay near 1.
+_GAIN_STD, _GAIN_FRAMES, _GAIN_DOUBT = 2.5, 12.0, 0.004
+_MIN_GAIN, _MAX_GAIN = 1.15, 3.0  # a smaller one may be an error of the depth, and counts as 1
 _SLIDE_OUTLIER = 0.02  # metres a frame beyond which a contact loses most of its weight
 _FLOOR_STD = 0.01  # metres of a planted foot from the floor
 _LOWEST_STD = 0.1  # metres of a frame's lowest foot point from the floor
@@ -56,6 +62,7 @@ _SLOPE_STD = 0.003
 _ACCELERATION_SMOOTHING = 1.5  # frames: of the positions from which the acceleration is computed
 _ACCELERATION_FRAMES = 5.0  # over which its square is averaged
 _FIXED_STD = 1e-4  # of what is practically fixed
+_KNOWN_STEP_STD = 0.005  # metres: of a camera's step from frame to frame
 _CAMERA_ACCELERATION_STD = 0.004  # metres a frame squared, of a camera that moves
 
 # Set by hand: from these distances to the floor on, metres, a foot is on something else, or in the air.
@@ -102,6 +109,7 @@ def place_together(
     camera_R: np.ndarray | None = None,
     camera_stays: bool = True,
     contact_model: ContactModel | None = None,
+    background: Background | None = None,
 ) -> list[Placed]:
     """Place people on one floor under one camera, so that planted feet rest and the projection matches the clip.
 
@@ -114,23 +122,34 @@ def place_together(
     figures = [_Figure(person, body, calibration) for person in people]
     count = max(figure.rows.stop for figure in figures)
     fixed_to_camera = np.broadcast_to(np.eye(3), (count, 3, 3)) if camera_R is None else camera_R.astype(np.float64)
-    up = estimate_up(
-        fixed_to_camera,
+    up_of_bodies = (
         np.concatenate([_rotate(figure.to_wham(fixed_to_camera).mT, _WHAM_UP) for figure in figures]),
         np.concatenate([figure.up_from_balance(fixed_to_camera) for figure in figures]),
     )
+    up = estimate_up(fixed_to_camera, *up_of_bodies)
+    steps, step_std = np.zeros((count - 1, 3)), np.full(count - 1, np.inf)
+    if background is not None and not camera_stays:
+        path = background.camera_path([figure.feet_on_ground(fixed_to_camera, up) for figure in figures], up)
+        steps, step_std = path.at(background.times, background.network_times)
+        up = estimate_up(fixed_to_camera, *up_of_bodies, path.ground)
     lead = figures[0]
-    to_camera = fixed_to_camera @ _axes_from_up(up, -(fixed_to_camera[lead.rows][0].T @ lead.root_cam[0])[:, 2]).T
+    axes = _axes_from_up(up, -(fixed_to_camera[lead.rows][0].T @ lead.root_cam[0])[:, 2])
+    to_camera = fixed_to_camera @ axes.T
+    camera = _CameraSteps(steps @ axes.T, step_std)
     centre = np.zeros((count, 3)) if camera_stays else None
+    for figure in figures:
+        figure.velocity_gain_std = figure.swing_gain_std = _GAIN_STD if camera_stays or camera.is_known else 0.0
     for iteration in range(_CONTACT_ITERATIONS):
-        positions, _, _ = _solve(figures, to_camera, centre)
+        positions, _, _ = _solve(figures, to_camera, centre, camera)
         for figure, position in zip(figures, positions, strict=True):
-            feet = np.einsum("nji,nkj->nki", to_camera[figure.rows], figure.feet) + position[:, None]
-            if centre is None and iteration == 0:
+            if iteration == 0 and (camera_stays or camera.is_known):
+                figure.update_gains(position, to_camera)
+            feet = figure.feet_in_world(to_camera) + position[:, None]
+            if centre is None and iteration == 0 and not camera.is_known:
                 # So far the pelvis moves by WHAM's velocity alone, which may miss a step: then all feet seem to slide.
                 feet = relative_to_support_foot(feet)
             figure.contacts = contact_model(figure.track.contacts, feet, position, figure.hidden)
-    positions, centre, floor = _solve(figures, to_camera, centre)
+    positions, centre, floor = _solve(figures, to_camera, centre, camera)
 
     # Rotate the estimated floor to level, then put the first pelvis over the origin.
     to_world = to_camera.mT
@@ -182,6 +201,37 @@ class _Figure:
         feet_visible = np.ones((len(hips), 2), bool) if person.feet_visible is None else person.feet_visible
         self.hidden = np.repeat(median_filter(~feet_visible, (_OCCLUSION_WINDOW, 1), mode="nearest"), 2, axis=1)
         self._hips = hips
+        # How much farther the person gets along the line of sight than WHAM's velocity and the swing of the legs say.
+        self.velocity_gain, self.swing_gain = 1.0, 1.0
+        # Standard deviations of the gains; without a known camera only WHAM and the feet tell how a person gets on.
+        self.velocity_gain_std = self.swing_gain_std = 0.0
+
+    def sight(self, to_camera: np.ndarray) -> np.ndarray:
+        """Unit vectors (F, 3) of the line of sight, level; to_camera (T, 3, 3): from a world with z up."""
+        ahead = _rotate(to_camera[self.rows].mT, self.pelvis) * [1, 1, 0]
+        return ahead / np.maximum(np.linalg.norm(ahead, axis=1, keepdims=True), 1e-6)
+
+    def feet_in_world(self, to_camera: np.ndarray) -> np.ndarray:
+        """The feet (F, 4, 3) relative to the pelvis, world axes, with legs that swing by the gain along the sight."""
+        feet = np.einsum("nji,nkj->nki", to_camera[self.rows], self.feet)
+        sight = self.sight(to_camera)[:, None]
+        along = (feet * sight).sum(-1, keepdims=True)
+        return feet + (self.swing_gain - 1) * (along - along.mean((0, 1))) * sight
+
+    def update_gains(self, position: np.ndarray, to_camera: np.ndarray) -> None:
+        """Estimate the gains from the pelvis's path (F, 3)."""
+        sight = self.sight(to_camera)[1:]
+        moved = (np.diff(position, axis=0) * sight).sum(1)
+        said = (self.wham_displacement(to_camera) * sight).sum(1)
+        self.velocity_gain = _gain(moved, said)
+        feet = np.einsum("nji,nkj->nki", to_camera[self.rows], self.feet)
+        swing = -(np.diff(feet, axis=0) * sight[:, None]).sum(-1)
+        contacts = self.track.contacts > PLANTED_ABOVE
+        rests = contacts[1:] & contacts[:-1]
+        supported = rests.any(1)
+        self.swing_gain = _gain(moved * supported, (swing * rests).sum(1) / np.maximum(rests.sum(1), 1))
+        # What needed much correction is believed less.
+        self.velocity_gain_std, self.swing_gain_std = self.velocity_gain - 1, self.swing_gain - 1
 
     @property
     def planted(self) -> np.ndarray:
@@ -205,6 +255,13 @@ class _Figure:
         joints, feet = (np.einsum("fij,fnj->fni", to_world, points) for points in (joints, self.feet))
         return up_from_balance(joints, feet, self.track.contacts)
 
+    def feet_on_ground(self, to_camera: np.ndarray, up: np.ndarray) -> FeetInCamera:
+        """The lowest foot point of the frames in which one is in contact; up (3,), in the world of to_camera."""
+        feet = self.pelvis[:, None] + self.feet
+        heights = np.einsum("nij,nkj->nki", to_camera[self.rows].mT, self.feet) @ up
+        frame = np.flatnonzero((self.track.contacts > PLANTED_ABOVE).any(1) & self.visible)
+        return FeetInCamera(frame + self.rows.start, feet[frame, heights[frame].argmin(1)])
+
     def wham_displacement(self, to_camera: np.ndarray) -> np.ndarray:
         """WHAM's displacement (F - 1, 3) of the pelvis from frame to frame, metres, in the world of to_camera."""
         pelvis = self.track.trans_world + _rotate(self.track.root_world @ self.root_cam.mT, -self._hips)
@@ -226,6 +283,17 @@ class _Figure:
             camera_t=camera_t[self.rows].astype(np.float32),
         )
         return with_locked_feet(free, self._body)
+
+
+def _gain(moved: np.ndarray, said: np.ndarray) -> float:
+    """The factor from displacements (n,) that were estimated to those (n,) that happened, metres a frame; 1 in doubt."""
+    if not len(said):
+        return 1.0
+    # Both are noisy from frame to frame, and noise in what was estimated would make the factor too small.
+    moved, said = (gaussian_filter1d(values, _GAIN_FRAMES, mode="nearest") for values in (moved, said))
+    doubt = len(said) * _GAIN_DOUBT**2
+    gain = float(((moved * said).sum() + doubt) / ((said**2).sum() + doubt))
+    return min(gain, _MAX_GAIN) if gain > _MIN_GAIN else 1.0
 
 
 def with_locked_feet(placed: Placed, body: Body) -> Placed:
@@ -326,12 +394,27 @@ class _Unknowns:
         return sparse.csr_array((np.ones(len(at)), (np.arange(len(at)), at)), shape=shape)
 
 
-def _camera_equations(unknowns: _Unknowns) -> list[Equation]:
-    """Equations of a camera that moves: smooth, from the origin on."""
+@dataclass(frozen=True)
+class _CameraSteps:
+    """What the background tells of a camera that moves, between T frames."""
+
+    steps: np.ndarray  # (T - 1, 3) metres
+    std: np.ndarray  # (T - 1,) metres; inf: unknown
+
+    @property
+    def is_known(self) -> bool:
+        """Whether most steps are known better than WHAM's velocity."""
+        return bool(len(self.std)) and float(np.median(self.std)) < _KNOWN_STEP_STD
+
+
+def _camera_equations(unknowns: _Unknowns, known: _CameraSteps) -> list[Equation]:
+    """Equations of a camera that moves: smooth, from the origin on, as the background tells."""
     count = unknowns.count
     camera = unknowns.camera(slice(0, count))
     acceleration = _differences(count, 2) @ camera
+    weight = np.repeat(1 / known.std, 3)
     return [
+        (sparse.diags_array(weight) @ _differences(count, 1) @ camera, weight * known.steps.ravel()),
         (acceleration / _CAMERA_ACCELERATION_STD, np.zeros(acceleration.shape[0])),
         (camera[:3] / _FIXED_STD, np.zeros(3)),
         # Without any other information the camera does not move; otherwise the problem would be singular.
@@ -352,9 +435,13 @@ def _person_equations(
     if len(absent):
         unused = unknowns.pelvis(number, slice(0, count))[(3 * absent[:, None] + np.arange(3)).ravel()]
         yield unused, np.zeros(unused.shape[0])
-    weight = np.outer(person.velocity_weight / person.calibration.velocity, [1, 1, 1 / _VERTICAL_VELOCITY]).ravel()
-    difference = sparse.diags_array(weight) @ _differences(len(person.pelvis), 1) @ pelvis
-    yield difference, weight * person.wham_displacement(to_camera).ravel()
+    displacement = person.wham_displacement(to_camera)
+    along = person.sight(to_camera)[1:]
+    swing = (displacement * along).sum(-1)
+    displacement = displacement + ((person.velocity_gain - 1) * swing)[:, None] * along
+    metric = _less_along(along, person.calibration.velocity, person.velocity_gain_std * _local_rms(swing))
+    weight = (person.velocity_weight / person.calibration.velocity)[:, None, None] * metric / _VELOCITY_AXES
+    yield _blocks(weight) @ _differences(len(person.pelvis), 1) @ pelvis, _rotate(weight, displacement).ravel()
     acceleration = _differences(len(person.pelvis), 2) @ pelvis
     weight = np.repeat(1 / _acceleration_std(person.pelvis), 3)
     yield sparse.diags_array(weight) @ acceleration, np.zeros(acceleration.shape[0])
@@ -366,7 +453,7 @@ def _person_equations(
 
 
 def _solve(
-    people: Sequence[_Figure], to_camera: np.ndarray, centre: np.ndarray | None
+    people: Sequence[_Figure], to_camera: np.ndarray, centre: np.ndarray | None, camera_steps: _CameraSteps
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Each person's pelvis (F, 3), the camera's centre (T, 3) and the floor (3,), its height and slopes in x and y.
 
@@ -377,7 +464,7 @@ def _solve(
     unknowns = _Unknowns(count, len(people), camera_moves)
     pelvis_columns = [unknowns.pelvis(number, person.rows) for number, person in enumerate(people)]
     constant = [
-        *(_camera_equations(unknowns) if camera_moves else []),
+        *(_camera_equations(unknowns, camera_steps) if camera_moves else []),
         *(
             equation
             for number, person in enumerate(people)
@@ -385,9 +472,13 @@ def _solve(
         ),
     ]
     floor_columns = unknowns.floor()
-    feet = [np.einsum("nji,nkj->nki", to_camera[person.rows], person.feet) for person in people]
+    feet = [person.feet_in_world(to_camera) for person in people]
     stays_planted = [person.planted[1:] & person.planted[:-1] for person in people]
     rest_weights = [rows / _SLIDE_STD for rows in stays_planted]
+    slide_metrics = [
+        _slide_metric(points, person.sight(to_camera)[1:], person.swing_gain_std)
+        for points, person in zip(feet, people, strict=True)
+    ]
     # In the first round there is no floor yet. A static camera that sees somebody puts the feet somewhere without one;
     # otherwise planted feet are weakly held to z = 0.
     floating = camera_moves or not any(person.visible.any() for person in people)
@@ -397,14 +488,14 @@ def _solve(
     positions = [np.zeros((len(person.pelvis), 3)) for person in people]
     for iteration in range(_REWEIGHTINGS):
         system = [*constant, (sparse.diags_array(guess_weight) @ floor_columns, guess_weight * guess)]
-        for pelvis, position, points, rest_weight, floor_weight in zip(
-            pelvis_columns, positions, feet, rest_weights, floor_weights, strict=True
+        for pelvis, position, points, rest_weight, metric, floor_weight in zip(
+            pelvis_columns, positions, feet, rest_weights, slide_metrics, floor_weights, strict=True
         ):
             difference = _differences(len(points), 1) @ pelvis
             for foot in range(4):
-                weight = np.repeat(rest_weight[:, foot], 3)
+                weight = rest_weight[:, foot, None, None] * metric[:, foot]
                 system.append(
-                    (sparse.diags_array(weight) @ difference, -weight * np.diff(points[:, foot], axis=0).ravel())
+                    (_blocks(weight) @ difference, -_rotate(weight, np.diff(points[:, foot], axis=0)).ravel())
                 )
                 rows = np.flatnonzero(floor_weight[:, foot])
                 weight = floor_weight[rows, foot]
@@ -434,6 +525,33 @@ def _solve(
             for rows, slide in zip(stays_planted, slides, strict=True)
         ]
     return positions, frames[:, 0] if camera_moves else known_centre, floor
+
+
+def _slide_metric(feet: np.ndarray, sight: np.ndarray, gain_std: float) -> np.ndarray:
+    """Matrices (F - 1, 4, 3, 3) that weigh the slide of planted feet: less along the line of sight than across it.
+
+    feet (F, 4, 3): relative to the pelvis, world axes; sight (F - 1, 3). A pose that is lifted from the picture swings
+    the legs too little in depth, and feet at rest would then hold the body back.
+    """
+    swing = _local_rms((np.diff(feet, axis=0) * sight[:, None]).sum(-1))
+    return _less_along(sight[:, None], _SLIDE_STD, gain_std * swing)
+
+
+def _local_rms(values: np.ndarray) -> np.ndarray:
+    """The root mean square of (n, ...) over some frames: the size of each frame's own value would weigh small ones more."""
+    return np.sqrt(gaussian_filter1d(values**2, _GAIN_FRAMES, axis=0, mode="nearest")) if len(values) else values
+
+
+def _less_along(direction: np.ndarray, std: float, more: np.ndarray) -> np.ndarray:
+    """Symmetric matrices (..., 3, 3) that weigh errors of std 1, along unit vectors (..., 3) of hypot(std, more) / std."""
+    along = std / np.hypot(std, more)
+    return np.eye(3) - (1 - along)[..., None, None] * direction[..., :, None] * direction[..., None, :]
+
+
+def _blocks(matrices: np.ndarray) -> sparse.bsr_array:
+    """The block-diagonal matrix of n matrices (n, 3, 3)."""
+    count = len(matrices)
+    return sparse.bsr_array((matrices, np.arange(count), np.arange(count + 1)), shape=(3 * count, 3 * count))
 
 
 def _differences(count: int, order: int) -> sparse.csr_array:
@@ -471,7 +589,7 @@ def _projection_equations(person: _Figure, to_camera: np.ndarray) -> tuple[spars
     target = np.zeros((count, 3))
     target[visible, 2] = 1 / _DEPTH_STD
     blocks = (rows @ to_camera) * visible[:, None, None]
-    return sparse.bsr_array((blocks, np.arange(count), np.arange(count + 1))), target.ravel()
+    return _blocks(blocks), target.ravel()
 
 
 def _floor_through(feet: Sequence[np.ndarray], planted: Sequence[np.ndarray], flat: np.ndarray) -> np.ndarray:
