@@ -16,6 +16,7 @@ from tools.filming.place import Place
 from wham_blender.skeleton import JOINT_NAMES
 
 SIZE = (240, 180)
+PLACES = ("room", "lawn", "room", "lawn", "room")  # for each kind of camera
 FRAMES = 45  # of the motion, 30 a second
 
 
@@ -37,13 +38,18 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Crew:
     return made
 
 
-@pytest.mark.parametrize(("kind", "place"), zip(cameras.KINDS, ["room", "lawn"] * 2 + ["room"], strict=True))
+@pytest.mark.parametrize(("kind", "place"), list(zip(cameras.KINDS, PLACES, strict=True)))
 def test_the_person_is_drawn_where_the_truth_says(crew, tmp_path, monkeypatch, kind, place):
     """Without the person, the film's pictures differ at the joints, and in the person's box alone."""
     plan = Film("a", "walk", ("a",), 0, 0.2, Shot(kind, SIZE, 70), place)
     monkeypatch.setattr(film.Studio, "_shadowed", lambda self, image, *_: image)
     frames, write = [], film._Writer.write
-    monkeypatch.setattr(film._Writer, "write", lambda self, image: (frames.append(image), write(self, image)))
+
+    def write_and_keep(self: film._Writer, image: np.ndarray) -> None:
+        frames.append(image)
+        write(self, image)
+
+    monkeypatch.setattr(film._Writer, "write", write_and_keep)
     known = film.make(plan, crew, tmp_path / "a.mp4", "key")
     monkeypatch.setattr(film.Studio, "_draw_people", lambda *_: None)
     film.make(plan, crew, tmp_path / "empty.mp4", "key")
