@@ -17,8 +17,9 @@ FRAMES = 120
 def waves(time: np.ndarray, joints: int = 2, dimensions: int = 2) -> np.ndarray:
     """Points (F, joints, dimensions) that swing with 0.7 to 3 Hz."""
     phases = np.random.default_rng(0).uniform(0, 6, (joints, dimensions, 3))
-    return sum(np.sin(2 * np.pi * hertz * time[:, None, None] + phases[..., n]) / hertz
-               for n, hertz in enumerate((0.7, 1.7, 3.0)))  # fmt: skip
+    swings = [np.sin(2 * np.pi * hertz * time[:, None, None] + phases[..., n]) / hertz
+              for n, hertz in enumerate((0.7, 1.7, 3.0))]  # fmt: skip
+    return np.sum(swings, axis=0)
 
 
 @pytest.mark.parametrize("seconds", [-0.06, 0.0, 0.037])

@@ -74,7 +74,7 @@ def make(film: Film, crew: Crew, path: Path, key: str) -> Truth:
     rng = np.random.default_rng(film.seed)
     actors = [Actor(Source.of(take, crew.folders), crew.body, crew.training, rng) for take in film.takes]
     seconds = min(film.seconds, min(actor.seconds for actor in actors) - film.begin)
-    times = np.arange(int(seconds * film.slowness * film.fps)) / film.fps  # of the film
+    times = np.arange(round(seconds * film.slowness * film.fps)) / film.fps  # of the film
     in_take = film.begin + times / film.slowness
     for actor in actors:
         actor.stand_where_captured(in_take)

@@ -87,15 +87,10 @@ QUICK = ("breakdance_static", "kick_small", "couple_hand", "run_pan", "beside_38
 def make_missing(films: Iterable[Film], crew: Crew, folder: Path) -> list[Path]:
     """Paths of the films in a folder; those that are missing or were made otherwise are made."""
     folder.mkdir(parents=True, exist_ok=True)
-    code = _digest(Path(module.__file__ or "") for module in (cameras, film, motion, place, truth, mocap, painter))
     paths = []
     for each in films:
-        path = folder / f"{each.name}.mp4"
-        sources = [Source.of(take, crew.folders).path for take in each.takes]
-        key = hashlib.sha256(f"{code}{_digest([*sources, weights.find('body').path])}{each}".encode()).hexdigest()
-        if not (
-            path.exists() and path.with_suffix(".npz").exists() and truth.load(path.with_suffix(".npz")).key == key
-        ):
+        path, key = folder / f"{each.name}.mp4", key_of(each, crew)
+        if not path.exists() or _known_key(path.with_suffix(".npz")) != key:
             path.with_suffix(".npz").unlink(missing_ok=True)
             film.make(each, crew, path, key)
             print(f"Made {path}.", flush=True)
@@ -103,13 +98,18 @@ def make_missing(films: Iterable[Film], crew: Crew, folder: Path) -> list[Path]:
     return paths
 
 
-def _key_of(path: Path) -> str:
+def key_of(made: Film, crew: Crew) -> str:
+    """Hash of everything that a film is made of."""
+    modules = (cameras, film, motion, place, truth, mocap, painter)
+    files = [Path(module.__file__ or "") for module in modules]
+    files += [Source.of(take, crew.folders).path for take in made.takes]
+    content = b"".join(path.read_bytes() for path in [*files, weights.find("body").path])
+    return hashlib.sha256(content + repr(made).encode()).hexdigest()
+
+
+def _known_key(path: Path) -> str:
     """The key in a file of truth; empty if there is no such file."""
     if not path.exists():
         return ""
     with np.load(path, allow_pickle=False) as archive:
         return str(archive["key"])
-
-
-def _digest(paths: Iterable[Path]) -> str:
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
