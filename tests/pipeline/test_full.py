@@ -25,6 +25,7 @@ from wham_blender.pipeline.clip import video_reader
 from wham_blender.pipeline.people import vitpose_stage
 from wham_blender.pipeline.people.batched_network import CROP
 from wham_blender.pipeline.people.movenet import MoveNet
+from wham_blender.pipeline.people.yolo import Yolo
 from wham_blender.pipeline.stages import detect as detect_stage
 from wham_blender.pipeline.stages.job import Job
 from wham_blender.pipeline.stages.pose import MESH_ARRAYS
@@ -36,7 +37,7 @@ END = 10  # frames of 60 a second
 LOOKS = 6
 
 
-class SeesLikeMoveNet(detect_stage.Yolo):
+class SeesLikeMoveNet(Yolo):
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         super().__call__(image)
         boxes, scores, _ = MoveNet(weights.find("detector"))(image)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
-from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation, RotationSpline
 
 from tools.training import mocap, simulate
@@ -18,11 +17,6 @@ from wham_blender.body.body import Body
 from wham_blender.motion import forward_kinematics, rotation_matrices
 
 _Y_UP_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-
-
-# Recorded feet of a runner are never as slow as those of a walker: low points slower than this fraction of the hips'
-# speed are in contact, too. Set by hand: of CMU's runs, with feet at 8 m/s in the air, it marks 5 to 7 frames a step.
-_CONTACT_SHARE, _CONTACT_HEIGHT = 0.25, 0.06  # the height in metres
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,6 @@ class Actor:
         self._turns = [RotationSpline(times, Rotation.from_matrix(poses[:, joint])) for joint in range(24)]
         self._trans = CubicSpline(times, pelvis - rest[0])
         self._shift[2] = -np.percentile(self.at(times).feet[..., 2].min(1), 3)
-        self._contacts = np.maximum(clip.contacts, _running_contacts(self.at(times)))
         middle = (take.points["left_hip"] + take.points["right_hip"]) @ _Y_UP_TO_Z_UP.T / 2
         self._captured_hips = CubicSpline(times, middle)
 
@@ -124,10 +117,3 @@ class Actor:
     @cached_property
     def _shape(self) -> torch.Tensor:
         return torch.from_numpy(self.betas).float()[None]
-
-
-def _running_contacts(posed: Posed) -> np.ndarray:
-    """(T, 4) foot points that are low and slow for the hips' speed, at the recording's frames."""
-    hips = gaussian_filter1d(posed.keypoints[:, 11:13].mean(1), 3, axis=0, mode="nearest")
-    speed, pace = (np.linalg.norm(np.gradient(each, axis=0), axis=-1) for each in (posed.feet, hips))
-    return (speed < _CONTACT_SHARE * pace[:, None]) & (posed.feet[..., 2] < _CONTACT_HEIGHT)

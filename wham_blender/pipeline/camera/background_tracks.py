@@ -215,7 +215,7 @@ def _detect_corners(grey: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         part = None if mask is None else mask[rows]
         points = cv2.goodFeaturesToTrack(grey[rows], _MAX_CORNERS // 2, 0.005, 9, mask=part)
         if points is not None:
-            corners.append(points[:, 0] + np.array([0, first], np.float32))
+            corners.append((points[:, 0] + np.array([0, first])).astype(np.float32))
     return np.concatenate(corners)
 
 

@@ -76,8 +76,8 @@ def contact_evidence(
         np.log(probability / (1 - probability)), speed, np.log(height + _MIN_HEIGHT), np.ones_like(speed),
         np.log(single + _MIN_SPEED), travel[:, None], fall[:, None], np.abs(velocity[..., 2]),
     ]  # fmt: skip
-    features = np.stack([np.broadcast_to(feature, speed.shape) for feature in features], -1)
-    return gaussian_filter1d(features, _SMOOTHING, axis=0, mode="nearest")
+    stacked = np.stack([np.broadcast_to(feature, speed.shape) for feature in features], -1)
+    return gaussian_filter1d(stacked, _SMOOTHING, axis=0, mode="nearest")
 
 
 def relative_to_support_foot(feet: np.ndarray) -> np.ndarray:

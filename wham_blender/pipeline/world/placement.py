@@ -41,8 +41,8 @@ _OCCLUSION_WINDOW = 15
 # Standard deviations of the terms, all set by hand; _ACROSS_STD and _DEPTH_STD judged on tests/clips/walk_and_jump.mp4.
 # Of the pelvis, metres a frame squared, where it moves calmly; otherwise see `_acceleration_std`.
 _ACCELERATION_STD = 0.005
-# Of WHAM's velocity over the calibration's, along x, y and up. WHAM has 5 to 50 % of the true rise and fall, measured on
-# simulated scenes of training motion: at full weight it takes the bounce from runs and the height from jumps.
+# Of WHAM's velocity over the calibration's, along x, y and up. WHAM has 5 to 50 % of the true rise and fall, measured
+# on simulated scenes of training motion: at full weight it takes the bounce from runs and the height from jumps.
 _VELOCITY_AXES = np.array([1.0, 1.0, 3.0])
 _SLIDE_STD = 0.004  # metres a frame that a planted foot moves
 # The gains of `_Figure`, set by hand on made films of training walks seen from behind and from the front, whose legs
@@ -286,7 +286,7 @@ class _Figure:
 
 
 def _gain(moved: np.ndarray, said: np.ndarray) -> float:
-    """The factor from displacements (n,) that were estimated to those (n,) that happened, metres a frame; 1 in doubt."""
+    """The factor from displacements (n,) as estimated to those (n,) that happened, metres a frame; 1 in doubt."""
     if not len(said):
         return 1.0
     # Both are noisy from frame to frame, and noise in what was estimated would make the factor too small.
@@ -538,12 +538,12 @@ def _slide_metric(feet: np.ndarray, sight: np.ndarray, gain_std: float) -> np.nd
 
 
 def _local_rms(values: np.ndarray) -> np.ndarray:
-    """The root mean square of (n, ...) over some frames: the size of each frame's own value would weigh small ones more."""
+    """The root mean square of (n, ...) over some frames: each frame's own size would weigh small ones more."""
     return np.sqrt(gaussian_filter1d(values**2, _GAIN_FRAMES, axis=0, mode="nearest")) if len(values) else values
 
 
 def _less_along(direction: np.ndarray, std: float, more: np.ndarray) -> np.ndarray:
-    """Symmetric matrices (..., 3, 3) that weigh errors of std 1, along unit vectors (..., 3) of hypot(std, more) / std."""
+    """Symmetric (..., 3, 3) that weigh errors of std 1, and along unit vectors (..., 3) of hypot(std, more) / std."""
     along = std / np.hypot(std, more)
     return np.eye(3) - (1 - along)[..., None, None] * direction[..., :, None] * direction[..., None, :]
 
