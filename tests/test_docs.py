@@ -24,6 +24,7 @@ NO_FAULTS = {
     "For full quality are missing: …",
     "Full quality, …",
     "Its files are here: choose full to have it nonetheless, at many seconds a frame",
+    "Left out, as they are smaller than a tenth of person 1: person …",
     "Memory ran short: … looks at … crops at a time now",
     "Not used: …",
     "PyTorch for the processor: …",

@@ -22,11 +22,9 @@ from wham_blender.models import vit
 from wham_blender.models.vitpose import ViTPose
 from wham_blender.pipeline.array_file import ArrayFile
 from wham_blender.pipeline.clip import video_reader
-from wham_blender.pipeline.people import vitpose_stage
+from wham_blender.pipeline.people import vitpose_stage, yolo
 from wham_blender.pipeline.people.batched_network import CROP
 from wham_blender.pipeline.people.movenet import MoveNet
-from wham_blender.pipeline.people.yolo import Yolo
-from wham_blender.pipeline.stages import detect as detect_stage
 from wham_blender.pipeline.stages.job import Job
 from wham_blender.pipeline.stages.pose import MESH_ARRAYS
 from wham_blender.pipeline.stages.run import run
@@ -37,7 +35,7 @@ END = 10  # frames of 60 a second
 LOOKS = 6
 
 
-class SeesLikeMoveNet(Yolo):
+class SeesLikeMoveNet(yolo.Yolo):
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         super().__call__(image)
         boxes, scores, _ = MoveNet(weights.find("detector"))(image)
@@ -48,7 +46,7 @@ class SeesLikeMoveNet(Yolo):
 def stand_ins() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vit, "DEPTH", 2)
-        patch.setattr(detect_stage, "Yolo", SeesLikeMoveNet)
+        patch.setattr(yolo, "Yolo", SeesLikeMoveNet)
         yield
 
 
@@ -218,7 +216,7 @@ def test_yolo_and_vitpose_work_with_open_networks(library: Library, tmp_path: Pa
         "For full quality are missing: HMR2.0 and WHAM."
     )
     assert person.meta["quality"] == "mixed"
-    assert set(person.meta["weights"]) == {"yolo", "vitpose", "lifter", "temporal", "landmarks", "wham", "body"}
+    assert set(person.meta["weights"]) == {"yolo", "vitpose", "lifter", "landmarks", "wham", "body"}
     assert person.meta["weights"]["wham"]["name"] == "open_wham.npz"
     # ViTPose's keypoints are random here; the pose comes from the landmark net's points, so it is a real one.
     assert np.isfinite(person.poses).all()

@@ -58,6 +58,11 @@ class Stage:
         x, y, turn = self.people[person][frame]
         return body() @ rotation_matrix(np.radians(turn)).T + (x, y)
 
+    def keypoints(self, person: int, frame: int) -> np.ndarray:
+        points = self.truth(person, frame)
+        assert points is not None
+        return np.column_stack([points, np.ones(33)])[COCO_LANDMARKS]
+
     def image(self, frame: int) -> np.ndarray:
         """A frame; the brightness of its corner tells its number."""
         image = np.full(SIZE, 128, np.uint8)
@@ -75,7 +80,7 @@ class Stage:
         nearest, least = None, 0.35 * crop.side
         for person in range(len(self.people)):
             points = self.truth(person, frame)
-            if points is not None and (apart := np.linalg.norm(points[[23, 24]].mean(0) - crop.center)) < least:
+            if points is not None and (apart := float(np.linalg.norm(points[[23, 24]].mean(0) - crop.center))) < least:
                 nearest, least = points, apart
         if nearest is None:
             return made_up(crop, score=0.0)
@@ -215,12 +220,8 @@ def test_one_body_that_the_detector_finds_twice_is_one_track() -> None:
 def test_clothes_tell_two_apart_and_turning_around_does_not() -> None:
     stage = Stage([{0: (150.0, 240.0, 0.0)}, {0: (450.0, 240.0, 0.0)}], 1)
     image = stage.image(0)
-    first, second = (
-        appearance.describe(image, np.column_stack([stage.truth(person, 0), np.ones(33)])[COCO_LANDMARKS])
-        for person in (0, 1)
-    )
-    mirrored = np.column_stack([stage.truth(0, 0), np.ones(33)])[COCO_LANDMARKS]
-    mirrored = mirrored[[0, *(i + 1 if i % 2 else i - 1 for i in range(1, 17))]]
+    first, second = (appearance.describe(image, stage.keypoints(person, 0)) for person in (0, 1))
+    mirrored = stage.keypoints(0, 0)[[0, *(i + 1 if i % 2 else i - 1 for i in range(1, 17))]]
     assert appearance.difference(first, second) > 60
     assert appearance.difference(first, appearance.describe(image, mirrored)) < 1
     assert np.isnan(appearance.difference(first, np.full(12, np.nan)))

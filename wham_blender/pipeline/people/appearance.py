@@ -30,7 +30,7 @@ def describe(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     outside of the picture.
     """
     joints = keypoints[_INDEX]  # (4, 2, 3)
-    confident = np.asarray(is_confident(joints).all(1))
+    confident = is_confident(joints).sum(1) == 2
     colours = np.full((len(_PARTS), 3), np.nan, np.float32)
     for part, (upper, lower, begin, end) in enumerate(_PARTS):
         if not confident[upper] or not confident[lower]:

@@ -31,7 +31,7 @@ from .tracking import DetectionRow, Detector
 
 LOOKBACK = round(2.5 * video_reader.NETWORK_FPS)  # frames through which a new person is followed back
 _INTERVAL = 12  # frames between two runs of the detector: who comes into view is followed back to it
-_SEARCH_INTERVAL = 3  # the interval while nobody is seen, at a shot's beginning, and after somebody was lost
+_SEARCH_INTERVAL = 3  # the interval while nobody is seen, and after somebody was lost
 _SEARCH_DURATION = 30  # frames; set by hand
 _WEAK_SCORE = 0.05  # who kneels, lies or is near often has no more, as have lamps and posters: the landmark net decides
 _MOST_WEAK = 2  # weak ones at which it looks in a run of the detector
@@ -114,8 +114,7 @@ class LandmarkTracker:
         self._first_row += 1
 
     def _is_time_to_detect(self, lost: bool, seen: bool) -> bool:
-        since = min(self._frame - self._shot_begin, self._frame - self._last_lost)
-        often = not seen or since < _SEARCH_DURATION
+        often = not seen or self._frame - self._last_lost < _SEARCH_DURATION
         return lost or (self._frame - self._shot_begin) % (_SEARCH_INTERVAL if often else _INTERVAL) == 0
 
     def _look(self, frame: int, image: np.ndarray, scale: np.ndarray = _FULL) -> Look:
