@@ -189,8 +189,8 @@ def test_the_bounce_of_a_runner_that_wham_does_not_see_is_kept(open_body: Body) 
     lifted = as_lifted(open_body, poses, high, 0 * contacts, *camera)
     lifted.trans_world[:, 1] = lifted.trans_world[0, 1]
     placed = place(lifted, open_body, contact_model=lambda wham, *_: 0 * wham)
-    kept = pelvis_of(placed)[20:-20, 2] @ bounce[20:-20] / (bounce[20:-20] @ bounce[20:-20])
-    assert kept > 0.85
+    kept = np.polyfit(bounce[20:-20], (pelvis_of(placed) - pelvis)[20:-20, 2], 1)[0]
+    assert kept > 0.75
 
 
 def test_the_floor_goes_through_planted_feet_unless_they_climb() -> None:
