@@ -276,7 +276,7 @@ class _Figure:
 
 
 def _gain(moved: np.ndarray, said: np.ndarray) -> float:
-    """The factor from displacements (n,) that were estimated to those (n,) that happened, metres a frame; 1 in doubt."""
+    """The factor from estimated displacements (n,) to those (n,) that happened, metres a frame; 1 in doubt."""
     if not len(said):
         return 1.0
     # Both are noisy from frame to frame, and noise in what was estimated would make the factor too small.
