@@ -527,7 +527,7 @@ def _slide_metric(feet: np.ndarray, sight: np.ndarray, gain_std: float) -> np.nd
 
 
 def _local_rms(values: np.ndarray) -> np.ndarray:
-    """The root mean square of (n, ...) over some frames: by its own size, a value that is small by error weighs more."""
+    """The root mean square of (n, ...) over some frames: by its own size, one small by error weighs more."""
     return np.sqrt(gaussian_filter1d(values**2, _GAIN_FRAMES, axis=0, mode="nearest")) if len(values) else values
 
 
