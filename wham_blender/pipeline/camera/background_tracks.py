@@ -210,7 +210,7 @@ def _optical_flow(
 def _detect_corners(grey: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     """Corners (n, 2) of an image, half of them in its lower half: on the ground, where corners are weaker."""
     middle = grey.shape[0] // 2
-    corners = [np.empty((0, 2), np.float32)]
+    corners: list[np.ndarray] = [np.empty((0, 2), np.float32)]
     for first, rows in ((0, slice(0, middle)), (middle, slice(middle, None))):
         part = None if mask is None else mask[rows]
         points = cv2.goodFeaturesToTrack(grey[rows], _MAX_CORNERS // 2, 0.005, 9, mask=part)

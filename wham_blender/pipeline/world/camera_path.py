@@ -93,9 +93,9 @@ def camera_path(motion: CameraMotion, feet: FeetInCamera, distance: float, up: n
         if is_normal_known:
             baseline = np.linalg.norm(motion.centre[motion.key_frame == key], axis=1).max()
             ground -= plane / np.linalg.norm(plane) / (_NORMAL_STD**2 + (_NORMAL_NOISE / baseline) ** 2)
-        unit = _metres(motion, int(key), plane, feet)
-        if unit is not None:
-            scales[int(key)] = unit
+        metres = _metres(motion, int(key), plane, feet)
+        if metres is not None:
+            scales[int(key)] = metres
     usual = float(np.median(list(scales.values()))) if scales else _UNKNOWN_UNIT * distance
     scale = np.array([scales.get(int(key), usual) for key in units])
     fraction = np.where(np.isin(units, list(scales)), _GROUND_STD, _NEIGHBOUR_STD if scales else _UNKNOWN_STD)

@@ -286,7 +286,7 @@ class _Figure:
 
 
 def _gain(moved: np.ndarray, said: np.ndarray) -> float:
-    """The factor from displacements (n,) as estimated to those (n,) that happened, metres a frame; 1 in doubt."""
+    """The factor from estimated displacements (n,) to those (n,) that happened, metres a frame; 1 in doubt."""
     if not len(said):
         return 1.0
     # Both are noisy from frame to frame, and noise in what was estimated would make the factor too small.
@@ -538,12 +538,12 @@ def _slide_metric(feet: np.ndarray, sight: np.ndarray, gain_std: float) -> np.nd
 
 
 def _local_rms(values: np.ndarray) -> np.ndarray:
-    """The root mean square of (n, ...) over some frames: each frame's own size would weigh small ones more."""
+    """The root mean square of (n, ...) over some frames: by its own size, one small by error weighs more."""
     return np.sqrt(gaussian_filter1d(values**2, _GAIN_FRAMES, axis=0, mode="nearest")) if len(values) else values
 
 
 def _less_along(direction: np.ndarray, std: float, more: np.ndarray) -> np.ndarray:
-    """Symmetric (..., 3, 3) that weigh errors of std 1, and along unit vectors (..., 3) of hypot(std, more) / std."""
+    """Matrices (..., 3, 3) that weigh errors by 1, but along unit vectors (..., 3) by std / hypot(std, more)."""
     along = std / np.hypot(std, more)
     return np.eye(3) - (1 - along)[..., None, None] * direction[..., :, None] * direction[..., None, :]
 
