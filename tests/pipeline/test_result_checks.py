@@ -367,6 +367,22 @@ def test_people_smaller_than_a_sixth_of_the_picture_are_warned_about() -> None:
     assert "person 2, less than a sixth" in text
 
 
+@pytest.mark.parametrize(("size", "numbers"), [(0.15, [1, 2]), (0.08, [1])])
+def test_spectators_are_no_characters_unless_asked_for(size: float, numbers: list[int]) -> None:
+    at = walk(60, step=1, swing=0)
+    middle = np.array([800.0, 500.0])
+    people = {
+        number: {f: middle + (at(f) - middle) * scale for f in range(60)} for number, scale in ((1, 1), (2, size))
+    }
+    found = track_cleanup.build_people(detections(people, 60), np.zeros(60, int))
+    logged: list[str] = []
+    everybody = SimpleNamespace(job=SimpleNamespace(person="ALL", clip=WALK), log=logged.append)
+    assert tracks._chosen(everybody, found) == numbers  # type: ignore[arg-type]
+    assert bool(logged) == (len(numbers) == 1)
+    one = SimpleNamespace(job=SimpleNamespace(person="2", clip=WALK))
+    assert tracks._chosen(one, found) == [2]  # type: ignore[arg-type]
+
+
 def test_the_sentence_about_nobody_names_the_limit_and_the_turn(
     write_clip: Callable[..., Path], tmp_path: Path
 ) -> None:
