@@ -57,6 +57,14 @@ def test_both_people_are_found(people: list[Motion]) -> None:
     assert len(both) > 130
 
 
+def test_the_man_is_followed_through_his_somersault(people: list[Motion], walker: Motion) -> None:
+    (man,) = [person for person in people if person is not walker]
+    assert man.frame[0] == 1
+    assert man.frame[-1] > 220
+    jump = (man.frame > 160) & (man.frame < 190)
+    assert (~man.visible[jump]).sum() < 10
+
+
 def test_she_walks_at_a_walker_s_pace(walker: Motion) -> None:
     way = gaussian_filter1d(walker.joints()[:, 0, :2], 5, axis=0)
     metres = np.linalg.norm(np.diff(way, axis=0), axis=1).sum()

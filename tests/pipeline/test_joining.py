@@ -47,6 +47,21 @@ def test_who_went_on_as_the_other_after_meeting_is_put_right(exchanged: bool) ->
     assert len(right) == len(left) == 120
 
 
+def test_a_moment_tucked_up_does_not_part_what_was_before_from_what_comes_after() -> None:
+    """As in a somersault: three frames of a small body, whose clothes nobody saw, between two longer pieces."""
+    seen = detections({1: (range(50), 500.0), 2: (range(54, 57), 560.0), 3: (range(60, 120), 560.0)})
+    landmarks = seen.landmarks.copy()
+    for track, size in ((2, 0.6), (3, 0.85)):
+        rows = seen.track == track
+        middle = landmarks[rows, :, :2].mean(1, keepdims=True)
+        landmarks[rows, :, :2] = middle + size * (landmarks[rows, :, :2] - middle)
+    tucked = replace(seen, landmarks=landmarks, keypoints=landmarks[:, COCO_LANDMARKS])
+    tucked = dressed(tucked, {1: RED, 2: RED, 3: RED})
+    tucked.appearance[seen.track == 2] = np.nan
+    (person,) = people(tucked)
+    assert len(person) == 120
+
+
 def test_in_one_kind_of_clothes_nothing_is_exchanged() -> None:
     seen = crossing(exchanged=False)
     alike = replace(seen, appearance=np.broadcast_to(RED, seen.appearance.shape).copy())

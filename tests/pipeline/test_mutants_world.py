@@ -24,7 +24,7 @@ from wham_blender.pipeline.stages import pose
 from wham_blender.pipeline.world import resample
 from wham_blender.pipeline.world.foot_contacts import relative_to_support_foot
 from wham_blender.pipeline.world.foot_locking import lock_feet
-from wham_blender.pipeline.world.placement import Placed, PlacementInput, place_together
+from wham_blender.pipeline.world.placement import FilmCamera, Placed, PlacementInput, place_together
 from wham_blender.skeleton import JOINT_NAMES
 
 CAMERA_K = np.array([[1000.0, 0, 960], [0, 1000, 540], [0, 0, 1]])  # pixels
@@ -105,7 +105,7 @@ def test_a_walk_that_wham_takes_for_treading_on_the_spot_travels_with_a_travelli
     track = as_lifted(body, poses, pelvis, contacts, camera_R, -np.einsum("fij,fj->fi", camera_R, centre))
     track.trans_world[:] = track.trans_world[:1]
     track.contacts[:] = 0.2
-    (placed,) = place_together([PlacementInput(track)], body, CALIBRATION, camera_R=camera_R, camera_stays=False)
+    (placed,) = place_together([PlacementInput(track)], body, CALIBRATION, FilmCamera(camera_R, stays=False))
     travelled = np.linalg.norm(pelvis_of(placed)[-1] - pelvis_of(placed)[0])
     assert travelled > 0.7 * np.linalg.norm(pelvis[-1] - pelvis[0])
 

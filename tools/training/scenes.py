@@ -127,7 +127,7 @@ def place(
     """Place one person who is always visible, as in draft quality; arguments as of `placement.place_together`."""
     calibration = calibration_for(weights.find("wham"), weights.folder()) or UNCALIBRATED
     (placed,) = placement.place_together(
-        [placement.PlacementInput(lifted)], body, calibration, camera_R=camera_R, camera_stays=camera_stays,
+        [placement.PlacementInput(lifted)], body, calibration, placement.FilmCamera(camera_R, camera_stays),
         contact_model=contact_model,
     )  # fmt: skip
     return placed

@@ -71,7 +71,18 @@ def _exchanged(detections: Detections, pair: list[np.ndarray], meeting: np.ndarr
 
 
 def _without_gaps(detections: Detections, pieces: list[np.ndarray], part: np.ndarray) -> list[np.ndarray]:
-    """Join pieces if one begins soon after the other ended, nearby, with a similar size and in similar clothes."""
+    """Join pieces if one begins soon after the other ended, nearby, with a similar size and in similar clothes.
+
+    Repeated as long as there are fewer: of a piece of a few frames the clothes are unknown, and the piece before fits
+    only once it is joined to the one after.
+    """
+    while len(joined := _with_next(detections, pieces, part)) < len(pieces):
+        pieces = joined
+    return joined
+
+
+def _with_next(detections: Detections, pieces: list[np.ndarray], part: np.ndarray) -> list[np.ndarray]:
+    """Each piece joined to the best of those before it, if it fits."""
     seconds = detections.frame_times[detections.network_frames][detections.row_frame]
     boxes = wham_boxes(detections.keypoints)
     joined: list[np.ndarray] = []

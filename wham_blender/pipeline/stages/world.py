@@ -99,14 +99,12 @@ def _placed(
             for row, clock in zip(rows, clocks, strict=True)
         ]
         stays = kind == camera_motion.ROTATING or (kind == camera_motion.STATIC and anchor)
-        together = placement.place_together(
-            inputs,
-            lifted.body,
-            calibration,
-            camera_R=motion.rotations_at(times, tracks.network_times),
-            camera_stays=bool(stays),
-            background=Background(motion, tracks.network_times, times),
+        camera_of_shot = placement.FilmCamera(
+            motion.rotations_at(times, tracks.network_times),
+            bool(stays),
+            Background(motion, tracks.network_times, times),
         )
+        together = placement.place_together(inputs, lifted.body, calibration, camera_of_shot)
         placed |= dict(zip(rows, together, strict=True))
     return [placed[row] for row in range(len(people))]
 

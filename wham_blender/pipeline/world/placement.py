@@ -101,55 +101,63 @@ class PlacementInput:
     feet_visible: np.ndarray | None = None  # (F, 2) bool: the left and the right foot; None: in all frames
 
 
+@dataclass(frozen=True)
+class FilmCamera:
+    """What is known of the camera over T frames of the clip's 30 fps clock, all that any person has."""
+
+    rotations: np.ndarray | None = None  # (T, 3, 3) from any fixed axes; None: it does not rotate
+    stays: bool = True  # it only rotates: its position is constant
+    background: Background | None = None  # from which the path of one that moves is estimated
+
+
 def place_together(
     people: Sequence[PlacementInput],
     body: Body,
     calibration: Calibration,
-    *,
-    camera_R: np.ndarray | None = None,
-    camera_stays: bool = True,
+    camera: FilmCamera | None = None,
     contact_model: ContactModel | None = None,
-    background: Background | None = None,
 ) -> list[Placed]:
     """Place people on one floor under one camera, so that planted feet rest and the projection matches the clip.
 
-    camera_R (T, 3, 3): the camera's rotations from any fixed axes, in all frames of the clock that any person has,
-    None for a static camera; camera_stays: the camera only rotates, its position is constant; contact_model: contact
-    probabilities from the arguments of `foot_contacts.contact_evidence`, None: with the calibration's weights.
+    camera: None for a static one; contact_model: contact probabilities from the arguments of
+    `foot_contacts.contact_evidence`, None: with the calibration's weights.
     The first person's first pelvis is over the origin, facing -y.
     """
     contact_model = contact_model or _calibrated_contacts(calibration)
     figures = [_Figure(person, body, calibration) for person in people]
     count = max(figure.rows.stop for figure in figures)
-    fixed_to_camera = np.broadcast_to(np.eye(3), (count, 3, 3)) if camera_R is None else camera_R.astype(np.float64)
+    camera = camera or FilmCamera()
+    rotations = np.broadcast_to(np.eye(3), (count, 3, 3)) if camera.rotations is None else camera.rotations
+    fixed_to_camera = rotations.astype(np.float64)
     up_of_bodies = (
         np.concatenate([_rotate(figure.to_wham(fixed_to_camera).mT, _WHAM_UP) for figure in figures]),
         np.concatenate([figure.up_from_balance(fixed_to_camera) for figure in figures]),
     )
     up = estimate_up(fixed_to_camera, *up_of_bodies)
     steps, step_std = np.zeros((count - 1, 3)), np.full(count - 1, np.inf)
-    if background is not None and not camera_stays:
-        path = background.camera_path([figure.feet_on_ground(fixed_to_camera, up) for figure in figures], up)
-        steps, step_std = path.at(background.times, background.network_times)
+    if camera.background is not None and not camera.stays:
+        path = camera.background.camera_path([figure.feet_on_ground(fixed_to_camera, up) for figure in figures], up)
+        steps, step_std = path.at(camera.background.times, camera.background.network_times)
         up = estimate_up(fixed_to_camera, *up_of_bodies, path.ground)
     lead = figures[0]
     axes = _axes_from_up(up, -(fixed_to_camera[lead.rows][0].T @ lead.root_cam[0])[:, 2])
     to_camera = fixed_to_camera @ axes.T
-    camera = _CameraSteps(steps @ axes.T, step_std)
-    centre = np.zeros((count, 3)) if camera_stays else None
+    known_steps = _CameraSteps(steps @ axes.T, step_std)
+    is_known = camera.stays or known_steps.is_known
+    centre = np.zeros((count, 3)) if camera.stays else None
     for figure in figures:
-        figure.velocity_gain_std = figure.swing_gain_std = _GAIN_STD if camera_stays or camera.is_known else 0.0
+        figure.velocity_gain_std = figure.swing_gain_std = _GAIN_STD if is_known else 0.0
     for iteration in range(_CONTACT_ITERATIONS):
-        positions, _, _ = _solve(figures, to_camera, centre, camera)
+        positions, _, _ = _solve(figures, to_camera, centre, known_steps)
         for figure, position in zip(figures, positions, strict=True):
-            if iteration == 0 and (camera_stays or camera.is_known):
+            if iteration == 0 and is_known:
                 figure.update_gains(position, to_camera)
             feet = figure.feet_in_world(to_camera) + position[:, None]
-            if centre is None and iteration == 0 and not camera.is_known:
+            if iteration == 0 and not is_known:
                 # So far the pelvis moves by WHAM's velocity alone, which may miss a step: then all feet seem to slide.
                 feet = relative_to_support_foot(feet)
             figure.contacts = contact_model(figure.track.contacts, feet, position, figure.hidden)
-    positions, centre, floor = _solve(figures, to_camera, centre, camera)
+    positions, centre, floor = _solve(figures, to_camera, centre, known_steps)
 
     # Rotate the estimated floor to level, then put the first pelvis over the origin.
     to_world = to_camera.mT
