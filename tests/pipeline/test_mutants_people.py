@@ -18,7 +18,7 @@ from wham_blender.pipeline.people.types import Detections
 
 
 def trembling(landmark_keypoints: bool, pixels: float = 5) -> Detections:
-    """One person whose landmarks tremble by pixels, with the landmark net's keypoints, or ViTPose's, which tremble otherwise."""
+    """One person whose landmarks tremble by pixels; keypoints are the landmark net's or, trembling apart, ViTPose's."""
     rows = detections({1: (range(60), 500.0)}, looks=60)
     rng = np.random.default_rng(0)
     rows.landmarks[..., :2] += rng.normal(0, pixels, rows.landmarks[..., :2].shape)
