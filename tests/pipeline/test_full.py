@@ -216,7 +216,7 @@ def test_yolo_and_vitpose_work_with_open_networks(library: Library, tmp_path: Pa
         "For full quality are missing: HMR2.0 and WHAM."
     )
     assert person.meta["quality"] == "mixed"
-    assert set(person.meta["weights"]) == {"yolo", "vitpose", "lifter", "landmarks", "wham", "body"}
+    assert set(person.meta["weights"]) == {"yolo", "vitpose", "lifter", "temporal", "landmarks", "wham", "body"}
     assert person.meta["weights"]["wham"]["name"] == "open_wham.npz"
     # ViTPose's keypoints are random here; the pose comes from the landmark net's points, so it is a real one.
     assert np.isfinite(person.poses).all()
