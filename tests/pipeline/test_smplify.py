@@ -182,3 +182,28 @@ def test_the_objective_never_increases(body: Body) -> None:
     correction = window.fit(torch.zeros(10), lambda fraction: None)
     assert correction is not None
     assert float(window.loss(correction)) < before
+
+
+def test_fast_arms_keep_their_path(body: Body) -> None:
+    """A prior of one size on the acceleration would take half of it, as it did."""
+    true = standing(body)
+    poses = true.poses.reshape(FRAMES, 24, 3).copy()
+    beat = np.sin(2 * np.pi * 3 * np.arange(FRAMES) / 30)  # three hertz
+    poses[:, 18, 1], poses[:, 19, 1] = -0.8 - 0.7 * beat, 0.8 + 0.7 * beat
+    true = replace(true, poses=poses.reshape(FRAMES, 72).astype(np.float32))
+    target = keypoints_of(true, body)
+    result = smplify.fit_to_keypoints(disturbed(true, 0.05), target, body)
+    ours, wanted = (np.diff(project(each, body)[5:-5, 9:11], axis=0) for each in (result, true))
+    assert (ours * wanted).sum() / (wanted**2).sum() > 0.9
+
+
+def test_calm_motion_stays_calm(body: Body) -> None:
+    true = standing(body)
+    target = keypoints_of(true, body)
+    trembling = target.keypoints + np.random.default_rng(0).normal(0, 1, target.keypoints.shape) * [1, 1, 0]
+    result = smplify.fit_to_keypoints(true, replace(target, keypoints=trembling), body)
+
+    def jitter(placed: Placed) -> float:
+        return float(np.linalg.norm(np.diff(points(placed, body)[0], n=3, axis=0), axis=-1).mean())
+
+    assert jitter(result) < jitter(true) + 0.0005

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from tools.training import checkpoint, drawn, filmed, lifter, shipped, simulate, views, wham
+from tools.training import checkpoint, drawn, filmed, lifter, shipped, simulate, temporal, views, wham
 from wham_blender import weights
 from wham_blender.models.lifter import Lifter, fit_translation
+from wham_blender.models.temporal import TemporalLifter
 from wham_blender.models.wham import WHAM
 
 
@@ -52,6 +53,13 @@ def test_training_writes_weights_and_resumes(workshop: Path, capsys: pytest.Capt
     lifter.main([*options, "3"])
     assert "from step 2" in capsys.readouterr().out
     assert any(not torch.equal(first[name], value) for name, value in tensors("lifter").items())
+
+    temporal.main([*options, "2"])
+    TemporalLifter.from_state_dict(tensors("temporal"))
+    assert weights.find("temporal").figures["steps"] == 2
+    # Without training it changes nothing, so two steps cannot make it much worse.
+    measured = weights.find("temporal").figures
+    assert measured["pa_mpjpe_mm"] < 1.2 * measured["lifter_pa_mpjpe_mm"] + 5
 
     wham.main([*options, "1"])
     network = WHAM.from_state_dict(tensors("wham"))
