@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -73,13 +74,17 @@ def draw(
 ) -> list[tuple[Scene, WhamTrack]]:
     """Scenes of clips with a flat floor, and WHAM's results on them; stops when the clock passes ``until``.
 
-    Clips and cameras alternate, so that long clips do not dominate.
+    Kinds of motion, clips and cameras alternate, so that neither walks nor long clips dominate.
     """
     body, errors = simulate.TrainingBody(), simulate.LandmarkErrors.load(simulate.ERRORS_FILE)
     choice = random.Random(0)  # noqa: S311 - nothing secret
     drawn: list[tuple[Scene, WhamTrack]] = []
     clips = [clip for clip in clips if clip.flat_floor]
     choice.shuffle(clips)
+    by_kind: dict[str, list[mocap.Clip]] = {}
+    for clip in clips:
+        by_kind.setdefault(clip.kind, []).append(clip)
+    clips = [clip for cycle in zip_longest(*by_kind.values()) for clip in cycle if clip]
     while clips and len(drawn) < count and time.monotonic() < until:
         cycle, row = divmod(len(drawn), len(clips))
         kind = CAMERAS[(row + cycle) % len(CAMERAS)]
