@@ -98,6 +98,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--shipped", action="store_true", help="start from the bundled weights instead of random ones")
+    parser.add_argument("--rate", type=float, default=LEARNING_RATE, help="the learning rate's peak")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()
@@ -120,7 +121,7 @@ def main(argv: list[str] | None = None) -> None:
     while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
         elapsed = (time.monotonic() - begin) / (60 * args.minutes)
         for group in optimizer.param_groups:
-            group["lr"] = checkpoint.learning_rate(step, args.steps, elapsed, LEARNING_RATE, warm_up=50)
+            group["lr"] = checkpoint.learning_rate(step, args.steps, elapsed, args.rate, warm_up=50)
         batch = sampler.draw(BATCH)
         loss = loss_of(run(model, network, batch), batch, body)
         losses.append(checkpoint.optimise(model, optimizer, loss))
