@@ -62,6 +62,21 @@ def test_a_moment_tucked_up_does_not_part_what_was_before_from_what_comes_after(
     assert len(person) == 120
 
 
+@pytest.mark.parametrize("size", [0.0, 150.0])
+def test_a_track_that_goes_on_with_somebody_else_is_parted(size: float) -> None:
+    """A red person's track goes on with a blue one ``size`` pixels beside, and the red one is found again later."""
+    seen = detections({1: (range(60), 500.0), 2: (range(40, 120), 500.0)})
+    landmarks = seen.landmarks.copy()
+    somebody_else = (seen.track == 1) & (seen.row_frame >= 30)
+    landmarks[somebody_else, :, 0] += size
+    slipped = replace(seen, landmarks=landmarks, keypoints=landmarks[:, COCO_LANDMARKS])
+    slipped = dressed(slipped, {1: RED, 2: RED})
+    slipped.appearance[somebody_else] += BLUE - RED
+    found = people(slipped)
+    # Without a jump the change of colour is one of the light.
+    assert [len(person) for person in found] == ([120, 30] if size else [120])
+
+
 def test_in_one_kind_of_clothes_nothing_is_exchanged() -> None:
     seen = crossing(exchanged=False)
     alike = replace(seen, appearance=np.broadcast_to(RED, seen.appearance.shape).copy())

@@ -1,7 +1,8 @@
 """Joins pieces of tracks into whole tracks: one for each person, who is one person from beginning to end.
 
-Three things go wrong while people are tracked, and are put right here with all frames known: two people change their
-tracks where they meet, a person is lost and found again as a new one, and a person is tracked twice.
+Four things go wrong while people are tracked, and are put right here with all frames known: a track goes on with
+somebody else, two people change their tracks where they meet, a person is lost and found again as a new one, and a
+person is tracked twice.
 """
 
 from __future__ import annotations
@@ -22,16 +23,37 @@ _MAX_OVERLAP_SECONDS = 0.2  # in which a piece that has lost the person goes on 
 _TOUCH = 0.2  # overlap of two people's boxes over the smaller, above which their colours may be mixed
 _ENOUGH_ROWS = 5  # of a person apart from others, from which the colours are told
 # CIELAB units (lightness halved) between two descriptions of one person's clothes; light and shadow make some of it.
-_SAME_COLOURS = 25.0  # the most
+_SAME_COLOURS = 20.0  # the most
 _EXCHANGED = 8.0  # how much better, on the average of both, the other assignment must be to exchange two people
+# A track that goes on with somebody else: the keypoints jump by this many body sizes between two frames, and the
+# clothes in so many frames before and after differ by so many units. Set on a made film of training motion in which a
+# couple crosses (0.15 and 24); somersaults and shadows in eight real clips have one or the other.
+_SLIP_JUMP, _SLIP_ROWS, _SLIP_COLOURS = 0.1, 10, 18.0
 _SAME_POSE = 0.12  # body sizes: mean distance of the keypoints of two tracks that are one person's
 
 
 def join_tracks(detections: Detections, pieces: list[np.ndarray], part: np.ndarray) -> list[np.ndarray]:
     """Rows of whole tracks, each in order of time, from rows (n,) of pieces; part (L,): as of `build_people`."""
     boxes = wham_boxes(detections.keypoints, include_hidden=True)
-    pieces = _without_exchanges(detections, [rows for rows in pieces if len(rows)], boxes)
+    pieces = [part for rows in pieces if len(rows) for part in _without_slips(detections, rows)]
+    pieces = _without_exchanges(detections, pieces, boxes)
     return _without_doubles(detections, _without_gaps(detections, pieces, part), boxes)
+
+
+def _without_slips(detections: Detections, rows: np.ndarray) -> list[np.ndarray]:
+    """The rows of a track, parted where it goes on with somebody else."""
+    if not detections.appearance.size or len(rows) < 2 * _ENOUGH_ROWS:
+        return [rows]
+    jump = _pose_distance(detections, rows[:-1], rows[1:])
+    cuts = []
+    for run in _runs(jump > _SLIP_JUMP):
+        cut = int(run[jump[run].argmax()]) + 1
+        before, after = rows[max(0, cut - _SLIP_ROWS) : cut], rows[cut : cut + _SLIP_ROWS]
+        if min(len(before), len(after)) >= _ENOUGH_ROWS:
+            colours = (typical(detections.appearance[side]) for side in (before, after))
+            if difference(*colours) > _SLIP_COLOURS:  # False if one is unknown
+                cuts.append(cut)
+    return np.split(rows, cuts)
 
 
 def _without_exchanges(detections: Detections, pieces: list[np.ndarray], boxes: np.ndarray) -> list[np.ndarray]:
