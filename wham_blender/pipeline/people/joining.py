@@ -29,6 +29,7 @@ _EXCHANGED = 8.0  # how much better, on the average of both, the other assignmen
 # clothes in so many frames before and after differ by so many units. Set on a made film of training motion in which a
 # couple crosses (0.15 and 24); somersaults and shadows in eight real clips have one or the other.
 _SLIP_JUMP, _SLIP_ROWS, _SLIP_COLOURS = 0.1, 10, 18.0
+_SLIP_MARGIN = 3  # frames next to the jump that are left out: there the points are on both people; set by hand
 _SAME_POSE = 0.12  # body sizes: mean distance of the keypoints of two tracks that are one person's
 
 
@@ -48,7 +49,8 @@ def _without_slips(detections: Detections, rows: np.ndarray) -> list[np.ndarray]
     cuts = []
     for run in _runs(jump > _SLIP_JUMP):
         cut = int(run[jump[run].argmax()]) + 1
-        before, after = rows[max(0, cut - _SLIP_ROWS) : cut], rows[cut : cut + _SLIP_ROWS]
+        last, first = cut - _SLIP_MARGIN, cut + _SLIP_MARGIN
+        before, after = rows[max(0, last - _SLIP_ROWS) : max(0, last)], rows[first : first + _SLIP_ROWS]
         if min(len(before), len(after)) >= _ENOUGH_ROWS:
             colours = (typical(detections.appearance[side]) for side in (before, after))
             if difference(*colours) > _SLIP_COLOURS:  # False if one is unknown
