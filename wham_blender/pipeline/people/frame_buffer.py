@@ -7,7 +7,7 @@ from collections import deque
 import cv2
 import numpy as np
 
-_LONG_SIDE = 1280  # pixels; a person who fills the picture's height has 720, and the landmark net's input 256
+_LONG_SIDE = 1280  # pixels, at most; the landmark net's input has 256
 
 
 class FrameBuffer:
@@ -22,8 +22,8 @@ class FrameBuffer:
     def append(self, image: np.ndarray) -> None:
         """Add the next frame, (H, W, 3) uint8 RGB."""
         full = np.array(image.shape[1::-1])
-        reduction = min(1.0, _LONG_SIDE / max(full))
-        size = (2 * np.round(full * reduction / 2)).astype(int).clip(2)  # I420 needs even sides
+        reduction = -(-max(full) // _LONG_SIDE)  # a whole number: others take 6 ms a frame instead of 0.3
+        size = (2 * np.round(full / reduction / 2)).astype(int).clip(2)  # I420 needs even sides
         self._scale = size / full
         small = image if (size == full).all() else cv2.resize(image, size.tolist(), interpolation=cv2.INTER_AREA)
         self._frames.append(cv2.cvtColor(small, cv2.COLOR_RGB2YUV_I420))
