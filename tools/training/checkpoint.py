@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import time
@@ -12,6 +13,14 @@ import numpy as np
 import torch
 
 FOLDER = Path(__file__).resolve().parents[2] / "out/training"
+
+
+def add_options(parser: argparse.ArgumentParser, *, minutes: float, steps: int, rate: float) -> None:
+    """Add the options that all training runs have, with these defaults, to a command."""
+    parser.add_argument("--minutes", type=float, default=minutes)
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--shipped", action="store_true", help="start from the bundled weights instead of random ones")
+    parser.add_argument("--rate", type=float, default=rate, help="the learning rate's peak")
 
 
 def load(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:

@@ -100,10 +100,7 @@ def main(argv: list[str] | None = None) -> None:
     """Train from the last checkpoint and write the weights: ``build.py train lifter``."""
     parser = argparse.ArgumentParser(description=__doc__)
     mocap.add_option(parser)
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--steps", type=int, default=24_000)
-    parser.add_argument("--shipped", action="store_true", help="start from the bundled weights instead of random ones")
-    parser.add_argument("--rate", type=float, default=1e-3, help="the learning rate's peak")
+    checkpoint.add_options(parser, minutes=30, steps=24_000, rate=1e-3)
     parser.add_argument(
         "--drawn", type=float, default=PICTURE_FRACTION, help="fraction of the samples that are pictures"
     )

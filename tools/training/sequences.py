@@ -79,7 +79,7 @@ class SequenceSampler:
 
     def __init__(
         self, library: simulate.Library, body: simulate.TrainingBody, lift: Lift, errors: simulate.LandmarkErrors,
-        seed: int, *, varied: bool, frames: int = 64,
+        seed: int, *, varied: bool, frames: int,
     ) -> None:  # fmt: skip
         """Clips of ``frames`` frames; lift: as `frame_by_frame` or `over_time` make it.
 

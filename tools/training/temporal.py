@@ -22,7 +22,7 @@ from wham_blender.models.temporal import TemporalLifter
 from wham_blender.pipeline.pose import lifter_features
 
 BATCH, FRAMES = 24, 48
-EMA_DECAY = 0.998
+EMA_DECAY = 0.998  # a mean of about 500 steps; set by hand
 STEPS_PER_REPORT = 100
 LEARNING_RATE = 1e-3
 _VELOCITY_WEIGHT, _ACCELERATION_WEIGHT = 8.0, 3.0  # over the position's; set by hand, judged on `validate`
@@ -95,10 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     """Train from the last checkpoint and write the weights: ``build.py train temporal``."""
     parser = argparse.ArgumentParser(description=__doc__)
     mocap.add_option(parser)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--shipped", action="store_true", help="start from the bundled weights instead of random ones")
-    parser.add_argument("--rate", type=float, default=LEARNING_RATE, help="the learning rate's peak")
+    checkpoint.add_options(parser, minutes=60, steps=8000, rate=LEARNING_RATE)
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()

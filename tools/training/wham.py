@@ -278,10 +278,7 @@ def main(argv: list[str] | None = None) -> None:
     """Train from the last checkpoint and write the weights: ``build.py train wham``."""
     parser = argparse.ArgumentParser(description=__doc__)
     mocap.add_option(parser)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--shipped", action="store_true", help="start from the bundled weights instead of random ones")
-    parser.add_argument("--rate", type=float, default=LEARNING_RATE, help="the learning rate's peak")
+    checkpoint.add_options(parser, minutes=60, steps=8000, rate=LEARNING_RATE)
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()
@@ -302,7 +299,7 @@ def main(argv: list[str] | None = None) -> None:
     ]
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.01)
     step = checkpoint.load("wham", model, optimizer)
-    sampler = SequenceSampler(library, body, lift, errors, seed=step, varied=True)
+    sampler = SequenceSampler(library, body, lift, errors, seed=step, varied=True, frames=FRAMES)
     if not step and not args.shipped:
         pass_through(model, sampler.draw(BATCH).features.flatten(0, 1))
     print(f"{len(library.rotations)} frames, {len(held_out.rotations)} held out; from step {step}", flush=True)
@@ -321,14 +318,18 @@ def main(argv: list[str] | None = None) -> None:
         losses.append(checkpoint.optimise(model, optimizer, loss))
         step += 1
         if step % STEPS_PER_REPORT == 0:
-            figures = validate(model, SequenceSampler(held_out, body, lift, errors, seed=1, varied=False), body)
+            figures = validate(
+                model, SequenceSampler(held_out, body, lift, errors, seed=1, varied=False, frames=FRAMES), body
+            )
             checkpoint.save("wham", model, optimizer, step)
             mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
             checkpoint.print_progress(step, begin, mean, figures)
     checkpoint.save("wham", model, optimizer, step)
     arrays = checkpoint.arrays(model)
     checkpoint.fill(model, arrays)
-    figures = validate(model, SequenceSampler(held_out, body, lift, errors, seed=1, varied=False), body, batches=8)
+    figures = validate(
+        model, SequenceSampler(held_out, body, lift, errors, seed=1, varied=False, frames=FRAMES), body, batches=8
+    )
     source = "trained by tools/training/wham.py on the lifter's training data and the open lifter's features"
     shipped.write_trained("wham", arrays, source, {"steps": step, **figures})
 

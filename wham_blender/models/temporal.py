@@ -14,7 +14,7 @@ from ..body.rotations import r6d_from_matrix
 from .lifter import INPUTS, RESIDUALS, Estimate, Lifter, LifterInput, rotation_to_optical_axis
 
 DILATIONS = (1, 2, 4, 8, 1)  # frames between the taps of each block's convolution
-KERNEL = 5
+KERNEL = 5  # taps of it; all three sizes were set by hand
 REACH = sum(DILATIONS) * (KERNEL // 2)  # frames before and after a frame that change its result
 _WIDTH = 384
 

@@ -36,7 +36,7 @@ _SAME_POSE = 0.12  # body sizes: mean distance of the keypoints of two tracks th
 def join_tracks(detections: Detections, pieces: list[np.ndarray], part: np.ndarray) -> list[np.ndarray]:
     """Rows of whole tracks, each in order of time, from rows (n,) of pieces; part (L,): as of `build_people`."""
     boxes = wham_boxes(detections.keypoints, include_hidden=True)
-    pieces = [part for rows in pieces if len(rows) for part in _without_slips(detections, rows)]
+    pieces = [piece for rows in pieces if len(rows) for piece in _without_slips(detections, rows)]
     pieces = _without_exchanges(detections, pieces, boxes)
     return _without_doubles(detections, _without_gaps(detections, pieces, part), boxes)
 
@@ -118,9 +118,9 @@ def _with_next(detections: Detections, pieces: list[np.ndarray], part: np.ndarra
             distance = float(np.linalg.norm(boxes[rows[-1], :2] - boxes[piece[0], :2])) / (200 * larger)
             same_part = part[detections.row_frame[rows[-1]]] == part[detections.row_frame[piece[0]]]
             distance /= _MAX_DISTANCE + _MAX_DISTANCE_GROWTH * max(gap, 0)
-            similar = larger < smaller * _max_size_ratio(detections, rows, piece)
             in_time = -_MAX_OVERLAP_SECONDS < gap <= _MAX_GAP_SECONDS and seconds[piece[-1]] > seconds[rows[-1]]
-            if same_part and in_time and similar and distance < least_distance:
+            fits = same_part and in_time and distance < least_distance
+            if fits and larger < smaller * _max_size_ratio(detections, rows, piece):
                 best, least_distance = index, distance
         if best is None:
             joined.append(piece)
