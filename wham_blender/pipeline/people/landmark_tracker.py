@@ -41,11 +41,11 @@ _SAME_POSE = (
 )
 _SAME_NEW_POSE = 0.2  # the same for a detection: what it finds near somebody is mostly a part of that body
 _LOOK_FOR_LOST = (1, 2, 4, 8, 12, 16, 22, 30, 40, 50, 60)  # frames after the last one in which to look for somebody
-_DETECT_LOST = (2, 8, 16, 30)  # of these, those in which the detector runs on a turned picture of the place, too
-_TURNS = tuple(np.radians((0, 180, 90, 270)))  # from the predicted rotation
-_TURNED_SIDE = 1.5  # side of that picture over that of the landmark net's crop
-_WHOLE_PIXELS = 640  # most for the side of the turned whole picture
-_TURNED_PIXELS = 320  # side of that picture; the detector enlarges it
+_DETECT_LOST = (2, 8, 16, 30)  # of these, those in which the detector runs on a rotated picture of the place, too
+_ROTATIONS = tuple(np.radians((0, 180, 90, 270)))  # from the predicted rotation
+_ROTATED_SIDE = 1.5  # side of that picture over that of the landmark net's crop
+_WHOLE_PIXELS = 640  # most for the side of the rotated whole picture
+_ROTATED_PIXELS = 320  # side of that picture; the detector enlarges it
 _BACK_THROUGH = 8  # frames in which somebody may be unseen while followed back
 _APART_IOA = 0.2  # overlap of boxes over the smaller, below which clothes are seen for sure
 _COLOUR_WEIGHT = 0.02  # sizes of the body that a CIELAB unit of difference in the clothes weighs, between two people
@@ -139,7 +139,7 @@ class LandmarkTracker:
                 continue
             found = track.look_at(look, self._frame)
             if found is None and missed in _DETECT_LOST:
-                found = self._detect_turned(track, image)
+                found = self._detect_rotated(track, image)
             if found is None:
                 continue
             if missed and any(pose_distance(found, other) < _SAME_POSE for other in seen.values()):
@@ -213,13 +213,13 @@ class LandmarkTracker:
             self._follow_back(track)
 
     def _detect_all(self, image: np.ndarray, seen: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The detector in the whole picture; while nobody is seen, also in the turned one, in turn with the upright."""
+        """The detector in the whole picture; while nobody is seen, alternately in the rotated one."""
         search = (self._frame - self._shot_begin) // _SEARCH_INTERVAL
         if seen or search % 2 == 0:
             return self._detect(image)
         size = np.array(image.shape[1::-1])
-        turn = rotation_matrix(_TURNS[1 + search // 2 % 3])
-        return self._detect_in(image, Crop(size / 2, float(size.max()), turn), min(int(size.max()), _WHOLE_PIXELS))
+        rotation = rotation_matrix(_ROTATIONS[1 + search // 2 % 3])
+        return self._detect_in(image, Crop(size / 2, float(size.max()), rotation), min(int(size.max()), _WHOLE_PIXELS))
 
     def _follow_back(self, track: PersonTrack) -> None:
         """Follow somebody who is seen anew back to where they came into view, or to where a track has lost them."""
@@ -258,12 +258,12 @@ class LandmarkTracker:
         track.number = number
         return True
 
-    def _detect_turned(self, track: PersonTrack, image: np.ndarray) -> Observation | None:
-        """Somebody who was lost, by the detector on a turned picture of the place: it sees nobody upside down."""
+    def _detect_rotated(self, track: PersonTrack, image: np.ndarray) -> Observation | None:
+        """Somebody who was lost, by the detector on a rotated picture of the place: it sees nobody upside down."""
         around = track.predicted_crop(self._frame)
-        turn = _TURNS[_DETECT_LOST.index(track.missed(self._frame)) % len(_TURNS)]
-        place = Crop(around.center, _TURNED_SIDE * around.side, around.rotation @ rotation_matrix(turn))
-        _, scores, keypoints = self._detect_in(image, place, _TURNED_PIXELS)
+        angle = _ROTATIONS[_DETECT_LOST.index(track.missed(self._frame)) % len(_ROTATIONS)]
+        place = Crop(around.center, _ROTATED_SIDE * around.side, around.rotation @ rotation_matrix(angle))
+        _, scores, keypoints = self._detect_in(image, place, _ROTATED_PIXELS)
         if not keypoints.shape[1] or scores.max(initial=0) < _WEAK_SCORE:
             return None
         look = self._look(self._frame, image)
@@ -293,9 +293,9 @@ def _confirmed(look: Look, crop: Crop) -> Observation | None:
     around = crop_around_keypoints(first.keypoints)
     best = max(first, look(around), key=_quality)
     if best.quality < SURE_QUALITY:
-        turned = look(Crop(around.center, around.side, -around.rotation))
-        if turned.quality > best.quality:
-            best = max(turned, look(crop_around_keypoints(turned.keypoints)), key=_quality)
+        rotated = look(Crop(around.center, around.side, -around.rotation))
+        if rotated.quality > best.quality:
+            best = max(rotated, look(crop_around_keypoints(rotated.keypoints)), key=_quality)
     return best if is_person(best, NEW_QUALITY) else None
 
 

@@ -1,7 +1,7 @@
 """Follows one person from frame to frame with the landmark net, whichever way up they are.
 
 The net wants a crop in which the spine is upright, so the crop of a frame is predicted from those before: its place,
-rotation and size. Where the net's answer is doubtful, other crops are tried, turned ones too, and the best one wins.
+rotation and size. Where the net's answer is doubtful, other crops are tried, rotated ones too, and the best one wins.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_JUMP, _MAX_JUMP_GROWTH, _MAX_JUMP_EVER = 0.35, 0.05, 1.0  # of the body's s
 # where they were predicted, a frame after the last, its growth per frame, and the most
 _SEARCH_AGAIN = 5  # frames between two searches of a person who is doubtful for longer
 _SEARCH_LOST = (1, 12)  # frames after the last one in which a person who was lost is looked for with other crops
-_TURNS = tuple(np.radians((180, 90, 270)))
+_ROTATIONS = tuple(np.radians((180, 90, 270)))
 
 
 class PersonTrack:
@@ -50,7 +50,7 @@ class PersonTrack:
         self._quality, self._side = observation.quality, self._crop.side  # the usual ones
         self._velocity = np.zeros(2)  # of the crop's centre, pixels a frame
         self._points_velocity = np.zeros_like(observation.keypoints[:, :2])
-        self._turning = 0.0  # of the crop, radians a frame
+        self._angular_velocity = 0.0  # of the crop, radians a frame
         self._next_search = frame  # while the person is seen, but doubtful
 
     def missed(self, frame: int) -> int:
@@ -61,7 +61,7 @@ class PersonTrack:
         """Where to look for the person in a frame."""
         steps = self._steps(frame)
         side = max(self._crop.side, _SMALLEST_SIDE * self._side)
-        rotation = rotation_matrix(steps * self._turning) @ self._crop.rotation
+        rotation = rotation_matrix(steps * self._angular_velocity) @ self._crop.rotation
         return Crop(self._crop.center + steps * self._velocity, side, rotation)
 
     def distance(self, frame: int, observation: Observation) -> float:
@@ -92,9 +92,9 @@ class PersonTrack:
         crop = crop_around_keypoints(observation.keypoints)
         self._velocity = (crop.center - self._crop.center) / steps
         self._points_velocity = (observation.keypoints - self.observation.keypoints)[:, :2] / steps
-        turned = crop.rotation @ self._crop.rotation.T
-        angle = float(np.arctan2(turned[1, 0], turned[0, 0])) / steps
-        self._turning = float(np.clip(angle, -_MAX_ROTATION, _MAX_ROTATION))
+        rotated = crop.rotation @ self._crop.rotation.T
+        angle = float(np.arctan2(rotated[1, 0], rotated[0, 0])) / steps
+        self._angular_velocity = float(np.clip(angle, -_MAX_ROTATION, _MAX_ROTATION))
         self._quality += (1 - _USUAL_DECAY) * (observation.quality - self._quality)
         self._side = max(crop.side, self._side + (1 - _SIZE_DECAY) * (crop.side - self._side))
         self.frame, self.observation, self._crop = frame, observation, crop
@@ -130,10 +130,10 @@ class PersonTrack:
     def _other_crops(self, predicted: Crop, first: Observation) -> Iterable[Crop]:
         if is_confident(first.keypoints).sum() >= MIN_KEYPOINTS:
             yield crop_around_keypoints(first.keypoints)
-        if self._turning or self._velocity.any():
+        if self._angular_velocity or self._velocity.any():
             yield replace(self._crop, side=predicted.side)
-        for turn in _TURNS:
-            yield replace(predicted, rotation=rotation_matrix(turn) @ predicted.rotation)
+        for angle in _ROTATIONS:
+            yield replace(predicted, rotation=rotation_matrix(angle) @ predicted.rotation)
 
 
 def rotation_matrix(angle: float) -> np.ndarray:
