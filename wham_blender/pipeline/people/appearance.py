@@ -19,8 +19,13 @@ _INDEX = np.array([_sides(name) for name in _JOINTS])  # (4, 2)
 # the upper and lower trunk, the thighs, the shanks.
 _PARTS = ((0, 1, 0.1, 0.5), (0, 1, 0.5, 0.9), (1, 2, 0.2, 0.8), (2, 3, 0.2, 0.8))
 SIZE = 3 * len(_PARTS)  # numbers of a description
-_ALONG, _ACROSS = np.linspace(0, 1, 5)[:, None, None], np.linspace(0.15, 0.85, 5)[None, :, None]
-_LIGHTNESS = 0.5  # weight of lightness against colour: light and shadow change it
+_UPPER, _LOWER = [upper for upper, *_ in _PARTS], [lower for _, lower, *_ in _PARTS]
+# Fractions of 25 points of each part along the body and across: across the trunk from side to side; the legs may be
+# apart, so along their bones only.
+_ALONG = np.array([np.linspace(begin, end, 5) for *_, begin, end in _PARTS])[..., None, None]  # (P, 5, 1, 1)
+_SIDE_TO_SIDE = np.linspace(0.15, 0.85, 5)
+_ACROSS = np.array([_SIDE_TO_SIDE if lower == 1 else np.round(_SIDE_TO_SIDE) for lower in _LOWER])[:, None, :, None]
+_WEIGHTS = np.array([0.5, 1, 1], np.float32)  # of lightness against colour: light and shadow change it
 
 
 def describe(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
@@ -30,22 +35,21 @@ def describe(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     outside of the picture.
     """
     joints = keypoints[_INDEX]  # (4, 2, 3)
-    confident = is_confident(joints).sum(1) == 2
-    colours = np.full((len(_PARTS), 3), np.nan, np.float32)
-    for part, (upper, lower, begin, end) in enumerate(_PARTS):
-        if not confident[upper] or not confident[lower]:
-            continue
-        fraction = begin + (end - begin) * _ALONG
-        left, right = ((1 - fraction) * joints[upper, side, :2] + fraction * joints[lower, side, :2] for side in (0, 1))
-        # Across the trunk from side to side; the legs may be apart, so along their bones only.
-        across = _ACROSS if lower == 1 else np.round(_ACROSS)
-        column, row = np.round((1 - across) * left + across * right).astype(int).reshape(-1, 2).T
-        inside = (column >= 0) & (row >= 0) & (column < image.shape[1]) & (row < image.shape[0])
-        if inside.sum() >= len(inside) / 2:
-            pixels = image[row[inside], column[inside]]
-            lab = cv2.cvtColor(pixels[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
-            colours[part] = np.median(lab, axis=0) * (_LIGHTNESS, 1, 1)
-    return colours.ravel()
+    confident = is_confident(joints).all(1)
+    upper, lower = joints[_UPPER, :, :2], joints[_LOWER, :, :2]  # (P, 2, 2)
+    sides = (1 - _ALONG) * upper[:, None] + _ALONG * lower[:, None]  # (P, 5, 2, 2)
+    points = (1 - _ACROSS) * sides[:, :, None, 0] + _ACROSS * sides[:, :, None, 1]  # (P, 5, 5, 2)
+    column, row = np.moveaxis(np.round(points).astype(int).reshape(len(_PARTS), -1, 2), 2, 0)
+    inside = (column >= 0) & (row >= 0) & (column < image.shape[1]) & (row < image.shape[0])
+    pixels = image[row.clip(0, image.shape[0] - 1), column.clip(0, image.shape[1] - 1)].astype(np.float32) / 255
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)  # (P, 25, 3)
+    lab[~inside] = np.inf
+    lab.sort(axis=1)
+    count = inside.sum(1)
+    part = np.arange(len(_PARTS))
+    colours = (lab[part, (count - 1) // 2] + lab[part, np.minimum(count // 2, lab.shape[1] - 1)]) / 2  # the medians
+    known = confident[_UPPER] & confident[_LOWER] & (count >= lab.shape[1] / 2)
+    return np.where(known[:, None], colours * _WEIGHTS, np.nan).astype(np.float32).ravel()
 
 
 def typical(descriptions: np.ndarray) -> np.ndarray:

@@ -15,8 +15,9 @@ from .appearance import difference, typical
 from .types import Detections, wham_boxes
 
 # Two pieces of one person's track: the longest gap in time, the largest ratio of their sizes, the largest distance in
-# sizes, and its growth per second of the gap, because people run and jump. Set by hand.
-_MAX_GAP_SECONDS = 2.0
+# sizes, and its growth per second of the gap, because people run and jump. Longer gaps, of people in the same clothes
+# who were next to somebody as they were lost or found: behind them, mostly. Set by hand.
+_MAX_GAP_SECONDS, _MAX_GAP_BEHIND_SOMEBODY = 2.0, 4.0
 _MAX_SIZE_RATIO, _MAX_SIZE_RATIO_IN_SAME_CLOTHES = 1.5, 2.0  # who is tucked up is half as large as upright
 _MAX_DISTANCE, _MAX_DISTANCE_GROWTH = 1.0, 1.5
 _MAX_OVERLAP_SECONDS = 0.2  # in which a piece that has lost the person goes on while the next has them already
@@ -37,8 +38,9 @@ def join_tracks(detections: Detections, pieces: list[np.ndarray], part: np.ndarr
     """Rows of whole tracks, each in order of time, from rows (n,) of pieces; part (L,): as of `build_people`."""
     boxes = wham_boxes(detections.keypoints, include_hidden=True)
     pieces = [piece for rows in pieces if len(rows) for piece in _without_slips(detections, rows)]
-    pieces = _without_exchanges(detections, pieces, boxes)
-    return _without_doubles(detections, _without_gaps(detections, pieces, part), boxes)
+    alone = _alone(detections, boxes)
+    pieces = _without_exchanges(detections, pieces, boxes, alone)
+    return _without_doubles(detections, _without_gaps(detections, pieces, part, alone))
 
 
 def _without_slips(detections: Detections, rows: np.ndarray) -> list[np.ndarray]:
@@ -58,12 +60,13 @@ def _without_slips(detections: Detections, rows: np.ndarray) -> list[np.ndarray]
     return np.split(rows, cuts)
 
 
-def _without_exchanges(detections: Detections, pieces: list[np.ndarray], boxes: np.ndarray) -> list[np.ndarray]:
+def _without_exchanges(
+    detections: Detections, pieces: list[np.ndarray], boxes: np.ndarray, alone: np.ndarray
+) -> list[np.ndarray]:
     """Exchange the rows of two tracks after they met, where the clothes say that each went on as the other."""
     if not detections.appearance.size:
         return pieces
     pieces = list(pieces)
-    alone = _alone(detections, boxes)
     for first, second in combinations(range(len(pieces)), 2):
         pair = [pieces[first], pieces[second]]
         common, *places = np.intersect1d(*(detections.row_frame[rows] for rows in pair), return_indices=True)
@@ -94,18 +97,22 @@ def _exchanged(detections: Detections, pair: list[np.ndarray], meeting: np.ndarr
     return (kept - exchanged) / 2 > _EXCHANGED  # False if one is unknown
 
 
-def _without_gaps(detections: Detections, pieces: list[np.ndarray], part: np.ndarray) -> list[np.ndarray]:
+def _without_gaps(
+    detections: Detections, pieces: list[np.ndarray], part: np.ndarray, alone: np.ndarray
+) -> list[np.ndarray]:
     """Join pieces if one begins soon after the other ended, nearby, with a similar size and in similar clothes.
 
     Repeated as long as there are fewer: of a piece of a few frames the clothes are unknown, and the piece before fits
     only once it is joined to the one after.
     """
-    while len(joined := _with_next(detections, pieces, part)) < len(pieces):
+    while len(joined := _with_next(detections, pieces, part, alone)) < len(pieces):
         pieces = joined
     return joined
 
 
-def _with_next(detections: Detections, pieces: list[np.ndarray], part: np.ndarray) -> list[np.ndarray]:
+def _with_next(
+    detections: Detections, pieces: list[np.ndarray], part: np.ndarray, alone: np.ndarray
+) -> list[np.ndarray]:
     """Each piece joined to the best of those before it, if it fits."""
     seconds = detections.frame_times[detections.network_frames][detections.row_frame]
     boxes = wham_boxes(detections.keypoints)
@@ -117,10 +124,14 @@ def _with_next(detections: Detections, pieces: list[np.ndarray], part: np.ndarra
             smaller, larger = sorted(float(np.median(boxes[each, 2])) for each in (rows, piece))
             distance = float(np.linalg.norm(boxes[rows[-1], :2] - boxes[piece[0], :2])) / (200 * larger)
             same_part = part[detections.row_frame[rows[-1]]] == part[detections.row_frame[piece[0]]]
-            distance /= _MAX_DISTANCE + _MAX_DISTANCE_GROWTH * max(gap, 0)
-            in_time = -_MAX_OVERLAP_SECONDS < gap <= _MAX_GAP_SECONDS and seconds[piece[-1]] > seconds[rows[-1]]
-            fits = same_part and in_time and distance < least_distance
-            if fits and larger < smaller * _max_size_ratio(detections, rows, piece):
+            distance /= _MAX_DISTANCE + _MAX_DISTANCE_GROWTH * min(max(gap, 0), _MAX_GAP_SECONDS)
+            longest = _MAX_GAP_SECONDS if alone[[rows[-1], piece[0]]].all() else _MAX_GAP_BEHIND_SOMEBODY
+            in_time = -_MAX_OVERLAP_SECONDS < gap <= longest and seconds[piece[-1]] > seconds[rows[-1]]
+            if not (same_part and in_time and distance < least_distance):
+                continue
+            ratio = _max_size_ratio(detections, rows, piece)
+            known = gap <= _MAX_GAP_SECONDS or ratio == _MAX_SIZE_RATIO_IN_SAME_CLOTHES
+            if known and larger < smaller * ratio:
                 best, least_distance = index, distance
         if best is None:
             joined.append(piece)
@@ -130,7 +141,7 @@ def _with_next(detections: Detections, pieces: list[np.ndarray], part: np.ndarra
     return joined
 
 
-def _without_doubles(detections: Detections, tracks: list[np.ndarray], boxes: np.ndarray) -> list[np.ndarray]:
+def _without_doubles(detections: Detections, tracks: list[np.ndarray]) -> list[np.ndarray]:
     """Join tracks that show one body in most of the frames that they share; the longer one's rows are kept there."""
     kept: list[np.ndarray] = []
     for track in sorted(tracks, key=len, reverse=True):

@@ -7,7 +7,8 @@ where they were lost. Therefore the rows of a frame are finished when it leaves 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -35,6 +36,9 @@ _SEARCH_INTERVAL = 3  # the interval while nobody is seen, and after somebody wa
 _SEARCH_DURATION = 30  # frames; set by hand
 _WEAK_SCORE = 0.05  # who kneels, lies or is near often has no more, as have lamps and posters: the landmark net decides
 _MOST_WEAK = 2  # weak ones at which it looks in a run of the detector
+# Overlap of boxes of one thing that stands still, at which the landmark net has looked in vain: it looks again after
+# pauses that grow up to half of the frames through which a person is followed back. It took an eighth of all looks.
+_SAME_THING_IOU = 0.7
 _SAME_PERSON_IOU = 0.5  # of boxes, above which a detection is of somebody who is tracked
 _SAME_POSE = (
     0.1  # body sizes between two observations below which they are of one body; people who dance are 0.15 apart
@@ -51,7 +55,22 @@ _APART_IOA = 0.2  # overlap of boxes over the smaller, below which clothes are s
 _COLOUR_WEIGHT = 0.02  # sizes of the body that a CIELAB unit of difference in the clothes weighs, between two people
 _COLOUR_DECAY = 0.9  # per frame, of what somebody looks like
 _FULL = np.ones(2)  # scale of the clip's own frames
+# Somebody of a lower quality than NEW_QUALITY, who kneels, is half covered or fills the picture: all of several looks
+# must have this quality and score, and show the same body (mean distance of the keypoints, in body sizes). In four
+# films of training motion, also half covered and cut to a part of the body, people have 0.39, 1 and 0.12 or better, and
+# places without people no score in one of the looks, or a distance of 0.19 or more.
+_AGREED_QUALITY, _AGREED_SCORE, _SAME_BODY = 0.35, 0.9, 0.15
+_MOVED_CROP, _LARGER_CROP = np.array([0.06, -0.06]), 1.12  # of the second crop over the first: its place and side
 _NOBODY = 0.3  # quality of the first look at a detection, below which there is no second
+
+
+@dataclass
+class _Refused:
+    """What the detector takes for a person and the landmark net does not."""
+
+    box: np.ndarray  # (4,) x1, y1, x2, y2 in pixels
+    looks: int = 0
+    next_look: int = 0  # the frame from which the landmark net looks again
 
 
 class LandmarkTracker:
@@ -67,6 +86,7 @@ class LandmarkTracker:
         self._next_number = 1
         self._frame = -1
         self._shot_begin, self._last_lost = 0, -_SEARCH_DURATION
+        self._refused: list[_Refused] = []
         self._rows: deque[dict[int, tuple[DetectionRow, Observation]]] = deque()  # of the frames from _first_row on
         self._first_row = 0
         self._finished: list[DetectionRow] = []
@@ -96,7 +116,7 @@ class LandmarkTracker:
     def start_new_shot(self) -> None:
         """See `PeopleSource`."""
         self._buffer.start_new_shot()
-        self._tracks, self._colours = [], {}
+        self._tracks, self._colours, self._refused = [], {}, []
         self._shot_begin = self._frame + 1
 
     def finished_rows(self) -> list[DetectionRow]:
@@ -117,9 +137,12 @@ class LandmarkTracker:
         often = not seen or self._frame - self._last_lost < _SEARCH_DURATION
         return lost or (self._frame - self._shot_begin) % (_SEARCH_INTERVAL if often else _INTERVAL) == 0
 
-    def _look(self, frame: int, image: np.ndarray, scale: np.ndarray = _FULL) -> Look:
-        """The landmark net in a frame; ``scale``: of the image over the clip's frames."""
-        mirrored = frame % 2 == 1
+    def _look(self, frame: int, image: np.ndarray, scale: np.ndarray = _FULL, *, other: bool = False) -> Look:
+        """The landmark net in a frame; ``scale``: of the image over the clip's frames.
+
+        ``other``: on the mirror image in frames in which it sees the picture as it is, and the other way round.
+        """
+        mirrored = (frame % 2 == 1) != other
 
         def look(crop: Crop) -> Observation:
             reduced = Crop(crop.center * scale, crop.side * float(scale.mean()), crop.rotation)
@@ -150,14 +173,16 @@ class LandmarkTracker:
     def _without_shared(self, image: np.ndarray, seen: dict[int, Observation]) -> dict[int, Observation]:
         """Where two tracks see one body, the track to which it fits less does not see its person."""
         tracks = {track.number: track for track in self._tracks}
-        costs = (
-            {
-                number: tracks[number].distance(self._frame, found) + self._colour_cost(number, image, found)
-                for number, found in seen.items()
-            }
-            if len(seen) > 1
-            else {}
-        )
+        shared = {
+            number
+            for pair in combinations(seen, 2)
+            if pose_distance(seen[pair[0]], seen[pair[1]]) < _SAME_POSE
+            for number in pair
+        }
+        costs = {
+            number: tracks[number].distance(self._frame, seen[number]) + self._colour_cost(number, image, seen[number])
+            for number in shared
+        }
         for number in sorted(costs, key=lambda each: -costs[each]):
             found = seen[number]
             if any(pose_distance(found, each) < _SAME_POSE for other, each in seen.items() if other != number):
@@ -193,17 +218,21 @@ class LandmarkTracker:
     def _find_new(self, image: np.ndarray, seen: dict[int, Observation]) -> None:
         """Begin tracks of people whom the detector finds and nobody follows; they are added to ``seen``."""
         boxes, scores, keypoints = self._detect_all(image, bool(seen))
-        look, weak = self._look(self._frame, image), 0
+        look, mirrored, weak = self._look(self._frame, image), self._look(self._frame, image, other=True), 0
         for index in np.argsort(-scores):
             tracked = np.array([each.box for each in seen.values()]).reshape(-1, 4)
             if scores[index] < _WEAK_SCORE or (bbox_ioa(boxes[[index]], tracked, iou=True) > _SAME_PERSON_IOU).any():
+                continue
+            refused = self._refused_at(boxes[index])
+            if self._frame < refused.next_look:
                 continue
             weak += scores[index] < NEW_TRACK_SCORE
             if weak > _MOST_WEAK:
                 break
             crop = crop_around_keypoints(keypoints[index]) if len(keypoints[index]) else crop_around_box(boxes[index])
-            found = _confirmed(look, crop)
+            found = _confirmed(look, mirrored, crop)
             if found is None or any(pose_distance(found, other) < _SAME_NEW_POSE for other in seen.values()):
+                self._refuse(refused)
                 continue
             track = PersonTrack(self._next_number, self._frame, found)
             self._next_number += 1
@@ -211,6 +240,20 @@ class LandmarkTracker:
             seen[track.number] = found
             self._colours[track.number] = self._add_row(track.number, self._frame, found, image)
             self._follow_back(track)
+
+    def _refused_at(self, box: np.ndarray) -> _Refused:
+        """The thing in a box (4,) at which the landmark net has looked in vain, or a new entry for it."""
+        for each in self._refused:
+            if bbox_ioa(box[None], each.box[None], iou=True)[0, 0] > _SAME_THING_IOU:
+                return each
+        return _Refused(box)
+
+    def _refuse(self, thing: _Refused) -> None:
+        """Remember that the landmark net has looked in vain."""
+        thing.looks += 1
+        thing.next_look = self._frame + min(_SEARCH_INTERVAL * 2**thing.looks, self.lookback // 2)
+        recent = (each for each in self._refused if each is not thing and each.next_look > self._frame - self.lookback)
+        self._refused = [thing, *recent]
 
     def _detect_all(self, image: np.ndarray, seen: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The detector in the whole picture; while nobody is seen, alternately in the rotated one."""
@@ -266,8 +309,8 @@ class LandmarkTracker:
         _, scores, keypoints = self._detect_in(image, place, _ROTATED_PIXELS)
         if not keypoints.shape[1] or scores.max(initial=0) < _WEAK_SCORE:
             return None
-        look = self._look(self._frame, image)
-        found = _confirmed(look, crop_around_keypoints(keypoints[np.argmax(scores)]))
+        look, mirrored = self._look(self._frame, image), self._look(self._frame, image, other=True)
+        found = _confirmed(look, mirrored, crop_around_keypoints(keypoints[np.argmax(scores)]))
         return found if found and track.distance(self._frame, found) < 1 else None
 
     def _detect_in(self, image: np.ndarray, crop: Crop, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -285,8 +328,11 @@ class LandmarkTracker:
         return boxes, scores, np.concatenate([points, keypoints[..., 2:]], -1) if keypoints.shape[1] else keypoints
 
 
-def _confirmed(look: Look, crop: Crop) -> Observation | None:
-    """The person in a crop that the detector suggests, either way up; None if the landmark net sees nobody."""
+def _confirmed(look: Look, mirrored: Look, crop: Crop) -> Observation | None:
+    """The person in a crop that the detector suggests, either way up; None if the landmark net sees nobody.
+
+    ``mirrored``: the net on the mirror image of what ``look`` takes, or the other way round.
+    """
     first = look(crop)
     if first.quality < _NOBODY:
         return None
@@ -296,7 +342,19 @@ def _confirmed(look: Look, crop: Crop) -> Observation | None:
         rotated = look(Crop(around.center, around.side, -around.rotation))
         if rotated.quality > best.quality:
             best = max(rotated, look(crop_around_keypoints(rotated.keypoints)), key=_quality)
-    return best if is_person(best, NEW_QUALITY) else None
+    if is_person(best, NEW_QUALITY):
+        return best
+    return _agreed(look, mirrored, best) if best.quality > _AGREED_QUALITY else None
+
+
+def _agreed(look: Look, mirrored: Look, best: Observation) -> Observation | None:
+    """The best look at somebody doubtful, if others, of a larger crop and mirrored, show the same body; else None."""
+    around = crop_around_keypoints(best.keypoints)
+    moved = Crop(around.center + _MOVED_CROP * around.side, _LARGER_CROP * around.side, around.rotation)
+    looks = [best, look(moved), mirrored(around)]
+    if any(not is_person(each, _AGREED_QUALITY) or each.score < _AGREED_SCORE for each in looks):
+        return None
+    return max(looks, key=_quality) if max(pose_distance(best, each) for each in looks) < _SAME_BODY else None
 
 
 def _quality(observation: Observation) -> float:

@@ -23,8 +23,10 @@ SURE_QUALITY = 0.7  # above it, nothing better is looked for
 _DOUBT = 0.8  # of the person's usual quality: below it, other crops are tried
 _BETTER = 0.05  # by how much another crop's quality must exceed that of the predicted one
 _USUAL_DECAY, _SIZE_DECAY = 0.9, 0.95  # per frame, of the usual quality and of the usual crop's side
-_SMALLEST_SIDE = 0.6  # of the usual one: a body that is tucked up is not a small one, and a few wrong points far inside
-# of it would make the next crop smaller, until it holds nothing
+# Of the usual side of the crop, the smallest: a body that is tucked up is not a small one. Of somebody who is doubtful,
+# half hidden mostly, the points may be wrong and far inside of the body: they would make the next crop smaller, until
+# it holds nothing. Set by hand.
+_SMALLEST_SIDE, _SMALLEST_DOUBTFUL_SIDE = 0.6, 0.85
 _MAX_ROTATION = np.radians(45)  # per frame; a somersault has 15 degrees in a frame of 1/30 s
 _DAMPING = 0.8  # per frame: how much of the velocity remains, where nobody was seen
 _MAX_JUMP, _MAX_JUMP_GROWTH, _MAX_JUMP_EVER = 0.35, 0.05, 1.0  # of the body's size: mean distance of the keypoints from
@@ -48,6 +50,7 @@ class PersonTrack:
         self._step = step
         self._crop = crop_around_keypoints(observation.keypoints)
         self._quality, self._side = observation.quality, self._crop.side  # the usual ones
+        self._sure_crop = self._crop  # the last that was not doubtful
         self._velocity = np.zeros(2)  # of the crop's centre, pixels a frame
         self._points_velocity = np.zeros_like(observation.keypoints[:, :2])
         self._angular_velocity = 0.0  # of the crop, radians a frame
@@ -60,7 +63,8 @@ class PersonTrack:
     def predicted_crop(self, frame: int) -> Crop:
         """Where to look for the person in a frame."""
         steps = self._steps(frame)
-        side = max(self._crop.side, _SMALLEST_SIDE * self._side)
+        smallest = _SMALLEST_SIDE if self._crop is self._sure_crop else _SMALLEST_DOUBTFUL_SIDE
+        side = max(self._crop.side, smallest * self._side)
         rotation = rotation_matrix(steps * self._angular_velocity) @ self._crop.rotation
         return Crop(self._crop.center + steps * self._velocity, side, rotation)
 
@@ -74,8 +78,10 @@ class PersonTrack:
     def look_at(self, look: Look, frame: int) -> Observation | None:
         """The person in a frame; None if they are not seen."""
         first = look(self.predicted_crop(frame))
-        usual = max(_DOUBT * self._quality, NEW_QUALITY if self.missed(frame) else MIN_QUALITY)
-        if self._is_possible(frame, first, usual):
+        usual = _DOUBT * self._quality
+        # Who kneels or is half covered may begin with less, and would be lost for good.
+        least = min(NEW_QUALITY, self._quality) if self.missed(frame) else min(MIN_QUALITY, usual)
+        if self._is_possible(frame, first, max(usual, least)):
             return first
         best = first
         missed = self.missed(frame)
@@ -84,7 +90,7 @@ class PersonTrack:
         ):
             self._next_search = frame + self._step * _SEARCH_AGAIN
             best = self._search(look, frame, first)
-        return best if self._is_possible(frame, best, NEW_QUALITY if self.missed(frame) else MIN_QUALITY) else None
+        return best if self._is_possible(frame, best, least) else None
 
     def accept(self, frame: int, observation: Observation) -> None:
         """Take an observation of this person in a frame."""
@@ -95,8 +101,10 @@ class PersonTrack:
         rotated = crop.rotation @ self._crop.rotation.T
         angle = float(np.arctan2(rotated[1, 0], rotated[0, 0])) / steps
         self._angular_velocity = float(np.clip(angle, -_MAX_ROTATION, _MAX_ROTATION))
+        if observation.quality >= _DOUBT * self._quality:
+            self._side = max(crop.side, self._side + (1 - _SIZE_DECAY) * (crop.side - self._side))
+            self._sure_crop = crop
         self._quality += (1 - _USUAL_DECAY) * (observation.quality - self._quality)
-        self._side = max(crop.side, self._side + (1 - _SIZE_DECAY) * (crop.side - self._side))
         self.frame, self.observation, self._crop = frame, observation, crop
 
     def _steps(self, frame: int) -> float:
@@ -132,6 +140,8 @@ class PersonTrack:
             yield crop_around_keypoints(first.keypoints)
         if self._angular_velocity or self._velocity.any():
             yield replace(self._crop, side=predicted.side)
+        if self._crop is not self._sure_crop:
+            yield replace(self._sure_crop, side=self._side)
         for angle in _ROTATIONS:
             yield replace(predicted, rotation=rotation_matrix(angle) @ predicted.rotation)
 
