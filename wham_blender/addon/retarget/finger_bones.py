@@ -24,8 +24,9 @@ _FINGER_WORDS = {finger: re.compile(words) for finger, words in _WORDS.items()}
 _NUMBERED = re.compile(r"(?:finger|digit|f)_?0?([1-5])(?!\d)")  # the thumb is the first, where a hand has five of them
 _BY_NUMBER = {"1": "thumb", "2": "index", "3": "middle", "4": "ring", "5": "pinky"}
 # Bones of a finger that are none of its joints.
+_PALM = re.compile(r"meta|carpal|palm")
 _OTHER = re.compile(
-    r"meta|carpal|palm|twist|corrective|weapon|socket|effector"
+    r"twist|corrective|weapon|socket|effector"
     r"|(?<![a-z])(?:base|tip|nub|end|ik|pole|target|master|mch|org|vis|wgt|tweak|slot|prop|gun)(?![a-z])"
 )
 # The fingers that hands of so many of them have, from the thumb's side, without it; set by hand.
@@ -113,7 +114,7 @@ class _Hand:
         chains: dict[str, list[int]] = {}
         ends: dict[int, list[int]] = {}
         for bone, finger in fingers.items():
-            if not finger or _OTHER.search(self._plain(bone)):
+            if not finger or self._is_other(bone, finger):
                 continue
             above = next((each for each in self._above(bone) if fingers.get(each) == finger and each in ends), None)
             ends[bone] = [*(ends[above] if above is not None else ()), bone]
@@ -160,11 +161,11 @@ class _Hand:
         return {finger: chains[number] for finger, number in zip(names, [*thumb, *order], strict=False)}
 
     def _joints(self, finger: str, chain: list[int]) -> list[int]:
-        """A chain without a metacarpal, of up to three bones."""
-        if len(chain) > 3 and finger != "thumb":
+        """A chain without a metacarpal, of up to three bones; a thumb's is the first of its joints."""
+        if len(chain) > 3:
             first, second = (float(np.linalg.norm(self.skeleton.heads[bone] - self.wrist)) for bone in chain[:2])
-            if first < _METACARPAL * second:
-                chain = chain[1:]
+            in_palm = finger != "thumb" and first < _METACARPAL * second
+            chain = chain[1:] if in_palm or _PALM.search(self._plain(chain[0])) else chain
         return chain[:3]
 
     def _finger_of(self, bone: int) -> str:
@@ -176,9 +177,14 @@ class _Hand:
         spaced = re.sub(r"(?<=[a-zа-я])(?=[A-ZА-Я])|[^\w]+", "_", unicodedata.normalize("NFKC", decoded))
         return spaced.casefold()
 
+    def _is_other(self, bone: int, finger: str) -> bool:
+        """Whether a bone that is named after a finger is none of its joints."""
+        name = self._plain(bone)
+        return bool(_OTHER.search(name) or (finger != "thumb" and _PALM.search(name)))
+
     def _is_end(self, bone: int) -> bool:
         """Whether a bone only marks the end of the one above it."""
-        return bool(_OTHER.search(self._plain(bone)))
+        return self._is_other(bone, "")
 
     def _above(self, bone: int) -> list[int]:
         found = []
