@@ -360,7 +360,14 @@ class WHAM_PG_settings(VideoOptions, bpy.types.PropertyGroup):
     )
     show_contacts: BoolProperty(
         name="Show Contacts",
-        description="Mark planted toes and heels with discs in the 3D Viewport: left blue, right orange",
+        description="Mark planted toes and heels, left blue, right orange: with discs and coloured foot bones in the "
+        "3D Viewport, with bars in the Timeline and the Dope Sheet",
+        default=True,
+    )
+    show_confidence: BoolProperty(
+        name="Show Confidence",
+        description="Show in the Timeline and the Dope Sheet how sure the keypoints are: from red to green; grey where "
+        "the person was not seen",
         default=True,
     )
 
