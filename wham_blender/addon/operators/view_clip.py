@@ -77,15 +77,13 @@ class WHAM_OT_view_side_by_side(_ClipView, bpy.types.Operator):
         others = [area for area, _ in _views(context) if area != here]
         known = set(context.screen.areas)
         if others:
-            left, right = others[0], here
+            film = others[0]
         else:
-            bpy.ops.screen.area_split(direction="VERTICAL", factor=0.5)
-            right = next(area for area in context.screen.areas if area not in known)
-            left = here
-            if left.x > right.x:
-                left, right = right, left
-        _look_through(context, camera, left)
-        right.spaces.active.region_3d.view_perspective = "PERSP"
+            bpy.ops.screen.area_split(direction="VERTICAL", factor=0.5)  # the new area is the left one
+            film = next(area for area in context.screen.areas if area not in known)
+            film.spaces.active.show_region_ui = film.spaces.active.show_region_toolbar = False
+        _look_through(context, camera, film)
+        here.spaces.active.region_3d.view_perspective = "PERSP"
         frame_characters(context)
         return {"FINISHED"}
 

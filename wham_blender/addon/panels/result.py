@@ -71,8 +71,7 @@ def _draw_statistics(layout: bpy.types.UILayout, values: list[tuple[str, str]]) 
         row = box.split(factor=0.36)
         row.label(text=name)
         if len(lines) > 2:  # too long to stand beside the name
-            for part in value.split(", "):
-                draw_sentence(box, part, icon="NONE", dim=True)
+            draw_sentence(box, value, icon="NONE", dim=True)
             continue
         column = row.column(align=True)
         for line in lines:

@@ -21,7 +21,7 @@ from ..scene.contacts import CONTACT_PROPERTIES
 from .contact_overlay import COLORS
 
 # Pixels at a resolution scale of 1: of a bar, between bars, and below them for the scroll bar and the markers' names.
-_BAR, _GAP, _BELOW, _MARKERS = 4.0, 1.0, 18.0, 26.0
+_BAR, _GAP, _BELOW, _MARKERS = 3.0, 1.0, 18.0, 26.0
 _COLUMN = 2  # pixels of the confidence's steps
 _SURE, _UNSURE, _UNSEEN = (0.25, 0.7, 0.3, 0.9), (0.9, 0.2, 0.15, 0.9), (0.45, 0.45, 0.45, 0.9)
 _LOWEST_CONFIDENCE, _FULL_CONFIDENCE = 0.3, 0.9  # drawn in the colours of unsure and sure; set by hand
