@@ -15,6 +15,7 @@ from wham_blender import motion as motion_file
 from wham_blender.addon.panels.result import WHAM_PT_edit, details, statistics
 from wham_blender.addon.scene import character
 from wham_blender.addon.ui import contact_overlay, timeline_bars
+from wham_blender.doubts import doubts
 from wham_blender.motion import planted
 from wham_blender.skeleton import FOOT_POINTS, JOINT_NAMES
 
@@ -364,6 +365,17 @@ def test_keys_that_are_gone_are_a_sentence_and_nothing_changes(two, edit):
     with pytest.raises(RuntimeError, match="no longer has the keys that it was imported with"):
         getattr(bpy.ops.wham, edit)()
     assert (joints(two[0]) == before).all()
+
+
+def test_the_next_doubt_is_shown_at_its_frame(two):
+    armature = two[0]
+    found = doubts(character.read(armature), armature.wham_motion.keyed_rate)
+    assert len(found) > 1
+    for doubt in (*found, found[0]):  # and from the start again
+        if doubt.first > bpy.context.scene.frame_current or doubt is found[0]:
+            assert bpy.ops.wham.next_doubt() == {"FINISHED"}
+            assert bpy.context.scene.frame_current == doubt.first
+    assert (armature.wham_motion.doubt, armature.wham_motion.doubt_operator) == (found[0].sentence, found[0].operator)
 
 
 def test_bars_of_the_timeline_say_what_the_contacts_say(two):

@@ -398,6 +398,11 @@ class WHAM_PG_motion(bpy.types.PropertyGroup):
     sliding: FloatProperty(description="Mean speed of planted toes and heels in meters per second; -1 without contacts")
     hidden: StringProperty(description="Scene frames in which the person was not detected")
 
+    doubt: StringProperty(description="What is probably wrong at the frames of the last doubt that was visited")
+    doubt_operator: StringProperty(description="The operator of bpy.ops.wham that helps; empty if none does by itself")
+    doubt_first: FloatProperty()
+    doubt_last: FloatProperty()
+
 
 def register() -> None:
     """Add the settings to scenes and the metadata to objects."""

@@ -36,6 +36,12 @@ class WHAM_PT_result(_CharacterPanel, bpy.types.Panel):
         column.operator("screen.animation_play", text=text, icon=icon)
         column.operator("wham.bake_to_rig", text="Next: Bake to Rig", icon="ARMATURE_DATA")
         _draw_statistics(self.layout, statistics(armature))
+        self.layout.operator("wham.next_doubt", icon="VIEWZOOM")
+        if record.doubt and record.doubt_first - 1 <= context.scene.frame_current <= record.doubt_last + 1:
+            box = self.layout.box()
+            draw_sentence(box, record.doubt, icon="ERROR")
+            if record.doubt_operator:
+                box.operator(f"wham.{record.doubt_operator}")
         column = self.layout.column(align=True)
         column.prop(context.scene.wham, "show_contacts")
         if context.scene.wham.show_contacts:
