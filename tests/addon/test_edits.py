@@ -220,6 +220,8 @@ def test_loop_repeats(two, in_place):
     way = again[0, 0] - once[0, 0]
     assert np.abs(again - once - way).max() < 1e-4
     assert (np.abs(way).max() < 1e-5) == in_place
+    action = armature.animation_data.action
+    assert (action.use_cyclic, action.frame_start, action.frame_end) == (True, 5, 29)
     go_to(29 + 24 * 3 + 4)
     assert armature["contact_left_toe"] == character.read(armature).contacts[4, 0]
     bpy.ops.wham.trim_motion(first=5, last=20)  # ends the repetition
@@ -365,6 +367,29 @@ def test_keys_that_are_gone_are_a_sentence_and_nothing_changes(two, edit):
     with pytest.raises(RuntimeError, match="no longer has the keys that it was imported with"):
         getattr(bpy.ops.wham, edit)()
     assert (joints(two[0]) == before).all()
+
+
+def test_feet_are_planted_where_edited_contacts_say(two):
+    armature = two[0]
+    keys = character.ActionKeys(armature)
+    # A toe and a heel: toes that bend, as these random ones, change the length of a foot that is planted at both.
+    for name, rows in (("left_toe", (10, 16)), ("left_heel", ()), ("right_toe", ()), ("right_heel", (30, 33))):
+        curve = keys._curves.fcurves.find(f'["contact_{name}"]')
+        curve.keyframe_points.clear()
+        for frame, value in ((1, 0), *zip(rows, (1, 0), strict=False)):
+            curve.keyframe_points.insert(frame, value).interpolation = "CONSTANT"
+    assert bpy.ops.wham.plant_again() == {"FINISHED"}
+    after = character.read(armature)
+    assert after.contacts.sum(0).tolist() == [6, 0, 0, 3]
+    steps = np.linalg.norm(np.diff(after.foot_points(), axis=0), axis=-1)
+    assert steps[after.contacts[1:] & after.contacts[:-1]].max() < 0.002
+    assert markers(armature) == [(10, "L step"), (30, "R step")]
+    for name in ("left_toe", "right_heel"):
+        keys._curves.fcurves.find(f'["contact_{name}"]').keyframe_points.clear()
+        armature.keyframe_insert(f'["contact_{name}"]', frame=1)
+        keys._curves.fcurves.find(f'["contact_{name}"]').keyframe_points[0].co[1] = 0
+    with pytest.raises(RuntimeError, match="has no contacts to plant its feet by"):
+        bpy.ops.wham.plant_again()
 
 
 def test_the_next_doubt_is_shown_at_its_frame(two):

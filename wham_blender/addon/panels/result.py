@@ -122,7 +122,7 @@ class WHAM_PT_edit(_CharacterPanel, bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         """Draw a button for each operator; their options are in the redo panel."""
         for operators in (
-            (("mark_contacts", "SNAP_ON"), ("smooth_motion", "SMOOTHCURVE")),
+            (("mark_contacts", "SNAP_ON"), ("plant_again", "SNAP_PERPENDICULAR"), ("smooth_motion", "SMOOTHCURVE")),
             (("turn_motion", "DRIVER_ROTATIONAL_DIFFERENCE"), ("move_motion", "EMPTY_ARROWS"),
              ("set_actor_height", "ARROW_LEFTRIGHT"), ("set_floor", "VIEW_PERSPECTIVE")),
             (("trim_motion", "PREVIEW_RANGE"), ("loop_motion", "FILE_REFRESH")),
