@@ -11,13 +11,23 @@ import numpy as np
 
 from . import quaternions
 from .motion import true_intervals
-from .planted_feet import HINGED, LEGS, eased, leg_rotations, smoothstep
+from .planted_feet import (
+    HINGED,
+    LEGS,
+    eased,
+    leg_rotations,
+    locked_positions,
+    mean_of_planted,
+    smooth_maximum,
+    smoothstep,
+)
 from .skeleton import ALL_PARENTS, FOOT_POINTS, JOINT_NAMES
 
 # The joint that each foot point moves with: toes with the ball of the foot, heels with the ankle.
 FOOT_JOINTS = tuple(JOINT_NAMES.index(point.replace("toe", "foot").replace("heel", "ankle")) for point in FOOT_POINTS)
 _EVEN = 0.1  # of the usual step between keyframes: containers round 1/60 s to milliseconds
 _FINER = 4  # steps for one, so that what is smoothed can be taken between them; set by hand
+_PASSES = 4  # of planting feet, each corrects what the one before leaves: the second foot may move the body again
 _EASE = 0.2  # seconds in which the correction of a planted foot fades before and after its contact; set by hand
 
 
@@ -208,6 +218,65 @@ def _with_feet_of(before: Animation, after: Animation, cutoff: float, rate: floa
     return after
 
 
+def planted_again(animation: Animation, rate: float) -> Animation:
+    """The animation with each planted toe and heel in one place for its whole contact, and on the floor if it is near.
+
+    ``rate``: keys a second. Legs bend for it; where a leg is too short, the body comes after it. Rows farther from a
+    contact than three times the fade of a leg's correction (0.2 s) stay as they are.
+    """
+    ease = _EASE * rate
+    for _ in range(_PASSES):
+        positions, rotations = animation.pose()
+        points = animation.foot_points()
+        goals = [_planted_foot(animation.contacts[:, leg.points], points[:, leg.points], positions[:, leg.ankle], ease)
+                 for leg in LEGS]  # fmt: skip
+        shift = _into_reach(animation, positions, [positions[:, leg.ankle] + moved for leg, (moved, _) in
+                                                   zip(LEGS, goals, strict=True)], ease)  # fmt: skip
+        positions += shift[:, None]
+        local = animation.rotations.copy()
+        for leg, (moved, twist) in zip(LEGS, goals, strict=True):
+            target = positions[:, leg.ankle] - shift + moved
+            foot = quaternions.multiply(twist, rotations[:, leg.ankle])
+            changed = np.linalg.norm(target - positions[:, leg.ankle], axis=1) + np.abs(twist[:, 1:]).sum(1) > 1e-9
+            legs = leg_rotations(leg, positions, rotations, target, foot, HINGED)
+            for joint, values in zip((leg.hip, leg.knee, leg.ankle), legs.swapaxes(0, 1), strict=True):
+                local[changed, joint] = values[changed]
+        animation = replace(animation, root=animation.root + shift, rotations=local)
+    return animation
+
+
+def _planted_foot(
+    planted: np.ndarray, points: np.ndarray, ankle: np.ndarray, ease: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The movement (F, 3) of an ankle (F, 3) and the rotation (F, 4) of its foot which hold its toe and heel in place.
+
+    planted (F, 2) and points (F, 2, 3): toe and heel, in the world. Both fade within ``ease`` rows beside contacts.
+    """
+    locked = locked_positions(points, planted)
+    along, wanted = points[:, 0] - points[:, 1], locked[:, 0] - locked[:, 1]
+    both = planted.all(1) & (np.linalg.norm(wanted, axis=1) > 1e-6)
+    twist = quaternions.to_axis_angle(quaternions.between(along, np.where(both[:, None], wanted, along)))
+    twist = quaternions.of_axis_angle(eased(twist, both, ease))
+    offsets = quaternions.rotate(twist[:, None], points - ankle[:, None])
+    shift = mean_of_planted(locked - offsets - ankle[:, None], planted)
+    return eased(shift, planted.any(1), ease), twist
+
+
+def _into_reach(animation: Animation, positions: np.ndarray, ankles: list[np.ndarray], ease: float) -> np.ndarray:
+    """The movement (F, 3) of the body that lets both legs reach their ankles (F, 3), without a jump in time."""
+    shift = np.zeros((len(animation), 3))
+    for leg, ankle in zip(LEGS, ankles, strict=True):
+        bones = np.diff(animation.heads[[leg.hip, leg.knee, leg.ankle]], axis=0)
+        length = HINGED.stretched * np.linalg.norm(bones, axis=1).sum()
+        path = ankle - positions[:, leg.hip] - shift
+        distance = np.linalg.norm(path, axis=1)
+        # A leg may stay as straight as the pose has it.
+        longest = np.maximum(length, np.linalg.norm(positions[:, leg.ankle] - positions[:, leg.hip], axis=1))
+        excess = smooth_maximum(np.clip(distance - longest, 0, None), ease)
+        shift += path / np.maximum(distance, 1e-9)[:, None] * excess[:, None]
+    return shift
+
+
 def looped(animation: Animation, blend: int, in_place: bool) -> Animation:
     """A cycle: the last ``blend`` rows are blended into the first ones, so that the end continues at the start.
 
@@ -257,13 +326,38 @@ def looped(animation: Animation, blend: int, in_place: bool) -> Animation:
     rotations[-1] = rotations[0]
     steps = quaternions.rotate(straightening[:-1], np.diff(root, axis=0))
     root = root[0] + np.concatenate([np.zeros((1, 3)), np.cumsum(steps, 0)])
-    if in_place:
-        root -= np.linspace(0, 1, period + 1)[:, None] * (root[-1] - root[0])
-    return replace(
+    cycle = replace(
         animation, frames=animation.frames[: period + 1], root=root, rotations=quaternions.without_jumps(rotations),
         contacts=contacts, probabilities=probabilities, confidence=confidence[:, 0], visible=visible,
         hand_confidence=None if hands is None else confidence[:, 1:],
     )  # fmt: skip
+    return without_travel(cycle) if in_place else cycle
+
+
+def without_travel(cycle: Animation) -> Animation:
+    """A cycle without its movement over the floor, which is removed evenly."""
+    travel = np.linspace(0, 1, len(cycle))[:, None] * (cycle.root[-1] - cycle.root[0])
+    return replace(cycle, root=cycle.root - travel)
+
+
+def planted_cycle(cycle: Animation, rate: float) -> Animation:
+    """A cycle of `looped` that moves over the floor, with planted feet held in place, also where it starts anew.
+
+    ``rate``: keys a second. The cycle is planted between two others, so that contacts across its ends are whole.
+    """
+    period = len(cycle) - 1
+    rows = np.append(np.tile(np.arange(period), 3), 0)
+    step = cycle.root[-1] - cycle.root[0]
+    root = cycle.root[rows] + np.append(np.repeat(np.arange(3), period), 3)[:, None] * step
+    of_rows = {
+        name: getattr(cycle, name)[rows] for name in ("rotations", "contacts", "probabilities", "confidence", "visible")
+    }
+    three = replace(cycle, frames=np.arange(len(rows), dtype=float), root=root, hand_confidence=None, **of_rows)
+    planted = planted_again(three, rate)
+    middle = slice(period, 2 * period + 1)
+    root, rotations = planted.root[middle] - step, planted.rotations[middle]
+    root[-1], rotations[-1] = root[0] + step, rotations[0]
+    return replace(cycle, root=root, rotations=quaternions.without_jumps(rotations))
 
 
 def _mixed(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from .skeleton import JOINT_NAMES, PARENTS
 
 # Metres by which the knee of a straight leg is taken to point to the thigh's front, see IN_PLANE; set by hand.
 _STRAIGHT_KNEE_FRONT = 0.02
+ON_FLOOR = 0.12  # metres: a planted point within this distance from the floor stands on it; set by hand
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,36 @@ def nearest_rows(flags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     before = true_rows[np.maximum(np.searchsorted(true_rows, rows, side="right") - 1, 0)]
     after = true_rows[np.minimum(np.searchsorted(true_rows, rows), len(true_rows) - 1)]
     return before, after
+
+
+def locked_positions(feet: np.ndarray, planted: np.ndarray) -> np.ndarray:
+    """The positions (F, 2, 3) that a foot's toe and heel keep while they are planted (F, 2); elsewhere zero.
+
+    feet (F, 2, 3). Toe and heel that are planted together are a foot's length apart.
+    """
+    contacts = contacts_of(planted)
+    positions = {contact: np.median(feet[contact.rows, contact.point], 0) for contact in contacts}
+    for position in positions.values():
+        if abs(position[2]) < ON_FLOOR:
+            position[2] = 0
+    adjusted = set()
+    for toe, heel, rows in simultaneous(contacts):
+        length = float(np.median(np.linalg.norm(feet[rows, 0] - feet[rows, 1], axis=1)))
+        foot = positions[toe] - positions[heel]
+        if abs(foot[2]) < ON_FLOOR:
+            foot[2] = 0
+            positions[heel][2] = positions[toe][2]
+        if not foot.any():
+            continue
+        missing = foot / np.linalg.norm(foot) * length - (positions[toe] - positions[heel])
+        # Both move, or only the one that no earlier pair has adjusted.
+        weight = 0.5 if (toe in adjusted) == (heel in adjusted) else float(toe not in adjusted)
+        positions[toe], positions[heel] = positions[toe] + weight * missing, positions[heel] - (1 - weight) * missing
+        adjusted |= {toe, heel}
+    result = np.zeros_like(feet)
+    for contact, position in positions.items():
+        result[contact.rows, contact.point] = position
+    return result
 
 
 def mean_of_planted(values: np.ndarray, planted: np.ndarray) -> np.ndarray:

@@ -186,3 +186,45 @@ def test_loop_of_a_periodic_walk_changes_nothing():
 def test_loop_not_longer_than_its_blend_is_refused():
     with pytest.raises(ValueError, match="longer than its blend"):
         animation.looped(walk(count=20), 10, False)
+
+
+def slides(moving):
+    """The longest movement (metres) of a planted foot point from one row to the next."""
+    steps = np.linalg.norm(np.diff(moving.foot_points(), axis=0), axis=-1)
+    return steps[moving.contacts[1:] & moving.contacts[:-1]].max()
+
+
+def test_feet_are_planted_again_after_contacts_were_edited():
+    before = walk()
+    contacts = np.zeros_like(before.contacts)
+    contacts[30:38, :2] = contacts[33:42, 1:2] = contacts[60:66, 2:] = True
+    before = replace(before, contacts=contacts)
+    assert slides(before) > 0.02
+    after = animation.planted_again(before, RATE)
+    assert slides(after) < 1e-6
+    # What is farther from a contact than corrections fade stays to the bit.
+    rows = np.r_[0:12, 84:90]
+    assert (after.rotations[rows] == before.rotations[rows]).all()
+
+
+def test_a_planted_foot_that_is_out_of_reach_takes_the_body_along():
+    before = walk()
+    contacts = np.zeros_like(before.contacts)
+    contacts[20:55, :2] = True  # 1.4 m: farther than the leg is long
+    before = replace(before, contacts=contacts)
+    after = animation.planted_again(before, RATE)
+    assert slides(after) < 1e-6
+    assert np.linalg.norm(after.root - before.root, axis=1).max() > 0.1
+
+
+def test_a_cycle_holds_feet_across_its_ends():
+    cycle = animation.looped(walk(count=70, cycle=30), 10, False)
+    planted = animation.planted_cycle(cycle, RATE)
+    way = planted.root[-1] - planted.root[0]
+    assert np.abs(way - (cycle.root[-1] - cycle.root[0])).max() < 1e-9
+    feet = planted.foot_points()
+    endless = np.concatenate([feet[:-1], feet + way])
+    down = np.concatenate([planted.contacts[:-1], planted.contacts])
+    steps = np.linalg.norm(np.diff(endless, axis=0), axis=-1)
+    assert steps[down[1:] & down[:-1]].max() < 1e-6
+    assert slides(cycle) > 0.02

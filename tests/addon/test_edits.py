@@ -12,9 +12,10 @@ from mathutils import Matrix, Vector
 from tests.addon.conftest import make_motion
 from wham_blender import animation
 from wham_blender import motion as motion_file
-from wham_blender.addon.panels.result import WHAM_PT_edit, statistics
+from wham_blender.addon.panels.result import WHAM_PT_edit, details, statistics
 from wham_blender.addon.scene import character
-from wham_blender.addon.ui import contact_overlay
+from wham_blender.addon.ui import contact_overlay, timeline_bars
+from wham_blender.doubts import doubts
 from wham_blender.motion import planted
 from wham_blender.skeleton import FOOT_POINTS, JOINT_NAMES
 
@@ -63,6 +64,13 @@ def markers(armature):
     return sorted((m.frame, m.name) for m in armature.animation_data.action.pose_markers)
 
 
+def steps(down, first):
+    """Frames and names of the markers of contacts (F, 4) whose first row is at a scene frame."""
+    feet = {"L step": down[:, :2].any(1), "R step": down[:, 2:].any(1)}
+    landed = {name: np.flatnonzero(foot & ~np.append(False, foot[:-1])) for name, foot in feet.items()}
+    return sorted((first + row, name) for name, rows in landed.items() for row in rows)
+
+
 def test_what_is_read_is_what_blender_shows_and_writing_it_changes_nothing(two):
     armature = two[0]
     armature.matrix_world = Matrix.Translation((1, 2, 3)) @ Matrix.Rotation(0.7, 4, (1, 2, 3)) @ Matrix.Scale(1.5, 4)
@@ -94,7 +102,7 @@ def test_contacts_are_marked_again_in_place(two, motion):
         assert [armature[f"contact_{point}"] for point in FOOT_POINTS] == down[row].tolist()
     found = markers(armature)
     assert (9, "mine") in found
-    assert len(found) - 1 == np.abs(np.diff(down, axis=0, prepend=False)).sum()
+    assert [mark for mark in found if mark != (9, "mine")] == steps(down, 1)
     assert armature.animation_data.action == action
     assert (joints(armature) == pose).all()
     # The probabilities stay, so that the first marking can be had again.
@@ -185,9 +193,11 @@ def test_trim_leaves_the_range_as_it_was(two):
     armature["own"] = 1.0
     for frame in (1, 20, 40):
         armature.keyframe_insert('["own"]', frame=frame)
-    before, rest = joints(armature, range(10, 31)), joints(other)
+    before, rest, contacts = joints(armature, range(10, 31)), joints(other), character.read(armature).contacts[9:30]
     assert bpy.ops.wham.trim_motion(first=10, last=30) == {"FINISHED"}
     found = character.read(armature)
+    assert (found.contacts == contacts).all()
+    assert contacts[0].any()  # it began before
     assert found.frames.tolist() == list(range(10, 31))
     assert np.abs(joints(armature, range(10, 31)) - before).max() < 1e-5
     curves = character.ActionKeys(armature).curves()
@@ -210,6 +220,8 @@ def test_loop_repeats(two, in_place):
     way = again[0, 0] - once[0, 0]
     assert np.abs(again - once - way).max() < 1e-4
     assert (np.abs(way).max() < 1e-5) == in_place
+    action = armature.animation_data.action
+    assert (action.use_cyclic, action.frame_start, action.frame_end) == (True, 5, 29)
     go_to(29 + 24 * 3 + 4)
     assert armature["contact_left_toe"] == character.read(armature).contacts[4, 0]
     bpy.ops.wham.trim_motion(first=5, last=20)  # ends the repetition
@@ -245,7 +257,7 @@ def test_result_is_told_and_measured_again(motion, body, tmp_path):
     motion_file.save(tmp_path / "one.npz", [person])
     bpy.ops.wham.import_motion(filepath=str(tmp_path / "one.npz"), fps="CLIP", start_frame=1)
     (armature,) = (o for o in bpy.data.objects if o.type == "ARMATURE")
-    told = dict(statistics(armature))
+    told = dict(statistics(armature)) | dict(details(armature))
     down = planted(person.contacts)
     assert told["Frames"] == "40 (1 to 40), 1.56 s"
     assert told["Not Detected"] == "frames 11-14, 31: interpolated"
@@ -357,16 +369,64 @@ def test_keys_that_are_gone_are_a_sentence_and_nothing_changes(two, edit):
     assert (joints(two[0]) == before).all()
 
 
+def test_feet_are_planted_where_edited_contacts_say(two):
+    armature = two[0]
+    keys = character.ActionKeys(armature)
+    # A toe and a heel: toes that bend, as these random ones, change the length of a foot that is planted at both.
+    for name, rows in (("left_toe", (10, 16)), ("left_heel", ()), ("right_toe", ()), ("right_heel", (30, 33))):
+        curve = keys._curves.fcurves.find(f'["contact_{name}"]')
+        curve.keyframe_points.clear()
+        for frame, value in ((1, 0), *zip(rows, (1, 0), strict=False)):
+            curve.keyframe_points.insert(frame, value).interpolation = "CONSTANT"
+    assert bpy.ops.wham.plant_again() == {"FINISHED"}
+    after = character.read(armature)
+    assert after.contacts.sum(0).tolist() == [6, 0, 0, 3]
+    steps = np.linalg.norm(np.diff(after.foot_points(), axis=0), axis=-1)
+    assert steps[after.contacts[1:] & after.contacts[:-1]].max() < 0.002
+    assert markers(armature) == [(10, "L step"), (30, "R step")]
+    for name in ("left_toe", "right_heel"):
+        keys._curves.fcurves.find(f'["contact_{name}"]').keyframe_points.clear()
+        armature.keyframe_insert(f'["contact_{name}"]', frame=1)
+        keys._curves.fcurves.find(f'["contact_{name}"]').keyframe_points[0].co[1] = 0
+    with pytest.raises(RuntimeError, match="has no contacts to plant its feet by"):
+        bpy.ops.wham.plant_again()
+
+
+def test_the_next_doubt_is_shown_at_its_frame(two):
+    armature = two[0]
+    found = doubts(character.read(armature), armature.wham_motion.keyed_rate)
+    assert len(found) > 1
+    for doubt in (*found, found[0]):  # and from the start again
+        if doubt.first > bpy.context.scene.frame_current or doubt is found[0]:
+            assert bpy.ops.wham.next_doubt() == {"FINISHED"}
+            assert bpy.context.scene.frame_current == doubt.first
+    assert (armature.wham_motion.doubt, armature.wham_motion.doubt_operator) == (found[0].sentence, found[0].operator)
+
+
+def test_bars_of_the_timeline_say_what_the_contacts_say(two):
+    armature = two[0]
+    bpy.ops.wham.trim_motion(first=4, last=33)
+    found = character.read(armature)
+    for column, intervals in enumerate(timeline_bars.contact_intervals(armature)):
+        inside = [any(first <= frame < last for first, last in intervals) for frame in found.frames]
+        assert inside == found.contacts[:, column].tolist()
+    values, seen, inside = timeline_bars.confidence_at(armature, np.arange(1.0, 41.0))
+    assert inside.tolist() == [4 <= frame <= 34 for frame in range(1, 41)]
+    assert np.abs(values[3:33] - found.confidence).max() < 1e-6
+    assert seen[3:33].tolist() == found.visible.tolist()
+
+
 def test_discs_lie_where_planted_feet_are(two):
     found = [character.read(each) for each in two]
     for row in range(0, 40, 3):
         go_to(1 + row)
-        marks = contact_overlay.discs(bpy.context)
+        marks = contact_overlay.planted_points(bpy.context)
         for side, columns in (("left", [0, 1]), ("right", [2, 3])):
             expected = [each.foot_points()[row, c] for each in found for c in columns if each.contacts[row, c]]
             assert len(marks[side]) == len(expected)
-            for (point, radius), goal in zip(marks[side], expected, strict=True):
-                assert np.linalg.norm(np.array(point) - goal) < 1e-4
-                assert 0.02 < radius < 0.06
+            for mark, goal in zip(marks[side], expected, strict=True):
+                assert np.linalg.norm(np.array(mark.center) - goal) < 1e-4
+                assert 0.02 < mark.radius < 0.06
+                assert 0.02 < (mark.bone[1] - mark.bone[0]).length < 0.2
     two[0].hide_set(True)
-    assert sum(map(len, contact_overlay.discs(bpy.context).values())) == found[1].contacts[39].sum()
+    assert sum(map(len, contact_overlay.planted_points(bpy.context).values())) == found[1].contacts[39].sum()

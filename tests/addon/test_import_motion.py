@@ -23,6 +23,7 @@ from wham_blender.addon.properties import PlacementSettings, placement_settings
 from wham_blender.addon.retarget.bake_all import bake_all, pair_by_name, target_rigs
 from wham_blender.addon.retarget.bake_options import BakeError, Options
 from wham_blender.addon.scene import reading
+from wham_blender.addon.scene.action import ActionKeys
 from wham_blender.errors import CodedError
 from wham_blender.motion import forward_kinematics, planted
 from wham_blender.skeleton import FOOT_POINTS, JOINT_NAMES
@@ -128,12 +129,21 @@ def test_contacts_are_keyed_and_marked(motion, motion_path):
         assert [armature[f"contact_{point}"] for point in FOOT_POINTS] == down[row].tolist()
         likely = [armature[f"contact_probability_{point}"] for point in FOOT_POINTS]
         assert np.abs(likely - motion.contacts[row]).max() < 1e-6
-    markers = {(m.name, m.frame) for m in armature.animation_data.action.pose_markers}
-    assert len(markers) == np.abs(np.diff(down, axis=0, prepend=False)).sum() > 8
-    for index, name in enumerate(("L toe", "L heel", "R toe", "R heel")):
-        for row in range(1, len(motion)):
-            if down[row, index] != down[row - 1, index]:
-                assert (f"{name} {'down' if down[row, index] else 'up'}", 5 + row) in markers
+    markers = sorted((m.frame, m.name) for m in armature.animation_data.action.pose_markers)
+    feet = {"L step": down[:, :2].any(1), "R step": down[:, 2:].any(1)}
+    landed = {name: foot & ~np.append(False, foot[:-1]) for name, foot in feet.items()}
+    assert markers == sorted((5 + row, name) for name, rows in landed.items() for row in np.flatnonzero(rows))
+    assert len(markers) > 4
+
+
+def test_contacts_have_keys_only_where_they_change(motion, motion_path):
+    bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP", start_frame=5)
+    (armature,) = objects("ARMATURE")
+    down = planted(motion.contacts)
+    for index, point in enumerate(FOOT_POINTS):
+        changes = {5 + row for row in range(1, len(down)) if down[row, index] != down[row - 1, index]}
+        keyed = ActionKeys(armature).frames_of(f'["contact_{point}"]')
+        assert set(keyed) == changes | {5, 4 + len(down)}
 
 
 def test_camera_projects_joints_to_the_clips_pixels(motion, motion_path):

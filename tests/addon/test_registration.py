@@ -17,7 +17,7 @@ from wham_blender.addon.operators.import_motion import WHAM_OT_import_motion
 from wham_blender.addon.operators.jobs import WHAM_OT_import_job
 from wham_blender.addon.panels import jobs, preferences
 from wham_blender.addon.panels.import_clip import WHAM_PT_import
-from wham_blender.addon.panels.result import WHAM_PT_edit, WHAM_PT_result
+from wham_blender.addon.panels.result import WHAM_PT_edit, WHAM_PT_result, WHAM_PT_result_details
 from wham_blender.addon.properties import VideoOptions, copy_options, option_names
 from wham_blender.addon.ui import contact_overlay, presets
 from wham_blender.addon.ui.options import draw_options
@@ -160,14 +160,15 @@ def test_character_panels_draw(motion_path):
     record.speed, record.film = 8.0, "it is interlaced"
     drawn: list[tuple] = []
     stand_in = type("Panel", (), {"layout": Layout(drawn)})()
-    for panel in (WHAM_PT_result, WHAM_PT_edit):
+    for panel in (WHAM_PT_result, WHAM_PT_result_details, WHAM_PT_edit):
         assert panel.poll(bpy.context)
         panel.draw(stand_in, bpy.context)
     assert "Foot Sliding" in [call[-1] for call in drawn]
     assert "The scene runs at 24 fps, the clip at 25" in (text := " ".join(call[-1] or "" for call in drawn))
     assert "played 8 times slower than filmed" in text and "a copy, because it is interlaced" in text
     buttons = {call[1].removeprefix("wham.") for call in drawn if call[0] == "operator"}
-    assert {"match_scene", "mark_contacts", "smooth_motion", "loop_motion"} <= buttons <= set(dir(bpy.ops.wham))
+    assert {"match_scene", "mark_contacts", "smooth_motion", "loop_motion"} <= buttons
+    assert buttons <= {*dir(bpy.ops.wham), "screen.animation_play"}
 
 
 def test_presets_keep_the_options_but_not_the_clip(tmp_path, monkeypatch):

@@ -130,6 +130,7 @@ def _build_scene(
     # The scene's own settings last, since they would stay if anything failed.
     if timing.takes_clip_rate:
         match_clip(context.scene, camera_object, timing.clip_rate, timing.start_frame, keyed[-1][-1])
+        context.scene.frame_set(max(timing.start_frame, 0))  # a frame beside the motion would show no film
     elif context.scene.camera is None:
         context.scene.camera = camera_object
     return armatures

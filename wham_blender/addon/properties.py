@@ -371,7 +371,14 @@ class WHAM_PG_settings(VideoOptions, bpy.types.PropertyGroup):
     )
     show_contacts: BoolProperty(
         name="Show Contacts",
-        description="Mark planted toes and heels with discs in the 3D Viewport: left blue, right orange",
+        description="Mark planted toes and heels, left blue, right orange: with discs and coloured foot bones in the "
+        "3D Viewport, with bars in the Timeline and the Dope Sheet",
+        default=True,
+    )
+    show_confidence: BoolProperty(
+        name="Show Confidence",
+        description="Show in the Timeline and the Dope Sheet how sure the keypoints are: from red to green; grey where "
+        "the person was not seen",
         default=True,
     )
 
@@ -401,6 +408,11 @@ class WHAM_PG_motion(bpy.types.PropertyGroup):
     contacts: IntProperty(description="Number of foot contacts: how often a toe or heel comes down")
     sliding: FloatProperty(description="Mean speed of planted toes and heels in meters per second; -1 without contacts")
     hidden: StringProperty(description="Scene frames in which the person was not detected")
+
+    doubt: StringProperty(description="What is probably wrong at the frames of the last doubt that was visited")
+    doubt_operator: StringProperty(description="The operator of bpy.ops.wham that helps; empty if none does by itself")
+    doubt_first: FloatProperty()
+    doubt_last: FloatProperty()
 
 
 def register() -> None:

@@ -14,18 +14,21 @@ from .operators import (
     import_video,
     jobs,
     mark_contacts,
+    next_doubt,
     place_motion,
+    plant_feet,
     rig_maps,
     setup,
     smooth_motion,
     time_motion,
+    view_clip,
     weights,
 )
 from .panels import bake as bake_panel
 from .panels import import_clip, preferences, result, rig_map
 from .panels import jobs as job_panel
 from .retarget import pose_backup, rig_map_state, rig_preview
-from .ui import contact_overlay, device_menu, presets
+from .ui import contact_overlay, device_menu, presets, timeline_bars
 
 _CLASSES = (
     properties.WHAM_PG_settings,
@@ -48,7 +51,9 @@ _CLASSES = (
     drop_clips.WHAM_FH_clips,
     drop_clips.WHAM_FH_pictures,
     drop_clips.WHAM_FH_motion,
+    next_doubt.WHAM_OT_next_doubt,
     mark_contacts.WHAM_OT_mark_contacts,
+    plant_feet.WHAM_OT_plant_again,
     smooth_motion.WHAM_OT_smooth_motion,
     place_motion.WHAM_OT_turn_motion,
     place_motion.WHAM_OT_move_motion,
@@ -65,6 +70,8 @@ _CLASSES = (
     setup.WHAM_OT_move_worker,
     setup.WHAM_OT_measure_storage,
     setup.WHAM_OT_copy_worker_report,
+    view_clip.WHAM_OT_view_clip_camera,
+    view_clip.WHAM_OT_view_side_by_side,
     *weights.CLASSES,
     *rig_maps.CLASSES,
     bake.WHAM_OT_bake_to_rig,
@@ -74,8 +81,10 @@ _CLASSES = (
     presets.WHAM_OT_add_import_preset,
     presets.WHAM_PT_import_presets,
     import_clip.WHAM_PT_import,
-    job_panel.WHAM_PT_jobs,
     result.WHAM_PT_result,
+    result.WHAM_PT_result_details,
+    job_panel.WHAM_PT_jobs,
+    job_panel.WHAM_PT_earlier_jobs,
     result.WHAM_PT_edit,
     bake_panel.WHAM_PT_bake,
     rig_map.WHAM_PT_rig_map,
@@ -92,6 +101,7 @@ def register() -> None:
     rig_preview.register()
     import_clip.register()
     contact_overlay.register()
+    timeline_bars.register()
     queue.register()
     job_panel.register()
 
@@ -101,6 +111,7 @@ def unregister() -> None:
     job_panel.unregister()
     queue.unregister()
     setup.WHAM_OT_measure_storage.stop()
+    timeline_bars.unregister()
     contact_overlay.unregister()
     import_clip.unregister()
     rig_preview.unregister()

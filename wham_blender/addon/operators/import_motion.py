@@ -14,6 +14,7 @@ from ..scene.reading import Reading
 from ..settings import library
 from ..ui.options import SECTIONS, draw_names
 from .reading import ReadingOperator
+from .view_clip import frame_characters
 
 
 class WHAM_OT_import_motion(ReadingOperator, PlacementOptions, bpy.types.Operator):
@@ -69,6 +70,7 @@ class WHAM_OT_import_motion(ReadingOperator, PlacementOptions, bpy.types.Operato
                     "where it happened.",
                 )
                 return {"CANCELLED"}
+            frame_characters(context)
             return {"FINISHED"}
 
         return self.when_read(context, reading, build_read)

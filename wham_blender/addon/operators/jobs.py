@@ -23,6 +23,7 @@ from ..worker.process import BoundedLog
 from ..worker.python_environment import WorkerError
 from .background import copy_to_clipboard, error_message, from_window
 from .reading import ReadingOperator
+from .view_clip import frame_characters
 
 
 class _RecordOperator:
@@ -103,6 +104,7 @@ class WHAM_OT_import_job(ReadingOperator, _RecordOperator, PlacementOptions, bpy
             record.warn(bake_error)
         record.status, record.error, record.error_code = Status.IMPORTED, "", ""
         keep(record)
+        frame_characters(context)
         return {"FINISHED"}
 
     def _failed(self, record: JobRecord, sentence: str, code: str) -> set[str]:

@@ -92,10 +92,16 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Make the cycle."""
         first, last = self.frame_range(armature, 2 * self.blend + 2)
-        cycle = animation.looped(animation.between(character.read(armature), first, last), self.blend, self.in_place)
+        cycle = animation.looped(animation.between(character.read(armature), first, last), self.blend, in_place=False)
+        cycle = animation.planted_cycle(cycle, character.key_rate(armature, cycle))
+        if self.in_place:
+            cycle = animation.without_travel(cycle)
         character.check(armature, cycle)
         character.trim(armature, cycle.frames[0], cycle.frames[-1])
         character.write(armature, cycle)
+        action = armature.animation_data.action
+        action.use_frame_range = action.use_cyclic = True
+        action.frame_start, action.frame_end = cycle.frames[0], cycle.frames[-1]
         if self.repeat:
             character.add_cycles(armature)
         return f"A cycle of {cycle.frames[-1] - cycle.frames[0]:g} frames"

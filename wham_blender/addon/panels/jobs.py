@@ -29,7 +29,7 @@ class WHAM_PT_jobs(SidebarPanel, bpy.types.Panel):
     """The jobs of this and of earlier Blender sessions."""
 
     bl_label = "Jobs"
-    bl_order = 1
+    bl_order = 2
 
     def draw_header_preset(self, context: bpy.types.Context) -> None:
         """Draw the buttons for all jobs."""
@@ -38,16 +38,40 @@ class WHAM_PT_jobs(SidebarPanel, bpy.types.Panel):
         row.operator("wham.clean_jobs", text="", icon="TRASH", emboss=False)
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw a box for each job, the newest first."""
+        """Draw a box for the newest job and for each that has not ended."""
         layout = self.layout
         if not jobs.all:
             layout.label(text="Imported clips are listed here")
         for record in jobs.all[:_SHOWN_JOBS]:
-            draw_job(layout.box(), record)
-        if jobs.all:
-            row = layout.row()
-            row.active = False
-            row.label(text=f"{_bytes(sum(jobs.sizes.values()))}; kept for {job_record.KEPT_DAYS} days")
+            if not _is_earlier(record):
+                draw_job(layout.box(), record)
+
+
+class WHAM_PT_earlier_jobs(SidebarPanel, bpy.types.Panel):
+    """The jobs that have ended, without the newest one."""
+
+    bl_label = "Earlier Jobs"
+    bl_parent_id = "WHAM_PT_jobs"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only if there are some."""
+        return any(map(_is_earlier, jobs.all[:_SHOWN_JOBS]))
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw a box for each of them, the newest first."""
+        for record in filter(_is_earlier, jobs.all[:_SHOWN_JOBS]):
+            draw_job(self.layout.box(), record)
+        row = self.layout.row()
+        row.active = False
+        row.label(text=f"{_bytes(sum(jobs.sizes.values()))}; kept for {job_record.KEPT_DAYS} days")
+
+
+def _is_earlier(record: JobRecord) -> bool:
+    """Whether a job is folded: imported or cancelled, and not the newest. A failed one waits for the user."""
+    ended = record.status in {Status.IMPORTED, Status.CANCELLED} and not is_interrupted(record)
+    return ended and record is not jobs.all[0]
 
 
 def draw_job(layout: bpy.types.UILayout, record: JobRecord) -> None:

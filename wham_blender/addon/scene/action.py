@@ -66,11 +66,21 @@ class ActionKeys:
             )
         return values
 
-    def write(self, data_path: str, values: np.ndarray, group: str, interpolation: int = LINEAR) -> None:
-        """Key a property with values (F, n) for its n components, replacing its keyframes."""
+    def write(
+        self,
+        data_path: str,
+        values: np.ndarray,
+        group: str,
+        interpolation: int = LINEAR,
+        frames: np.ndarray | None = None,
+    ) -> None:
+        """Key a property with values (F, n) for its n components, replacing its keyframes.
+
+        frames: scene frames (F,); None for ``self.frames``.
+        """
         for index, column in enumerate(values.T):
             curve = self._curve(data_path, index, group)
-            _set_points(curve, np.stack([self.frames, column], 1), interpolation)
+            _set_points(curve, np.stack([self.frames if frames is None else frames, column], 1), interpolation)
 
     def write_curves(self, data_path: str, curves: ReducedCurves, group: str) -> None:
         """Key a property with Bezier curves at some of the rows of ``frames``, replacing its keyframes."""

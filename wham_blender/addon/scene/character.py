@@ -36,6 +36,7 @@ _HAND_CONFIDENCE = tuple(
 )
 _LEAST_SCALE, _SCALE_TOLERANCE = 1e-6, 2e-3  # of an object; between its axes, relative
 _FASTEST = 1e6  # frames a second
+_SAME_FRAME = 1e-3  # frames
 _VISIBLE = CustomProperty("seen", "Clip", "1 where the clip shows the person, 0 where it is filled in", CONSTANT)
 
 
@@ -214,10 +215,16 @@ def trim(armature: bpy.types.Object, first: float, last: float) -> None:
     for curve in keys.curves():
         for modifier in [modifier for modifier in curve.modifiers if modifier.type == "CYCLES"]:
             curve.modifiers.remove(modifier)
+    before = read(armature)
+    for curve in keys.curves():
         trim_curve(curve, first, last)
     trimmed = read(armature)
+    # Properties with keyframes at their changes only: the value at the first frame may have its key before it.
+    rows = np.searchsorted(before.frames, trimmed.frames + _SAME_FRAME, "right").clip(1) - 1
+    trimmed = replace(trimmed, contacts=before.contacts[rows], visible=before.visible[rows])
     keys.frames = trimmed.frames
     write_contacts(keys, armature, trimmed.contacts)
+    key_property(keys, armature, _VISIBLE, trimmed.visible)
     update_statistics(armature, trimmed)
 
 

@@ -1,7 +1,7 @@
-"""Foot contacts in Blender: animated custom properties, and pose markers where a contact begins or ends.
+"""Foot contacts in Blender: animated custom properties, and a pose marker where a foot comes down.
 
-``contact_left_toe`` and so on are 1 while the point is planted, else 0. ``contact_probability_left_toe`` is the
-network's output, from which Mark Contacts computes the contacts again.
+``contact_left_toe`` and so on are 1 while the point is planted, else 0; they have keyframes only where they change.
+``contact_probability_left_toe`` is the network's output, from which Mark Contacts computes the contacts again.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
+from ...motion import true_intervals
 from ...skeleton import FOOT_POINTS
 from .action import CONSTANT, LINEAR, ActionKeys
 
 CONTACT_PROPERTIES = tuple(f"contact_{point}" for point in FOOT_POINTS)
 PROBABILITY_PROPERTIES = tuple(f"contact_probability_{point}" for point in FOOT_POINTS)
-_LABELS = tuple("{} {}".format(point[0].upper(), point.split("_")[1]) for point in FOOT_POINTS)
+_STEPS = {"left": "L step", "right": "R step"}  # the markers' names
+# Earlier versions had two markers for each contact of a toe or heel, whose names overlapped.
+_FORMER_MARKERS = {
+    f"{side} {part} {event}" for side in "LR" for part in ("toe", "heel") for event in ("down", "up")
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class CustomProperty:
 
 
 def write_contacts(keys: ActionKeys, armature: bpy.types.Object, planted: np.ndarray) -> None:
-    """Key the contacts (F, 4) bool, in the order of FOOT_POINTS, and add markers where they begin and end."""
+    """Key the contacts (F, 4) bool, in the order of FOOT_POINTS, and add a marker where a foot comes down."""
     for name, point, column in zip(CONTACT_PROPERTIES, FOOT_POINTS, planted.T, strict=True):
         description = f"1 where the {point.replace('_', ' ')} is planted"
         key_property(keys, armature, CustomProperty(name, "Contacts", description, CONSTANT), column)
@@ -45,19 +50,29 @@ def write_probabilities(keys: ActionKeys, armature: bpy.types.Object, probabilit
 
 
 def key_property(keys: ActionKeys, owner: bpy.types.Object, prop: CustomProperty, values: np.ndarray) -> None:
-    """Key a custom property of an object with values (F,) between 0 and 1; the property is created if missing."""
+    """Key a custom property of an object with values (F,) between 0 and 1; the property is created if missing.
+
+    One that is constant between keyframes has them at its changes only, so that these can be seen in the timeline, and
+    at both ends, where its cycles begin and end if the motion is looped.
+    """
     if prop.name not in owner:
         owner[prop.name] = 0.0
         owner.id_properties_ui(prop.name).update(min=0.0, max=1.0, description=prop.description)
-    keys.write(f'["{prop.name}"]', np.asarray(values, float)[:, None], prop.group, prop.interpolation)
+    values = np.asarray(values, float)
+    rows = np.arange(len(values))
+    if prop.interpolation == CONSTANT:
+        changes = np.diff(values, prepend=np.nan) != 0
+        changes[-1] = True
+        rows = np.flatnonzero(changes)
+    keys.write(f'["{prop.name}"]', values[rows, None], prop.group, prop.interpolation, keys.frames[rows])
 
 
 def _update_markers(action: bpy.types.Action, planted: np.ndarray, frames: np.ndarray) -> None:
-    """Replace the contact markers by markers where contacts (F, 4) begin and end; other pose markers stay."""
+    """Replace the contact markers: one where a foot with contacts (F, 4) comes down; other pose markers stay."""
     markers = action.pose_markers
-    contact_markers = {f"{label} {event}" for label in _LABELS for event in ("down", "up")}
-    for marker in [marker for marker in markers if marker.name in contact_markers]:
+    for marker in [marker for marker in markers if marker.name in {*_STEPS.values(), *_FORMER_MARKERS}]:
         markers.remove(marker)
-    for label, column in zip(_LABELS, planted.T, strict=True):
-        for row in np.flatnonzero(np.diff(column, prepend=False)):
-            markers.new(f"{label} {'down' if column[row] else 'up'}").frame = round(float(frames[row]))
+    for side, name in _STEPS.items():
+        foot = planted[:, [point.startswith(side) for point in FOOT_POINTS]].any(1)
+        for start, _ in true_intervals(foot):
+            markers.new(name).frame = round(float(frames[start]))

@@ -14,14 +14,13 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from ... import quaternions
 from ...motion import pose_skeleton, true_intervals, without_short_contacts
-from ...planted_feet import IN_PLANE, LEGS, contacts_of, leg_rotations, mean_of_planted, simultaneous
+from ...planted_feet import IN_PLANE, LEGS, ON_FLOOR, leg_rotations, locked_positions, mean_of_planted
 
 # Set by hand.
 _PASSES = 2  # the second corrects what little the first leaves
 _SHORTEST = 3  # frames: shorter contacts are dropped
 _STEP = 0.12  # metres that a foot point may move in one contact; if it moves further, it stepped
 _STEP_FRAMES = 3  # frames before and after such a step in which the point is lifted
-_ON_FLOOR = 0.12  # metres: a planted point within this distance from the floor stands on it
 _EASE = 3.0  # frames in which a correction fades before and after a contact
 _BODY_SMOOTHING = 2.0  # frames: standard deviation of the filter for the body's movement with its support feet
 _MOST_ROTATION = 0.7  # radians by which a foot is rotated at most to lie flat
@@ -39,7 +38,7 @@ def lock_feet(
     """
     feet = foot_points(poses) + pelvis[:, None]
     planted = np.stack([_split_at_steps(*column) for column in zip(feet.swapaxes(0, 1), planted.T, strict=True)], 1)
-    locked = np.concatenate([_locked_positions(feet[:, leg.points], planted[:, leg.points]) for leg in LEGS], 1)
+    locked = np.concatenate([locked_positions(feet[:, leg.points], planted[:, leg.points]) for leg in LEGS], 1)
     for _ in range(_PASSES):
         joints, matrices = pose_skeleton(poses, pelvis, rest)
         shift = _follow_support_feet(joints, _goals(feet, joints, locked, planted), planted)
@@ -71,36 +70,6 @@ def _split_at_steps(points: np.ndarray, planted: np.ndarray) -> np.ndarray:
         planted[first:last] = False
         intervals += [(start, first), (last, stop)]
     return without_short_contacts(planted[:, None], _SHORTEST)[:, 0]
-
-
-def _locked_positions(feet: np.ndarray, planted: np.ndarray) -> np.ndarray:
-    """The positions (F, 2, 3) that a foot's toe and heel keep while they are planted (F, 2); elsewhere zero.
-
-    feet (F, 2, 3). Toe and heel that are planted together are a foot's length apart.
-    """
-    contacts = contacts_of(planted)
-    positions = {contact: np.median(feet[contact.rows, contact.point], 0) for contact in contacts}
-    for position in positions.values():
-        if abs(position[2]) < _ON_FLOOR:
-            position[2] = 0
-    adjusted = set()
-    for toe, heel, rows in simultaneous(contacts):
-        length = float(np.median(np.linalg.norm(feet[rows, 0] - feet[rows, 1], axis=1)))
-        foot = positions[toe] - positions[heel]
-        if abs(foot[2]) < _ON_FLOOR:
-            foot[2] = 0
-            positions[heel][2] = positions[toe][2]
-        if not foot.any():
-            continue
-        missing = foot / np.linalg.norm(foot) * length - (positions[toe] - positions[heel])
-        # Both move, or only the one that no earlier pair has adjusted.
-        weight = 0.5 if (toe in adjusted) == (heel in adjusted) else float(toe not in adjusted)
-        positions[toe], positions[heel] = positions[toe] + weight * missing, positions[heel] - (1 - weight) * missing
-        adjusted |= {toe, heel}
-    result = np.zeros_like(feet)
-    for contact, position in positions.items():
-        result[contact.rows, contact.point] = position
-    return result
 
 
 def _goals(
@@ -140,7 +109,7 @@ def _goal(
     lowest = ankle[:, 2] + offsets[..., 2].min(1)
     known = held.copy()
     for _ in range(_PASSES):  # a foot that swings must not go through the floor
-        sunk = ~known & (lowest + shift[:, 2] < 0) & (lowest + shift[:, 2] > -_ON_FLOOR)
+        sunk = ~known & (lowest + shift[:, 2] < 0) & (lowest + shift[:, 2] > -ON_FLOOR)
         wanted[sunk, 2], known = -lowest[sunk], known | sunk
         shift[:, 2:] = _least_squares_eased(wanted[:, 2:], known)
     return ankle + shift, rotations

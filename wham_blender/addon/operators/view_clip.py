@@ -1,0 +1,98 @@
+"""Operators that show a character over its film: through the clip's camera, or beside the free view."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+from ..scene import character
+
+
+def clip_camera(context: bpy.types.Context) -> bpy.types.Object | None:
+    """The camera that was imported with the active character; None if there is none."""
+    armature = character.active(context)
+    imported = character.imported_with(armature, context.scene) if armature else []
+    return next((obj for obj in imported if obj.type == "CAMERA"), None)
+
+
+def frame_characters(context: bpy.types.Context) -> None:
+    """Frame the selected objects in the 3D Viewports of the window which do not look through a camera."""
+    for area, region in _views(context):
+        if area.spaces.active.region_3d.view_perspective != "CAMERA":
+            with context.temp_override(area=area, region=region):
+                bpy.ops.view3d.view_selected()
+
+
+def _views(context: bpy.types.Context) -> list[tuple[bpy.types.Area, bpy.types.Region]]:
+    """The 3D Viewports of the window, with their main regions; none without a window."""
+    areas = context.window.screen.areas if context.window else ()
+    return [
+        (area, region)
+        for area in areas
+        if area.type == "VIEW_3D"
+        for region in area.regions
+        if region.type == "WINDOW" and region.width > 1
+    ]
+
+
+class _ClipView:
+    """Base of operators that need the clip's camera and a 3D Viewport."""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only beside a 3D Viewport, for a character with a camera."""
+        if context.area is None or context.area.type != "VIEW_3D":
+            return False
+        return clip_camera(context) is not None
+
+
+class WHAM_OT_view_clip_camera(_ClipView, bpy.types.Operator):
+    """Look through the camera of the clip, with the film behind the character; once more: back to the free view"""
+
+    bl_idname = "wham.view_clip_camera"
+    bl_label = "View Through Clip Camera"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Make the clip's camera the scene's, and change the view."""
+        camera = clip_camera(context)
+        view: Any = context.space_data.region_3d
+        if view.view_perspective == "CAMERA" and context.scene.camera == camera:
+            view.view_perspective = "PERSP"
+            frame_characters(context)
+        else:
+            _look_through(context, camera, context.area)
+        return {"FINISHED"}
+
+
+class WHAM_OT_view_side_by_side(_ClipView, bpy.types.Operator):
+    """Split the 3D Viewport: on the left the film with the character over it, on the right the free view"""
+
+    bl_idname = "wham.view_side_by_side"
+    bl_label = "Film and Character Side by Side"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Split the area; if another 3D Viewport looks through the clip's camera already, nothing is split."""
+        camera, here = clip_camera(context), context.area
+        others = [area for area, _ in _views(context) if area != here]
+        known = set(context.screen.areas)
+        if others:
+            film = others[0]
+        else:
+            bpy.ops.screen.area_split(direction="VERTICAL", factor=0.5)  # the new area is the left one
+            film = next(area for area in context.screen.areas if area not in known)
+            film.spaces.active.show_region_ui = film.spaces.active.show_region_toolbar = False
+        _look_through(context, camera, film)
+        here.spaces.active.region_3d.view_perspective = "PERSP"
+        frame_characters(context)
+        return {"FINISHED"}
+
+
+def _look_through(context: bpy.types.Context, camera: bpy.types.Object, area: bpy.types.Area) -> None:
+    """Look through a camera, all of its picture in the view."""
+    context.scene.camera = camera
+    space: Any = area.spaces.active
+    space.region_3d.view_perspective = "CAMERA"
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    with context.temp_override(area=area, region=region):
+        bpy.ops.view3d.view_center_camera()
