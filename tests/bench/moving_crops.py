@@ -72,11 +72,16 @@ def compare(
     homographies = refilm(clip, runner.returned["clean_tracks"].network_times, cameras, again)
     found = runner.run(again, folder / again.stem)
     new_kind = int(runner.returned["solve_camera"].motion.kind.max()) if found else kind
-    return [
-        {"clip": clip.name, "person": number + 1, "camera": _KINDS[kind], "again": _KINDS[new_kind]}
-        | _difference(person, found, homographies, cameras, path_length)
-        for number, person in enumerate(people)
-    ]
+    rows: list[dict[str, Cell]] = []
+    for number, person in enumerate(people):
+        of: dict[str, Cell] = {
+            "clip": clip.name,
+            "person": number + 1,
+            "camera": _KINDS[kind],
+            "again": _KINDS[new_kind],
+        }
+        rows.append(of | _difference(person, found, homographies, cameras, path_length))
+    return rows
 
 
 def _difference(

@@ -270,13 +270,9 @@ def test_furniture_is_looked_at_more_seldom_each_time() -> None:
 
 def test_the_crop_of_somebody_half_hidden_keeps_its_size() -> None:
     """Some points of who is half hidden lie far inside of the body; a crop around them would hold nothing."""
-    stage = Stage([walk(range(3), 300, 0)], 3)
-    seen = Observation(
-        np.column_stack([stage.truth(0, 0), np.ones(33)]),
-        np.zeros((33, 3)),
-        1.0,
-        0.9,  # type: ignore[list-item]
-    )
+    points = Stage([walk(range(3), 300, 0)], 3).truth(0, 0)
+    assert points is not None
+    seen = Observation(np.column_stack([points, np.ones(33)]), np.zeros((33, 3)), 1.0, 0.9)
     track = PersonTrack(1, 0, seen)
     side = track.predicted_crop(1).side
     middle = seen.landmarks[:, :2].mean(0)
