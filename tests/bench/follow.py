@@ -1,9 +1,10 @@
 """How well results follow quick, turned, low, joined and followed people, on films with known truth and on real clips.
 
-``build.py bench follow [--films FOLDER] [--kinds run,jump] [--quick] [--ablate] [--clips FOLDER]``. Without --films the
-held-out films of tools/filming are made first, once, into out/follow; a folder of films is measured as it is. A table
-by kind of motion, and one by film. ``--ablate``: what each stage contributes, from the network's keypoints to the fit.
-``--clips``: real clips without truth instead, against the keypoints that the network saw.
+``build.py bench follow [--films FOLDER] [--kinds run,jump] [--quick] [--ablate] [--clips FOLDER [--moving-crops]]``.
+Without --films the held-out films of tools/filming are made first, once, into out/follow; a folder of films is measured
+as it is. A table by kind of motion, and one by film. ``--ablate``: what each stage contributes, from the network's
+keypoints to the fit. ``--clips``: real clips without truth instead, against the keypoints that the network saw; with
+``--moving-crops``, against the same clips filmed again by a camera that moves (`moving_crops`).
 
 Columns. PA, MPJPE: 12 joints, millimetres. off: distance of projected joints from the true ones, % of the true box's
 longer side. kept: share of the true speed, relative to the hips, in 3D and in the picture (`following.speed_products`).
@@ -30,6 +31,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 
+from tests.bench import moving_crops
 from tests.bench.accuracy import LIMBS, VIDEOS
 from tests.bench.filmed import landmarks
 from tests.bench.report import Cell, report
@@ -366,17 +368,21 @@ def heading_step(person: Motion) -> float | None:
     return float(turned[counted].max()) if counted.any() else None
 
 
-def measure_clips(folder: Path, json_path: Path | None) -> None:
-    """Measure the clips in a folder against the network's keypoints, and print a table."""
+def measure_clips(folder: Path, json_path: Path | None, *, again: bool) -> None:
+    """Measure the clips in a folder against the network's keypoints, or filmed ``again``, and print a table."""
     runner = Runner()
     rows: list[dict[str, Cell]] = []
     for clip in sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEOS):
+        if again:
+            rows += moving_crops.compare(runner, clip, FOLDER / "jobs", path_length)
+            continue
         people = runner.run(clip, FOLDER / "jobs" / clip.stem)
         for number, person in enumerate(people):
             rows.append({"clip": clip.name, "person": number + 1, **against_keypoints(runner, person, number)})
     if not rows:
         raise SystemExit(f"Nobody was found in the clips of {folder}.")
-    report("Against the network's keypoints", list(rows[0]), [list(row.values()) for row in rows], json_path)
+    title = "Filmed again by a moving camera" if again else "Against the network's keypoints"
+    report(title, list(rows[0]), [list(row.values()) for row in rows], json_path)
 
 
 # ---------------------------------------------------------------- films
@@ -407,6 +413,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--films", type=Path, help="a folder of films with their truth, instead of the held-out ones")
     parser.add_argument("--clips", type=Path, help="a folder of real clips to measure instead")
+    parser.add_argument("--moving-crops", action="store_true", help="film those clips again with a moving camera")
     parser.add_argument("--kinds", help="of motion, separated by commas; default: all")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(table.QUICK)}")
     parser.add_argument("--ablate", action="store_true", help="measure after each stage")
@@ -414,7 +421,7 @@ def main() -> None:
     mocap.add_option(parser)
     options = parser.parse_args()
     if options.clips:
-        measure_clips(options.clips, options.json)
+        measure_clips(options.clips, options.json, again=options.moving_crops)
         return
     cv2.setNumThreads(1)
     runner = Runner()

@@ -108,3 +108,25 @@ def test_one_who_is_tracked_twice_is_one_with_all_frames() -> None:
 
 def test_two_who_stand_close_are_two() -> None:
     assert len(people(detections({1: (range(120), 500.0), 2: (range(120), 560.0)}))) == 2
+
+
+@pytest.mark.parametrize(("other", "count"), [(620.0, 2), (1500.0, 3)])
+def test_who_was_hidden_behind_somebody_for_three_seconds_is_one_person(other: float, count: int) -> None:
+    """Where nobody could hide them, they have gone and somebody else has come."""
+    seen = detections({1: (range(50), 500.0), 2: (range(140, 200), 500.0), 3: (range(200), other)}, looks=200)
+    order = np.argsort(seen.row_frame, kind="stable")
+    columns = ("row_frame", "track", "keypoints", "landmarks", "landmarks_3d", "appearance")
+    seen = dressed(seen, {1: RED, 2: RED, 3: BLUE})
+    found = people(replace(seen, **{name: getattr(seen, name)[order] for name in columns}))
+    assert sorted(len(person) for person in found) == [[200, 200], [50, 60, 200]][count - 2]
+
+
+def test_who_kneels_and_rises_later_is_one_person() -> None:
+    seen = detections({1: (range(60), 500.0), 2: (range(64, 120), 500.0)})
+    small = seen.row_frame < 84
+    landmarks = seen.landmarks.copy()
+    middle = landmarks[small, :, :2].mean(1, keepdims=True)
+    landmarks[small, :, :2] = middle + 0.4 * (landmarks[small, :, :2] - middle)
+    seen = dressed(replace(seen, landmarks=landmarks, keypoints=landmarks[:, COCO_LANDMARKS]), {1: RED, 2: RED})
+    (person,) = people(seen)
+    assert len(person) == 120

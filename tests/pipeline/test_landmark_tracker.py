@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from wham_blender.pipeline.people.landmarks import (
     crop_around_keypoints,
 )  # fmt: skip
 from wham_blender.pipeline.people.movenet import MoveNet
-from wham_blender.pipeline.people.person_track import rotation_matrix
+from wham_blender.pipeline.people.person_track import PersonTrack, rotation_matrix
 from wham_blender.pipeline.people.tracking import DetectionRow
 
 CLIPS = Path(__file__).parents[1] / "clips"
@@ -228,6 +229,58 @@ def test_clothes_tell_two_apart_and_turning_around_does_not() -> None:
     half = mirrored * np.where(np.arange(17) < 13, 1, 0)[:, None]
     assert np.isnan(appearance.describe(image, half)).sum() == 6
     assert appearance.difference(first, appearance.describe(image, half)) < 1
+
+
+@pytest.mark.parametrize(("agree", "people"), [(True, 1), (False, 0)])
+def test_somebody_doubtful_is_found_where_several_looks_agree(agree: bool, people: int) -> None:
+    """As who kneels, or is half covered; of furniture, the mirror image shows something else."""
+    stage = Stage([walk(range(40), 300, 1)], 40)
+    see = stage.landmarker
+
+    def doubtful(image: np.ndarray, crop: Crop, mirrored: bool | None = None) -> Observation:
+        found = see(image, crop)
+        landmarks = found.landmarks + (0 if agree or not mirrored else 40 * np.eye(33, 3))
+        return replace(
+            found, landmarks=landmarks, quality=min(found.quality, 0.42), score=found.score if agree else 0.6
+        )
+
+    stage.landmarker = doubtful  # type: ignore[method-assign]
+    tracks = stage.rows()
+    assert len(tracks) == people
+    assert all(list(rows) == list(range(40)) for rows in tracks.values())
+
+
+def test_furniture_is_looked_at_more_seldom_each_time() -> None:
+    """What the detector takes for somebody in every run, and the landmark net does not."""
+    stage = Stage([walk(range(180), 200, 0.5)], 180)
+    detect = stage.detect
+
+    def with_lamp(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        boxes, scores, keypoints = detect(image)
+        if not len(boxes):
+            return boxes, scores, keypoints
+        lamp = np.column_stack([body() * 0.3 + (580, 60), np.ones(33)])[COCO_LANDMARKS]
+        boxes = np.concatenate([boxes, [[560.0, 30, 600, 100]]])
+        return boxes, np.append(scores, 0.1), np.concatenate([keypoints, [lamp]])
+
+    stage.detect = with_lamp  # type: ignore[method-assign]
+    assert len(stage.rows()) == 1
+    assert stage.looks < 180 + 30  # three looks in each run of the detector would be 45
+
+
+def test_the_crop_of_somebody_half_hidden_keeps_its_size() -> None:
+    """Some points of who is half hidden lie far inside of the body; a crop around them would hold nothing."""
+    points = Stage([walk(range(3), 300, 0)], 3).truth(0, 0)
+    assert points is not None
+    seen = Observation(np.column_stack([points, np.ones(33)]), np.zeros((33, 3)), 1.0, 0.9)
+    track = PersonTrack(1, 0, seen)
+    side = track.predicted_crop(1).side
+    middle = seen.landmarks[:, :2].mean(0)
+    shrunk = np.column_stack([middle + 0.5 * (seen.landmarks[:, :2] - middle), np.ones(33)])
+    track.accept(1, replace(seen, landmarks=shrunk, quality=0.5))
+    assert track.predicted_crop(2).side > 0.8 * side
+    track.accept(2, replace(seen, landmarks=shrunk, quality=0.9))
+    assert track.predicted_crop(3).side < 0.7 * side  # who is seen well is tucked up
 
 
 @pytest.mark.parametrize("shape", [(720, 1280), (995, 1769), (61, 83)])

@@ -35,7 +35,7 @@ def describe(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     outside of the picture.
     """
     joints = keypoints[_INDEX]  # (4, 2, 3)
-    confident = is_confident(joints).all(1)
+    confident = is_confident(joints).sum(1) == 2
     upper, lower = joints[_UPPER, :, :2], joints[_LOWER, :, :2]  # (P, 2, 2)
     sides = (1 - _ALONG) * upper[:, None] + _ALONG * lower[:, None]  # (P, 5, 2, 2)
     points = (1 - _ACROSS) * sides[:, :, None, 0] + _ACROSS * sides[:, :, None, 1]  # (P, 5, 5, 2)

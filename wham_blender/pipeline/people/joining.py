@@ -22,6 +22,7 @@ _MAX_SIZE_RATIO, _MAX_SIZE_RATIO_IN_SAME_CLOTHES = 1.5, 2.0  # who is tucked up 
 _MAX_DISTANCE, _MAX_DISTANCE_GROWTH = 1.0, 1.5
 _MAX_OVERLAP_SECONDS = 0.2  # in which a piece that has lost the person goes on while the next has them already
 _TOUCH = 0.2  # overlap of two people's boxes over the smaller, above which their colours may be mixed
+_END_ROWS = 15  # of a piece where it is joined, whose size may fit as well: who kneels may rise later; set by hand
 _ENOUGH_ROWS = 5  # of a person apart from others, from which the colours are told
 # CIELAB units (lightness halved) between two descriptions of one person's clothes; light and shadow make some of it.
 _SAME_COLOURS = 20.0  # the most
@@ -121,7 +122,11 @@ def _with_next(
         best, least_distance = None, 1.0
         for index, rows in enumerate(joined):
             gap = seconds[piece[0]] - seconds[rows[-1]]
-            smaller, larger = sorted(float(np.median(boxes[each, 2])) for each in (rows, piece))
+            smaller, larger = min(
+                (sorted(float(np.median(boxes[each, 2])) for each in pair)
+                 for pair in ((rows, piece), (rows[-_END_ROWS:], piece[:_END_ROWS]))),
+                key=lambda sizes: sizes[1] / sizes[0],
+            )  # fmt: skip
             distance = float(np.linalg.norm(boxes[rows[-1], :2] - boxes[piece[0], :2])) / (200 * larger)
             same_part = part[detections.row_frame[rows[-1]]] == part[detections.row_frame[piece[0]]]
             distance /= _MAX_DISTANCE + _MAX_DISTANCE_GROWTH * min(max(gap, 0), _MAX_GAP_SECONDS)

@@ -231,7 +231,7 @@ class LandmarkTracker:
                 break
             crop = crop_around_keypoints(keypoints[index]) if len(keypoints[index]) else crop_around_box(boxes[index])
             found = _confirmed(look, mirrored, crop)
-            if found is None or any(pose_distance(found, other) < _SAME_NEW_POSE for other in seen.values()):
+            if found is None or any(_is_part_of(found, other) for other in seen.values()):
                 self._refuse(refused)
                 continue
             track = PersonTrack(self._next_number, self._frame, found)
@@ -355,6 +355,12 @@ def _agreed(look: Look, mirrored: Look, best: Observation) -> Observation | None
     if any(not is_person(each, _AGREED_QUALITY) or each.score < _AGREED_SCORE for each in looks):
         return None
     return max(looks, key=_quality) if max(pose_distance(best, each) for each in looks) < _SAME_BODY else None
+
+
+def _is_part_of(new: Observation, seen: Observation) -> bool:
+    """Whether what the detector suggests is somebody who is seen already, or a part of them."""
+    doubtful = new.quality < NEW_QUALITY and _overlap(new.box, seen.box) > _SAME_PERSON_IOU
+    return doubtful or pose_distance(new, seen) < _SAME_NEW_POSE
 
 
 def _quality(observation: Observation) -> float:

@@ -78,10 +78,8 @@ class PersonTrack:
     def look_at(self, look: Look, frame: int) -> Observation | None:
         """The person in a frame; None if they are not seen."""
         first = look(self.predicted_crop(frame))
-        usual = _DOUBT * self._quality
-        # Who kneels or is half covered may begin with less, and would be lost for good.
-        least = min(NEW_QUALITY, self._quality) if self.missed(frame) else min(MIN_QUALITY, usual)
-        if self._is_possible(frame, first, max(usual, least)):
+        least = NEW_QUALITY if self.missed(frame) else MIN_QUALITY
+        if self._is_possible(frame, first, max(_DOUBT * self._quality, least)):
             return first
         best = first
         missed = self.missed(frame)
