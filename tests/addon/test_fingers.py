@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from tests.addon.conftest import make_motion
+from tests.addon.test_bake import points
+from tests.addon.test_export import export, read
 from wham_blender import animation, fingers, weights
 from wham_blender import motion as motion_file
 from wham_blender.addon.scene import character
@@ -51,13 +53,13 @@ def truth(motion, body):
     vertices = body["v_template"] + body["shapedirs"] @ motion.betas
     rest = np.concatenate([motion.rest_joints, body["J_regressor_hands"] @ vertices])
     positions, rotations = motion_file.forward_kinematics(motion.poses, motion.trans, motion.rest_joints)
-    positions, rotations = list(np.moveaxis(positions, 1, 0)), list(np.moveaxis(rotations, 1, 0))
+    places, turns = list(np.moveaxis(positions, 1, 0)), list(np.moveaxis(rotations, 1, 0))
     local = motion_file.rotation_matrices(motion.hand_poses)
     for joint in range(24, 54):
         parent = ALL_PARENTS[joint]
-        positions.append(positions[parent] + rotations[parent] @ (rest[joint] - rest[parent]))
-        rotations.append(rotations[parent] @ local[:, joint - 24])
-    return np.stack(positions, 1), np.stack(rotations, 1)
+        places.append(places[parent] + turns[parent] @ (rest[joint] - rest[parent]))
+        turns.append(turns[parent] @ local[:, joint - 24])
+    return np.stack(places, 1), np.stack(turns, 1)
 
 
 def heads(armature, frame):
@@ -120,7 +122,8 @@ def test_the_hands_are_from_the_film_relaxed_or_none(imported, handed, body, cho
     still = np.abs(np.diff(found.rotations[:, 24:], axis=0)).max() < 1e-6
     assert still == (choice == "RELAXED")
     seen = handed.hand_confidence if choice == "FILM" else np.zeros((40, 2))
-    assert np.abs(found.hand_confidence - seen).max() < 1e-6
+    assert found.hand_confidence is not None
+    assert np.abs(found.hand_confidence - np.array(seen)).max() < 1e-6
     assert np.abs(found.rotations[0, 24:, 1:]).max() > 0.05
 
 
@@ -151,7 +154,7 @@ def test_edits_take_the_fingers_along(imported):
     after = character.read(armature)
     moves = [np.abs(np.diff(each.rotations[:, 24:], axis=0)).sum() for each in (before, after)]
     assert 0.1 * moves[0] < moves[1] < 0.999 * moves[0]
-    assert (after.hand_confidence == before.hand_confidence).all()
+    np.testing.assert_array_equal(after.hand_confidence, before.hand_confidence)
 
     unturned = heads(armature, 5)
     bpy.ops.wham.turn_motion(angle=np.pi / 2)
@@ -161,13 +164,31 @@ def test_edits_take_the_fingers_along(imported):
     bpy.ops.wham.trim_motion(first=5, last=20)
     trimmed = character.read(armature)
     assert len(trimmed) == 16
+    assert before.hand_confidence is not None
+    assert trimmed.hand_confidence is not None
     assert np.abs(trimmed.rotations[:, 24:] - after.rotations[4:20, 24:]).max() < 1e-5
-    assert np.abs(trimmed.hand_confidence - before.hand_confidence[4:20]).max() < 1e-6
+    np.testing.assert_allclose(trimmed.hand_confidence, before.hand_confidence[4:20], atol=1e-6)
+
+
+@pytest.mark.parametrize("target", ["UNREAL", "GODOT", "BVH"])
+def test_exported_fingers_are_where_they_were(imported, handed, tmp_path, target):
+    handed.poses[:] *= 0.4
+    handed.poses[:, :3] = np.pi / 2, 0, 0
+    armature = imported()
+    frames = range(1, 41, 6)
+    wanted = points(armature, HAND_JOINT_NAMES, frames)
+    rate = bpy.context.scene.render.fps
+    path = export(armature, tmp_path / "hands", target)
+    again = read(path, rate)
+    assert {*HAND_JOINT_NAMES} <= {*again.data.bones.keys()}
+    shown = frames if target == "BVH" else [frame - 1 for frame in frames]
+    assert np.abs(points(again, HAND_JOINT_NAMES, shown) - wanted).max() < 0.001
 
 
 def test_loops_blend_the_fingers(handed, imported):
     looped = animation.looped(character.read(imported()), 6, in_place=True)
     assert np.abs(looped.rotations[-1] - looped.rotations[0])[24:].max() < 1e-9
     assert np.abs(np.diff(looped.rotations[:, 24:], axis=0)).max() > 0.01
+    assert looped.hand_confidence is not None
     assert looped.hand_confidence.shape == (len(looped), 2)
     assert (looped.hand_confidence[-1] == looped.hand_confidence[0]).all()
