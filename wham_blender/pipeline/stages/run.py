@@ -46,6 +46,8 @@ def run(job: Job, tell: Tell) -> Path:
     check_output(job.output)
     device = devices.choose(job.device, lambda text, code: tell(protocol.Warn(text, code)))
     backend = backends.choose(job.quality, device, job.weights)
+    if job.hands:
+        backend = backend.with_hands()
     tell(protocol.Log(backend.reason))
     tell(protocol.Log(f"The networks run on {devices.device_name(device)}."))
     if note:
