@@ -1,4 +1,4 @@
-"""Names, order and left-right pairs of SMPL joints, COCO keypoints and WHAM foot points. NumPy only."""
+"""Names, order and left-right pairs of SMPL joints, SMPL-H finger joints, COCO keypoints and WHAM foot points. NumPy only."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ JOINT_NAMES = (
     "left_hand", "right_hand",
 )  # fmt: skip
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+
+# SMPL-H's finger joints, which the wrists carry. HAND_PARENTS are rows of the 54 joints JOINT_NAMES + HAND_JOINT_NAMES.
+HAND_FINGERS = ("index", "middle", "pinky", "ring", "thumb")
+HAND_JOINT_NAMES = tuple(
+    f"{side}_{finger}{number}" for side in ("left", "right") for finger in HAND_FINGERS for number in (1, 2, 3)
+)
+HAND_PARENTS = tuple(
+    len(JOINT_NAMES) + row - 1 if row % 3 else JOINT_NAMES.index(f"{name.partition('_')[0]}_wrist")
+    for row, name in enumerate(HAND_JOINT_NAMES)
+)
+FINGERTIP_NAMES = tuple(f"{side}_{finger}_tip" for side in ("left", "right") for finger in HAND_FINGERS)
 
 COCO_NAMES = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
@@ -34,5 +45,6 @@ def mirror_permutation(names: tuple[str, ...]) -> np.ndarray:
 
 
 JOINT_MIRROR = mirror_permutation(JOINT_NAMES)
+HAND_MIRROR = mirror_permutation(HAND_JOINT_NAMES)
 COCO_MIRROR = mirror_permutation(COCO_NAMES)
 FOOT_MIRROR = mirror_permutation(FOOT_POINTS)

