@@ -236,7 +236,7 @@ def resample_hands(
         share = (position - before).astype(np.float32)
         values, score = hands[seen, side], scores[seen, side]
         resampled[:, side] = values[before] + share[:, None, None] * (values[after] - values[before])
-        # In or near a gap no longer than a look was left out: a hand that moves fast does not go straight in longer ones.
+        # In or near a gap no longer than a look that was left out: in longer ones, hands do not go straight.
         near = np.minimum(np.abs(time - known[seen][before]), np.abs(time - known[seen][after]))
         apart = known[seen][after] - known[seen][before]
         is_seen = (apart < _LONGEST_GAP) & (near < _LONGEST_GAP / 2)

@@ -22,12 +22,12 @@ _THUMB = 4
 _CHUNK = 1000  # frames fitted at once
 _SIZED = 60  # frames at most from which the size is known
 _STEPS = 8
-# All set by hand; angles are radians. A finger: bending and spreading of its first joint, bending of the others. The
+# All set by hand; angles are radians. A finger: spreading and bending of its first joint, bending of the others. The
 # thumb: bending, spreading and rolling of its first joint, bending and spreading of the second, bending of the third.
-_FINGER_LOW, _FINGER_HIGH = (-0.35, -0.35, 0.0, 0.0), (1.6, 0.35, 1.9, 1.4)
+_FINGER_LOW, _FINGER_HIGH = (-0.35, -0.4, -0.1, -0.1), (0.35, 1.6, 1.9, 1.4)
 _THUMB_LOW, _THUMB_HIGH = (-0.6, -0.7, -0.5, -0.3, -0.3, -0.4), (0.9, 0.7, 0.5, 1.1, 0.3, 1.4)
-_FINGER_RELAXED, _THUMB_RELAXED = (0.3, 0.0, 0.45, 0.25), (0.1, 0.0, 0.0, 0.15, 0.0, 0.2)
-_FINGER_STD, _THUMB_STD = (1.2, 0.15, 1.2, 0.6), (0.5, 0.4, 0.2, 0.6, 0.15, 0.6)  # about the relaxed pose
+_FINGER_RELAXED, _THUMB_RELAXED = (0.0, 0.35, 0.5, 0.3), (0.1, 0.0, 0.0, 0.15, 0.0, 0.2)
+_FINGER_STD, _THUMB_STD = (0.15, 1.2, 1.2, 0.6), (0.5, 0.4, 0.2, 0.6, 0.15, 0.6)  # about the relaxed pose
 _LAST_JOINT, _LAST_JOINT_STD = 0.6, 0.25  # a finger's last joint bends with the one before
 _ACROSS_STD, _DEPTH_STD = 0.004, 0.010  # metres, of a point
 _OUTLIER = 0.015  # metres of a point's distance at which it has lost half of its weight
@@ -43,7 +43,7 @@ ANGLES = len(LOW)
 
 @dataclass(frozen=True)
 class HandSkeleton:
-    """One hand of the body at rest: flat, in SMPL's axes."""
+    """One hand of the body at rest, in SMPL's axes. Its fingers may be bent a little there."""
 
     points: np.ndarray  # (21, 3) metres from the wrist, in MediaPipe's order
 
@@ -51,9 +51,23 @@ class HandSkeleton:
     def axes(self) -> list[list[tuple[int, np.ndarray]]]:
         """For each finger the joint (0, 1, 2) and the axis (3,) of each of its angles, in their order."""
         points = self.points
-        back = np.cross(points[5] - points[0], points[17] - points[0])
-        back *= np.sign(back[1])  # the back of the hand is up in the T-pose
-        return [_thumb_axes(points, back) if f == _THUMB else _finger_axes(points, f, back) for f in range(5)]
+        back = _unit(np.cross(points[5] - points[0], points[17] - points[0]))
+        side = np.sign(back[1])  # the back of the hand is up in the T-pose; angles of both hands have the same signs
+        axes = [_finger_axes(points, f, side * back, side) for f in range(_THUMB)]
+        return [*axes, _thumb_axes(points, side * back, side)]
+
+    @cached_property
+    def rest(self) -> np.ndarray:
+        """The angles (ANGLES,) at rest: how much each joint is bent there against the bone before."""
+        angles = []
+        for finger, axes in enumerate(self.axes):
+            bones = np.diff(self.points[[0, *FINGER_POINTS[finger]]], axis=0)
+            bend = axes[0 if finger == _THUMB else 1][1]
+            for joint, axis in axes:
+                is_bend = axis is bend and (finger != _THUMB or joint > 0)
+                before, after = (bone - bend * (bone @ bend) for bone in bones[joint : joint + 2])
+                angles.append(np.arctan2(np.cross(before, after) @ bend, before @ after) if is_bend else 0.0)
+        return np.array(angles)
 
     def rotations(self, angles: np.ndarray) -> np.ndarray:
         """Axis-angle (F, 15, 3) of the joints relative to their parents, in SMPL-H's order, of angles (F, ANGLES)."""
@@ -62,7 +76,7 @@ class HandSkeleton:
         for finger, axes in enumerate(self.axes):
             for joint, axis in axes:
                 at = 3 * finger + joint
-                joints[:, at] = joints[:, at] @ _about(axis, angles[:, number])
+                joints[:, at] = joints[:, at] @ _about(axis, angles[:, number] - self.rest[number])
                 number += 1
         return Rotation.from_matrix(joints.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 15, 3)
 
@@ -80,7 +94,7 @@ class HandSkeleton:
             for joint in range(3):
                 for _, axis in (each for each in axes if each[0] == joint):
                     pivots.append((number, turned @ axis, here))
-                    turned = turned @ _about(axis, angles[:, number])
+                    turned = turned @ _about(axis, angles[:, number] - self.rest[number])
                     number += 1
                 here = here + turned @ (self.points[chain[joint + 1]] - self.points[chain[joint]])
                 points[:, chain[joint + 1]] = here
@@ -89,15 +103,14 @@ class HandSkeleton:
         return points, slopes
 
 
-def _finger_axes(points: np.ndarray, finger: int, back: np.ndarray) -> list[tuple[int, np.ndarray]]:
+def _finger_axes(points: np.ndarray, finger: int, back: np.ndarray, side: float) -> list[tuple[int, np.ndarray]]:
     chain = FINGER_POINTS[finger]
-    along = _unit(points[chain[3]] - points[chain[0]])
-    up = _unit(back - along * (back @ along))
-    bend = np.cross(along, -up)
-    return [(0, bend), (0, up), (1, bend), (2, bend)]
+    along = points[chain[3]] - points[chain[0]]
+    bend = _unit(np.cross(along, -back))
+    return [(0, side * back), (0, bend), (1, bend), (2, bend)]
 
 
-def _thumb_axes(points: np.ndarray, back: np.ndarray) -> list[tuple[int, np.ndarray]]:
+def _thumb_axes(points: np.ndarray, back: np.ndarray, side: float) -> list[tuple[int, np.ndarray]]:
     """A thumb bends towards the fingers and the palm."""
     along = _unit(points[4] - points[1])
     up = _unit(back - along * (back @ along))
@@ -105,8 +118,8 @@ def _thumb_axes(points: np.ndarray, back: np.ndarray) -> list[tuple[int, np.ndar
     # About which the thumb comes nearer to the fingers, rather than goes away from them.
     sign = np.sign(np.cross(up, along) @ (points[9] - points[1]))
     bend = _unit(np.cos(_THUMB_ROLL) * sign * up + np.sin(_THUMB_ROLL) * across)
-    spread = np.cross(along, bend)
-    return [(0, bend), (0, spread), (0, along), (1, bend), (1, spread), (2, bend)]
+    spread = side * np.cross(along, bend)
+    return [(0, bend), (0, spread), (0, side * along), (1, bend), (1, spread), (2, bend)]
 
 
 def _cross(first: np.ndarray, second: np.ndarray, out: np.ndarray) -> None:
@@ -137,7 +150,7 @@ class FittedHand:
 
 
 def targets(hands: np.ndarray, camera_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points (F, 21, 3) in metres, with z along the ray to the hand, and the rotations (F, 3, 3) from there to the camera.
+    """Points (F, 21, 3) in metres, z along the ray to the hand, and the rotations (F, 3, 3) from there to the camera.
 
     ``hands`` (F, 21, 5): pixels and the net's metres. Across the ray, the pixels say more than the metres.
     """
@@ -216,10 +229,8 @@ def _fit(
     return angles, rotation, logarithm, np.linalg.norm(off, axis=-1).mean(1)
 
 
-def _add_priors(
-    hessian: np.ndarray, gradient: np.ndarray, angles: np.ndarray, size: tuple[np.ndarray, float]
-) -> None:
-    """Add to normal equations what is known of any hand, and of this one's size: the error of its logarithm, and std."""
+def _add_priors(hessian: np.ndarray, gradient: np.ndarray, angles: np.ndarray, size: tuple[np.ndarray, float]) -> None:
+    """Add to normal equations what is known of any hand, and of the size: its logarithm's error, and std."""
     diagonal = np.arange(ANGLES)
     hessian[:, diagonal, diagonal] += 1 / _STD**2
     gradient[:, :ANGLES] += (RELAXED - angles) / _STD**2
