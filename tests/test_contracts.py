@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,15 @@ def make_motion(frames: int = 7, first_frame: int = 1, seed: int = 0) -> Motion:
     )
 
 
+def with_hands(person: Motion) -> Motion:
+    random = np.random.default_rng(3)
+    hands = {
+        "hand_poses": random.normal(size=(len(person), 30, 3)),
+        "hand_confidence": random.random((len(person), 2)),
+    }
+    return replace(person, **hands)
+
+
 def assert_same(one: Motion, other: Motion) -> None:
     for item in fields(Motion):
         if item.name == "meta":
@@ -48,6 +57,15 @@ class TestSkeleton:
         assert len(skeleton.JOINT_NAMES) == len(skeleton.PARENTS) == 24
         assert len(skeleton.COCO_NAMES) == 17
         assert all(parent < joint for joint, parent in enumerate(skeleton.PARENTS))
+
+    def test_fingers_hang_on_the_wrists(self):
+        names, parents = skeleton.ALL_JOINT_NAMES, skeleton.ALL_PARENTS
+        assert len(names) == len(parents) == 54
+        assert names[24:27] == ("left_index1", "left_index2", "left_index3")
+        assert names[53] == "right_thumb3"
+        assert [names[parents[joint]] for joint in (24, 25, 26, 53, 51)] == [
+            "left_wrist", "left_index1", "left_index2", "right_thumb2", "right_wrist",
+        ]  # fmt: skip
 
     @pytest.mark.parametrize(
         ("joint", "chain"),
@@ -64,6 +82,7 @@ class TestSkeleton:
     @pytest.mark.parametrize(
         ("names", "mirror"),
         [(skeleton.JOINT_NAMES, skeleton.JOINT_MIRROR),
+         (skeleton.HAND_JOINT_NAMES, skeleton.HAND_MIRROR),
          (skeleton.COCO_NAMES, skeleton.COCO_MIRROR),
          (skeleton.FOOT_POINTS, skeleton.FOOT_MIRROR)],
     )  # fmt: skip
@@ -152,6 +171,47 @@ class TestMotionFile:
             assert data["betas"].shape == (10,)
             assert str(data["gender"]) == "neutral"
             assert float(data["mocap_framerate"]) == pytest.approx(29.97)
+
+    def test_motions_without_hands_have_none(self, tmp_path):
+        motion.save(tmp_path / "motion.npz", [make_motion()])
+        with np.load(tmp_path / "motion.npz") as data:
+            assert not {"hand_poses", "hand_confidence"} & {*data.files}
+        (loaded,) = motion.load(tmp_path / "motion.npz")
+        assert loaded.hand_poses is None
+        assert loaded.hand_confidence is None
+
+    @pytest.mark.parametrize("people", [1, 2])
+    def test_hands_come_back_of_those_who_have_them(self, tmp_path, people):
+        motions = [with_hands(make_motion()), make_motion(seed=1)][:people]
+        motion.save(tmp_path / "motion.npz", motions)
+        loaded = motion.load(tmp_path / "motion.npz")
+        for name in ("hand_poses", "hand_confidence"):
+            values = getattr(loaded[0], name)
+            assert values.dtype == np.float32
+            np.testing.assert_array_equal(values, getattr(motions[0], name))
+        assert all(each.hand_poses is None for each in loaded[1:])
+
+    @pytest.mark.parametrize("people", [1, 2])
+    def test_fingers_are_written_and_read_as_amass_has_them(self, tmp_path, people):
+        motions = [with_hands(make_motion()), make_motion(seed=1)][:people]
+        motion.save(tmp_path / "motion.npz", motions, smplh=True)
+        with np.load(tmp_path / "motion.npz") as data:
+            poses = data["poses" if people == 1 else "p0/poses"]
+            assert poses.shape == (7, 156)
+            np.testing.assert_array_equal(poses[:, :66], motions[0].poses[:, :66])
+            np.testing.assert_array_equal(poses[:, 66:], motions[0].hand_poses.reshape(7, 90))
+        loaded = motion.load(tmp_path / "motion.npz")
+        np.testing.assert_array_equal(loaded[0].hand_poses, motions[0].hand_poses)
+        np.testing.assert_array_equal(loaded[0].hand_confidence, motions[0].hand_confidence)
+        np.testing.assert_array_equal(loaded[0].poses, motions[0].poses * (np.arange(72) < 66))
+        assert all((each.hand_poses == 0).all() for each in loaded[1:])
+
+    def test_amass_fingers_without_a_confidence_are_certain(self, tmp_path):
+        values = motion._arrays(with_hands(make_motion()), smplh=True)
+        del values["hand_confidence"]
+        np.savez(tmp_path / "motion.npz", **values)
+        (loaded,) = motion.load(tmp_path / "motion.npz")
+        assert (loaded.hand_confidence == 1).all()
 
     def test_several_people_share_the_cameras(self, tmp_path):
         first, second = make_motion(6, first_frame=1, seed=0), make_motion(5, first_frame=4, seed=1)

@@ -42,7 +42,14 @@ def refusal(path):
     return str(caught.value)
 
 
+HANDS = {"hand_poses": np.full((7, 30, 3), 0.2), "hand_confidence": np.full((7, 2), 0.5)}
 WRONG = {
+    "fingers of another hand": ({"hand_poses": np.zeros((7, 32, 3))}, "hand_poses has shape (7, 32, 3)"),
+    "an endless finger": ({"hand_poses": np.full((7, 30, 3), np.inf)}, "hand_poses holds numbers that are not finite"),
+    "a hand seen five times": (HANDS | {"hand_confidence": np.full((7, 2), 5.0)}, "hand_confidence has values from 5"),
+    "one hand of two": (HANDS | {"hand_confidence": np.zeros((7, 1))}, "hand_confidence has shape (7, 1)"),
+    "confidence without hands": ({"hand_confidence": np.zeros((7, 2))}, "hand_confidence is there without hand_poses"),
+    "text with fingers": ({"poses": np.full((7, 156), "1")}, "poses holds no numbers"),
     "equal frames": (changed("frame", 3, to=3), "frame does not rise: 3 is followed by 3"),
     "falling frames": ({"frame": np.arange(7, 0, -1)}, "frame does not rise"),
     "a NaN frame": (changed("frame", 2, to=np.nan), "frame holds numbers that are not finite"),

@@ -12,7 +12,7 @@ import numpy as np
 from . import quaternions
 from .motion import true_intervals
 from .planted_feet import HINGED, LEGS, eased, leg_rotations, smoothstep
-from .skeleton import FOOT_POINTS, JOINT_NAMES, PARENTS
+from .skeleton import ALL_PARENTS, FOOT_POINTS, JOINT_NAMES
 
 # The joint that each foot point moves with: toes with the ball of the foot, heels with the ankle.
 FOOT_JOINTS = tuple(JOINT_NAMES.index(point.replace("toe", "foot").replace("heel", "ankle")) for point in FOOT_POINTS)
@@ -23,26 +23,31 @@ _EASE = 0.2  # seconds in which the correction of a planted foot fades before an
 
 @dataclass(frozen=True)
 class Animation:
-    """One character over F keyed frames, in metres and world axes, z up; quaternions are w x y z."""
+    """One character over F keyed frames, in metres and world axes, z up; quaternions are w x y z.
+
+    It has J joints: SMPL's 24, or with fingers the 54 of ALL_JOINT_NAMES.
+    """
 
     frames: np.ndarray  # (F,) scene frames, ascending
     root: np.ndarray  # (F, 3) position of the pelvis
-    rotations: np.ndarray  # (F, 24, 4) of each joint from rest, relative to its parent's; the pelvis' to the world
-    heads: np.ndarray  # (24, 3) joints at rest
+    rotations: np.ndarray  # (F, J, 4) of each joint from rest, relative to its parent's; the pelvis' to the world
+    heads: np.ndarray  # (J, 3) joints at rest
     feet: np.ndarray  # (4, 3) foot points at rest, in the order of FOOT_POINTS
     contacts: np.ndarray  # (F, 4) bool: the foot point is planted
     probabilities: np.ndarray  # (F, 4) of contact, 0..1
     confidence: np.ndarray  # (F,) mean keypoint confidence, 0..1
     visible: np.ndarray  # (F,) bool: the person was detected in that frame
+    hand_confidence: np.ndarray | None = None  # (F, 2) of the left and the right hand, 0..1; None without fingers
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def pose(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (F, 24, 3) of the joints and their rotations from rest (F, 24, 4), both in the world."""
-        positions = np.empty((len(self), 24, 3))
-        rotations = np.empty((len(self), 24, 4))
-        for joint, parent in enumerate(PARENTS):
+        """Positions (F, J, 3) of the joints and their rotations from rest (F, J, 4), both in the world."""
+        count = len(self.heads)
+        positions = np.empty((len(self), count, 3))
+        rotations = np.empty((len(self), count, 4))
+        for joint, parent in enumerate(ALL_PARENTS[:count]):
             if parent < 0:
                 positions[:, joint], rotations[:, joint] = self.root, self.rotations[:, joint]
             else:
@@ -61,7 +66,9 @@ class Animation:
 def between(animation: Animation, first: float, last: float) -> Animation:
     """The rows at the scene frames first to last, ends included; it may have none."""
     rows = (animation.frames >= first - 1e-3) & (animation.frames <= last + 1e-3)  # as trim_curve of scene/action.py
-    of_rows = ("frames", "root", "rotations", "contacts", "probabilities", "confidence", "visible")
+    of_rows = ["frames", "root", "rotations", "contacts", "probabilities", "confidence", "visible"]
+    if animation.hand_confidence is not None:
+        of_rows.append("hand_confidence")
     return replace(animation, **{name: getattr(animation, name)[rows] for name in of_rows})
 
 
@@ -81,6 +88,7 @@ def resampled(animation: Animation, frames: np.ndarray) -> Animation:
         rotations=quaternions.normalized(linear(quaternions.without_jumps(animation.rotations))),
         contacts=animation.contacts[held], probabilities=linear(animation.probabilities),
         confidence=linear(animation.confidence), visible=animation.visible[held],
+        hand_confidence=None if animation.hand_confidence is None else linear(animation.hand_confidence),
     )  # fmt: skip
 
 
@@ -229,9 +237,12 @@ def looped(animation: Animation, blend: int, in_place: bool) -> Animation:
     later = (weight >= 0.5)[:, None]
     contacts = animation.contacts[: period + 1].copy()
     contacts[head] = np.where(later, animation.contacts[head], animation.contacts[rest])
-    visible, confidence = animation.visible[: period + 1].copy(), animation.confidence[: period + 1].copy()
+    visible = animation.visible[: period + 1].copy()
     visible[head] = np.where(later[:, 0], animation.visible[head], animation.visible[rest])
-    confidence[head] = _mixed(animation.confidence[rest], animation.confidence[head], weight)
+    hands = animation.hand_confidence
+    confidence = np.column_stack([animation.confidence, *([] if hands is None else [hands])])
+    confidence[head] = _mixed(confidence[rest], confidence[head], weight[:, None])
+    confidence = confidence[: period + 1]
 
     # The last row repeats the first one, at the tail's place. Its change of heading is distributed over the cycle.
     for values in (probabilities, contacts, visible, confidence):
@@ -249,7 +260,8 @@ def looped(animation: Animation, blend: int, in_place: bool) -> Animation:
         root -= np.linspace(0, 1, period + 1)[:, None] * (root[-1] - root[0])
     return replace(
         animation, frames=animation.frames[: period + 1], root=root, rotations=quaternions.without_jumps(rotations),
-        contacts=contacts, probabilities=probabilities, confidence=confidence, visible=visible,
+        contacts=contacts, probabilities=probabilities, confidence=confidence[:, 0], visible=visible,
+        hand_confidence=None if hands is None else confidence[:, 1:],
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from . import archives, limits, records
 from .errors import CodedError, reason
 from .files import replaced
-from .skeleton import PARENTS
+from .skeleton import HAND_JOINT_NAMES, PARENTS
 
 FORMAT_VERSION = 1
 _PER_FRAME = ("camera_R", "camera_t")
@@ -98,6 +98,12 @@ _ARRAYS = {
     "time": _Array((-1,), -limits.CLIP_SECONDS, limits.CLIP_SECONDS, np.float64),
     "keypoints": _symmetric((-1, 17, 3), limits.PIXELS),
 }
+_HANDS = {
+    "hand_poses": _symmetric((-1, len(HAND_JOINT_NAMES), 3), limits.POSE),
+    "hand_confidence": _Array((-1, 2), *_FRACTION, is_fraction=True),
+}
+_SMPL, _SMPLH = 72, 156  # columns of poses; SMPL-H has SMPL's first 22 joints, and then the fingers
+_BODY_COLUMNS = 66
 
 
 @dataclass
@@ -120,6 +126,10 @@ class Motion:
     keypoints: np.ndarray  # (F, 17, 3) COCO x, y (pixels), confidence
     gender: str = "neutral"
     meta: dict[str, Any] = field(default_factory=dict)  # clip, size, fps, weights, settings, timings
+    # Fingers, or None: (F, 30, 3) axis-angle of HAND_JOINT_NAMES, radians, relative to their parents, zero where they
+    # are as the body has them at rest; and (F, 2) how surely the left and the right hand were seen, 0..1.
+    hand_poses: np.ndarray | None = None
+    hand_confidence: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Check shapes, ranges and order of all values. Raises ValueError, which names what is wrong.
@@ -131,6 +141,13 @@ class Motion:
             raise ValueError("it has no frames")
         for name, kind in _ARRAYS.items():
             setattr(self, name, kind.checked(name, getattr(self, name), count))
+        if self.hand_poses is None and self.hand_confidence is not None:
+            raise ValueError("hand_confidence is there without hand_poses")
+        if self.hand_poses is not None and self.hand_confidence is None:
+            self.hand_confidence = np.ones((count, 2), np.float32)
+        for name, kind in _HANDS.items():
+            if (value := getattr(self, name)) is not None:
+                setattr(self, name, kind.checked(name, value, count))
         for name in ("frame", "time"):
             _check_rising(name, getattr(self, name))
         _check_rotations("camera_R", self.camera_R)
@@ -236,9 +253,10 @@ def pose_skeleton(local: np.ndarray, pelvis: np.ndarray, rest: np.ndarray) -> tu
     return positions, rotations
 
 
-def save(path: str | Path, people: list[Motion]) -> None:
+def save(path: str | Path, people: list[Motion], *, smplh: bool = False) -> None:
     """Write one person with plain keys, several as ``p0/…``, ``p1/…`` with the camera of all frames once.
 
+    smplh: ``poses`` as AMASS has them, (F, 156), with the fingers and without SMPL's joints 22 and 23.
     A file that cannot be written completely is left as it was. Raises MotionFileError if it cannot be written.
     """
     if not people:
@@ -246,7 +264,7 @@ def save(path: str | Path, people: list[Motion]) -> None:
     path = Path(path)
     arrays: dict[str, np.ndarray] = {}
     if len(people) == 1:
-        arrays = _arrays(people[0])
+        arrays = _arrays(people[0], smplh)
     else:
         frames = np.unique(np.concatenate([person.frame for person in people]))
         rotation = np.empty((len(frames), 3, 3), np.float32)
@@ -257,7 +275,7 @@ def save(path: str | Path, people: list[Motion]) -> None:
         arrays = {"camera_frame": frames, "camera_R": rotation, "camera_t": translation,
                   "camera_K": people[0].camera_K}  # fmt: skip
         for number, person in enumerate(people):
-            arrays |= {f"p{number}/{k}": v for k, v in _arrays(person).items() if k not in _CAMERA_KEYS}
+            arrays |= {f"p{number}/{k}": v for k, v in _arrays(person, smplh).items() if k not in _CAMERA_KEYS}
     size = sum(array.nbytes for array in arrays.values())
     if size > limits.MOTION_BYTES or len(people) > limits.PEOPLE:
         raise MotionFileError(
@@ -309,9 +327,9 @@ def load(path: str | Path) -> list[Motion]:
 def _load(path: Path) -> list[Motion]:
     """`load`, with the exceptions of the readers and of Motion."""
     names = archives.names(path)
-    keys = {item.name for item in fields(Motion)}
+    keys = {item.name for item in fields(Motion)} - {*_HANDS}
     if "poses" in names:
-        return [_motion(_arrays_of(path, names, keys))]
+        return [_motion(_arrays_of(path, names, keys, {*_HANDS}))]
     keys -= {*_CAMERA_KEYS}
     count = next(number for number in range(len(names) + 1) if f"p{number}/poses" not in names)
     if not count:
@@ -319,14 +337,15 @@ def _load(path: Path) -> list[Motion]:
     if count > limits.PEOPLE:
         raise ValueError(f"it has more than {limits.PEOPLE} people")
     camera = {"camera_frame", *_CAMERA_KEYS}
-    data = _arrays_of(path, names, camera | {f"p{number}/{key}" for number in range(count) for key in keys})
+    numbered = [{f"p{number}/{key}" for number in range(count) for key in each} for each in (keys, _HANDS)]
+    data = _arrays_of(path, names, camera | numbered[0], numbered[1])
     frames = data["camera_frame"]
     if frames.shape < (1,) or frames.dtype.kind not in "iu" or any(len(data[key]) != len(frames) for key in _PER_FRAME):
         raise ValueError("camera_frame has another length than the camera")
     _check_rising("camera_frame", frames)
     people = []
     for number in range(count):
-        person = {key: data[f"p{number}/{key}"] for key in keys}
+        person = {key: data[f"p{number}/{key}"] for key in (*keys, *_HANDS) if f"p{number}/{key}" in data}
         rows = np.searchsorted(frames, person["frame"]).clip(max=len(frames) - 1)
         if not np.array_equal(frames[rows], person["frame"]):
             raise ValueError(f"camera_frame lacks frames of person {number + 1}")
@@ -334,15 +353,19 @@ def _load(path: Path) -> list[Motion]:
     return people
 
 
-def _arrays_of(path: Path, names: set[str], wanted: set[str]) -> dict[str, np.ndarray]:
-    """The wanted arrays of a file that has arrays of these names. Raises KeyError if one is missing."""
+def _arrays_of(path: Path, names: set[str], wanted: set[str], optional: set[str]) -> dict[str, np.ndarray]:
+    """Arrays of a file that has arrays of these names. Raises KeyError if one of the wanted is missing."""
     if missing := wanted - names:  # checked before anything is read: files of AMASS hold arrays of other kinds, too
         raise KeyError(min(missing))
-    return archives.arrays(path, wanted, limits.MOTION_BYTES)
+    return archives.arrays(path, wanted | optional, limits.MOTION_BYTES)
 
 
-def _arrays(person: Motion) -> dict[str, np.ndarray]:
-    arrays = {f.name: np.asarray(getattr(person, f.name)) for f in fields(person) if f.name != "meta"}
+def _arrays(person: Motion, smplh: bool = False) -> dict[str, np.ndarray]:
+    present = {f.name: getattr(person, f.name) for f in fields(person) if f.name != "meta"}
+    arrays = {name: np.asarray(value) for name, value in present.items() if value is not None}
+    if smplh:
+        fingers = arrays.pop("hand_poses", np.zeros((len(person), len(HAND_JOINT_NAMES), 3), np.float32))
+        arrays["poses"] = np.hstack([person.poses[:, :_BODY_COLUMNS], fingers.reshape(len(person), -1)])
     text = json.dumps({"format_version": FORMAT_VERSION, **person.meta}, ensure_ascii=False)
     text = text.encode("utf-8", "replace").decode()
     if "clip" in person.meta:  # as it is, in ASCII, by which the clip is found: its name may have any bytes
@@ -370,8 +393,13 @@ def _motion(data: dict[str, np.ndarray]) -> Motion:
     meta = _check_meta(str(data["meta"]))
     if (version := meta.get("format_version") or 0) > FORMAT_VERSION:
         raise ValueError(f"format version {version}, newer than this add-on reads")
+    values = {name: data[name] for name in (*_ARRAYS, *_HANDS) if name in data}
+    poses = values["poses"]
+    if poses.ndim == 2 and poses.shape[1] == _SMPLH:
+        values["poses"] = np.pad(poses[:, :_BODY_COLUMNS], ((0, 0), (0, _SMPL - _BODY_COLUMNS)))
+        values.setdefault("hand_poses", poses[:, _BODY_COLUMNS:].reshape(len(poses), len(HAND_JOINT_NAMES), 3))
     return Motion(
-        **{name: data[name] for name in _ARRAYS},
+        **values,
         gender=str(data["gender"]),
         mocap_framerate=float(data["mocap_framerate"]),
         meta=meta,

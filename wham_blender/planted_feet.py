@@ -186,7 +186,7 @@ def leg_rotations(
 ) -> np.ndarray:
     """Local rotations (F, 3, 4) of hip, knee and ankle with the ankle at (F, 3) and its foot rotated by (F, 4).
 
-    positions (F, 24, 3) and rotations (F, 24, 4) of all joints as they are; everything but the result in the world.
+    positions (F, J, 3) and rotations (F, J, 4) of all joints as they are; everything but the result in the world.
     """
     hip, knee = leg.hip, leg.knee
     upper, lower, _ = two_bone_ik(

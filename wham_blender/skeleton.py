@@ -1,4 +1,4 @@
-"""Names, order and left-right pairs of SMPL joints, SMPL-H finger joints, COCO keypoints and WHAM foot points. NumPy only."""
+"""Names, order and left-right pairs of SMPL and finger joints, COCO keypoints and WHAM foot points. NumPy only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ JOINT_NAMES = (
 )  # fmt: skip
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 
-# SMPL-H's finger joints, which the wrists carry. HAND_PARENTS are rows of the 54 joints JOINT_NAMES + HAND_JOINT_NAMES.
+# SMPL-H's finger joints, which the wrists carry. HAND_PARENTS are rows of ALL_JOINT_NAMES.
 HAND_FINGERS = ("index", "middle", "pinky", "ring", "thumb")
 HAND_JOINT_NAMES = tuple(
     f"{side}_{finger}{number}" for side in ("left", "right") for finger in HAND_FINGERS for number in (1, 2, 3)
@@ -21,6 +21,9 @@ HAND_PARENTS = tuple(
     len(JOINT_NAMES) + row - 1 if row % 3 else JOINT_NAMES.index(f"{name.partition('_')[0]}_wrist")
     for row, name in enumerate(HAND_JOINT_NAMES)
 )
+# The joints of a skeleton with fingers: 54, of which the first 24 are SMPL's.
+ALL_JOINT_NAMES = JOINT_NAMES + HAND_JOINT_NAMES
+ALL_PARENTS = PARENTS + HAND_PARENTS
 FINGERTIP_NAMES = tuple(f"{side}_{finger}_tip" for side in ("left", "right") for finger in HAND_FINGERS)
 
 COCO_NAMES = (

@@ -69,8 +69,9 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def check(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    """The arrays of KEYS, REGRESSORS and HAND_KEYS after a check that they are a body in SMPL's format: 24 joints, V vertices.
+    """The arrays of KEYS, REGRESSORS and HAND_KEYS after a check that they are a body in SMPL's format.
 
+    It has 24 joints and V vertices.
     Raises WeightsError if not, with a sentence that says what the file ``name`` seems to be.
     """
     missing = [key for key in KEYS if key not in arrays]

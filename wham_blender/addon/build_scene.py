@@ -11,6 +11,7 @@ import bpy
 import numpy as np
 
 from ..errors import one_line
+from ..fingers import relaxed
 from ..motion import Motion, planted
 from . import hooks
 from .properties import PlacementSettings
@@ -42,6 +43,7 @@ def build(
     Returns why a bake onto rigs failed; empty if none did. Raises ValueRefused before anything is changed if keyframes
     would lie outside of Blender's frames. After any other exception, everything that was made is removed again.
     """
+    contents = _with_hands(contents, settings.hands)
     people = contents.people
     checked_unit(context.scene)
     timing = _Timing.of(contents, context.scene, settings)
@@ -78,6 +80,20 @@ def build(
     if failed:
         report({"ERROR"}, f"{failed} The motion is there as a new character.")
     return failed
+
+
+def _with_hands(contents: Contents, choice: str) -> Contents:
+    """The people with the hands that the property ``hands`` asks for: FILM, RELAXED or NONE."""
+    people = contents.people
+    if choice == "NONE":
+        people = [replace(person, hand_poses=None, hand_confidence=None) for person in people]
+    elif choice == "RELAXED":
+        people = []
+        for person, (body, _) in zip(contents.people, contents.bodies, strict=True):
+            hands = smpl_armature.hands_of(person, body)
+            poses = np.tile(relaxed(hands.joints, hands.tips), (len(person), 1, 1))
+            people.append(replace(person, hand_poses=poses, hand_confidence=np.zeros((len(person), 2))))
+    return replace(contents, people=people)
 
 
 def _everything() -> set[bpy.types.ID]:
@@ -237,7 +253,8 @@ def _build_character(
     mesh, missing = body
     if missing:
         report({"WARNING"}, f"{missing}: only its bones are made.")
-    armature = smpl_armature.build(name, person, mesh, collection)
+    hands = None if person.hand_poses is None else smpl_armature.hands_of(person, mesh)
+    armature = smpl_armature.build(name, person, mesh, collection, hands)
     armature.select_set(True)
     unit = metres_per_unit(armature)
     if unit != 1.0:
@@ -247,6 +264,7 @@ def _build_character(
     character.write_properties(
         writer, armature, planted(person.contacts), person.contacts, person.confidence, person.visible
     )
+    character.write_hand_confidence(writer, armature, person.hand_confidence)
     return armature
 
 

@@ -114,6 +114,15 @@ class PlacementOptions(BakeOptions):
             ("BAKE", "Existing Rig", "Bake the motion onto a character of the scene, and hide the imported one"),
         ],
     )
+    hands: EnumProperty(
+        name="Hands",
+        description="How the fingers of a new character move, and those of a rig that gets the motion",
+        items=[
+            ("FILM", "From the Film", "Fingers and wrists as the clip shows them; relaxed where a hand is not seen"),
+            ("RELAXED", "Relaxed", "Slightly bent fingers that do not move; hands are not looked at, which is faster"),
+            ("NONE", "None", "No finger bones, and rigs keep the fingers that they have; hands are not looked at"),
+        ],
+    )
     rig: StringProperty(
         name="Rig",
         description="Armature that gets the motion; one name a line for several people. If empty, the selected "
@@ -321,6 +330,7 @@ class PlacementSettings:
     # The scene gets the clip's frame rate, range, resolution and camera, or keeps its own; None: by what is animated.
     clip_rate: bool | None = None
     to_rigs: bool = False  # bake onto rigs of the scene
+    hands: str = "FILM"  # or RELAXED or NONE
     rigs: tuple[str, ...] = ()  # their names; empty for the selected ones
     bake: Options = field(default_factory=Options)
 
@@ -344,6 +354,7 @@ def placement_settings(source: PlacementOptions) -> PlacementSettings:
     return PlacementSettings(
         start_frame=source.start_frame,
         clip_rate={"CLIP": True, "SCENE": False}.get(source.fps),
+        hands=source.hands,
         to_rigs=source.target == "BAKE",
         rigs=tuple(source.rig.splitlines()),
         bake=bake_settings(source),

@@ -351,6 +351,8 @@ def worker_arguments(record: JobRecord) -> list[str]:
         arguments.append("--no-anchor")
     if not options["refine"]:
         arguments.append("--no-refine")
+    if options.get("hands", "FILM") != "FILM":
+        arguments.append("--no-hands")
     if options["smooth"]:
         arguments += ["--smooth", str(round(options["smooth"], 3))]
     if options["focal_length_mm"]:

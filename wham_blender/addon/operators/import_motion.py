@@ -76,4 +76,4 @@ class WHAM_OT_import_motion(ReadingOperator, PlacementOptions, bpy.types.Operato
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the options."""
         self.layout.use_property_split = True
-        draw_names(self.layout, self, ("clip", *SECTIONS["Character"], *SECTIONS["Scene"]))
+        draw_names(self.layout, self, ("clip", *SECTIONS["Character"], *SECTIONS["Hands"], *SECTIONS["Scene"]))

@@ -7,7 +7,7 @@ import numpy as np
 
 from ... import quaternions
 from ...motion import Motion
-from ...skeleton import JOINT_NAMES
+from ...skeleton import ALL_JOINT_NAMES
 from .checks import ValueRefused, check_frames
 from .keyframe_reduction import ReducedCurves
 from .smpl_armature import BODY_TO_BLENDER
@@ -198,27 +198,31 @@ def _set_points(curve: bpy.types.FCurve, points: np.ndarray, interpolation: int)
 def write_pose(writer: ActionKeys, armature: bpy.types.Object, motion: Motion, unit: float = 1.0) -> None:
     """Key the pelvis location and all bone rotations, so that bone heads are at ``motion.joints()``.
 
-    ``unit``: metres of a unit of the armature.
+    ``unit``: metres of a unit of the armature, which has finger bones if the motion has hands.
     """
-    rest = np.array([armature.data.bones[name].matrix_local for name in JOINT_NAMES])
+    poses = motion.poses.reshape(len(motion), -1, 3)
+    if motion.hand_poses is not None:
+        poses = np.concatenate([poses, motion.hand_poses], 1)
+    names = ALL_JOINT_NAMES[: poses.shape[1]]
+    rest = np.array([armature.data.bones[name].matrix_local for name in names])
     pelvis = (motion.rest_joints[0] + motion.trans.astype(float)) / unit
     writer.write('pose.bones["pelvis"].location', (pelvis - rest[0, :3, 3]) @ rest[0, :3, :3], "pelvis")
-    rotations = bone_quaternions(motion.poses, rest[:, :3, :3])
-    for joint, name in enumerate(JOINT_NAMES):
+    rotations = bone_quaternions(poses, rest[:, :3, :3])
+    for joint, name in enumerate(names):
         writer.write(f'pose.bones["{name}"].rotation_quaternion', rotations[:, joint], name)
 
 
 def bone_quaternions(poses: np.ndarray, rest: np.ndarray) -> np.ndarray:
     """SMPL's local joint rotations as local rotations of Blender's pose bones.
 
-    Takes poses (F, 72) axis-angle and the bones' rest axes in armature space, rest (24, 3, 3), one axis a column.
-    Returns (F, 24, 4) quaternions w, x, y, z whose signs are continuous over the frames.
+    Takes poses (F, J, 3) axis-angle and the bones' rest axes in armature space, rest (J, 3, 3), one axis a column.
+    Returns (F, J, 4) quaternions w, x, y, z whose signs are continuous over the frames.
 
     With A the rotation from SMPL's rest axes to Blender's and B a bone's rest axes, a joint's rotation L becomes
     C L C^T, C = B^T A: the same angle about an axis rotated by C. The root is first multiplied by A^T, because the
     armature's rest pose is upright along z and SMPL's along y.
     """
-    rotations = quaternions.of_axis_angle(poses.reshape(len(poses), 24, 3).astype(float))
+    rotations = quaternions.of_axis_angle(poses.astype(float))
     scalar, (x, y, z) = rotations[:, 0, 0], rotations[:, 0, 1:].T
     # (1, -1, 0, 0) / sqrt(2) is A^T, a rotation by -90 degrees about x.
     rotations[:, 0] = np.stack([scalar + x, x - scalar, y + z, z - y], -1) / np.sqrt(2)

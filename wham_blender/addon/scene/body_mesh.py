@@ -11,14 +11,24 @@ import numpy as np
 from ... import archives, limits, smpl_file, weights
 from ...errors import reason
 from ...motion import Motion
-from ...skeleton import JOINT_NAMES
+from ...skeleton import HAND_JOINT_NAMES, JOINT_NAMES
 from ...weights.library import BODIES, Library
 
 _JOINT_TOLERANCE = 0.002  # metres: set by hand; joints that differ more from the motion's belong to another body
 _BETAS = 10
 _FEET = "J_regressor_feet"
-_ARRAYS = ("v_template", "shapedirs", "J_regressor", "weights", "f", _FEET)
+_OPTIONAL = (_FEET, *smpl_file.HAND_KEYS)
+_ARRAYS = ("v_template", "shapedirs", "J_regressor", "weights", "f", *_OPTIONAL)
 _LARGEST = 100.0  # metres, of vertices and shapes
+
+
+@dataclass(frozen=True)
+class Hands:
+    """The fingers of a body in rest pose, in the order of HAND_JOINT_NAMES; metres, y up."""
+
+    joints: np.ndarray  # (30, 3)
+    tips: np.ndarray  # (10, 3)
+    weights: np.ndarray | None  # (V, 30) skinning weights, in place of those of SMPL's hand joints; None: not skinned
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Body:
     feet: np.ndarray | None  # (4, 3) metres: the points of FOOT_POINTS; None if the file has no regressor for them
     betas: np.ndarray  # (10,)
     shapes: np.ndarray | None  # (V, 3, 10) metres per unit of betas, for shape keys; None: no shape keys
+    hands: Hands | None = None
 
 
 class BodyFiles:
@@ -78,7 +89,7 @@ def _candidates(gender: str, library: Library) -> list[tuple[Callable[[], Path |
 
 def _check(arrays: Mapping[str, np.ndarray]) -> None:
     """Raise ValueError unless the arrays are a body: Blender trusts indices, and ends with a wrong one."""
-    if missing := [name for name in _ARRAYS if name not in arrays and name != _FEET]:
+    if missing := [name for name in _ARRAYS if name not in arrays and name not in _OPTIONAL]:
         raise ValueError(f"it lacks {', '.join(missing)}")
     count, joints = len(np.atleast_1d(arrays["v_template"])), len(JOINT_NAMES)
     if not 3 <= count <= limits.BODY_VERTICES:
@@ -86,6 +97,8 @@ def _check(arrays: Mapping[str, np.ndarray]) -> None:
     shapes = {
         "v_template": (count, 3), "shapedirs": (count, 3, None), "J_regressor": (joints, count),
         "weights": (count, joints), "f": (None, 3), _FEET: (4, count),
+        **{name: (rows, count) for name, rows in smpl_file.HAND_REGRESSORS.items()},
+        smpl_file.HAND_WEIGHTS: (count, len(HAND_JOINT_NAMES)),
     }  # fmt: skip
     for name in [name for name in _ARRAYS if name in arrays]:
         array, shape = arrays[name], shapes[name]
@@ -111,4 +124,8 @@ def shaped(arrays: Mapping[str, np.ndarray], motion: Motion, *, shape_keys: bool
     if np.abs(joints - motion.rest_joints).max() > _JOINT_TOLERANCE:
         return None
     feet = arrays[_FEET] @ vertices if _FEET in arrays else None
-    return Body(vertices, arrays["f"], arrays["weights"], feet, motion.betas, shapes if shape_keys else None)
+    hands = None
+    if all(name in arrays for name in smpl_file.HAND_KEYS):
+        fingers, tips = (arrays[name] @ vertices for name in smpl_file.HAND_REGRESSORS)
+        hands = Hands(fingers, tips, arrays[smpl_file.HAND_WEIGHTS])
+    return Body(vertices, arrays["f"], arrays["weights"], feet, motion.betas, shapes if shape_keys else None, hands)

@@ -14,7 +14,7 @@ from ... import animation, quaternions
 from ...animation import Animation
 from ...errors import CodedError
 from ...motion import true_intervals
-from ...skeleton import JOINT_NAMES
+from ...skeleton import ALL_JOINT_NAMES, HAND_JOINT_NAMES, JOINT_NAMES
 from .action import CONSTANT, ActionKeys, scale_time, scaled_frames, trim_curve
 from .checks import LAST_FRAME, check_frames, check_numbers
 from .contacts import (
@@ -30,6 +30,10 @@ from .units import metres_per_unit
 
 _LOCATION = f'pose.bones["{JOINT_NAMES[0]}"].location'
 _CONFIDENCE = CustomProperty("confidence", "Clip", "Confidence of the keypoints, the mean over the body")
+_HAND_CONFIDENCE = tuple(
+    CustomProperty(f"{side}_hand_confidence", "Clip", f"How surely the {side} hand was seen; 0 where it is filled in")
+    for side in ("left", "right")
+)
 _LEAST_SCALE, _SCALE_TOLERANCE = 1e-6, 2e-3  # of an object; between its axes, relative
 _FASTEST = 1e6  # frames a second
 _VISIBLE = CustomProperty("seen", "Clip", "1 where the clip shows the person, 0 where it is filled in", CONSTANT)
@@ -52,6 +56,16 @@ def active(context: bpy.types.Context) -> Any:
     return armature if is_character(armature) else None
 
 
+def has_fingers(armature: bpy.types.Object) -> bool:
+    """Whether a character has finger bones."""
+    return any(name in armature.data.bones for name in HAND_JOINT_NAMES)
+
+
+def _joints(armature: bpy.types.Object) -> tuple[str, ...]:
+    """The names of the joints that a character's action keys."""
+    return ALL_JOINT_NAMES if has_fingers(armature) else JOINT_NAMES
+
+
 def imported_with(armature: bpy.types.Object, scene: bpy.types.Scene) -> list[bpy.types.Object]:
     """The armatures and the camera of the same import, including the given armature."""
     take = armature.wham_motion.take
@@ -72,8 +86,11 @@ def read(armature: bpy.types.Object) -> Animation:
         check_frames(frames, armature.name)
         rest = _rest(armature)
         root = keys.read(_LOCATION, 3, frames) @ rest[0, :3, :3].T + rest[0, :3, 3]
-        rotations = np.stack([keys.read(_rotation(name), 4, frames) for name in JOINT_NAMES], 1)
-        names = (*CONTACT_PROPERTIES, *PROBABILITY_PROPERTIES, _CONFIDENCE.name, _VISIBLE.name)
+        joints = _joints(armature)
+        rotations = np.stack([keys.read(_rotation(name), 4, frames) for name in joints], 1)
+        names = [*CONTACT_PROPERTIES, *PROBABILITY_PROPERTIES, _CONFIDENCE.name, _VISIBLE.name]
+        if has_fingers(armature):
+            names += [each.name for each in _HAND_CONFIDENCE]
         values = {name: keys.read(f'["{name}"]', 1, frames)[:, 0] for name in names}
     except LookupError as error:
         raise _keys_missing(armature, error) from error
@@ -95,6 +112,9 @@ def read(armature: bpy.types.Object) -> Animation:
         probabilities=np.stack([values[name] for name in PROBABILITY_PROPERTIES], 1),
         confidence=values[_CONFIDENCE.name],
         visible=values[_VISIBLE.name] > 0.5,
+        hand_confidence=np.stack([values[each.name] for each in _HAND_CONFIDENCE], 1)
+        if has_fingers(armature)
+        else None,
     )
 
 
@@ -114,9 +134,10 @@ def write(armature: bpy.types.Object, changed: Animation) -> None:
     rotations[:, 0] = quaternions.multiply(quaternions.inverse(rotation), rotations[:, 0])
     rotations[..., 1:] = np.einsum("jba,fjb->fja", rest[:, :3, :3], rotations[..., 1:])
     rotations = quaternions.without_jumps(rotations)
-    for joint, name in enumerate(JOINT_NAMES):
+    for joint, name in enumerate(_joints(armature)):
         keys.write(_rotation(name), rotations[:, joint], name)
     write_properties(keys, armature, changed.contacts, changed.probabilities, changed.confidence, changed.visible)
+    write_hand_confidence(keys, armature, changed.hand_confidence)
     update_statistics(armature, changed)
 
 
@@ -155,6 +176,13 @@ def write_properties(
     write_probabilities(keys, armature, probabilities)
     key_property(keys, armature, _CONFIDENCE, confidence)
     key_property(keys, armature, _VISIBLE, visible)
+
+
+def write_hand_confidence(keys: ActionKeys, armature: bpy.types.Object, confidence: np.ndarray | None) -> None:
+    """Key how surely the hands were seen, (F, 2), 0..1; None without fingers."""
+    if confidence is not None:
+        for definition, column in zip(_HAND_CONFIDENCE, confidence.T, strict=True):
+            key_property(keys, armature, definition, column)
 
 
 def update_statistics(armature: bpy.types.Object, current: Animation) -> None:
@@ -336,10 +364,11 @@ def _keys_missing(obj: bpy.types.Object, error: LookupError) -> CharacterError:
 
 
 def _rest(armature: bpy.types.Object) -> np.ndarray:
-    """The bones' rest matrices (24, 4, 4) in armature space. Raises LookupError if a bone is missing."""
-    if missing := [name for name in JOINT_NAMES if name not in armature.data.bones]:
+    """The bones' rest matrices (J, 4, 4) in armature space. Raises LookupError if a bone is missing."""
+    names = _joints(armature)
+    if missing := [name for name in names if name not in armature.data.bones]:
         raise LookupError(f"the bone {missing[0]} is gone")
-    return np.array([armature.data.bones[name].matrix_local for name in JOINT_NAMES], float)
+    return np.array([armature.data.bones[name].matrix_local for name in names], float)
 
 
 def _rotation(bone: str) -> str:

@@ -1,4 +1,4 @@
-"""Builds a character: an armature with SMPL's 24 joints as bones, and the body mesh skinned to it."""
+"""Builds a character: an armature with SMPL's 24 joints and fingers as bones, and the body mesh skinned to it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import bpy
 import numpy as np
 from mathutils import Vector
 
+from ...fingers import flexion_axes, proportional
 from ...motion import Motion
-from ...skeleton import JOINT_NAMES, PARENTS
-from .body_mesh import Body
+from ...skeleton import ALL_JOINT_NAMES, HAND_JOINT_NAMES, HAND_PARENTS, JOINT_NAMES, PARENTS
+from .body_mesh import Body, Hands
 
 # SMPL's rest pose (y up, facing z) to Blender's (z up, facing -y).
 BODY_TO_BLENDER = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
@@ -31,19 +32,31 @@ _MIN_SKIN_WEIGHT = 1e-4  # smaller skinning weights are dropped
 _SLIDER_LIMIT = 5.0  # of a shape key's value; Blender's limit is 10
 
 
-def build(name: str, motion: Motion, body: Body | None, collection: bpy.types.Collection) -> bpy.types.Object:
+def hands_of(motion: Motion, body: Body | None) -> Hands:
+    """A body's fingers, by proportion if it has none."""
+    if body is not None and body.hands is not None:
+        return body.hands
+    return Hands(*proportional(motion.rest_joints.astype(float)), None)
+
+
+def build(
+    name: str, motion: Motion, body: Body | None, collection: bpy.types.Collection, hands: Hands | None = None
+) -> bpy.types.Object:
     """An armature object in its rest pose, pelvis above the origin and lowest point at z = 0, with its skinned mesh.
 
+    hands: the finger bones that it gets, and that the mesh is skinned to.
     Pose correctives (SMPL's ``posedirs``) are left out: Blender's armature modifier is plain linear blend skinning.
     """
     rest = motion.rest_joints.astype(float)
     lowest = (rest if body is None else body.vertices)[:, 1].min()
     origin = np.array([rest[0, 0], lowest, rest[0, 2]])
     armature = _build_armature(name, rest - origin, collection)
+    if hands is not None:
+        _add_fingers(armature, hands.joints - origin, hands.tips - origin)
     feet = _default_foot_points(rest) if body is None or body.feet is None else body.feet
     armature.wham_motion.feet = ((feet - origin) @ BODY_TO_BLENDER.T).ravel()
     if body is not None:
-        _build_mesh(f"{name} body", body, origin, armature, collection)
+        _build_mesh(f"{name} body", body, _skin_weights(body, hands), origin, armature)
     armature.wham_motion.height = np.ptp((rest if body is None else body.vertices)[:, 1])
     return armature
 
@@ -74,15 +87,42 @@ def _build_armature(name: str, rest: np.ndarray, collection: bpy.types.Collectio
         if joint:
             bone.parent = bones[JOINT_NAMES[PARENTS[joint]]]
     bpy.ops.object.mode_set(mode="OBJECT")
-    for bone in armature.pose.bones:
-        bone.rotation_mode = "QUATERNION"
-        bone.lock_location = [bone.parent is not None] * 3
+    _set_channels(armature)
     return armature
 
 
-def _build_mesh(
-    name: str, body: Body, origin: np.ndarray, armature: bpy.types.Object, collection: bpy.types.Collection
-) -> None:
+def _set_channels(armature: bpy.types.Object) -> None:
+    for bone in armature.pose.bones:
+        bone.rotation_mode = "QUATERNION"
+        bone.lock_location = [bone.parent is not None] * 3
+
+
+def _add_fingers(armature: bpy.types.Object, joints: np.ndarray, tips: np.ndarray) -> None:
+    """Add bones for finger joints (30, 3) with tips (10, 3), SMPL's axes; their local -x axes bend them to the palm."""
+    bpy.ops.object.mode_set(mode="EDIT")
+    bones = armature.data.edit_bones
+    axes = flexion_axes(joints, tips)
+    for row, name in enumerate(HAND_JOINT_NAMES):
+        along = (joints[row + 1] if row % 3 < 2 else tips[row // 3]) - joints[row]
+        bone = bones.new(name)
+        bone.head = BODY_TO_BLENDER @ joints[row]
+        bone.tail = bone.head + Vector(BODY_TO_BLENDER @ along)
+        bone.align_roll(Vector(BODY_TO_BLENDER @ np.cross(along, axes[row])))
+        bone.parent = bones[ALL_JOINT_NAMES[HAND_PARENTS[row]]]
+    bpy.ops.object.mode_set(mode="OBJECT")
+    _set_channels(armature)
+
+
+def _skin_weights(body: Body, hands: Hands | None) -> np.ndarray:
+    """Skinning weights (V, 24), or with fingers (V, 54)."""
+    if hands is None or hands.weights is None:
+        return body.weights
+    weights = np.hstack([body.weights, hands.weights])
+    weights[:, [JOINT_NAMES.index("left_hand"), JOINT_NAMES.index("right_hand")]] = 0
+    return weights
+
+
+def _build_mesh(name: str, body: Body, weights: np.ndarray, origin: np.ndarray, armature: bpy.types.Object) -> None:
     mesh = bpy.data.meshes.new(name)
     vertices = (body.vertices - origin) @ BODY_TO_BLENDER.T
     shapes = None if body.shapes is None else np.einsum("ab,vbk->kva", BODY_TO_BLENDER, body.shapes)
@@ -91,13 +131,14 @@ def _build_mesh(
     mesh.from_pydata(vertices.tolist(), [], body.faces.tolist())
     mesh.shade_smooth()
     skin = bpy.data.objects.new(name, mesh)
-    collection.objects.link(skin)
+    for collection in armature.users_collection:
+        collection.objects.link(skin)
     skin.parent = armature
     skin.modifiers.new("Armature", "ARMATURE").object = armature
-    for joint, joint_name in enumerate(JOINT_NAMES):
-        group = skin.vertex_groups.new(name=joint_name)
-        for vertex in np.flatnonzero(body.weights[:, joint] > _MIN_SKIN_WEIGHT).tolist():
-            group.add([vertex], body.weights[vertex, joint], "REPLACE")
+    for joint, column in enumerate(weights.T):
+        group = skin.vertex_groups.new(name=ALL_JOINT_NAMES[joint])
+        for vertex in np.flatnonzero(column > _MIN_SKIN_WEIGHT).tolist():
+            group.add([vertex], column[vertex], "REPLACE")
     if shapes is not None:
         _add_shape_keys(skin, vertices, shapes, body.betas)
 

@@ -16,6 +16,7 @@ SECTIONS = {
     "Character": ("target", "rig", *BAKE),
     "Frames": ("sequence_fps", "clip_start", "clip_end", "speed", "rotate"),
     "Person": ("person", "gender"),
+    "Hands": ("hands",),
     "Quality": ("quality", "world", "device", "refine", "smooth"),
     "Camera": ("camera", "focal_length_mm", "actor_height", "static_anchor"),
     "Scene": ("start_frame", "fps"),
