@@ -21,7 +21,11 @@ _CROP_SCALE, _CROP_SHIFT = 2.0, 0.1  # side over that of the points' box, and sh
 _FIRST_SIDE, _FIRST_SHIFT = 1.45, 0.4  # the same of the first crop, in lengths of the forearm; set by hand on two clips
 _SMALLEST_CROP = 40.0  # pixels: a hand of 20 pixels; set by hand
 _MOST_FROM_WRIST = 0.45  # lengths of the forearm between the hand's wrist and the body's, above which it is another's
-_OTHER_HAND = 0.1  # probability of the right side below which the hand is the other one: hands seen edge-on have 0.5
+# Probability of the right side below which a hand is the other one, and up to which it is trusted less: hands seen
+# edge-on have 0.5, and where the net takes a palm for a back, its depth is the wrong way round.
+_OTHER_HAND, _SURE_SIDE = 0.2, 0.6
+_LAID_AGAIN = 2  # times that the crop is laid around what the first one shows: most are not centred on the hand
+_NO_HAND = 0.03  # score below which that is not tried
 _FOLLOWED = 4  # frames for which the last points say where the hand is
 _SEARCH_INTERVAL = (
     4  # frames between two looks for a hand that is not seen: hidden ones would cost as much as seen ones
@@ -156,7 +160,7 @@ class HandTracker:
             found = self._look_at(image, frame, track, side, points)
             if found:
                 hands[side, :, :2], hands[side, :, 2:] = found.points / scale, found.metres
-                scores[side] = found.presence
+                scores[side] = found.presence * min(1.0, found.side / _SURE_SIDE)
         return hands, scores
 
     def _look_at(
@@ -173,22 +177,24 @@ class HandTracker:
         if _FIRST_SIDE * length >= _SMALLEST_CROP and _is_inside(wrist, image):
             if seen and last and last.found:
                 crop = crop_around_hand(last.found.points + wrist - last.wrist)
-                found = self._checked(image, crop, side, wrist, length)
+                found = self._checked(self._landmarker(image, crop, side), crop, wrist, length)
             if found is None:
-                first = self._checked(image, crop_at_arm(points, side), side, wrist, length)
-                found = first and self._checked(image, crop_around_hand(first.points), side, wrist, length)
+                crop = crop_at_arm(points, side)
+                first = self._landmarker(image, crop, side)
+                for _ in range(_LAID_AGAIN):
+                    if found is None and first.presence > _NO_HAND:
+                        crop = crop_around_hand(first.points)
+                        first = self._landmarker(image, crop, side)
+                        found = self._checked(first, crop, wrist, length)
         self._looks[track, side] = _Look(frame, wrist, found)
         return found
 
-    def _checked(
-        self, image: np.ndarray, crop: Crop, side: int, wrist: np.ndarray, length: float
-    ) -> HandObservation | None:
-        """The hand in a crop, if there is one and it hangs on this arm."""
-        found = self._landmarker(image, crop, side)
-        if found.presence < HAND_PRESENCE or found.side < _OTHER_HAND:
+    @staticmethod
+    def _checked(found: HandObservation, crop: Crop, wrist: np.ndarray, length: float) -> HandObservation | None:
+        """What a crop shows, if it is a hand and hangs on this arm."""
+        if found.presence < HAND_PRESENCE or found.side < _OTHER_HAND or crop.side < _SMALLEST_CROP / 2:
             return None
-        near = np.linalg.norm(found.points[0] - wrist) < _MOST_FROM_WRIST * length
-        return found if near and crop.side >= _SMALLEST_CROP / 2 else None
+        return found if np.linalg.norm(found.points[0] - wrist) < _MOST_FROM_WRIST * length else None
 
 
 def _is_inside(point: np.ndarray, image: np.ndarray) -> bool:

@@ -23,6 +23,7 @@ _WRIST_LOW, _WRIST_HIGH = np.array([-2.6, -1.4, -0.8]), np.array([2.6, 1.4, 0.8]
 _ERROR = 0.012  # metres, mean distance of the points from the net's, at which a frame has lost half of its weight
 _SEEN_FRAMES, _RELAXING_FRAMES = 0.9, 4.0  # over which angles are smoothed: of a hand well seen, and of one unseen
 _OUTLIER = 0.4  # radians from the smooth course at which a frame has lost half of its weight
+_BEYOND = 0.3  # radians beyond the wrist's limits at which a frame has lost half of its weight: depth is misjudged
 _REWEIGHTINGS = 4
 _SHORTEST = 5  # frames: a hand seen for less is none
 _TWIST_OF_ELBOW = 0.5  # share of the forearm's twist that the elbow takes
@@ -47,12 +48,12 @@ def with_hands(placed: Placed, hands: list[SeenHand], skeletons: list[HandSkelet
         arm = _Arm(placed, side)
         seen = arm.angles(np.einsum("fji,fjk->fik", placed.camera_R, hand.rotation), weight > 0)
         observed = np.concatenate([seen, hand.angles], 1)
+        weight = weight / (1 + (_beyond(seen, _WRIST_LOW, _WRIST_HIGH).max(1) / _BEYOND) ** 2)
         relaxed = np.concatenate([arm.own_angles(), np.tile(RELAXED, (len(weight), 1))], 1)
         low, high = np.concatenate([_WRIST_LOW, LOW]), np.concatenate([_WRIST_HIGH, HIGH])
         smooth = smoothed_angles(observed, weight, relaxed)
         # The body's own wrist may lie beyond the limits, and stays where the hand was not seen for long.
-        beyond = np.maximum(smooth - np.maximum(high, relaxed), 0) + np.minimum(smooth - np.minimum(low, relaxed), 0)
-        smooth -= beyond
+        smooth = np.clip(smooth, np.minimum(low, relaxed), np.maximum(high, relaxed))
         if weight.any():
             poses[:, arm.joints] = arm.poses(smooth[:, :3])
         fingers.append(skeleton.rotations(smooth[:, 3:]))
@@ -135,6 +136,10 @@ def smoothed_angles(observed: np.ndarray, weight: np.ndarray, relaxed: np.ndarra
             smooth[:, angle] = solveh_banded(bands, sides)
             robust = 1 / (1 + ((observed[:, angle] - smooth[:, angle]) / _OUTLIER) ** 2)
     return smooth
+
+
+def _beyond(angles: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    return np.asarray(np.maximum(angles - high, 0) + np.maximum(low - angles, 0))
 
 
 def _second_differences(count: int) -> np.ndarray:
