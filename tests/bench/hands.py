@@ -384,7 +384,8 @@ def _table(measured: list[Measured]) -> tuple[list[str], list[list[Cell]]]:
         mean = {name: float(np.nanmean(hand[name])) if np.isfinite(hand[name]).any() else None for name in
                 ("fingers", "net_fingers", "wrist", "net_wrist", "lifter_wrist")}  # fmt: skip
         rows.append([
-            f"{low} to {high} px" if high < 1000 else f"over {low} px", int(in_view.sum()), 100 * float(hand["seen"].mean()),
+            f"{low} to {high} px" if high < 1000 else f"over {low} px",
+            int(in_view.sum()), 100 * float(hand["seen"].mean()),
             mean["fingers"], mean["net_fingers"], mean["wrist"],
             float(np.nanpercentile(hand["wrist"], 95)) if mean["wrist"] is not None else None,
             mean["net_wrist"], mean["lifter_wrist"], int((hand["wrist"] > 90).sum()), int(wrong.sum()),

@@ -62,11 +62,13 @@ def _build_person(detections: Detections, rows: np.ndarray) -> Person:
     arrays = detections.keypoints, detections.landmarks, detections.landmarks_3d
     keypoints, landmarks, landmarks_3d = (values[rows] for values in arrays)
     from_landmarks = landmarks.size and np.array_equal(keypoints, landmarks[:, COCO_LANDMARKS])
-    hands, hand_scores = detections.hands[rows], detections.hand_scores[rows].copy()
+    looked = rows if detections.hands.size else slice(0)  # no rows if hands were not looked for
+    hands, hand_scores = detections.hands[looked], detections.hand_scores[looked].copy()
     if landmarks.size:
         seen_as = landmarks
         landmarks, landmarks_3d = fix_left_right(landmarks, landmarks_3d)
-        hand_scores[(landmarks[:, _WRISTS] != seen_as[:, _WRISTS]).any((1, 2))] = 0  # looked for at the other arm
+        if len(hand_scores):  # looked for at the other arm
+            hand_scores[(landmarks[:, _WRISTS] != seen_as[:, _WRISTS]).any((1, 2))] = 0
     landmarks, landmarks_3d = (average_mirrored(values, frames) for values in (landmarks, landmarks_3d))
     if from_landmarks:
         keypoints = landmarks[:, COCO_LANDMARKS]
