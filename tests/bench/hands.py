@@ -63,7 +63,7 @@ _OTHER_AXES = 4.0  # degrees of rotations about any axis: real joints are no hin
 _ARMS = {
     "hanging": ((0.0, 0.0, -1.25), 0.25), "before": ((-0.3, 0.0, -1.1), 1.5), "raised": ((-1.3, 0.0, -0.5), 1.7),
     "stretched": ((0.0, -1.15, -0.25), 0.2), "chest": ((-0.7, -0.3, -0.9), 2.0), "aside": ((-0.3, 0.1, -0.3), 0.4),
-    "behind": ((2.9, 0.2, -1.3), 1.5),
+    "behind": ((2.0, 0.3, -1.25), 1.4),
 }  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def _view(seed: int, rng: np.random.Generator) -> View:
     """Three sizes, and cameras all around the front."""
     size = (1280, 720) if seed % 3 == 0 else (1920, 1080)
     fill = (0.85, 0.9, 1.3)[seed % 3]  # of a standing person over the picture; 1.3: from the knees up
-    azimuth = np.radians(rng.uniform(-60, 60))
+    azimuth = np.radians(rng.uniform(-45, 45))
     focal = 0.75 * size[0]
     distance = 1.75 * focal / (fill * size[1])
     centre = distance * np.array([np.sin(azimuth), -np.cos(azimuth), 0]) + (0, 0, 1.4)

@@ -340,3 +340,16 @@ def test_a_twist_through_half_a_turn_goes_on_the_same_way(body: Body, skeletons:
     result = with_hands(person, [hand, unseen()], skeletons)
     poses = Rotation.from_rotvec(result.poses.reshape(FRAMES, 24, 3)[:, 20])
     assert np.degrees((poses[1:] * poses[:-1].inv()).magnitude()).max() < 5
+
+
+def test_smoothing_takes_the_shaking_from_hands(body: Body, skeletons: list[HandSkeleton]) -> None:
+    person = placed(body)
+    hand = as_seen(person, 0, Rotation.from_rotvec([0.3, 0, 0]))
+    shake = 0.3 * np.sin(np.arange(FRAMES) * 2 * np.pi / 6)  # five times a second
+    hand.angles[:, 1] += shake
+    little, much = (
+        np.ptp(with_hands(person, [hand, unseen()], skeletons, seconds).hand_poses[15:45, 0], axis=0).max()
+        for seconds in (0.0, 0.6)
+    )
+    assert little > 0.35
+    assert much < 0.12

@@ -1,4 +1,4 @@
-"""Stage 7b: fits hands to the points seen of them, and puts them on the placed people."""
+"""Stage 8: fits hands to the points seen of them, and puts them on the placed people."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def add_hands(
             "hands", settings, lambda progress: _fitted(person, skeletons, camera.camera_K, progress),  # noqa: B023
             1 / len(tracks.people),
         )  # fmt: skip
-        shown.append(with_hands(person_placed, [SeenHand(**each) for each in parted(arrays)], skeletons))
+        hands = [SeenHand(**each) for each in parted(arrays)]
+        shown.append(with_hands(person_placed, hands, skeletons, context.job.smooth))
     return shown
 
 

@@ -16,12 +16,13 @@ from scipy.spatial.transform import Rotation
 from ...motion import forward_kinematics, true_intervals
 from ...skeleton import JOINT_NAMES
 from ..pose.hand_fit import HIGH, LOW, RELAXED, HandSkeleton
+from ..pose.wham_inference import FPS
 from .placement import Placed
 
 # All set by hand. Radians; the forearm's twist, and the wrist's bending and turning aside.
 _WRIST_LOW, _WRIST_HIGH = np.array([-2.6, -1.4, -0.8]), np.array([2.6, 1.4, 0.8])
 _ERROR = 0.012  # metres, mean distance of the points from the net's, at which a frame has lost half of its weight
-_SEEN_FRAMES, _RELAXING_FRAMES = 0.9, 4.0  # over which angles are smoothed: of a hand well seen, and of one unseen
+_SEEN_FRAMES, _RELAXING_FRAMES = 0.75, 4.0  # over which angles are smoothed: of a hand well seen, and of one unseen
 _OUTLIER = 0.4  # radians from the smooth course at which a frame has lost half of its weight
 _BEYOND = 0.3  # radians beyond the wrist's limits at which a frame has lost half of its weight: depth is misjudged
 _REWEIGHTINGS = 4
@@ -39,8 +40,11 @@ class SeenHand:
     score: np.ndarray  # (F,) 0..1; 0 where it is not seen
 
 
-def with_hands(placed: Placed, hands: list[SeenHand], skeletons: list[HandSkeleton]) -> Placed:
-    """The person with wrists and fingers of the hands (left, right) that were seen."""
+def with_hands(placed: Placed, hands: list[SeenHand], skeletons: list[HandSkeleton], seconds: float = 0.0) -> Placed:
+    """The person with wrists and fingers of the hands (left, right) that were seen.
+
+    ``seconds``: movements of hands that repeat within them are filtered out.
+    """
     poses = placed.poses.reshape(len(placed.poses), -1, 3).copy()
     fingers, confidence = [], []
     for side, hand, skeleton in zip(("left", "right"), hands, skeletons, strict=True):
@@ -51,7 +55,7 @@ def with_hands(placed: Placed, hands: list[SeenHand], skeletons: list[HandSkelet
         weight = weight / (1 + (_beyond(seen, _WRIST_LOW, _WRIST_HIGH).max(1) / _BEYOND) ** 2)
         relaxed = np.concatenate([arm.own_angles(), np.tile(RELAXED, (len(weight), 1))], 1)
         low, high = np.concatenate([_WRIST_LOW, LOW]), np.concatenate([_WRIST_HIGH, HIGH])
-        smooth = smoothed_angles(observed, weight, relaxed)
+        smooth = smoothed_angles(observed, weight, relaxed, seconds * FPS / (2 * np.pi))
         # The body's own wrist may lie beyond the limits, and stays where the hand was not seen for long.
         smooth = np.clip(smooth, np.minimum(low, relaxed), np.maximum(high, relaxed))
         if weight.any():
@@ -121,9 +125,12 @@ class _Arm:
         return twist, rotations @ Rotation.from_rotvec(-twist[:, None] * self._axes[0]).as_matrix()
 
 
-def smoothed_angles(observed: np.ndarray, weight: np.ndarray, relaxed: np.ndarray) -> np.ndarray:
-    """Smooth angles (F, A): near the observed ones where a frame has a weight (F,), else near the relaxed ones."""
-    count, base = len(weight), weight / _SEEN_FRAMES**4
+def smoothed_angles(observed: np.ndarray, weight: np.ndarray, relaxed: np.ndarray, frames: float = 0.0) -> np.ndarray:
+    """Smooth angles (F, A): near the observed ones where a frame has a weight (F,), else near the relaxed ones.
+
+    ``frames``: over which they are smoothed at least.
+    """
+    count, base = len(weight), weight / max(_SEEN_FRAMES, frames) ** 4
     unseen = (1 - weight.clip(0, 1)) / _RELAXING_FRAMES**4 * (weight == 0)
     smooth = np.empty_like(observed)
     for angle in range(observed.shape[1]):
