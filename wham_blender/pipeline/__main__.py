@@ -230,6 +230,10 @@ def _parser(messages: bool) -> argparse.ArgumentParser:
         help="do not fit the bodies to the keypoints (SMPLify)",
     )  # fmt: skip
     parser.add_argument(
+        "--no-hands", dest="hands", action="store_false",
+        help="do not look at hands: fingers stay relaxed, and wrists are the body network's",
+    )  # fmt: skip
+    parser.add_argument(
         "--world", choices=("placed", "wham"), default="placed",
         help="placed: from the picture, WHAM's velocity and planted feet; wham: the network's rollout, unchanged",
     )  # fmt: skip

@@ -24,6 +24,7 @@ _SECONDS_PER_FRAME = {
     "wham": 0.006,
     "placement": 0.0015,
     "smplify": 0.015,
+    "hands": 0.005,
     "write": 0.0005,
     "film": 0.01,
 }

@@ -24,7 +24,7 @@ class WeightsError(CodedError):
 class WeightFile:
     """A file that the pipeline reads."""
 
-    role: str  # detector, landmarks, landmarks_fast, body, lifter or wham; or a Published's
+    role: str  # detector, landmarks, landmarks_fast, hands, body, lifter or wham; or a Published's
     path: Path
     sha256: str
     licence: str  # SPDX name

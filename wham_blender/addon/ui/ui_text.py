@@ -19,6 +19,7 @@ _STAGES = {
     "wham": "Estimating poses",
     "placement": "Placing people in the world",
     "smplify": "Fitting to the keypoints",
+    "hands": "Fitting hands",
     "write": "Writing the motion",
 }
 _UNIT = 20  # pixels of Blender's UI unit, the height of a button at scale 1

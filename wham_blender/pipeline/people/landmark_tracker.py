@@ -17,6 +17,7 @@ from ultralytics.utils.metrics import bbox_ioa
 from ..clip import video_reader
 from . import appearance
 from .frame_buffer import FrameBuffer
+from .hands import HandTracker
 from .landmarks import Crop, Landmarker, Observation, crop_around_box, crop_around_keypoints
 from .movenet import NEW_TRACK_SCORE
 from .person_track import (
@@ -76,10 +77,12 @@ class _Refused:
 class LandmarkTracker:
     """A PeopleSource that follows everybody with the landmark net and looks for new people with a detector."""
 
-    def __init__(self, detect: Detector, landmarker: Landmarker, lookback: int = LOOKBACK) -> None:
-        """``lookback``: frames after which the rows of a frame are finished."""
+    def __init__(
+        self, detect: Detector, landmarker: Landmarker, lookback: int = LOOKBACK, hands: HandTracker | None = None
+    ) -> None:
+        """``lookback``: frames after which the rows of a frame are finished; ``hands``: None: none are looked for."""
         self.lookback = lookback
-        self._detect, self._landmarker = detect, landmarker
+        self._detect, self._landmarker, self._hands = detect, landmarker, hands
         self._buffer = FrameBuffer(lookback + 1)
         self._tracks: list[PersonTrack] = []  # also who is not seen now
         self._colours: dict[int, np.ndarray] = {}  # by track: what they look like, as `appearance.describe`
@@ -212,6 +215,9 @@ class LandmarkTracker:
         """Add a row, and return what the person looks like."""
         colours = appearance.describe(image, found.keypoints * (*scale, 1))
         row = DetectionRow(frame, number, found.box, found.keypoints, found.landmarks, found.landmarks_3d, colours)
+        if self._hands:
+            hands, hand_scores = self._hands.look(image, scale, frame, number, found.landmarks)
+            row = replace(row, hands=hands, hand_scores=hand_scores)
         self._rows[frame - self._first_row][number] = row, found
         return colours
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline, make_interp_spline
 from scipy.ndimage import median_filter
 
 from ..clip import video_reader
+from .hands import resample_hands, without_shared
 from .joining import join_tracks
 from .landmarks import COCO_LANDMARKS, average_mirrored
 from .left_right import fix_left_right
@@ -16,6 +19,7 @@ from .types import Detections, Person, wham_boxes
 _MIN_SECONDS = 1.0  # of a track; shorter ones are dropped, as in WHAM
 _EDGE = 0.03  # of the box's side: a point nearer to the picture's edge may be outside; set by hand
 _GAP = 1.5  # times the usual time between two frames: frames are missing there
+_WRISTS = (15, 16)  # of the landmarks
 BOX_MEDIAN_FRAMES = 15  # frames; WHAM's median filter of the box at 30 fps
 
 
@@ -37,6 +41,7 @@ def build_people(detections: Detections, part: np.ndarray) -> list[Person]:
     seconds = detections.frame_times[detections.network_frames]
     seconds_per_frame = np.ptp(seconds) / (len(seconds) - 1)
     min_rows = max(2, min(round(_MIN_SECONDS / seconds_per_frame), (part >= 0).sum() / 2))
+    detections = replace(detections, hand_scores=without_shared(detections))
     tracks = join_tracks(detections, pieces, part)
     people = [_build_person(detections, rows) for rows in tracks if len(rows) >= min_rows]
     return sorted(people, key=lambda person: -float(person.boxes[person.visible, 2].sum()))
@@ -58,8 +63,13 @@ def _build_person(detections: Detections, rows: np.ndarray) -> Person:
     arrays = detections.keypoints, detections.landmarks, detections.landmarks_3d
     keypoints, landmarks, landmarks_3d = (values[rows] for values in arrays)
     from_landmarks = landmarks.size and np.array_equal(keypoints, landmarks[:, COCO_LANDMARKS])
+    looked = rows if detections.hands.size else slice(0)  # no rows if hands were not looked for
+    hands, hand_scores = detections.hands[looked], detections.hand_scores[looked].copy()
     if landmarks.size:
+        seen_as = landmarks
         landmarks, landmarks_3d = fix_left_right(landmarks, landmarks_3d)
+        if len(hand_scores):  # looked for at the other arm
+            hand_scores[(landmarks[:, _WRISTS] != seen_as[:, _WRISTS]).any((1, 2))] = 0
     landmarks, landmarks_3d = (average_mirrored(values, frames) for values in (landmarks, landmarks_3d))
     if from_landmarks:
         keypoints = landmarks[:, COCO_LANDMARKS]
@@ -95,6 +105,7 @@ def _build_person(detections: Detections, rows: np.ndarray) -> Person:
         inside[:, : 0 if from_landmarks else len(COCO_LANDMARKS)] = True
         points[..., 2] *= inside
     keypoints, landmarks = np.split(points, [len(COCO_LANDMARKS)], 1)
+    hands, hand_scores = resample_hands(time, seconds[frames], hands, hand_scores)
     nearest = np.round(np.interp(time, seconds[frames], np.arange(len(rows)))).astype(int)
     return Person(
         keypoints=keypoints,
@@ -104,6 +115,8 @@ def _build_person(detections: Detections, rows: np.ndarray) -> Person:
         time=time,
         visible=visible,
         detection_rows=rows[nearest],
+        hands=hands,
+        hand_scores=hand_scores,
     )
 
 

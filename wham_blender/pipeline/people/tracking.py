@@ -35,6 +35,8 @@ class DetectionRow:
     landmarks: np.ndarray  # (33, 3) x, y (pixels), visibility; (0, 3) if the landmark net was not run
     landmarks_3d: np.ndarray  # (33, 3) metres, as in Person; or (0, 3)
     appearance: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # as in Detections
+    hands: np.ndarray = field(default_factory=lambda: np.zeros((0, 21, 5), np.float32))  # (2, 21, 5) as there, or none
+    hand_scores: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (2,), or none
 
 
 class PeopleSource(Protocol):

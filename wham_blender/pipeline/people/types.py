@@ -25,6 +25,9 @@ class Detections:
     landmarks_3d: np.ndarray  # (N, 33, 3) metres, as in Person; or (N, 0, 3)
     # (N, 12) float32 colours of the clothes, as of `appearance.describe`; (N, 0) if the landmark net was not run
     appearance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    # (N, 2, 21, 5) left and right hand as of `HandTracker.look`, scores (N, 2); (N, 0, 21, 5), (N, 0): not looked for
+    hands: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 21, 5), np.float32))
+    hand_scores: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     # (D,) int64 clip numbers of damaged frames, of which the networks saw nothing
     damaged: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
@@ -54,6 +57,10 @@ class Person:
     time: np.ndarray  # (F,) float64 seconds since the clip's first frame
     visible: np.ndarray  # (F,) bool
     detection_rows: np.ndarray  # (F,) int64 the row of Detections nearest in time
+    # (F, 2, 21, 5) left and right hand: x, y (pixels), metres as in `HandObservation`; and scores (F, 2) 0..1, 0 where
+    # a hand is not seen. Without frames if hands were not looked for.
+    hands: np.ndarray = field(default_factory=lambda: np.zeros((0, 2, 21, 5), np.float32))
+    hand_scores: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
 
     def __len__(self) -> int:
         return len(self.time)

@@ -24,6 +24,7 @@ from ..checkpoints import load_network
 from ..clip import video_reader
 from . import person_crops
 from .batched_network import BatchedNetwork, Log
+from .hands import HandTracker
 from .landmarks import MIN_KEYPOINTS
 from .one_euro import OneEuroFilter
 from .track_cleanup import BOX_MEDIAN_FRAMES
@@ -53,7 +54,7 @@ class ViTPoseStage:
 
     ``vitpose`` None: the rows keep their keypoints. ``write_crops``: takes crops (n, 256, 192, 3) uint8 RGB, one per
     row, in the order of the rows; None: no crops are written. ``frame_rate``: of the frames, hertz;
-    ``delay``: frames after which ``people`` has finished a frame's rows.
+    ``delay``: frames after which ``people`` has finished a frame's rows. ``hands``: None: none are looked for here.
     """
 
     def __init__(
@@ -63,9 +64,10 @@ class ViTPoseStage:
         write_crops: Append | None,
         frame_rate: float = video_reader.NETWORK_FPS,
         delay: int = 0,
+        hands: HandTracker | None = None,
     ) -> None:
         self._people, self._vitpose, self._write_crops = people, vitpose, write_crops
-        self._delay = delay
+        self._delay, self._hands = delay, hands
         self._frame_rate = frame_rate
         self._filters: dict[int, tuple[int, OneEuroFilter]] = {}  # by track: its last frame, and the filter
         self._batch_rows: list[DetectionRow] = []  # the next batch: rows without keypoints, their crops and windows
@@ -164,6 +166,10 @@ class ViTPoseStage:
             if self._write_crops:
                 crop = person_crops.hmr2_crop(self._images[row.frame - self._first_image], self._median_box(row))
                 self._write_crops(np.rint(crop[None, :, CROPPED_COLUMNS]).astype(np.uint8))
+            if self._hands:
+                image = self._images[row.frame - self._first_image]
+                hands, scores = self._hands.look(image, np.ones(2), row.frame, row.track, row.keypoints)
+                row = replace(row, hands=hands, hand_scores=scores)
             self._finished.append(row)
         while self._images and self._first_image < end:
             self._images.popleft()

@@ -7,6 +7,7 @@ import numpy as np
 from ..camera import background_tracks
 from ..clip import video_reader
 from ..progress import Progress
+from .hands import HAND_POINTS
 from .landmarks import COCO_LANDMARKS
 from .tracking import DetectionRow, PeopleSource
 from .types import Detections
@@ -62,6 +63,8 @@ def process_clip(
         landmarks=column([row.landmarks for row in rows], -1 if rows else 0, 3),
         landmarks_3d=column([row.landmarks_3d for row in rows], -1 if rows else 0, 3),
         appearance=column([row.appearance for row in rows], -1 if rows else 0),
+        hands=column([row.hands for row in rows], -1 if rows else 0, HAND_POINTS, 5),
+        hand_scores=column([row.hand_scores for row in rows], -1 if rows else 0),
         damaged=np.array(damaged, np.int64),
     )
     return detections, background.result()

@@ -29,8 +29,12 @@ class Backend:
     @property
     def detection_hashes(self) -> list[str]:
         """Hashes of the files on which the first stage's detections and keypoints depend."""
-        roles = ("detector", "yolo", "landmarks", "vitpose")
+        roles = ("detector", "yolo", "landmarks", "vitpose", "hands")
         return [self.files[role].sha256 for role in roles if role in self.files]
+
+    def with_hands(self) -> Backend:
+        """The same, which also sees hands. Raises WeightsError if their file is damaged."""
+        return replace(self, files=self.files | _open("hands"))
 
     @property
     def keeps_crops(self) -> bool:

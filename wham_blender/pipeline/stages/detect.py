@@ -13,6 +13,7 @@ from ..clip.image_sequence import content_sha256
 from ..errors import PipelineError
 from ..people import movenet, vitpose_stage, yolo
 from ..people.batched_network import CROP
+from ..people.hands import HandLandmarker, HandTracker
 from ..people.landmark_tracker import LOOKBACK, LandmarkTracker
 from ..people.landmarks import Landmarker
 from ..people.tracking import DetectionTracker, Detector, PeopleSource
@@ -91,9 +92,10 @@ def build_people_source(context: JobContext, write_crops: Append | None) -> Peop
     more = "vitpose" in files or write_crops is not None  # networks that want the frames in full
     # Frames wait in memory, so fewer of large ones.
     lookback = min(LOOKBACK, int(_FRAMES_BYTES / (3 * context.info.width * context.info.height))) if more else LOOKBACK
+    hands = HandTracker(HandLandmarker(files["hands"])) if "hands" in files else None
     people: PeopleSource
     if "landmarks" in files:
-        people = LandmarkTracker(detect, Landmarker(files["landmarks"]), lookback)
+        people, hands = LandmarkTracker(detect, Landmarker(files["landmarks"]), lookback, hands), None
     else:
         people, lookback = DetectionTracker(detect, score), 0
     if not more:
@@ -102,4 +104,4 @@ def build_people_source(context: JobContext, write_crops: Append | None) -> Peop
     if "vitpose" in files:
         vitpose = vitpose_stage.vitpose(vitpose_stage.load_vitpose(files["vitpose"].path), device, context.log)
     frame_rate = min(context.info.fps, video_reader.NETWORK_FPS)
-    return vitpose_stage.ViTPoseStage(people, vitpose, write_crops, frame_rate, lookback)
+    return vitpose_stage.ViTPoseStage(people, vitpose, write_crops, frame_rate, lookback, hands)

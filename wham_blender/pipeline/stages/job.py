@@ -35,6 +35,7 @@ class Job:
     anchor: bool = True  # for a static camera: use its constant position when people are placed
     gender: str = "neutral"  # neutral, male or female: of the body in full quality
     refine: bool = True  # fit the bodies to the keypoints (SMPLify)
+    hands: bool = True  # see hands, for fingers and wrists
     world: str = "placed"  # placed (from the picture, WHAM and planted feet), or wham (the network's own rollout)
     smooth: float = 0.0  # seconds: movements that repeat within them are filtered out
     smplh: bool = False  # write AMASS's poses of SMPL-H, with the fingers, instead of SMPL's

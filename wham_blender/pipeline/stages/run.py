@@ -22,6 +22,7 @@ from .context import JobContext
 from .detect import detect_people
 from .features import extract_features
 from .film import copy_for_blender, reason_for_copy
+from .hands import add_hands
 from .job import Job, check_output, check_range
 from .pose import Lifted, load_networks, run_wham
 from .tracks import Tracks, clean_tracks
@@ -29,7 +30,7 @@ from .world import place_people
 
 _SLOW_MOTION = 1.5  # frames filmed a second over frames played a second: below, metadata are rounded
 _CLIP_STAGES = ("detect", "tracks", "camera")  # done for the whole clip, and for each person
-_PERSON_STAGES = ("features", "wham", "placement", "smplify", "write")
+_PERSON_STAGES = ("features", "wham", "placement", "smplify", "hands", "write")
 
 
 def run(job: Job, tell: Tell) -> Path:
@@ -46,6 +47,8 @@ def run(job: Job, tell: Tell) -> Path:
     check_output(job.output)
     device = devices.choose(job.device, lambda text, code: tell(protocol.Warn(text, code)))
     backend = backends.choose(job.quality, device, job.weights)
+    if job.hands:
+        backend = backend.with_hands()
     tell(protocol.Log(backend.reason))
     tell(protocol.Log(f"The networks run on {devices.device_name(device)}."))
     if note:
@@ -66,7 +69,7 @@ def run(job: Job, tell: Tell) -> Path:
     camera = solve_camera(context, tracks)
     features = extract_features(context, tracks, camera, networks.wham.d_feat)
     lifted = run_wham(context, tracks, camera, features, networks)
-    placed = place_people(context, tracks, camera, lifted)
+    placed = add_hands(context, tracks, camera, lifted, place_people(context, tracks, camera, lifted))
     progress.begin("write")
     motions = _motions(context, tracks, camera, lifted, placed)
     _check_result(context, tracks.numbers, motions)
@@ -115,6 +118,8 @@ def _is_part_of(stage: str, job: Job) -> bool:
     """Whether a stage is part of a job with these options."""
     if stage == "smplify":
         return job.refine and job.world != "wham"
+    if stage == "hands":
+        return job.hands
     return stage != "placement" or job.world != "wham"
 
 

@@ -8,7 +8,7 @@ pelvis in every frame, the camera's position and the floor, reweighted against o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -89,6 +89,9 @@ class Placed:
     rest_joints: np.ndarray  # (24, 3) metres, y up
     camera_R: np.ndarray  # (F, 3, 3) world to camera
     camera_t: np.ndarray  # (F, 3) metres
+    # (F, 30, 3) axis-angle of the finger joints, and (F, 2) 0..1; of no frames if hands were not looked for
+    hand_poses: np.ndarray = field(default_factory=lambda: np.zeros((0, 30, 3), np.float32))
+    hand_confidence: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
 
 
 @dataclass

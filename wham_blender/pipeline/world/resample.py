@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from ... import motion
 from ...quaternions import without_jumps
+from ...skeleton import HAND_JOINT_NAMES
 from ..people.types import Detections, Person, frames_in_track
 from .placement import Placed
 
@@ -40,6 +41,15 @@ def resample_to_clip(
         return Rotation.from_quat(spline(without_jumps(quaternions)).reshape(-1, 4))
 
     keypoints = linear(person.keypoints)
+    hands = {}
+    if len(placed.hand_poses):
+        fingers = Rotation.from_rotvec(placed.hand_poses.reshape(-1, 3))
+        hands = {
+            "hand_poses": rotation_spline(fingers, len(HAND_JOINT_NAMES))
+            .as_rotvec()
+            .reshape(-1, len(HAND_JOINT_NAMES), 3),
+            "hand_confidence": linear(placed.hand_confidence),
+        }
     return motion.Motion(
         poses=rotation_spline(Rotation.from_rotvec(placed.poses.reshape(-1, 3)), 24).as_rotvec().reshape(-1, 72),
         trans=spline(placed.trans),
@@ -57,4 +67,5 @@ def resample_to_clip(
         keypoints=keypoints,
         gender=gender,
         meta=meta,
+        **hands,
     )

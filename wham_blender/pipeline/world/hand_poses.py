@@ -1,0 +1,170 @@
+"""Puts fitted hands on a placed body: wrists and forearms by the hands' orientation, fingers, and relaxed ones unseen.
+
+Each hand is a list of angles over time: the forearm's twist, the wrist's two, and the fingers'. Each is smoothed by a
+least-squares problem in which a frame weighs as much as the hand is seen well, and an unseen one draws the angle to its
+relaxed value; so hands ease into that and come back without a jump.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import solveh_banded
+from scipy.spatial.transform import Rotation
+
+from ...motion import forward_kinematics, true_intervals
+from ...skeleton import JOINT_NAMES
+from ..pose.hand_fit import HIGH, LOW, RELAXED, HandSkeleton
+from ..pose.wham_inference import FPS
+from .placement import Placed
+
+# All set by hand. Radians; the forearm's twist, and the wrist's bending and turning aside.
+_WRIST_LOW, _WRIST_HIGH = np.array([-2.6, -1.4, -0.8]), np.array([2.6, 1.4, 0.8])
+_ERROR = 0.012  # metres, mean distance of the points from the net's, at which a frame has lost half of its weight
+_SEEN_FRAMES, _RELAXING_FRAMES = 0.75, 4.0  # over which angles are smoothed: of a hand well seen, and of one unseen
+_OUTLIER = 0.4  # radians from the smooth course at which a frame has lost half of its weight
+_BEYOND = 0.3  # radians beyond the wrist's limits at which a frame has lost half of its weight: depth is misjudged
+_REWEIGHTINGS = 4
+_SHORTEST = 5  # frames: a hand seen for less is none
+_TWIST_OF_ELBOW = 0.5  # share of the forearm's twist that the elbow takes
+
+
+@dataclass(frozen=True)
+class SeenHand:
+    """One hand of a person, fitted in F frames."""
+
+    angles: np.ndarray  # (F, ANGLES) as of `hand_fit.fit`; of any value where it is not seen
+    rotation: np.ndarray  # (F, 3, 3) from SMPL's rest axes to the camera's
+    error: np.ndarray  # (F,) metres
+    score: np.ndarray  # (F,) 0..1; 0 where it is not seen
+
+
+def with_hands(placed: Placed, hands: list[SeenHand], skeletons: list[HandSkeleton], seconds: float = 0.0) -> Placed:
+    """The person with wrists and fingers of the hands (left, right) that were seen.
+
+    ``seconds``: movements of hands that repeat within them are filtered out.
+    """
+    poses = placed.poses.reshape(len(placed.poses), -1, 3).copy()
+    fingers, confidence = [], []
+    for side, hand, skeleton in zip(("left", "right"), hands, skeletons, strict=True):
+        weight = _without_short(hand.score) / (1 + (hand.error / _ERROR) ** 2)
+        arm = _Arm(placed, side)
+        seen = arm.angles(np.einsum("fji,fjk->fik", placed.camera_R, hand.rotation), weight > 0)
+        observed = np.concatenate([seen, hand.angles], 1)
+        weight = weight / (1 + (_beyond(seen, _WRIST_LOW, _WRIST_HIGH).max(1) / _BEYOND) ** 2)
+        relaxed = np.concatenate([arm.own_angles(), np.tile(RELAXED, (len(weight), 1))], 1)
+        low, high = np.concatenate([_WRIST_LOW, LOW]), np.concatenate([_WRIST_HIGH, HIGH])
+        smooth = smoothed_angles(observed, weight, relaxed, seconds * FPS / (2 * np.pi))
+        # The body's own wrist may lie beyond the limits, and stays where the hand was not seen for long.
+        smooth = np.clip(smooth, np.minimum(low, relaxed), np.maximum(high, relaxed))
+        if weight.any():
+            poses[:, arm.joints] = arm.poses(smooth[:, :3])
+        fingers.append(skeleton.rotations(smooth[:, 3:]))
+        confidence.append(weight)
+    return replace(
+        placed,
+        poses=poses.reshape(len(poses), -1).astype(np.float32),
+        hand_poses=np.concatenate(fingers, 1).astype(np.float32),
+        hand_confidence=np.stack(confidence, 1).astype(np.float32),
+    )
+
+
+class _Arm:
+    """Elbow and wrist of a side: the forearm's twist is that of both joints about the forearm together."""
+
+    def __init__(self, placed: Placed, side: str) -> None:
+        self.joints = [JOINT_NAMES.index(f"{side}_{joint}") for joint in ("elbow", "wrist")]
+        elbow, wrist = self.joints
+        along = placed.rest_joints[wrist] - placed.rest_joints[elbow]
+        along = along / np.linalg.norm(along)
+        ahead = np.array([0, 0, 1]) - along * along[2]
+        ahead /= np.linalg.norm(ahead)
+        self._axes = np.stack([along, ahead, np.cross(ahead, along)])  # of twist, bending and turning aside
+        rotations = Rotation.from_rotvec(placed.poses.reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3)
+        _, turned = forward_kinematics(placed.poses, placed.trans, placed.rest_joints)
+        self._twist, self._elbow = self._without_twist(rotations[:, elbow])
+        self._elbow_in_world = turned[:, elbow]
+        self._wrist = rotations[:, wrist]
+
+    def own_angles(self) -> np.ndarray:
+        """The angles (F, 3) of the body as it is, the twist within half a turn."""
+        angles = self._of_wrist(self._wrist)
+        angles[:, 0] = (angles[:, 0] + np.pi) % (2 * np.pi) - np.pi
+        return angles
+
+    def angles(self, hand: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """The angles (F, 3) that give the hand rotations (F, 3, 3) in the world, continuous where it is seen (F,)."""
+        angles = self._of_wrist(self._elbow_in_world.swapaxes(1, 2) @ hand)
+        if seen.any():
+            twist = np.unwrap(angles[seen, 0])
+            angles[seen, 0] = twist - 2 * np.pi * np.round(np.median(twist) / (2 * np.pi))
+        return angles
+
+    def poses(self, angles: np.ndarray) -> np.ndarray:
+        """Axis-angle (F, 2, 3) of elbow and wrist."""
+        twist, aside = angles[:, :1] * self._axes[0], angles[:, 1:] @ self._axes[1:]
+        elbow = Rotation.from_matrix(self._elbow) * Rotation.from_rotvec(_TWIST_OF_ELBOW * twist)
+        wrist = Rotation.from_rotvec((1 - _TWIST_OF_ELBOW) * twist) * Rotation.from_rotvec(aside)
+        return np.stack([elbow.as_rotvec(), wrist.as_rotvec()], 1)
+
+    def _of_wrist(self, wrist: np.ndarray) -> np.ndarray:
+        twist = self._twist_of(wrist)
+        swing = Rotation.from_rotvec(-twist[:, None] * self._axes[0]) * Rotation.from_matrix(wrist)
+        return np.column_stack([self._twist + twist, swing.as_rotvec() @ self._axes[1:].T])
+
+    def _twist_of(self, rotations: np.ndarray) -> np.ndarray:
+        """The angles (F,) of rotations (F, 3, 3) about the forearm."""
+        quaternions = Rotation.from_matrix(rotations).as_quat()
+        along = quaternions[:, :3] @ self._axes[0]
+        angle = 2 * np.arctan2(along, quaternions[:, 3])
+        return np.asarray((angle + np.pi) % (2 * np.pi) - np.pi)
+
+    def _without_twist(self, rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        twist = self._twist_of(rotations)
+        return twist, rotations @ Rotation.from_rotvec(-twist[:, None] * self._axes[0]).as_matrix()
+
+
+def smoothed_angles(observed: np.ndarray, weight: np.ndarray, relaxed: np.ndarray, frames: float = 0.0) -> np.ndarray:
+    """Smooth angles (F, A): near the observed ones where a frame has a weight (F,), else near the relaxed ones.
+
+    ``frames``: over which they are smoothed at least.
+    """
+    count, base = len(weight), weight / max(_SEEN_FRAMES, frames) ** 4
+    unseen = (1 - weight.clip(0, 1)) / _RELAXING_FRAMES**4 * (weight == 0)
+    smooth = np.empty_like(observed)
+    for angle in range(observed.shape[1]):
+        robust = np.ones(count)
+        for _ in range(_REWEIGHTINGS):
+            seen = base * robust
+            bands = _second_differences(count)
+            bands[2] += seen + unseen + 1e-9
+            sides = seen * observed[:, angle] + (unseen + 1e-9) * relaxed[:, angle]
+            smooth[:, angle] = solveh_banded(bands, sides)
+            robust = 1 / (1 + ((observed[:, angle] - smooth[:, angle]) / _OUTLIER) ** 2)
+    return smooth
+
+
+def _beyond(angles: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    return np.asarray(np.maximum(angles - high, 0) + np.maximum(low - angles, 0))
+
+
+def _second_differences(count: int) -> np.ndarray:
+    """The upper bands (3, F) of the matrix of the squared second differences of F values."""
+    bands = np.zeros((3, count))
+    if count > 2:
+        for first, factor in enumerate((1.0, -2.0, 1.0)):
+            bands[2, first : first + count - 2] += factor**2
+        bands[1, 1 : count - 1] += -2.0
+        bands[1, 2:count] += -2.0
+        bands[0, 2:count] += 1.0
+    return bands
+
+
+def _without_short(score: np.ndarray) -> np.ndarray:
+    """Scores (F,), 0 where a hand is seen for too few frames to be one."""
+    kept = score.astype(float)
+    for begin, end in true_intervals(score > 0):
+        if end - begin < min(_SHORTEST, len(score)):
+            kept[begin:end] = 0
+    return kept
