@@ -254,12 +254,12 @@ def _planted_foot(
     """
     locked = locked_positions(points, planted)
     along, wanted = points[:, 0] - points[:, 1], locked[:, 0] - locked[:, 1]
-    both = planted.all(1) & (np.linalg.norm(wanted, axis=1) > 1e-6)
+    both = np.all(planted, axis=1) & (np.linalg.norm(wanted, axis=1) > 1e-6)
     twist = quaternions.to_axis_angle(quaternions.between(along, np.where(both[:, None], wanted, along)))
     twist = quaternions.of_axis_angle(eased(twist, both, ease))
     offsets = quaternions.rotate(twist[:, None], points - ankle[:, None])
     shift = mean_of_planted(locked - offsets - ankle[:, None], planted)
-    return eased(shift, planted.any(1), ease), twist
+    return eased(shift, np.any(planted, axis=1), ease), twist
 
 
 def _into_reach(animation: Animation, positions: np.ndarray, ankles: list[np.ndarray], ease: float) -> np.ndarray:

@@ -66,7 +66,7 @@ def markers(armature):
 
 def steps(down, first):
     """Frames and names of the markers of contacts (F, 4) whose first row is at a scene frame."""
-    feet = {"L step": down[:, :2].any(1), "R step": down[:, 2:].any(1)}
+    feet = {"L step": np.any(down[:, :2], axis=1), "R step": np.any(down[:, 2:], axis=1)}
     landed = {name: np.flatnonzero(foot & ~np.append(False, foot[:-1])) for name, foot in feet.items()}
     return sorted((first + row, name) for name, rows in landed.items() for row in rows)
 
@@ -408,8 +408,8 @@ def test_bars_of_the_timeline_say_what_the_contacts_say(two):
     bpy.ops.wham.trim_motion(first=4, last=33)
     found = character.read(armature)
     for column, intervals in enumerate(timeline_bars.contact_intervals(armature)):
-        inside = [any(first <= frame < last for first, last in intervals) for frame in found.frames]
-        assert inside == found.contacts[:, column].tolist()
+        down = [any(first <= frame < last for first, last in intervals) for frame in found.frames]
+        assert down == found.contacts[:, column].tolist()
     values, seen, inside = timeline_bars.confidence_at(armature, np.arange(1.0, 41.0))
     assert inside.tolist() == [4 <= frame <= 34 for frame in range(1, 41)]
     assert np.abs(values[3:33] - found.confidence).max() < 1e-6

@@ -130,7 +130,7 @@ def test_contacts_are_keyed_and_marked(motion, motion_path):
         likely = [armature[f"contact_probability_{point}"] for point in FOOT_POINTS]
         assert np.abs(likely - motion.contacts[row]).max() < 1e-6
     markers = sorted((m.frame, m.name) for m in armature.animation_data.action.pose_markers)
-    feet = {"L step": down[:, :2].any(1), "R step": down[:, 2:].any(1)}
+    feet = {"L step": np.any(down[:, :2], axis=1), "R step": np.any(down[:, 2:], axis=1)}
     landed = {name: foot & ~np.append(False, foot[:-1]) for name, foot in feet.items()}
     assert markers == sorted((5 + row, name) for name, rows in landed.items() for row in np.flatnonzero(rows))
     assert len(markers) > 4

@@ -22,7 +22,7 @@ class WHAM_OT_plant_again(CharacterEdit, bpy.types.Operator):
             raise CharacterError(
                 f"{armature.name} has no contacts to plant its feet by. Set the contact properties to 1 where its feet "
                 "stand, or use Mark Contacts.",
-                code="no-contacts",
+                code="no-contacts-to-plant",
             )
         after = animation.planted_again(before, character.key_rate(armature, before))
         character.write(armature, after)

@@ -73,6 +73,6 @@ def _update_markers(action: bpy.types.Action, planted: np.ndarray, frames: np.nd
     for marker in [marker for marker in markers if marker.name in {*_STEPS.values(), *_FORMER_MARKERS}]:
         markers.remove(marker)
     for side, name in _STEPS.items():
-        foot = planted[:, [point.startswith(side) for point in FOOT_POINTS]].any(1)
+        foot = np.any(planted[:, [point.startswith(side) for point in FOOT_POINTS]], axis=1)
         for start, _ in true_intervals(foot):
             markers.new(name).frame = round(float(frames[start]))
