@@ -12,10 +12,10 @@ from .gravity import UpEvidence
 # Set by hand.
 _HEIGHT_STD = 0.05  # metres, of a step: a leg's pose errs alike in all frames of it
 _OFF_FLOOR = 0.12  # metres from the floor from which on a step is on something else
-# A floor that is steeper and so many standard deviations off level is no error of gravity: the person climbs stairs or a
-# hill. Under runners of training motion gravity is off by up to 0.2; shallow stairs, climbed in long steps, are 0.24
-# steep, and who climbs them is slow, so that gravity is known better.
-MAX_SLOPE, _MOST_DEVIATIONS = 0.2, 3.5
+# A floor that, weighed against the level, is so steep and so many standard deviations off it is no error of gravity:
+# the person climbs. Shallow stairs in long steps come out as 0.18; gravity under runners, off by up to 0.2, is less
+# certain.
+_MAX_SLOPE, _MOST_DEVIATIONS = 0.15, 3.5
 _REWEIGHTINGS = 10
 _FEET = (slice(0, 2), slice(2, 4))  # toe and heel of the left and of the right foot
 
@@ -52,28 +52,33 @@ def slope_of_steps(points: np.ndarray, level: Level) -> Level | None:
         return Level(np.zeros(2), np.zeros((2, 2)))
     rest = points[:, 2] - points[:, :2] @ level.slope
     starts = np.ones(len(points)), _weights(rest - np.median(rest))
-    slope, weights, _ = min((_robust_slope(points, level, start) for start in starts), key=lambda way: way[2])
-    change = slope - level.slope
-    if np.hypot(*change) > MAX_SLOPE and change @ level.information @ change > _MOST_DEVIATIONS**2:
+    change = _slope(points, level, starts[0])[0] - level.slope
+    if np.hypot(*change) > _MAX_SLOPE and change @ level.information @ change > _MOST_DEVIATIONS**2:
         return None
+    weights = min((_robust_weights(points, level, start) for start in starts), key=lambda way: way[1])[0]
     across = points - weights @ points / weights.sum()
     scaled = across[:, :2] * (weights / _HEIGHT_STD**2)[:, None]
     information = scaled.T @ across[:, :2]
     return Level(np.linalg.lstsq(information, scaled.T @ across[:, 2], rcond=1e-9)[0], information)
 
 
-def _robust_slope(points: np.ndarray, level: Level, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Slopes (2,), the weight (n,) of each point and the cost of the minimum that is found from the weights given."""
+def _slope(points: np.ndarray, level: Level, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes (2,) by least squares, and how far the points (n, 3) of the weights (n,) given are off that floor (n,)."""
+    across = points - weights @ points / weights.sum()
+    scaled = across[:, :2] * (weights / _HEIGHT_STD**2)[:, None]
+    right = scaled.T @ across[:, 2] + level.information @ level.slope
+    slope = np.linalg.solve(scaled.T @ across[:, :2] + level.information, right)
+    return slope, across[:, 2] - across[:, :2] @ slope
+
+
+def _robust_weights(points: np.ndarray, level: Level, weights: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights (n,) of the points (n, 3) at the minimum that is found from the weights given, and its cost."""
     for _ in range(_REWEIGHTINGS):
-        across = points - weights @ points / weights.sum()
-        scaled = across[:, :2] * (weights / _HEIGHT_STD**2)[:, None]
-        right = scaled.T @ across[:, 2] + level.information @ level.slope
-        slope = np.linalg.solve(scaled.T @ across[:, :2] + level.information, right)
-        off = across[:, 2] - across[:, :2] @ slope
+        slope, off = _slope(points, level, weights)
         weights = _weights(off)
     square, change = off**2, slope - level.slope
     cost = (square / (1 + square / _OFF_FLOOR**2)).sum() / _HEIGHT_STD**2 + change @ level.information @ change
-    return slope, weights, float(cost)
+    return weights, float(cost)
 
 
 def _weights(off: np.ndarray) -> np.ndarray:

@@ -18,11 +18,12 @@ _BALANCE_OUTLIER = (
     0.6  # radians from up beyond which the balance loses most of its weight; set by hand, as what follows
 )
 _GROUND_OUTLIER = 0.25  # radians from the ground's normal to up, beyond which the ground is a slope
-_STANDING_REACH = 0.8  # a person is not standing if both hips are nearer to the ankles than this times the leg length
+# A person is not standing if both hips are nearer to the ankles than this times the leg length: who sits down is soon
+# held by the chair, and leans.
+_STANDING_REACH = 0.9
 _ROLL_STD = 0.05  # radians, standard deviation of the roll of a hand-held camera
-_ROLL_OUTLIER = 0.25  # radians beyond which a roll is intended
+_ROLL_OUTLIER = 0.3  # radians beyond which a roll is intended
 _PITCH_STD = 0.6  # radians, standard deviation of a camera's pitch
-_REWEIGHTINGS = 8
 
 # Body segments (de Leva, J. Biomechanics 1996, men): from, to, fraction of the body's mass, where along the segment the
 # segment's centre of mass is, 0..1.
@@ -97,21 +98,18 @@ def estimate_up(camera_R: np.ndarray, evidence: Sequence[UpEvidence]) -> tuple[n
     """Up (3,), a unit vector in the axes that the camera's rotations refer to, and its information (3, 3).
 
     camera_R (T, 3, 3): rotations from these axes to the camera. Prior: few cameras are rolled, and most look about
-    horizontally. Evidence without an outlier's bound is believed first.
+    horizontally. Whether something is an outlier is judged by the evidence with a wider bound: judged by all, strong
+    evidence would confirm itself.
     """
     right, _, forward = (_unit(axis) for axis in camera_R.mT.mean(0).T)
-    evidence = [
-        *evidence,
-        UpEvidence(np.zeros(3), np.outer(right, right) / _ROLL_STD**2, _ROLL_OUTLIER),
-        UpEvidence(np.zeros(3), np.outer(forward, forward) / _PITCH_STD**2),
-    ]
-    weights = np.array([float(np.isinf(each.outlier)) for each in evidence])
-    for _ in range(_REWEIGHTINGS):
-        information = sum(w * each.information for w, each in zip(weights, evidence, strict=True))
-        right_side = sum(w * each.information @ each.direction for w, each in zip(weights, evidence, strict=True))
-        up = _unit(np.linalg.solve(information, right_side))
-        angles = np.array([_angle(up, each, right) for each in evidence])
-        weights = 1 / (1 + (angles / [each.outlier for each in evidence]) ** 2) ** 2
+    pitch = UpEvidence(np.zeros(3), np.outer(forward, forward) / _PITCH_STD**2)
+    roll = UpEvidence(np.zeros(3), np.outer(right, right) / _ROLL_STD**2, _ROLL_OUTLIER)
+    information, sums, up = np.zeros((3, 3)), np.zeros(3), np.zeros(3)
+    for each in sorted((*evidence, pitch, roll), key=lambda each: -each.outlier):
+        weight = 1.0 if np.isinf(each.outlier) else 1 / (1 + (_angle(up, each, right) / each.outlier) ** 2) ** 2
+        information = information + weight * each.information
+        sums = sums + weight * each.information @ each.direction
+        up = _unit(np.linalg.solve(information, sums))
     return up, information
 
 

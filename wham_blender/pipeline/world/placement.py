@@ -60,6 +60,7 @@ _FLOOR_HEIGHT_STD = 0.1  # metres, of the first guess of the floor's height
 _ACCELERATION_SMOOTHING = 1.5  # frames: of the positions from which the acceleration is computed
 _ACCELERATION_FRAMES = 5.0  # over which its square is averaged
 _FIXED_STD = 1e-4  # of what is practically fixed
+_ALMOST_FREE = 100.0  # metres from the floor, for a path that must not be bent level: only that it is not undetermined
 _KNOWN_STEP_STD = 0.005  # metres: of a camera's step from frame to frame
 _CAMERA_ACCELERATION_STD = 0.004  # metres a frame squared, of a camera that moves
 
@@ -517,7 +518,8 @@ def _solve(
     # In the first round there is no floor yet. A static camera that sees somebody puts the feet somewhere without one;
     # otherwise planted feet are weakly held to z = 0.
     floating = camera_moves or not any(person.visible.any() for person in people)
-    floor_weights = [person.planted / _OFF_FLOOR * floating for person in people]
+    held = 1 / _OFF_FLOOR if off_floor is not None else 1 / _ALMOST_FREE
+    floor_weights = [person.planted * held * floating for person in people]
     guess, guess_weight = 0.0, 1 / _FIXED_STD
     for iteration in range(_REWEIGHTINGS):
         system = [*constant, (guess_weight * unknowns.floor(), np.array([guess_weight * guess]))]
