@@ -12,10 +12,10 @@ from .gravity import UpEvidence
 # Set by hand.
 _HEIGHT_STD = 0.05  # metres, of a step: a leg's pose errs alike in all frames of it
 _OFF_FLOOR = 0.12  # metres from the floor from which on a step is on something else
-# A floor that, weighed against the level, is so steep and so many standard deviations off it is no error of gravity:
-# the person climbs. Shallow stairs in long steps come out as 0.18; gravity under runners, off by up to 0.2, is less
-# certain.
-_MAX_SLOPE, _MOST_DEVIATIONS = 0.15, 3.5
+# A floor that is so steep, and so many standard deviations off the level, is no error of gravity: the person climbs.
+# Shallow stairs in long steps are 0.22 steep; gravity is off by up to 0.2 under runners, of whom it is less certain.
+_MAX_SLOPE, _MOST_DEVIATIONS = 0.2, 3.5
+_WEAK = 0.05  # of the level's information, if the steps alone shall tell the slope along their way
 _REWEIGHTINGS = 10
 _FEET = (slice(0, 2), slice(2, 4))  # toe and heel of the left and of the right foot
 
@@ -30,7 +30,7 @@ def steps(feet: np.ndarray, planted: np.ndarray) -> np.ndarray:
         points, down = feet[:, foot], planted[:, foot]
         heights = np.where(down, points[..., 2], np.inf)
         lowest = points[np.arange(len(points)), heights.argmin(1)]
-        found += [np.median(lowest[begin:end], 0) for begin, end in true_intervals(down.any(1))]
+        found += [np.median(lowest[begin:end], 0) for begin, end in true_intervals(np.any(down, 1))]
     return np.array(found).reshape(-1, 3)
 
 
@@ -53,7 +53,8 @@ def slope_of_steps(points: np.ndarray, level: Level) -> Level | None:
     rest = points[:, 2] - points[:, :2] @ level.slope
     starts = np.ones(len(points)), _weights(rest - np.median(rest))
     change = _slope(points, level, starts[0])[0] - level.slope
-    if np.hypot(*change) > _MAX_SLOPE and change @ level.information @ change > _MOST_DEVIATIONS**2:
+    alone = _slope(points, Level(level.slope, level.information * _WEAK), starts[0])[0] - level.slope
+    if np.hypot(*alone) > _MAX_SLOPE and change @ level.information @ change > _MOST_DEVIATIONS**2:
         return None
     weights = min((_robust_weights(points, level, start) for start in starts), key=lambda way: way[1])[0]
     across = points - weights @ points / weights.sum()
