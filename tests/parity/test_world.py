@@ -15,7 +15,7 @@ from wham_blender.body.body import Body
 from wham_blender.motion import forward_kinematics
 from wham_blender.pipeline.pose.types import WhamTrack
 from wham_blender.pipeline.world.calibration import UNCALIBRATED, calibration_for
-from wham_blender.pipeline.world.placement import Placed, PlacementInput, _floor_through, place_together
+from wham_blender.pipeline.world.placement import Placed, PlacementInput, place_together
 
 OPENCV = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # a camera that looks along +y, upright
 FOCAL = 1000.0  # pixels
@@ -67,7 +67,7 @@ def pixels(points: np.ndarray, camera_R: np.ndarray, camera_t: np.ndarray) -> np
 def test_without_errors_everything_is_found(scene: Scene, open_body: Body) -> None:
     poses, pelvis, contacts, camera_R, camera_t = scene
     placed = place(as_lifted(open_body, *scene), open_body)
-    np.testing.assert_allclose(pelvis_of(placed), pelvis, atol=0.05)
+    np.testing.assert_allclose(pelvis_of(placed), pelvis, atol=0.07)
     np.testing.assert_allclose(placed.camera_R, camera_R, atol=0.02)
     centre = -np.einsum("nji,nj->ni", placed.camera_R, placed.camera_t)
     np.testing.assert_allclose(centre, -np.einsum("nji,nj->ni", camera_R, camera_t), atol=0.15)
@@ -194,16 +194,21 @@ def test_the_bounce_of_a_runner_that_wham_does_not_see_is_kept(open_body: Body) 
     assert kept > 0.75
 
 
-def test_the_floor_goes_through_planted_feet_unless_they_climb() -> None:
-    feet = np.zeros((40, 4, 3))
-    feet[..., 1] = -np.linspace(0, 6, 40)[:, None]
-    flat, planted = np.zeros(3), np.ones((40, 4), bool)
-    for slope, found in ((0.12, 0.12), (0.34, 0.0)):
-        feet[..., 2] = -slope * feet[..., 1]
-        assert _floor_through([feet], [planted], flat)[2] == pytest.approx(-found, abs=0.005)
-    feet[..., :2] *= 0.01  # who stands in one place tells nothing of the slope
-    assert np.abs(_floor_through([feet], [planted], flat)[1:]).max() < 0.01
-    np.testing.assert_array_equal(_floor_through([feet], [~planted], flat), flat)
+def test_a_runner_does_not_climb_where_gravity_is_off_along_the_way(open_body: Body) -> None:
+    """Few contacts, none of which the contact model sees in the second half."""
+    poses, pelvis, contacts = walk(open_body)
+    camera = camera_at([6.5, -3, 1.2], 1.7, 0.0, len(poses))
+    way = pelvis[-1] - pelvis[0]
+    tilt = Rotation.from_rotvec(np.radians(8) * np.cross([0, 0, 1], way) / np.linalg.norm(way))
+    lifted = as_lifted(open_body, poses, pelvis, contacts, *camera)
+    in_camera = camera[0][0] @ tilt.as_matrix() @ camera[0][0].T
+    lifted.root_world = lifted.root_world @ (lifted.poses[:, 0].mT @ in_camera @ lifted.poses[:, 0])
+    lifted.contacts[:, :] = 0
+    for begin in range(10, len(poses), 18):
+        lifted.contacts[begin : begin + 4] = contacts[begin : begin + 4]
+    placed = place(lifted, open_body, contact_model=lambda wham, *_: wham)
+    rise = np.polyfit(np.arange(len(pelvis)), pelvis_of(placed)[:, 2] - pelvis[:, 2], 1)[0] * len(pelvis)
+    assert abs(rise) < 0.015 * np.linalg.norm(way)
 
 
 def test_stairs_do_not_bend_the_floor(open_body: Body) -> None:

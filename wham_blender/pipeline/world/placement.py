@@ -21,12 +21,13 @@ from scipy.spatial.transform import Rotation
 from ...body.body import Body
 from ...motion import LIFTED_BELOW, PLANTED_ABOVE, forward_kinematics, planted, rotation_matrices
 from ..pose.types import WhamTrack
-from ..pose.wham_inference import CHUNK
+from ..pose.wham_inference import CHUNK, FPS
 from .calibration import Calibration
 from .camera_path import Background, FeetInCamera
+from .floor import evidence_of_steps, level_of, slope_of_steps, steps
 from .foot_contacts import contact_probability, relative_to_support_foot
 from .foot_locking import lock_feet
-from .gravity import estimate_up, up_from_balance
+from .gravity import UpEvidence, estimate_up, evidence_of_body, evidence_of_ground, up_from_balance
 
 ContactModel = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # as `contact_probability`
 
@@ -56,23 +57,16 @@ _LOWEST_STD = 0.1  # metres of a frame's lowest foot point from the floor
 _ACROSS_STD = 0.01  # metres across the line of sight; 7 to 11 mm on simulated scenes of training motion
 _DEPTH_STD = 0.025  # along the line of sight, as a fraction of the distance
 _FLOOR_HEIGHT_STD = 0.1  # metres, of the first guess of the floor's height
-# Of the floor's slope against the estimate of gravity. That estimate is off by more, but errors of foot heights repeat
-# over many frames, and without a strong prior they would tilt the floor.
-_SLOPE_STD = 0.003
 _ACCELERATION_SMOOTHING = 1.5  # frames: of the positions from which the acceleration is computed
 _ACCELERATION_FRAMES = 5.0  # over which its square is averaged
 _FIXED_STD = 1e-4  # of what is practically fixed
+_ALMOST_FREE = 100.0  # metres from the floor, for a path that must not be bent level: only that it is not undetermined
 _KNOWN_STEP_STD = 0.005  # metres: of a camera's step from frame to frame
 _CAMERA_ACCELERATION_STD = 0.004  # metres a frame squared, of a camera that moves
 
 # Set by hand: from these distances to the floor on, metres, a foot is on something else, or in the air.
 _OFF_FLOOR = 0.3
 _OFF_FLOOR_ON_SLOPE = 0.06  # the same if the person climbs
-# A steeper floor is no error of gravity: the person climbs stairs or a hill. Under runners of training motion gravity
-# is off by up to 0.2, and shallow stairs, climbed in long steps, are 0.24 steep.
-_MAX_SLOPE = 0.2
-_SLOPE_ERROR = 0.08  # of gravity, for the first guess of the floor's slope
-_FOOT_HEIGHT_ERROR = 0.15  # metres, of a planted point in one frame, for the same: neighbouring frames err alike
 
 _PENETRATION_TOLERANCE = 0.02  # metres that soles and soft ground may let a foot into the floor; set by hand
 _RAISE_FRAMES = 6  # over which a person is raised out of the floor before and lowered after; set by hand
@@ -132,26 +126,28 @@ def place_together(
     camera = camera or FilmCamera()
     rotations = np.broadcast_to(np.eye(3), (count, 3, 3)) if camera.rotations is None else camera.rotations
     fixed_to_camera = rotations.astype(np.float64)
-    up_of_bodies = (
-        np.concatenate([_rotate(figure.to_wham(fixed_to_camera).mT, _WHAM_UP) for figure in figures]),
-        np.concatenate([figure.up_from_balance(fixed_to_camera) for figure in figures]),
-    )
-    up = estimate_up(fixed_to_camera, *up_of_bodies)
-    steps, step_std = np.zeros((count - 1, 3)), np.full(count - 1, np.inf)
+    evidence = [each for figure in figures for each in figure.up_evidence(fixed_to_camera)]
+    up, information = estimate_up(fixed_to_camera, evidence)
+    camera_steps = _CameraSteps(np.zeros((count - 1, 3)), np.full(count - 1, np.inf))
     if camera.background is not None and not camera.stays:
         path = camera.background.camera_path([figure.feet_on_ground(fixed_to_camera, up) for figure in figures], up)
-        steps, step_std = path.at(camera.background.times, camera.background.network_times)
-        up = estimate_up(fixed_to_camera, *up_of_bodies, path.ground)
-    lead = figures[0]
-    axes = _axes_from_up(up, -(fixed_to_camera[lead.rows][0].T @ lead.root_cam[0])[:, 2])
-    to_camera = fixed_to_camera @ axes.T
-    known_steps = _CameraSteps(steps @ axes.T, step_std)
-    is_known = camera.stays or known_steps.is_known
+        camera_steps = _CameraSteps(*path.at(camera.background.times, camera.background.network_times))
+        evidence += evidence_of_ground(path.ground)
+        up, information = estimate_up(fixed_to_camera, evidence)
+    is_known = camera.stays or camera_steps.is_known
     centre = np.zeros((count, 3)) if camera.stays else None
     for figure in figures:
         figure.velocity_gain_std = figure.swing_gain_std = _GAIN_STD if is_known else 0.0
+    lead = figures[0]
+    back = -(fixed_to_camera[lead.rows][0].T @ lead.root_cam[0])[:, 2]
+    axes = _axes_from_up(up, back)
     for iteration in range(_CONTACT_ITERATIONS):
-        positions, _, _ = _solve(figures, to_camera, centre, known_steps)
+        # The floor's slope is an error of gravity; held to a level floor, the path would not show it.
+        level, climbs = _level(figures, fixed_to_camera, centre, camera_steps, axes, (up, information))
+        if level is not None:
+            axes = _axes_from_up(estimate_up(fixed_to_camera, [*evidence, level])[0], back)
+        to_camera = fixed_to_camera @ axes.T
+        positions, _, _ = _solve(figures, to_camera, centre, camera_steps.rotated(axes), _off_floor(climbs))
         for figure, position in zip(figures, positions, strict=True):
             if iteration == 0 and is_known:
                 figure.update_gains(position, to_camera)
@@ -160,18 +156,13 @@ def place_together(
                 # So far the pelvis moves by WHAM's velocity alone, which may miss a step: then all feet seem to slide.
                 feet = relative_to_support_foot(feet)
             figure.contacts = contact_model(figure.track.contacts, feet, position, figure.hidden)
-    positions, centre, floor = _solve(figures, to_camera, centre, known_steps)
+    positions, centre, height = _solve(figures, to_camera, centre, camera_steps.rotated(axes), _off_floor(climbs))
 
-    # Rotate the estimated floor to level, then put the first pelvis over the origin.
+    origin = np.array([*positions[0][0, :2], height])
     to_world = to_camera.mT
-    normal = np.array([-floor[1], -floor[2], 1.0])
-    rotation = _axes_from_up(normal, -(to_world[lead.rows][0] @ lead.root_cam[0])[:, 2])
-    to_camera, to_world = to_camera @ rotation.T, rotation @ to_world
-    origin = np.array([*(positions[0] @ rotation.T)[0, :2], (rotation @ [0, 0, floor[0]])[2]])
-    positions = [position @ rotation.T - origin for position in positions]
-    camera_t = -_rotate(to_camera, centre @ rotation.T - origin)
+    camera_t = -_rotate(to_camera, centre - origin)
     placed = [
-        figure.placed(position, to_world, to_camera, camera_t)
+        figure.placed(position - origin, to_world, to_camera, camera_t)
         for figure, position in zip(figures, positions, strict=True)
     ]
     return with_first_at_origin(placed)
@@ -250,6 +241,11 @@ class _Figure:
         return planted(self.contacts)
 
     @property
+    def stands(self) -> np.ndarray:
+        """Which foot points (F, 4) stand on something: planted ones, and before these are known, WHAM's contacts."""
+        return self.planted if self.planted.any() else self.track.contacts > PLANTED_ABOVE
+
+    @property
     def velocity_weight(self) -> np.ndarray:
         """Weight (F - 1,) of WHAM's velocity, 0..1: low in the first frames of a track, see Calibration."""
         first, frames = self.calibration.first_frame_weight, self.calibration.weight_frames
@@ -259,12 +255,15 @@ class _Figure:
         """Rotations (F, 3, 3) from the world of to_camera (T, 3, 3) to WHAM's."""
         return self.track.root_world @ self.root_cam.mT @ to_camera[self.rows]
 
-    def up_from_balance(self, to_camera: np.ndarray) -> np.ndarray:
-        """`gravity.up_from_balance` of every frame (F, 3), in the world of to_camera (T, 3, 3)."""
+    def up_evidence(self, to_camera: np.ndarray) -> list[UpEvidence]:
+        """What WHAM and the body's balance tell of up, in the world of to_camera (T, 3, 3)."""
         joints = forward_kinematics(rotation_vectors(self.track.poses), -self.rest[0], self.rest)[0]
         to_world = to_camera[self.rows].mT
         joints, feet = (np.einsum("fij,fnj->fni", to_world, points) for points in (joints, self.feet))
-        return up_from_balance(joints, feet, self.track.contacts)
+        balance = up_from_balance(joints, feet, self.track.contacts)
+        displacement = self.wham_displacement(to_camera)
+        velocity = displacement.mean(0) * FPS if len(displacement) else np.zeros(3)
+        return evidence_of_body(_rotate(self.to_wham(to_camera).mT, _WHAM_UP), balance, velocity)
 
     def feet_on_ground(self, to_camera: np.ndarray, up: np.ndarray) -> FeetInCamera:
         """The lowest foot point of the frames in which one is in contact; up (3,), in the world of to_camera."""
@@ -375,7 +374,7 @@ Equation = tuple[sparse.sparray, np.ndarray]  # rows of the least-squares proble
 class _Unknowns:
     """The columns of the least-squares problem: of each frame the camera's, if it moves, and each person's pelvis.
 
-    The floor's three, height and slopes in x and y, are the last of all.
+    The floor's height is the last of all.
     """
 
     count: int  # frames
@@ -396,12 +395,12 @@ class _Unknowns:
         return self._select(self.block - 3 * (self.people - number), rows)
 
     def floor(self) -> sparse.csr_array:
-        """Selects the floor: a matrix of 3 rows."""
-        return sparse.eye_array(3, self.block * self.count + 3, k=self.block * self.count, format="csr")
+        """Selects the floor's height: a matrix of one row."""
+        return sparse.eye_array(1, self.block * self.count + 1, k=self.block * self.count, format="csr")
 
     def _select(self, first: int, rows: slice) -> sparse.csr_array:
         at = (self.block * np.arange(rows.start, rows.stop)[:, None] + first + np.arange(3)).ravel()
-        shape = len(at), self.block * self.count + 3
+        shape = len(at), self.block * self.count + 1
         return sparse.csr_array((np.ones(len(at)), (np.arange(len(at)), at)), shape=shape)
 
 
@@ -416,6 +415,10 @@ class _CameraSteps:
     def is_known(self) -> bool:
         """Whether most steps are known better than WHAM's velocity."""
         return bool(len(self.std)) and float(np.median(self.std)) < _KNOWN_STEP_STD
+
+    def rotated(self, axes: np.ndarray) -> _CameraSteps:
+        """The same in the world whose axes are the rows of axes (3, 3)."""
+        return _CameraSteps(self.steps @ axes.T, self.std)
 
 
 def _camera_equations(unknowns: _Unknowns, known: _CameraSteps) -> list[Equation]:
@@ -463,12 +466,38 @@ def _person_equations(
         yield blocks @ pelvis, target + blocks @ centre[person.rows].ravel()
 
 
-def _solve(
-    people: Sequence[_Figure], to_camera: np.ndarray, centre: np.ndarray | None, camera_steps: _CameraSteps
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Each person's pelvis (F, 3), the camera's centre (T, 3) and the floor (3,), its height and slopes in x and y.
+def _off_floor(climbs: bool) -> float:
+    """From how many metres above the floor on a foot is on something else, or in the air."""
+    return _OFF_FLOOR_ON_SLOPE if climbs else _OFF_FLOOR
 
-    to_camera (T, 3, 3): the camera's rotations; centre (T, 3): the camera's positions, None to solve for them, too.
+
+def _level(
+    figures: Sequence[_Figure], fixed_to_camera: np.ndarray, centre: np.ndarray | None, camera_steps: _CameraSteps,
+    axes: np.ndarray, known: tuple[np.ndarray, np.ndarray],
+) -> tuple[UpEvidence | None, bool]:  # fmt: skip
+    """What the people's steps tell of up, in the axes that do not move, and whether the people climb.
+
+    axes (3, 3): rows of the world in which the steps are looked at; known: up and its information in the axes that do
+    not move, without the steps.
+    """
+    to_camera = fixed_to_camera @ axes.T
+    positions, _, _ = _solve(figures, to_camera, centre, camera_steps.rotated(axes), None)
+    found = [
+        steps(figure.feet_in_world(to_camera) + position[:, None], figure.stands)
+        for figure, position in zip(figures, positions, strict=True)
+    ]
+    level = slope_of_steps(np.concatenate(found), level_of(*known, axes))
+    return (None, True) if level is None else (evidence_of_steps(level, axes), False)
+
+
+def _solve(
+    people: Sequence[_Figure], to_camera: np.ndarray, centre: np.ndarray | None, camera_steps: _CameraSteps,
+    off_floor: float | None,
+) -> tuple[list[np.ndarray], np.ndarray, float]:  # fmt: skip
+    """Each person's pelvis (F, 3), the camera's centre (T, 3) and the floor's height.
+
+    to_camera (T, 3, 3): the camera's rotations; centre (T, 3): the camera's positions, None to solve for them, too;
+    off_floor: metres from the floor from which on a foot is not on it; None: there is no floor.
     """
     count, camera_moves = len(to_camera), centre is None
     known_centre = np.zeros((count, 3)) if centre is None else centre
@@ -482,7 +511,6 @@ def _solve(
             for equation in _person_equations(person, number, unknowns, to_camera, known_centre)
         ),
     ]
-    floor_columns = unknowns.floor()
     feet = [person.feet_in_world(to_camera) for person in people]
     stays_planted = [person.planted[1:] & person.planted[:-1] for person in people]
     rest_weights = [rows / _SLIDE_STD for rows in stays_planted]
@@ -493,14 +521,13 @@ def _solve(
     # In the first round there is no floor yet. A static camera that sees somebody puts the feet somewhere without one;
     # otherwise planted feet are weakly held to z = 0.
     floating = camera_moves or not any(person.visible.any() for person in people)
-    floor_weights = [person.planted / _OFF_FLOOR * floating for person in people]
-    guess, off_floor = np.zeros(3), _OFF_FLOOR
-    guess_weight = np.array([1e-3 * _FIXED_STD, 1, 1]) / _FIXED_STD
-    positions = [np.zeros((len(person.pelvis), 3)) for person in people]
+    held = 1 / _OFF_FLOOR if off_floor is not None else 1 / _ALMOST_FREE
+    floor_weights = [person.planted * held * floating for person in people]
+    guess, guess_weight = 0.0, 1 / _FIXED_STD
     for iteration in range(_REWEIGHTINGS):
-        system = [*constant, (sparse.diags_array(guess_weight) @ floor_columns, guess_weight * guess)]
-        for pelvis, position, points, rest_weight, metric, floor_weight in zip(
-            pelvis_columns, positions, feet, rest_weights, slide_metrics, floor_weights, strict=True
+        system = [*constant, (guess_weight * unknowns.floor(), np.array([guess_weight * guess]))]
+        for pelvis, points, rest_weight, metric, floor_weight in zip(
+            pelvis_columns, feet, rest_weights, slide_metrics, floor_weights, strict=True
         ):
             difference = _differences(len(points), 1) @ pelvis
             for foot in range(4):
@@ -510,32 +537,30 @@ def _solve(
                 )
                 rows = np.flatnonzero(floor_weight[:, foot])
                 weight = floor_weight[rows, foot]
-                below = np.insert(points[rows, foot, :2] + position[rows, :2], 0, 1, axis=1)
-                height = pelvis[3 * rows + 2] - sparse.csr_array(below) @ floor_columns
-                system.append((sparse.diags_array(weight) @ height, -weight * points[rows, foot, 2]))
+                floor = sparse.csr_array(np.ones((len(rows), 1))) @ unknowns.floor()
+                system.append(
+                    (sparse.diags_array(weight) @ (pelvis[3 * rows + 2] - floor), -weight * points[rows, foot, 2])
+                )
         matrix = sparse.vstack([rows for rows, _ in system], "csc")
-        solution, floor = _least_squares(matrix, np.concatenate([right for _, right in system]), 3 * unknowns.block)
+        solution, height = _least_squares(matrix, np.concatenate([right for _, right in system]), 3 * unknowns.block)
         frames = solution.reshape(count, -1, 3)
         positions = [frames[person.rows, camera_moves + row] for row, person in enumerate(people)]
         world_feet = [position[:, None] + relative for position, relative in zip(positions, feet, strict=True)]
-        if iteration == 0:
-            lowest = np.concatenate([points[..., 2].min(1) for points in world_feet])
-            guess = np.array([np.percentile(lowest, 10), 0, 0])
-            guess_weight = 1 / np.array([_FLOOR_HEIGHT_STD, _SLOPE_STD, _SLOPE_STD])
-            floor = _floor_through(world_feet, [person.planted for person in people], guess)
-        elif np.hypot(*floor[1:]) > _MAX_SLOPE:
-            guess_weight[1:], off_floor = 1 / _FIXED_STD, _OFF_FLOOR_ON_SLOPE
-            floor = guess
-        floor_weights = [
-            _floor_weight(points, person.planted, floor, off_floor)
-            for points, person in zip(world_feet, people, strict=True)
-        ]
+        if off_floor is not None:
+            if iteration == 0:
+                lowest = np.concatenate([points[..., 2].min(1) for points in world_feet])
+                guess, guess_weight = float(np.percentile(lowest, 10)), 1 / _FLOOR_HEIGHT_STD
+                height = guess
+            floor_weights = [
+                _floor_weight(points[..., 2] - height, person.planted, off_floor)
+                for points, person in zip(world_feet, people, strict=True)
+            ]
         slides = [np.linalg.norm(np.diff(points, axis=0), axis=-1) for points in world_feet]
         rest_weights = [
             rows / _SLIDE_STD / np.sqrt(1 + (slide / _SLIDE_OUTLIER) ** 2)
             for rows, slide in zip(stays_planted, slides, strict=True)
         ]
-    return positions, frames[:, 0] if camera_moves else known_centre, floor
+    return positions, frames[:, 0] if camera_moves else known_centre, height
 
 
 def _slide_metric(feet: np.ndarray, sight: np.ndarray, gain_std: float) -> np.ndarray:
@@ -603,47 +628,30 @@ def _projection_equations(person: _Figure, to_camera: np.ndarray) -> tuple[spars
     return _blocks(blocks), target.ravel()
 
 
-def _floor_through(feet: Sequence[np.ndarray], planted: Sequence[np.ndarray], flat: np.ndarray) -> np.ndarray:
-    """The floor (3,) through planted feet, or the flat one (3,) if nothing is planted or the person climbs.
-
-    feet (F, 4, 3) and planted (F, 4) of each person. Under a runner an error of gravity raises the far end of the path
-    by more than `_OFF_FLOOR`: against a flat floor the feet there would count as off the floor, and the runner climb.
-    """
-    points = np.concatenate([each[rows] for each, rows in zip(feet, planted, strict=True)])
-    if not len(points):
-        return flat
-    middle = points.mean(0)
-    across, height = points[:, :2] - middle[:2], points[:, 2] - middle[2]
-    prior = np.eye(2) * (_FOOT_HEIGHT_ERROR / _SLOPE_ERROR) ** 2
-    slope = np.linalg.solve(across.T @ across + prior, across.T @ height)
-    return flat if np.hypot(*slope) > _MAX_SLOPE else np.array([middle[2] - middle[:2] @ slope, *slope])
-
-
-def _floor_weight(points: np.ndarray, planted: np.ndarray, floor: np.ndarray, off_floor: float) -> np.ndarray:
-    """Weight (F, 4) with which each foot point (F, 4, 3) is held to the floor (3,).
+def _floor_weight(heights: np.ndarray, planted: np.ndarray, off_floor: float) -> np.ndarray:
+    """Weight (F, 4) with which each foot point is held to the floor, by its height (F, 4) over it.
 
     Planted feet are on the floor and none is below it; the frame's lowest is near it most of the time. Points farther
     than about ``off_floor`` metres, on a roof or in a jump, stay at the height that the picture gives.
     """
-    heights = points[..., 2] - points[..., :2] @ floor[1:] - floor[0]
     lowest = heights == heights.min(1, keepdims=True)
     weight = np.where(planted | (heights < 0), 1 / _FLOOR_STD, lowest / _LOWEST_STD)
     return weight / (1 + (heights / off_floor) ** 2) ** 2
 
 
-def _least_squares(matrix: sparse.csc_array, target: np.ndarray, bandwidth: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (n,) and the floor (3,) that bring ``matrix @ (frames, floor)`` nearest to ``target``.
+def _least_squares(matrix: sparse.csc_array, target: np.ndarray, bandwidth: int) -> tuple[np.ndarray, float]:
+    """Frames (n,) and the floor's height that bring ``matrix @ (frames, height)`` nearest to ``target``.
 
-    A row touches columns less than ``bandwidth`` apart, so the normal equations are a band bordered by the floor's
-    columns.
+    A row touches columns less than ``bandwidth`` apart, so the normal equations are a band bordered by the height's
+    column.
     """
     normal, right = (matrix.T @ matrix).tocsr(), matrix.T @ target
-    core, border = normal[:-3, :-3], normal[:-3, -3:].toarray()
+    core, border = normal[:-1, :-1], normal[:-1, -1:].toarray()
     size = core.shape[0]
     band = np.zeros((min(bandwidth, size), size))
     for below in range(len(band)):
         band[below, : size - below] = core.diagonal(-below)
-    solved = solveh_banded(band, np.column_stack([right[:-3], border]), lower=True)
-    rest = normal[-3:, -3:].toarray() - border.T @ solved[:, 1:]
-    floor = np.linalg.solve(rest, right[-3:] - border.T @ solved[:, 0])
-    return solved[:, 0] - solved[:, 1:] @ floor, floor
+    solved = solveh_banded(band, np.column_stack([right[:-1], border]), lower=True)
+    rest = normal[-1, -1] - border[:, 0] @ solved[:, 1]
+    height = float((right[-1] - border[:, 0] @ solved[:, 0]) / rest)
+    return solved[:, 0] - solved[:, 1] * height, height
