@@ -171,6 +171,8 @@ def test_a_second_run_only_writes(finished: Path, monkeypatch: pytest.MonkeyPatc
         "placement",
         "smplify",
         "smplify",
+        "hands",
+        "hands",
     ]
     for first, again in zip(motion.load(finished / "all.npz"), motion.load(output), strict=True):
         assert (first.poses == again.poses).all()
@@ -222,10 +224,13 @@ def test_without_the_anchor_placement_runs_again(finished: Path, monkeypatch: py
 
 def test_smplify_is_a_separate_stage(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages, output = kept(finished, monkeypatch)
-    assert stages[-1] == "smplify"
+    assert stages[-2:] == ["smplify", "hands"]
     (fitted,) = motion.load(output)
     stages, output = kept(finished, monkeypatch, refine=False)
     assert stages[-1] == "placement"
+    stages, output = kept(finished, monkeypatch, refine=False, hands=False)
+    assert "detect" not in stages  # it looked at hands
+    assert motion.load(output)[0].hand_poses is None
     (plain,) = motion.load(output)
     assert 1e-3 < np.abs(fitted.poses - plain.poses).max() < 1
 
