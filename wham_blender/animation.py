@@ -38,6 +38,7 @@ class Animation:
     confidence: np.ndarray  # (F,) mean keypoint confidence, 0..1
     visible: np.ndarray  # (F,) bool: the person was detected in that frame
     hand_confidence: np.ndarray | None = None  # (F, 2) of the left and the right hand, 0..1; None without fingers
+    fingertips: np.ndarray | None = None  # (10, 3) at rest, in the order of FINGERTIP_NAMES; None without fingers
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -52,10 +52,10 @@ def export(thing, path, target, **options):
     return path.with_suffix(SUFFIX[target])
 
 
-def read(path):
-    """The armature of a file, read into an empty scene of 30 fps by Blender's own importer."""
+def read(path, rate=30):
+    """The armature of a file, read into an empty scene of `rate` fps by Blender's own importer."""
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
-    bpy.context.scene.render.fps = 30
+    bpy.context.scene.render.fps = rate
     if path.suffix == ".fbx":
         bpy.ops.import_scene.fbx(filepath=str(path), anim_offset=0.0)
     elif path.suffix == ".glb":

@@ -72,6 +72,7 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
             refine=False,
             smooth=0.2,
             world="WHAM",
+            hands="NONE",
         )
     said = str(caught.value)
     folder = next(jobs.iterdir())
@@ -80,9 +81,14 @@ def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
         f"{clip} -o {folder}/motion-2.npz --json --resume {folder}",
         "--person 2", "--quality draft", "--device CPU", "--camera moving", "--world wham", "--actor-height 1.8",
         "--no-anchor", "--start 5", "--end 90", "--rotate 270", "--speed 8",
-        "--focal-length 28", "--no-refine --smooth 0.2", "--gender female",
+        "--focal-length 28", "--no-refine --no-hands --smooth 0.2", "--gender female",
     ):  # fmt: skip
         assert words in said
+
+
+def test_a_motion_without_hands_is_none_for_an_import_with_hands():
+    kept = [import_job._motion_options({"hands": hands, "refine": True}) for hands in ("FILM", "RELAXED", "NONE")]
+    assert kept[1] == kept[2] != kept[0] == import_job._motion_options({"refine": True})
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from torch import Tensor
 from wham_blender import weights
 from wham_blender.body.body import Body
 from wham_blender.body.rotations import closest_rotation, matrix_from_r6d, mirror_pose, r6d_from_matrix
-from wham_blender.motion import forward_kinematics
-from wham_blender.skeleton import JOINT_MIRROR, JOINT_NAMES
+from wham_blender.motion import forward_kinematics, rotation_matrices
+from wham_blender.skeleton import FINGERTIP_NAMES, HAND_JOINT_NAMES, JOINT_MIRROR, JOINT_NAMES
+from wham_blender.smpl_file import KEYS, REGRESSORS
 from wham_blender.weights import WeightsError
 
 
@@ -117,3 +118,40 @@ def test_a_mirrored_pose_swaps_sides_and_turns(posed: tuple[Tensor, Tensor]) -> 
     expected = vectors[:, JOINT_MIRROR] * [1, -1, -1]
     found = Rotation.from_matrix(mirror_pose(poses).numpy().reshape(-1, 3, 3)).as_rotvec().reshape(-1, 24, 3)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_flat_hands_leave_the_body_as_it_is(open_body: Body) -> None:
+    poses, betas = torch.eye(3).repeat(2, 24, 1, 1), torch.randn(2, 10, generator=torch.Generator().manual_seed(1))
+    flat = torch.eye(3).repeat(2, 30, 1, 1)
+    plain, handed = open_body.vertices(poses, betas), open_body.vertices(poses, betas, hand_poses=flat)
+    assert float((plain - handed).abs().max()) < 1e-5
+    joints, tips = open_body.hand_points(poses, flat, betas)
+    for posed, rest in zip((joints, tips), open_body.rest_hands(betas), strict=True):
+        assert float((posed - rest).abs().max()) < 1e-5
+
+
+def test_a_bent_finger_moves_its_vertices_and_its_tip_alone(open_body: Body) -> None:
+    poses, betas = torch.eye(3).repeat(1, 24, 1, 1), torch.zeros(1, 10)
+    flat = torch.eye(3).repeat(1, 30, 1, 1)
+    bent = flat.clone()
+    row = HAND_JOINT_NAMES.index("left_index2")
+    bent[0, row] = torch.tensor(rotation_matrices(np.array([0.0, 0.0, -1.2])))  # the left palm looks down
+    moved = (open_body.vertices(poses, betas, hand_poses=bent) - open_body.vertices(poses, betas))[0].norm(dim=-1)
+    (joints, tips), (_, rest_tips) = open_body.hand_points(poses, bent, betas), open_body.rest_hands(betas)
+    near = (open_body.vertices(poses, betas)[0] - open_body.rest_hands(betas)[0][0, row]).norm(dim=-1)
+    assert float(moved.max()) > 0.03
+    assert float(near[moved > 1e-3].max()) < 0.08
+    index = FINGERTIP_NAMES.index("left_index_tip")
+    assert float(tips[0, index, 1] - rest_tips[0, index, 1]) < -0.02
+    others = [tip for tip in range(10) if tip != index]
+    assert float((tips - rest_tips)[0, others].abs().max()) < 1e-5
+    assert float((joints - open_body.rest_hands(betas)[0])[0, : row + 1].abs().max()) < 1e-5
+
+
+def test_bodies_without_fingers_say_so(open_body: Body) -> None:
+    with np.load(weights.find("body").path, allow_pickle=False) as arrays:
+        body = Body({name: arrays[name] for name in (*KEYS, *REGRESSORS)})
+    assert open_body.has_hands
+    assert not body.has_hands
+    with pytest.raises(ValueError, match="no finger joints"):
+        body.rest_hands(torch.zeros(1, 10))

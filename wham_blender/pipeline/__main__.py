@@ -241,6 +241,9 @@ def _parser(messages: bool) -> argparse.ArgumentParser:
         "--smooth", type=_number(*_SMOOTHINGS), default=0.0, metavar="S",
         help="smooth out movements that repeat within this time, in seconds",
     )  # fmt: skip
+    parser.add_argument(
+        "--smplh", action="store_true", help="write poses as AMASS has them: SMPL-H's 156 columns, with the fingers"
+    )
     parser.add_argument("--json", action="store_true", help="print messages as lines of JSON")
     return parser
 

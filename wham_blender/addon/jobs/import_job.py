@@ -226,7 +226,13 @@ def _current_key(record: JobRecord) -> str:
 
 
 def _motion_options(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in _NOT_OF_MOTION}
+    of_motion = {name: value for name, value in options.items() if name not in _NOT_OF_MOTION}
+    return of_motion | {"hands": _sees_hands(options)}
+
+
+def _sees_hands(options: dict[str, Any]) -> bool:
+    """Whether the worker looks at hands; jobs of earlier versions have no such option."""
+    return options.get("hands", "FILM") == "FILM"
 
 
 class ImportWork(Work):
@@ -351,7 +357,7 @@ def worker_arguments(record: JobRecord) -> list[str]:
         arguments.append("--no-anchor")
     if not options["refine"]:
         arguments.append("--no-refine")
-    if options.get("hands", "FILM") != "FILM":
+    if not _sees_hands(options):
         arguments.append("--no-hands")
     if options["smooth"]:
         arguments += ["--smooth", str(round(options["smooth"], 3))]

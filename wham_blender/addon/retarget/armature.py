@@ -12,8 +12,8 @@ from .rig_probe import ik_constraints
 _SAMPLED_VERTICES = 20_000  # of each mesh that tell which bones deform it; more take longer than a click may
 
 
-def rest_skeleton(armature: bpy.types.Object) -> Skeleton:
-    """An armature's rest pose in armature space, the world's up there, and what the bones deform."""
+def rest_skeleton(armature: bpy.types.Object, *, skin: bool = True) -> Skeleton:
+    """An armature's rest pose in armature space, the world's up there, and with ``skin`` what the bones deform."""
     bones = list(armature.data.bones)
     indices = {bone.name: index for index, bone in enumerate(bones)}
 
@@ -23,7 +23,7 @@ def rest_skeleton(armature: bpy.types.Object) -> Skeleton:
     linear = np.array(armature.matrix_world)[:3, :3]
     up = linear.T @ [0.0, 0.0, 1.0]
     size = np.linalg.norm(up)
-    weights, centers = _deformed(armature, indices)
+    weights, centers = _deformed(armature, indices) if skin else (None, None)
     deforming = np.array([bone.use_deform for bone in bones])
     if weights is None and len(bones) and deforming.any() and not deforming.all():
         weights = deforming.astype(float)

@@ -12,9 +12,11 @@ from ...animation import Animation, evenly, resampled, with_arms_spread
 from ..scene import character
 from ..scene.checks import check_frames, check_numbers
 from ..scene.units import metres_per_unit
+from . import armature as armatures
 from . import (
     bake_check,
     controls,
+    finger_bones,
     foot_locking,
     leftovers,
     leg_error,
@@ -30,7 +32,7 @@ from . import (
 from .bake_options import BakeError, Options
 from .control_keys import control_keys, hip_offsets
 from .leg_error import Leg
-from .maps import LIMBS, LimbIK, RigMap, mirrored
+from .maps import LIMBS, LimbIK, MapError, RigMap, mirrored
 from .measured_rig import MeasuredRig, measure
 from .reference_pose import ReferencePose
 from .rig_action import BakedAction, Reducer, Reduction, RigMotion
@@ -60,9 +62,10 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     metres, shown = metres_per_unit(source), motion
     motion = evenly(with_arms_spread(motion, options.arm_spread))
     space, object_motion = _object(rig, motion.frames, metres, options)
+    rig_map = _with_fingers(rig, rig_map, motion)
     if np.linalg.det(space.axes) < 0:
         rig_map = mirrored(rig_map)
-    keyed = measure(rig, rig_map, space, options)
+    keyed, without_fingers = _measured(rig, rig_map, space, options)
     target, rig_probed, ik_legs = keyed.target, keyed.rig_probed, keyed.ik_legs
     rate = character.key_rate(source, motion)
     pose = transfer.retarget(motion, target)
@@ -88,13 +91,16 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         rig_motion = RigMotion(rig_map, motion.frames, keys, ik_legs, held)
         baked = rig_action.write(source, rig, rig_motion, reducer, options.nla_strip)
         with leftovers.without_limits(rig):
-            bake_check.check_rig(rig, target, rig_probed, pose, rig_motion, tolerance)
+            still = bake_check.check_rig(rig, target, rig_probed, pose, rig_motion, tolerance)
+        if still:
+            baked.warnings.append(_held_fingers(rig, f"{leftovers.listed(still)} do not turn as they are keyed"))
         _add_leftovers(baked, rig, keys, keyed.deforming_parent, motion.frames)
     reference_pose.keep(rig, keyed.reference)
     if not keyed.reference.is_rest:
         notes.append("the pose that it was in counts as its rest")
     notes += result_check.notes(rig, target, rig_probed, motion, metres, options.plant_feet)
     baked.notes += notes
+    baked.warnings += without_fingers
     if object_motion is not None:
         baked.notes.append("its object moves, and the keys make up for that")
     if held:
@@ -131,13 +137,36 @@ def keys_at(
     map_check.check(rig, rig_map)
     motion, options = character.read(source), replace(options, plant_feet=False, root_motion=False)
     space, _ = _object(rig, np.array([frame]), metres_per_unit(source), options)
+    rig_map = _with_fingers(rig, rig_map, motion)
     if np.linalg.det(space.axes) < 0:
         rig_map = mirrored(rig_map)
-    keyed = measure(rig, rig_map, space, options)
+    keyed, _ = _measured(rig, rig_map, space, options)
     shown = resampled(motion, np.clip([frame], motion.frames[0], motion.frames[-1]))
     pose = transfer.retarget(shown, keyed.target, transfer.ground(motion, keyed.target))
     keys = control_keys(keyed, pose, None, controls.Written())
     return keys, _held(rig, keys, keyed.reference, options)
+
+
+def _measured(rig: bpy.types.Object, rig_map: RigMap, space: Space, options: Options) -> tuple[MeasuredRig, list[str]]:
+    """See `measure`. If only the fingers cannot be keyed, a rig without them, and a warning that says why."""
+    try:
+        return measure(rig, rig_map, space, options), []
+    except MapError as error:
+        if not rig_map.fingers:
+            raise
+        measured = measure(rig, replace(rig_map, fingers={}), space, options)
+        return measured, [_held_fingers(rig, str(error).removesuffix("."))]
+
+
+def _held_fingers(rig: bpy.types.Object, reason: str) -> str:
+    return f"Not all fingers of {rig.name} have the motion: {reason}. Mute their constraints and drivers to bake them."
+
+
+def _with_fingers(rig: bpy.types.Object, rig_map: RigMap, motion: Animation) -> RigMap:
+    """The map with all fingers that the rig has; with none if the motion has none, so that they keep their pose."""
+    if motion.fingertips is None:
+        return replace(rig_map, fingers={})
+    return finger_bones.complete(rig_map, armatures.rest_skeleton(rig, skin=False))
 
 
 def _held(

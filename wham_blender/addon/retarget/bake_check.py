@@ -14,7 +14,7 @@ import numpy as np
 from ... import quaternions
 from ...animation import Animation
 from ...errors import CodedError
-from ...skeleton import JOINT_NAMES
+from ...skeleton import ALL_JOINT_NAMES
 from ..scene.evaluation import evaluated
 from .controls import Keys
 from .rig_action import RigMotion
@@ -54,7 +54,10 @@ def check_source(source: bpy.types.Object, motion: Animation, metres: float) -> 
         for row in rows:
             (shown,) = at(motion.frames[row])
             world = shown.matrix_world
-            heads = np.array([world @ shown.pose.bones[name].head for name in JOINT_NAMES]) * metres
+            heads = (
+                np.array([world @ shown.pose.bones[name].head for name in ALL_JOINT_NAMES[: positions.shape[1]]])
+                * metres
+            )
             if np.linalg.norm(heads - positions[row], axis=1).max() > most:
                 raise CodedError(
                     f"Blender shows another motion of {source.name} at frame {motion.frames[row]:.0f} than its keys "
@@ -72,15 +75,16 @@ def check_rig(
     pose: Pose,
     keyed: RigMotion,
     tolerance: Tolerance,
-) -> None:
-    """Raise CodedError if Blender does not show a pose (F rows) on a rig that has its keys.
+) -> list[str]:
+    """Raise CodedError if Blender does not show a pose (F rows) on a rig that has its keys; fingers may be off.
 
-    ``pose``: as if the rig's object stayed at its first place.
+    Returns the finger bones that are. ``pose``: as if the rig's object stayed at its first place.
     """
     space, rig_map = target.space, target.rig_map
     hips = [rig_map.bones[f"{side}_hip"] for side in ("left", "right")]
     wanted_hips = space.to_armature(pose.hips)
-    located = {rig_map.root, *keyed.keys.locations} - {rig_map.location_bone}
+    fingers, held = {*rig_map.fingers.values()}, set[str]()
+    located = {rig_map.root, *keyed.keys.locations, *fingers} - {rig_map.location_bone}
     lengths = _lengths(rig, {bone: head for bone, head in rig_probed.heads.items() if bone not in located})
     most = _ANGLE + _CHAIN * tolerance.angle, _DISTANCE * target.leg_length() + _CHAIN * tolerance.distance
     wanted = {}
@@ -96,6 +100,8 @@ def check_rig(
                 for name, directions in wanted.items()
             }
             off = sorted((name for name in angles if angles[name] > most[0]), key=lambda name: -angles[name])
+            held |= fingers.intersection(off)
+            off = [name for name in off if name not in fingers]
             distances = {
                 name: abs(float((bones[name].head - bones[above].head).length) - length)
                 for (name, above), length in lengths.items()
@@ -111,6 +117,7 @@ def check_rig(
                     f"Mute {_holders(rig, name)}, or use a rig map that names the controls to key.",
                     code="bake-not-shown",
                 )
+    return sorted(held)
 
 
 def _lengths(rig: bpy.types.Object, heads: dict[str, np.ndarray]) -> dict[tuple[str, str], float]:

@@ -19,11 +19,12 @@ from ... import limits, records
 from ...errors import CodedError
 from ...files import read_bounded, replace_text
 from ...records import AtMost, Within
+from ...skeleton import HAND_JOINT_NAMES
 from .bone_names import decoded, without_counters
 
 _SIDED = ("hip", "knee", "ankle", "foot", "collar", "shoulder", "elbow", "wrist")
 # SMPL joints that are mapped to one bone each; "foot" is the ball of the foot, where the toes begin. SMPL's hands are
-# left out: WHAM does not estimate fingers. Spine and neck may have any number of bones and are kept as chains.
+# left out: fingers have bones of their own. Spine and neck may have any number of bones and are kept as chains.
 JOINTS = ("pelvis", "head", *(f"{side}_{part}" for side in ("left", "right") for part in _SIDED))
 OPTIONAL_JOINTS = ("head", *(f"{side}_{part}" for side in ("left", "right") for part in ("foot", "collar", "wrist")))
 REQUIRED_JOINTS = tuple(joint for joint in JOINTS if joint not in OPTIONAL_JOINTS)
@@ -128,6 +129,8 @@ class RigMap:
     root: _OptionalName = ""  # bone on the floor for root motion, an ancestor of all others; "" if there is none
     # joint -> twist bones along its limb
     twists: Annotated[dict[str, _Chain], _Keys(JOINTS)] = field(default_factory=dict)
+    # finger joint of HAND_JOINT_NAMES -> bone. A rig may lack any of them; bones in the palm are left out.
+    fingers: Annotated[_Bones, _Keys(HAND_JOINT_NAMES)] = field(default_factory=dict)
     # one of LIMBS -> its IK controls and switch
     ik: Annotated[dict[str, LimbIK], _Keys(tuple(LIMBS))] = field(default_factory=dict)
     settings: Annotated[tuple[Setting, ...], AtMost(1000)] = ()
@@ -146,8 +149,14 @@ class RigMap:
         """The control to key for a bone; the bone itself if it has none."""
         return self.controls.get(bone, bone)
 
+    def dispensable(self) -> set[str]:
+        """The bones and controls that a rig may lack."""
+        twists = {bone for bones in self.twists.values() for bone in bones}
+        fingers = set(self.fingers.values())
+        return {*self.optional, *twists, *fingers, *(self.control(bone) for bone in fingers)}
+
     def mapped_bones(self) -> dict[str, str]:
-        """All bones of joints, spine and neck, by a name to show: "left_hip", "spine 2 of 4"."""
+        """All bones of joints, spine and neck, without fingers, by a name to show: "left_hip", "spine 2 of 4"."""
         chains = {
             f"{chain} {number} of {len(bones)}": bone
             for chain, bones in (("spine", self.spine), ("neck", self.neck))
@@ -192,7 +201,7 @@ def fit(rig_map: RigMap, names: Iterable[str]) -> RigMap:
 def _fit(rig_map: RigMap, names: _Names) -> RigMap:
     known = names.by_normalized
     normalized = {name: _normalized(name) for name in all_names(rig_map)}
-    optional = {*rig_map.optional, *(bone for bones in rig_map.twists.values() for bone in bones)}
+    optional = rig_map.dispensable()
     required = [name for name in normalized if name not in optional]
     missing_by_prefix = {
         prefix: [name for name in required if prefix + normalized[name] not in known]
@@ -226,6 +235,9 @@ def without(rig_map: RigMap, missing: Collection[str]) -> RigMap:
         bones={joint: bone for joint, bone in rig_map.bones.items() if bone not in missing},
         spine=spine,
         neck=neck,
+        fingers={
+            joint: bone for joint, bone in rig_map.fingers.items() if not {bone, rig_map.control(bone)} & set(missing)
+        },
         spine_at=_shortened(rig_map.spine, rig_map.spine_at, missing, 3.0),
         neck_at=_shortened(rig_map.neck, rig_map.neck_at, missing, 1.0),
         controls={bone: name for bone, name in rig_map.controls.items() if not {bone, name} & set(missing)},
@@ -253,6 +265,7 @@ def mirrored(rig_map: RigMap) -> RigMap:
     return replace(
         rig_map,
         bones={other(joint): bone for joint, bone in rig_map.bones.items()},
+        fingers={other(joint): bone for joint, bone in rig_map.fingers.items()},
         twists={other(joint): bones for joint, bones in rig_map.twists.items()},
         ik={other(limb): ik for limb, ik in rig_map.ik.items()},
     )
@@ -292,6 +305,7 @@ def renamed(rig_map: RigMap, change: Callable[[str], str]) -> RigMap:
     return replace(
         rig_map,
         bones={joint: change(bone) for joint, bone in rig_map.bones.items()},
+        fingers={joint: change(bone) for joint, bone in rig_map.fingers.items()},
         spine=all_of(rig_map.spine),
         neck=all_of(rig_map.neck),
         controls={change(bone): change(control) for bone, control in rig_map.controls.items()},
@@ -389,7 +403,7 @@ def _checked(table: dict[str, Any]) -> RigMap:
     for chain, at, top in ((rig_map.spine, rig_map.spine_at, 3.0), (rig_map.neck, rig_map.neck_at, 1.0)):
         if len(chain) != len(at) or list(at) != sorted(at) or (at and (at[0] < 0 or at[-1] != top)):
             raise ValueError(f"spine_at and neck_at need one ascending number a bone, the last one {top:g}")
-    mapped = list(rig_map.mapped_bones().values())
+    mapped = [*rig_map.mapped_bones().values(), *rig_map.fingers.values()]
     if duplicates := [bone for bone in dict.fromkeys(mapped) if mapped.count(bone) > 1]:
         raise ValueError(f"the bone {duplicates[0]} is named for two joints")
     required = {*(rig_map.bones[joint] for joint in REQUIRED_JOINTS), rig_map.location_bone}
@@ -411,6 +425,8 @@ def to_toml(rig_map: RigMap) -> str:
         if getattr(rig_map, key):
             lines.append(f"{key} = {array(getattr(rig_map, key))}")
     lines += ["", "[bones]", *(f"{joint} = {quote(bone)}" for joint, bone in rig_map.bones.items())]
+    if rig_map.fingers:
+        lines += ["", "[fingers]", *(f"{joint} = {quote(bone)}" for joint, bone in rig_map.fingers.items())]
     if rig_map.controls:
         lines += ["", "[controls]", *(f"{quote(bone)} = {quote(name)}" for bone, name in rig_map.controls.items())]
     if rig_map.twists:

@@ -123,7 +123,7 @@ def _probe(
     roots = [rig_map.root] if options.root_motion else []
     body = rig_map.control(rig_map.location_bone)
     located = [*roots, body, *(name for ik in ik_legs.values() for name in (ik.target, ik.pole)), *others]
-    mapped, twists = rig_map.mapped_bones().values(), _keyed_twist_bones(rig_map)
+    mapped, twists = [*rig_map.mapped_bones().values(), *rig_map.fingers.values()], _keyed_twist_bones(rig_map)
     toes = [ik.toe for ik in ik_legs.values() if ik.toe]
     names = list(dict.fromkeys([*located, *map(rig_map.control, mapped), *twists, *toes]))
     hips = [rig_map.bones[f"{side}_{part}"] for part in ("hip", "shoulder") for side in ("left", "right")]

@@ -283,15 +283,18 @@ def from_rows() -> RigMap:
     chains = {chain: tuple(row.bone for row in record.bones if row.joint == chain and row.bone) for chain in _CHAINS}
     bones = {row.joint: row.bone for row in record.bones if row.bone and row.joint in maps.JOINTS}
     mapped = {*bones.values(), *(bone for chain in chains.values() for bone in chain)}
+    fingers = {joint: bone for joint, bone in base.fingers.items() if bone not in mapped}
+    controlled = mapped | {*fingers.values()}
     edited = replace(
         base,
         name=record.name,
         bones=bones,
+        fingers=fingers,
         spine=chains["spine"],
         neck=chains["neck"],
         spine_at=base.spine_at if chains["spine"] == base.spine else (),
         neck_at=base.neck_at if chains["neck"] == base.neck else (),
-        controls={bone: control for bone, control in base.controls.items() if bone in mapped},
+        controls={bone: control for bone, control in base.controls.items() if bone in controlled},
         location_bone=base.location_bone if base.location_bone in mapped else "",
         root=next((row.bone for row in record.bones if row.joint == _ROOT), ""),
         twists={joint: names for joint, names in base.twists.items() if bones.get(joint) == base.bones.get(joint)},

@@ -4,18 +4,20 @@ Limb directions are matched at rest: a swing rotates the target's thigh in its r
 then the source's rotation is applied. So both have the same direction in every frame, whatever their rest poses, and
 the target keeps the roll of its rest pose. Trunk, neck and head get the source's rotations, so that the target keeps
 its rest posture; feet keep the tilt of their soles at rest and get the source's heading.
+Palms of which the knuckles are known lie as the source's do, and fingers point where the source's do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from ... import quaternions
 from ...animation import FOOT_JOINTS, Animation
-from ...skeleton import JOINT_NAMES, PARENTS
+from ...skeleton import ALL_JOINT_NAMES, FINGERTIP_NAMES, JOINT_NAMES, PARENTS
 from .maps import LIMBS, RigMap
 
 _PELVIS, _CHEST, _NECK = (JOINT_NAMES.index(name) for name in ("pelvis", "spine3", "neck"))
@@ -25,6 +27,7 @@ _UPRIGHT = np.array([0.0, 0.0, 1.0])
 # Set by hand: the floor is z = 0 if this fraction of the contacts is within so many metres of it.
 _FLOOR_TOLERANCE, _FLOOR_FRACTION = 0.04, 0.03
 _MIN_HORIZONTAL = 0.3  # set by hand: fraction of a foot's length that must be horizontal to define a heading
+_FINGER_BEND = np.cos(np.radians(60))  # set by hand: no last joint of a finger is bent more at rest
 _SNAP = np.cos(np.radians(20))  # set by hand: rest orientations nearer to the armature's axes snap to them
 
 
@@ -215,7 +218,8 @@ def retarget(source: Animation, target: Target, placed: Ground | None = None) ->
     positions, source_rotations = source.pose()
     from_rest = quaternions.inverse(target.rest_orientation())
     rotations: dict[str, np.ndarray] = {}
-    joints = {name: source_rotations[:, index] for index, name in enumerate(JOINT_NAMES)}
+    joints = dict(zip(ALL_JOINT_NAMES, np.moveaxis(source_rotations, 1, 0), strict=False))
+    palms = _palms(source, target, from_rest)
 
     for chain, parameters, known in (
         (rig_map.spine, rig_map.spine_at, _SPINE),
@@ -229,7 +233,8 @@ def retarget(source: Animation, target: Target, placed: Ground | None = None) ->
         if joint in rig_map.bones:
             rotations[rig_map.bones[joint]] = joints[joint]
     for limb in LIMBS.values():
-        rotations |= _limb(source, target, joints, limb, from_rest)
+        rotations |= _limb(source, target, joints, limb, from_rest, palms)
+    rotations |= _fingers(source, target, (positions, joints), palms, from_rest)
     for bone in rotations:
         rotations[bone] = quaternions.multiply(rotations[bone], from_rest)
     for joint in (joint for limb in LIMBS.values() for joint in limb[:2]):
@@ -249,8 +254,12 @@ def _limb(
     joints: Mapping[str, np.ndarray],
     limb: tuple[str, ...],
     from_rest: np.ndarray,
+    palms: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """Rotations (F, 4) of a leg's or an arm's bones, from the rest pose rotated upright and facing -y."""
+    """Rotations (F, 4) of a leg's or an arm's bones, from the rest pose rotated upright and facing -y.
+
+    palms: wrist -> see `_palms`.
+    """
     bones = target.rig_map.bones
     rotations: dict[str, np.ndarray] = {}
     swing = np.array([1.0, 0.0, 0.0, 0.0])
@@ -268,11 +277,13 @@ def _limb(
             rotation = quaternions.multiply(unstretched, rotation)
         parent = joints[JOINT_NAMES[PARENTS[index]]]
         start, stop = (parent, rotation) if joint == upper else (rotation, joints[end])
+        if end in palms and joint == lower:  # what the palm rolls beyond the forearm, twist bones share, too
+            stop = quaternions.multiply(stop, quaternions.multiply(palms[end], quaternions.inverse(swing)))
         rotations[bones[joint]] = quaternions.multiply(rotation, swing)
         rotations |= _twist_rotations(target, joint, _Segment(wanted, swing, rotation, start, stop))
     if end.endswith("wrist"):
-        if end in bones:  # keeps its rest rotation relative to the forearm
-            rotations[bones[end]] = quaternions.multiply(joints[end], swing)
+        if end in bones:  # without known knuckles it keeps its rest rotation relative to the forearm
+            rotations[bones[end]] = quaternions.multiply(joints[end], palms.get(end, swing))
     else:
         toes = end.replace("ankle", "foot")
         heading = _foot_heading(source, target, end, toes, from_rest)
@@ -280,6 +291,83 @@ def _limb(
             if joint in bones:
                 rotations[bones[joint]] = quaternions.multiply(joints[joint], heading)
     return rotations
+
+
+def _palms(source: Animation, target: Target, from_rest: np.ndarray) -> dict[str, np.ndarray]:
+    """Rotations (4,) of hands from the target's rest pose, upright and facing -y, to the source's, by their wrists.
+
+    Of hands of which two knuckles are known: they give the plane of the palm.
+    """
+    palms = {}
+    for side in ("left", "right") if len(source.heads) == len(ALL_JOINT_NAMES) else ():
+        wrist = f"{side}_wrist"
+        knuckles = [f"{side}_{finger}1" for finger in ("index", "middle", "ring", "pinky")]
+        known = [joint for joint in knuckles if joint in target.rig_map.fingers]
+        if wrist not in target.rig_map.bones or len(known) < 2:
+            continue
+        bones = [target.rig_map.bones[wrist], *(target.rig_map.fingers[joint] for joint in known)]
+        ours = quaternions.rotate(from_rest, np.array([target.heads[bone] for bone in bones]))
+        theirs = source.heads[[ALL_JOINT_NAMES.index(joint) for joint in (wrist, *known)]]
+        axes = [_palm_axes(points) for points in (ours, theirs)]
+        palms[wrist] = quaternions.of_matrices(axes[1] @ axes[0].T)
+    return palms
+
+
+def _palm_axes(points: np.ndarray) -> np.ndarray:
+    """Axes (3, 3), one a column, of a hand with the wrist and two or more knuckles at points (N, 3)."""
+    ahead = quaternions.normalized(points[1:].mean(0) - points[0])
+    across = points[1] - points[-1]
+    across = quaternions.normalized(across - ahead * (across @ ahead))
+    return np.stack([ahead, across, np.cross(ahead, across)], 1)
+
+
+def _fingers(
+    source: Animation,
+    target: Target,
+    posed: tuple[np.ndarray, Mapping[str, np.ndarray]],
+    palms: Mapping[str, np.ndarray],
+    from_rest: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Rotations (F, 4) of the finger bones, from the rest pose rotated upright and facing -y.
+
+    posed: the source's joints (F, 54, 3) and rotations. A bone points from its joint to that of the finger's next bone,
+    or to the fingertip, however many joints lie between.
+    """
+    bones, rotations = target.rig_map.fingers, {}
+    if source.fingertips is None or not bones:
+        return {}
+    positions, joints = posed
+    for number, tip in enumerate(source.fingertips):
+        last = len(JOINT_NAMES) + 3 * number + 2
+        swing = palms.get(f"{FINGERTIP_NAMES[number].partition('_')[0]}_wrist", np.array([1.0, 0.0, 0.0, 0.0]))
+        chain = [joint for joint in (last - 2, last - 1, last) if ALL_JOINT_NAMES[joint] in bones]
+        if not chain:
+            continue
+        posed_tip = positions[:, last] + quaternions.rotate(joints[ALL_JOINT_NAMES[last]], tip - source.heads[last])
+        rest_ends = [*(source.heads[joint] for joint in chain[1:]), tip]
+        ends = [*(positions[:, joint] for joint in chain[1:]), posed_tip]
+        directions = _finger_directions(target, [bones[ALL_JOINT_NAMES[joint]] for joint in chain])
+        for joint, rest_end, end, direction in zip(chain, rest_ends, ends, directions, strict=True):
+            wanted = quaternions.normalized(rest_end - source.heads[joint])
+            rest = quaternions.rotate(quaternions.multiply(swing, from_rest), direction)
+            swing = quaternions.multiply(quaternions.between(rest, wanted), swing)
+            rotation = joints[ALL_JOINT_NAMES[joint]]
+            aim = quaternions.normalized(end - positions[:, joint])
+            if not target.space.is_uniform:
+                aim = quaternions.normalized(target.space.directions_from_world(aim))
+            rotation = quaternions.multiply(quaternions.between(quaternions.rotate(rotation, wanted), aim), rotation)
+            rotations[bones[ALL_JOINT_NAMES[joint]]] = quaternions.multiply(rotation, swing)
+    return rotations
+
+
+def _finger_directions(target: Target, chain: list[str]) -> list[np.ndarray]:
+    """The unit vectors (3,) along a finger's bones at rest; a last tail that points elsewhere is not trusted."""
+    vectors = [target.heads[below] - target.heads[bone] for bone, below in pairwise(chain)]
+    along = target.tails[chain[-1]] - target.heads[chain[-1]]
+    before = vectors[-1] if vectors else along
+    bent = along @ before < _FINGER_BEND * np.linalg.norm(along) * np.linalg.norm(before)
+    vectors.append(before if bent else along)
+    return [quaternions.normalized(vector) for vector in vectors]
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def known_map(armature: bpy.types.Object) -> RigMap | None:
 def _map_of(armature: bpy.types.Object, table: Mapping[str, str]) -> RigMap | None:
     humanoid = maps.shipped()["unity_humanoid"]  # VRM's joints have its names
     missing = {name for name in maps.all_names(humanoid) if _plain(name) not in table}
-    if missing - set(humanoid.optional):
+    if missing - humanoid.dispensable():
         return None
 
     def bone_of(name: str) -> str:

@@ -86,10 +86,10 @@ def read(armature: bpy.types.Object) -> Animation:
         check_frames(frames, armature.name)
         rest = _rest(armature)
         root = keys.read(_LOCATION, 3, frames) @ rest[0, :3, :3].T + rest[0, :3, 3]
-        joints = _joints(armature)
+        joints, fingers = _joints(armature), has_fingers(armature)
         rotations = np.stack([keys.read(_rotation(name), 4, frames) for name in joints], 1)
         names = [*CONTACT_PROPERTIES, *PROBABILITY_PROPERTIES, _CONFIDENCE.name, _VISIBLE.name]
-        if has_fingers(armature):
+        if fingers:
             names += [each.name for each in _HAND_CONFIDENCE]
         values = {name: keys.read(f'["{name}"]', 1, frames)[:, 0] for name in names}
     except LookupError as error:
@@ -112,9 +112,8 @@ def read(armature: bpy.types.Object) -> Animation:
         probabilities=np.stack([values[name] for name in PROBABILITY_PROPERTIES], 1),
         confidence=values[_CONFIDENCE.name],
         visible=values[_VISIBLE.name] > 0.5,
-        hand_confidence=np.stack([values[each.name] for each in _HAND_CONFIDENCE], 1)
-        if has_fingers(armature)
-        else None,
+        hand_confidence=np.stack([values[each.name] for each in _HAND_CONFIDENCE], 1) if fingers else None,
+        fingertips=_fingertips(armature) * scale if fingers else None,
     )
 
 
@@ -369,6 +368,11 @@ def _rest(armature: bpy.types.Object) -> np.ndarray:
     if missing := [name for name in names if name not in armature.data.bones]:
         raise LookupError(f"the bone {missing[0]} is gone")
     return np.array([armature.data.bones[name].matrix_local for name in names], float)
+
+
+def _fingertips(armature: bpy.types.Object) -> np.ndarray:
+    """The tails (10, 3) of the fingers' last bones at rest, in armature space."""
+    return np.array([armature.data.bones[name].tail_local for name in HAND_JOINT_NAMES[2::3]], float)
 
 
 def _rotation(bone: str) -> str:

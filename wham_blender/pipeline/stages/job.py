@@ -38,6 +38,7 @@ class Job:
     hands: bool = True  # see hands, for fingers and wrists
     world: str = "placed"  # placed (from the picture, WHAM and planted feet), or wham (the network's own rollout)
     smooth: float = 0.0  # seconds: movements that repeat within them are filtered out
+    smplh: bool = False  # write AMASS's poses of SMPL-H, with the fingers, instead of SMPL's
 
 
 def check_range(job: Job, info: ClipInfo) -> None:

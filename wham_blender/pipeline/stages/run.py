@@ -81,7 +81,7 @@ def run(job: Job, tell: Tell) -> Path:
         shown = copy_for_blender(context, detections, reason)
         for person in motions:
             person.meta |= shown
-    motion.save(job.output, motions)
+    motion.save(job.output, motions, smplh=job.smplh)
     progress.finish()
     return job.output
 
