@@ -228,9 +228,6 @@ def test_smplify_is_a_separate_stage(finished: Path, monkeypatch: pytest.MonkeyP
     (fitted,) = motion.load(output)
     stages, output = kept(finished, monkeypatch, refine=False)
     assert stages[-1] == "placement"
-    stages, output = kept(finished, monkeypatch, refine=False, hands=False)
-    assert "detect" not in stages  # it looked at hands
-    assert motion.load(output)[0].hand_poses is None
     (plain,) = motion.load(output)
     assert 1e-3 < np.abs(fitted.poses - plain.poses).max() < 1
 
