@@ -171,6 +171,8 @@ def test_a_second_run_only_writes(finished: Path, monkeypatch: pytest.MonkeyPatc
         "placement",
         "smplify",
         "smplify",
+        "hands",
+        "hands",
     ]
     for first, again in zip(motion.load(finished / "all.npz"), motion.load(output), strict=True):
         assert (first.poses == again.poses).all()
@@ -222,7 +224,7 @@ def test_without_the_anchor_placement_runs_again(finished: Path, monkeypatch: py
 
 def test_smplify_is_a_separate_stage(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages, output = kept(finished, monkeypatch)
-    assert stages[-1] == "smplify"
+    assert stages[-2:] == ["smplify", "hands"]
     (fitted,) = motion.load(output)
     stages, output = kept(finished, monkeypatch, refine=False)
     assert stages[-1] == "placement"
