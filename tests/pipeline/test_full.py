@@ -104,15 +104,15 @@ def test_every_stage_runs_and_finished_ones_are_kept(finished: tuple[Path, list[
         "detect", "tracks", "camera",
     ]  # fmt: skip
     stages = dict.fromkeys(message.stage for message in told if isinstance(message, protocol.Progress))
-    assert list(stages) == ["detect", "tracks", "camera", "features", "wham", "placement", "write"]
+    assert list(stages) == ["detect", "tracks", "camera", "features", "wham", "placement", "hands", "write"]
     (person,) = motion.load(folder / "motion.npz")
     assert person.poses.shape == (END, 72)
     assert person.keypoints.shape == (END, 17, 3)
     assert all(np.isfinite(value).all() for value in (person.poses, person.trans, person.contacts, person.camera_t))
     assert np.ptp(person.poses, axis=0).max() > 1e-3  # random weights move it
     assert person.meta["quality"] == "full"
-    assert set(person.meta["weights"]) == {"yolo", "vitpose", "hmr2", "wham"}
-    assert set(person.meta["timings"]) == {"features", "wham", "placement"}
+    assert set(person.meta["weights"]) == {"yolo", "vitpose", "hmr2", "wham", "hands"}
+    assert set(person.meta["timings"]) == {"features", "wham", "placement", "hands"}
 
 
 def test_the_addon_gets_a_copy_of_the_body(finished: tuple[Path, list[protocol.Message]], library: Library) -> None:
@@ -216,7 +216,9 @@ def test_yolo_and_vitpose_work_with_open_networks(library: Library, tmp_path: Pa
         "For full quality are missing: HMR2.0 and WHAM."
     )
     assert person.meta["quality"] == "mixed"
-    assert set(person.meta["weights"]) == {"yolo", "vitpose", "lifter", "temporal", "landmarks", "wham", "body"}
+    assert set(person.meta["weights"]) == {
+        "yolo", "vitpose", "lifter", "temporal", "landmarks", "wham", "body", "hands",
+    }  # fmt: skip
     assert person.meta["weights"]["wham"]["name"] == "open_wham.npz"
     # ViTPose's keypoints are random here; the pose comes from the landmark net's points, so it is a real one.
     assert np.isfinite(person.poses).all()
