@@ -104,7 +104,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--drawn", type=float, default=PICTURE_FRACTION, help="fraction of the samples that are pictures"
     )
-    parser.add_argument("--mean-with", type=Path, help="write the mean with the weights of another run's checkpoint")
+    parser.add_argument(
+        "--mean-with", type=Path, metavar="FILE",
+        help="write the mean with the weights in a file, as the one that the training began with: what is new is learned, "
+        "and less of what was known is lost",
+    )  # fmt: skip
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     body = simulate.TrainingBody()
@@ -154,9 +158,9 @@ def main(argv: list[str] | None = None) -> None:
             checkpoint.print_progress(step, begin, mean, current_figures())
     checkpoint.save("lifter", both, optimizer, step)
     if args.mean_with:
-        other = torch.load(args.mean_with, weights_only=True)["model"]
+        other = lifter_features.load_lifter(args.mean_with).state_dict()
         for name, value in average.module.state_dict().items():
-            value.lerp_(other[f"average.module.{name}"], 0.5)
+            value.lerp_(other[name], 0.5)
     arrays = checkpoint.arrays(average.module)
     checkpoint.fill(average.module, arrays)
     source = "trained by tools/training/lifter.py on mocap.cs.cmu.edu and DeepMimic motion, simulated and drawn views"
