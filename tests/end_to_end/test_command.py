@@ -70,7 +70,7 @@ def test_the_worker_speaks_the_protocol(balance: tuple[Path, list[protocol.Messa
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1)
     stages = list(dict.fromkeys(message.stage for message in progress))
-    assert stages == ["detect", "tracks", "camera", "features", "wham", "placement", "smplify", "write"]
+    assert stages == ["detect", "tracks", "camera", "features", "wham", "placement", "smplify", "hands", "write"]
 
 
 def test_the_motion_covers_the_clip(balance: tuple[Path, list[protocol.Message]]) -> None:
@@ -84,7 +84,16 @@ def test_the_motion_covers_the_clip(balance: tuple[Path, list[protocol.Message]]
     assert {role: file["sha256"] for role, file in person.meta["weights"].items()} == {
         role: file.sha256 for role, file in weights.manifest().items() if role != "landmarks_fast"
     }
-    assert set(person.meta["timings"]) == {"detect", "tracks", "camera", "features", "wham", "placement", "smplify"}
+    assert set(person.meta["timings"]) == {
+        "detect",
+        "tracks",
+        "camera",
+        "features",
+        "wham",
+        "placement",
+        "smplify",
+        "hands",
+    }
 
 
 def test_the_camera_sees_the_body_where_the_clip_shows_the_man(balance: tuple[Path, list[protocol.Message]]) -> None:
@@ -102,7 +111,7 @@ def test_a_second_run_resumes_by_itself(balance: tuple[Path, list[protocol.Messa
     assert code == 0, errors
     logged = [message.text for message in said if isinstance(message, protocol.Log)]
     kept = [text.split(":")[0] for text in logged if "kept" in text]
-    assert kept == ["detect", "tracks", "camera", "features", "wham", "placement", "smplify"]
+    assert kept == ["detect", "tracks", "camera", "features", "wham", "placement", "smplify", "hands"]
     # No stage was begun: nothing was decoded again.
     assert all(message.done == message.total for message in said if isinstance(message, protocol.Progress))
     (first,), (again,) = motion.load(folder / "balance.npz"), motion.load(folder / "again.npz")
