@@ -107,7 +107,7 @@ def test_contacts(run, capfd):
     (code,) = examples("Contacts")
     run(code)
     said = capfd.readouterr().out
-    assert re.search(r"^\d+ L heel down$", said, flags=re.MULTILINE)
+    assert re.search(r"^\d+ L step$", said, flags=re.MULTILINE)
     assert re.search(r"left heel on the floor in frames \[\d+", said)
 
 

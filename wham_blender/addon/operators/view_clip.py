@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import bpy
 
@@ -39,12 +40,19 @@ def _views(context: bpy.types.Context) -> list[tuple[bpy.types.Area, bpy.types.R
 class _ClipView:
     """Base of operators that need the clip's camera and a 3D Viewport."""
 
+    poll_message_set: ClassVar[Callable[[str], None]]  # of bpy.types.Operator
+
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Only beside a 3D Viewport, for a character with a camera."""
+        """Only in a 3D Viewport, for a character with a camera."""
+        reason = ""
         if context.area is None or context.area.type != "VIEW_3D":
-            return False
-        return clip_camera(context) is not None
+            reason = "Use this in a 3D Viewport"
+        elif clip_camera(context) is None:
+            reason = "Select an imported character whose camera is in the scene"
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
 
 
 class WHAM_OT_view_clip_camera(_ClipView, bpy.types.Operator):
