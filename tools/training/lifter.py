@@ -106,8 +106,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument(
         "--mean-with", type=Path, metavar="FILE",
-        help="write the mean with the weights in a file, as the one that the training began with: what is new is learned, "
-        "and less of what was known is lost",
+        help="write the mean with the weights in a file, such as those that the training began with: less of what they "
+        "know is lost",
     )  # fmt: skip
     args = parser.parse_args(argv)
     torch.manual_seed(0)
