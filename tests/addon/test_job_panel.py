@@ -55,7 +55,12 @@ def test_a_job_of_an_earlier_session_has_the_buttons_of_its_status(drawn, tmp_pa
     import_job.jobs.all = [job]
     import_job.jobs.elsewhere = {job.name} if elsewhere else set()
     panel = type("Panel", (), {"layout": Layout(drawn)})()
+    folded = jobs.WHAM_PT_earlier_jobs.poll(bpy.context)
+    assert folded == (status is Status.IMPORTED)
     jobs.WHAM_PT_jobs.draw(panel, bpy.context)
+    if folded:
+        assert not buttons(drawn)
+        jobs.WHAM_PT_earlier_jobs.draw(panel, bpy.context)
     assert text in label_text(drawn)
     assert buttons(drawn) == operators
 

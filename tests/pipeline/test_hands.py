@@ -28,8 +28,8 @@ from wham_blender.pipeline.people.landmarks import Crop, Landmarker, crop_around
 from wham_blender.pipeline.pose import hand_fit
 from wham_blender.pipeline.pose.hand_fit import ANGLES, HIGH, LOW, RELAXED, HandSkeleton
 from wham_blender.pipeline.stages import backends
-from wham_blender.pipeline.stages.hands import skeletons_of
-from wham_blender.pipeline.world.hand_poses import SeenHand, with_hands
+from wham_blender.pipeline.stages.hands import fit_hand, skeletons_of
+from wham_blender.pipeline.world.hand_poses import SeenHand, likelier, with_hands
 from wham_blender.pipeline.world.placement import Placed
 
 CLIP = Path(__file__).parents[1] / "clips" / "balance_cam01.mp4"
@@ -266,7 +266,7 @@ def wrists_in_camera(person: Placed) -> np.ndarray:
 
 
 def unseen() -> SeenHand:
-    return SeenHand(np.zeros((FRAMES, ANGLES)), np.tile(np.eye(3), (FRAMES, 1, 1)), np.zeros(FRAMES), np.zeros(FRAMES))
+    return SeenHand(np.zeros((FRAMES, ANGLES)), np.tile(np.eye(3), (FRAMES, 1, 1)), *np.zeros((3, FRAMES)))
 
 
 def as_seen(person: Placed, side: int, turned: Rotation, frames: slice = slice(None)) -> SeenHand:
@@ -274,7 +274,9 @@ def as_seen(person: Placed, side: int, turned: Rotation, frames: slice = slice(N
     score = np.zeros(FRAMES)
     score[frames] = 1
     angles = np.tile(np.where(np.arange(ANGLES) % 4 > 0, 0.9, 0) * (np.arange(ANGLES) < 16), (FRAMES, 1))
-    return SeenHand(angles, wrists_in_camera(person)[:, side] @ turned.as_matrix(), np.zeros(FRAMES), score)
+    return SeenHand(
+        angles, wrists_in_camera(person)[:, side] @ turned.as_matrix(), np.zeros(FRAMES), score, np.zeros(FRAMES)
+    )
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -330,6 +332,34 @@ def test_a_frame_that_is_wrong_is_outvoted_and_a_glimpse_is_no_hand(body: Body, 
     result = with_hands(person, [unseen(), glimpse], skeletons)
     assert not result.hand_confidence.any()
     np.testing.assert_array_equal(result.poses, person.poses)
+
+
+def test_a_frame_that_is_wrong_does_not_shift_later_ones_by_a_revolution(
+    body: Body, skeletons: list[HandSkeleton]
+) -> None:
+    person = placed(body)
+    hand = as_seen(person, 0, Rotation.identity())
+    hand.rotation[20:24] = hand.rotation[20:24] @ Rotation.from_rotvec([2.2, 0, 0]).as_matrix()
+    hand.rotation[24:26] = hand.rotation[24:26] @ Rotation.from_rotvec([-2.2, 0, 0]).as_matrix()
+    off = wrists_in_camera(with_hands(person, [hand, unseen()], skeletons))[:, 0].swapaxes(1, 2) @ hand.rotation
+    assert np.degrees(Rotation.from_matrix(off[32:]).magnitude()).max() < 5
+
+
+def test_a_hand_that_the_net_sees_mirrored_in_depth_is_put_right(body: Body, skeletons: list[HandSkeleton]) -> None:
+    person = placed(body)
+    bent = np.tile(np.where(np.arange(ANGLES) % 4 > 0, 0.7, 0) * (np.arange(ANGLES) < 16), (FRAMES, 1))
+    rotation = wrists_in_camera(person)[:, 1]
+    points, _ = skeletons[1].posed(bent, rotation)
+    true = seen_points(points, np.tile([0.1, 0.1, 2.5], (FRAMES, 1)))
+    wrong = np.where((np.arange(FRAMES) % 3 == 0)[:, None, None], hand_fit.mirrored_in_depth(true), true)
+    score = np.ones(FRAMES)
+    seen, mirrored = (
+        fit_hand(each, score, skeletons[1], CAMERA_K) for each in (wrong, hand_fit.mirrored_in_depth(wrong))
+    )
+    chosen = likelier(seen, mirrored, person, 1)
+    off = [Rotation.from_matrix(each.rotation.swapaxes(1, 2) @ rotation).magnitude() for each in (seen, chosen)]
+    assert np.degrees(off[0]).max() > 20
+    assert np.degrees(off[1]).max() < 6
 
 
 def test_a_twist_through_half_a_turn_goes_on_the_same_way(body: Body, skeletons: list[HandSkeleton]) -> None:

@@ -29,7 +29,7 @@ class WHAM_PT_jobs(SidebarPanel, bpy.types.Panel):
     """The jobs of this and of earlier Blender sessions."""
 
     bl_label = "Jobs"
-    bl_order = 2
+    bl_order = 1
 
     def draw_header_preset(self, context: bpy.types.Context) -> None:
         """Draw the buttons for all jobs."""
@@ -38,7 +38,7 @@ class WHAM_PT_jobs(SidebarPanel, bpy.types.Panel):
         row.operator("wham.clean_jobs", text="", icon="TRASH", emboss=False)
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw a box for the newest job and for each that has not ended."""
+        """Draw a box for each job that has not ended, and for the newest if the user may go on with it."""
         layout = self.layout
         if not jobs.all:
             layout.label(text="Imported clips are listed here")
@@ -48,7 +48,7 @@ class WHAM_PT_jobs(SidebarPanel, bpy.types.Panel):
 
 
 class WHAM_PT_earlier_jobs(SidebarPanel, bpy.types.Panel):
-    """The jobs that have ended, without the newest one."""
+    """The jobs that have ended."""
 
     bl_label = "Earlier Jobs"
     bl_parent_id = "WHAM_PT_jobs"
@@ -69,9 +69,14 @@ class WHAM_PT_earlier_jobs(SidebarPanel, bpy.types.Panel):
 
 
 def _is_earlier(record: JobRecord) -> bool:
-    """Whether a job is folded: imported or cancelled, and not the newest. A failed one waits for the user."""
-    ended = record.status in {Status.IMPORTED, Status.CANCELLED} and not is_interrupted(record)
-    return ended and record is not jobs.all[0]
+    """Whether a job is folded: imported or cancelled. A failed one waits for the user.
+
+    Not the newest if it was cancelled, or if it has other people to import.
+    """
+    if is_interrupted(record) or record.status not in {Status.IMPORTED, Status.CANCELLED}:
+        return False
+    newest = record is jobs.all[0]
+    return not newest if record.status is Status.CANCELLED or len(record.people) > 1 else True
 
 
 def draw_job(layout: bpy.types.UILayout, record: JobRecord) -> None:

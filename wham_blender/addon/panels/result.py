@@ -22,7 +22,7 @@ class WHAM_PT_result(_CharacterPanel, bpy.types.Panel):
     """What was imported: buttons to look at it, and its quality."""
 
     bl_label = "Result"
-    bl_order = 1
+    bl_order = 2
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the buttons, and the statistics that are stored on the armature."""

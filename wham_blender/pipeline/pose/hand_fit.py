@@ -147,6 +147,12 @@ class FittedHand:
     angles: np.ndarray  # (F, ANGLES) radians
     rotation: np.ndarray  # (F, 3, 3) from SMPL's rest axes to the camera's
     error: np.ndarray  # (F,) metres: mean distance of the points from the net's
+    unlikely: np.ndarray  # (F,) mean square of the angles' deviations from the relaxed hand, in those of any hand
+
+
+def mirrored_in_depth(hands: np.ndarray) -> np.ndarray:
+    """Hands (F, 21, 5) with the same picture, whose near side is the far one: the net often takes one for the other."""
+    return hands * np.array([1, 1, 1, 1, -1], hands.dtype)
 
 
 def targets(hands: np.ndarray, camera_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -188,7 +194,7 @@ def fit(skeleton: HandSkeleton, hands: np.ndarray, camera_K: np.ndarray) -> Fitt
     size = float(np.median(_fit(skeleton, points[:: -(-len(points) // _SIZED)], 0.0, _SIZE_STD)[2]))
     fitted = [_fit(skeleton, points[chunk], size, _KNOWN_SIZE_STD) for chunk in chunks]
     angles, rotation, _, error = (np.concatenate(each) for each in zip(*fitted, strict=True))
-    return FittedHand(angles, to_camera @ rotation, error)
+    return FittedHand(angles, to_camera @ rotation, error, (((angles - RELAXED) / _STD) ** 2).mean(1))
 
 
 def _fit(

@@ -11,7 +11,7 @@ from ..people.types import Person
 from ..pose import hand_fit
 from ..pose.hand_fit import ANGLES, HandSkeleton
 from ..progress import Progress
-from ..world.hand_poses import SeenHand, with_hands
+from ..world.hand_poses import SeenHand, likelier, with_hands
 from ..world.placement import Placed
 from .cache import Arrays, joined, parted
 from .camera import SolvedCamera
@@ -38,7 +38,8 @@ def add_hands(
             "hands", settings, lambda progress: _fitted(person, skeletons, camera.camera_K, progress),  # noqa: B023
             1 / len(tracks.people),
         )  # fmt: skip
-        hands = [SeenHand(**each) for each in parted(arrays)]
+        fitted = [SeenHand(**each) for each in parted(arrays)]
+        hands = [likelier(fitted[2 * side], fitted[2 * side + 1], person_placed, side) for side in (0, 1)]
         shown.append(with_hands(person_placed, hands, skeletons, context.job.smooth))
     return shown
 
@@ -46,21 +47,24 @@ def add_hands(
 def _fitted(person: Person, skeletons: list[HandSkeleton], camera_K: np.ndarray, progress: Progress) -> Arrays:
     fitted = []
     for side, skeleton in enumerate(skeletons):
-        fitted.append(vars(fit_hand(person, side, skeleton, camera_K)))
-        progress(side + 1, 2)
+        hands = person.hands[:, side]
+        for points in (hands, hand_fit.mirrored_in_depth(hands)):
+            fitted.append(vars(fit_hand(points, person.hand_scores[:, side], skeleton, camera_K)))
+            progress(len(fitted), 4)
     return joined(fitted)
 
 
-def fit_hand(person: Person, side: int, skeleton: HandSkeleton, camera_K: np.ndarray) -> SeenHand:
-    """One hand (0 left, 1 right) of a person in all frames."""
-    count = len(person)
-    angles, rotation, error = np.zeros((count, ANGLES)), np.tile(np.eye(3), (count, 1, 1)), np.zeros(count)
-    score = person.hand_scores[:, side]
+def fit_hand(points: np.ndarray, score: np.ndarray, skeleton: HandSkeleton, camera_K: np.ndarray) -> SeenHand:
+    """One hand (F, 21, 5) in all frames; it is seen where its score (F,) is above 0."""
+    count = len(points)
+    angles, rotation = np.zeros((count, ANGLES)), np.tile(np.eye(3), (count, 1, 1))
+    error, unlikely = np.zeros(count), np.zeros(count)
     seen = score > 0
     if seen.any():
-        fitted = hand_fit.fit(skeleton, person.hands[seen, side], camera_K)
-        angles[seen], rotation[seen], error[seen] = fitted.angles, fitted.rotation, fitted.error
-    return SeenHand(angles, rotation, error, score.astype(float))
+        fitted = hand_fit.fit(skeleton, points[seen], camera_K)
+        angles[seen], rotation[seen] = fitted.angles, fitted.rotation
+        error[seen], unlikely[seen] = fitted.error, fitted.unlikely
+    return SeenHand(angles, rotation, error, score.astype(float), unlikely)
 
 
 @torch.inference_mode()

@@ -26,6 +26,9 @@ _SEEN_FRAMES, _RELAXING_FRAMES = 0.75, 4.0  # over which angles are smoothed: of
 _OUTLIER = 0.4  # radians from the smooth course at which a frame has lost half of its weight
 _BEYOND = 0.3  # radians beyond the wrist's limits at which a frame has lost half of its weight: depth is misjudged
 _REWEIGHTINGS = 4
+# Differences of error (metres), of the pose's likelihood and of the wrist's orientation (radians) that weigh alike when
+# a hand may be mirrored in depth, and the advantage of one that is not; tried on the drawn films 103 to 106.
+_ERROR_STEP, _UNLIKELY_STEP, _WRIST_STEP, _MIRRORED = 0.01, 0.3, np.radians(30), 0.5
 _SHORTEST = 5  # frames: a hand seen for less is none
 _TWIST_OF_ELBOW = 0.5  # share of the forearm's twist that the elbow takes
 
@@ -38,6 +41,28 @@ class SeenHand:
     rotation: np.ndarray  # (F, 3, 3) from SMPL's rest axes to the camera's
     error: np.ndarray  # (F,) metres
     score: np.ndarray  # (F,) 0..1; 0 where it is not seen
+    unlikely: np.ndarray  # (F,) as of `hand_fit.FittedHand`
+
+
+def likelier(seen: SeenHand, mirrored: SeenHand, placed: Placed, side: int) -> SeenHand:
+    """In each frame the hand as the net sees it, or mirrored in depth if that is more likely.
+
+    By how well the points fit, how usual the fingers' pose is, and how near the hand is to the body network's wrist.
+    """
+    _, turned = forward_kinematics(placed.poses, placed.trans, placed.rest_joints)
+    wrist = placed.camera_R @ turned[:, JOINT_NAMES.index(f"{('left', 'right')[side]}_wrist")]
+
+    def cost(hand: SeenHand) -> np.ndarray:
+        off = Rotation.from_matrix(wrist.swapaxes(1, 2) @ hand.rotation).magnitude()
+        return np.asarray(hand.error / _ERROR_STEP + hand.unlikely / _UNLIKELY_STEP + off / _WRIST_STEP)
+
+    is_mirrored = cost(mirrored) + _MIRRORED < cost(seen)
+
+    def chosen(name: str) -> np.ndarray:
+        first, second = getattr(seen, name), getattr(mirrored, name)
+        return np.where(is_mirrored.reshape(-1, *[1] * (first.ndim - 1)), second, first)
+
+    return SeenHand(**{name: chosen(name) for name in vars(seen)})
 
 
 def with_hands(placed: Placed, hands: list[SeenHand], skeletons: list[HandSkeleton], seconds: float = 0.0) -> Placed:
@@ -50,7 +75,7 @@ def with_hands(placed: Placed, hands: list[SeenHand], skeletons: list[HandSkelet
     for side, hand, skeleton in zip(("left", "right"), hands, skeletons, strict=True):
         weight = _without_short(hand.score) / (1 + (hand.error / _ERROR) ** 2)
         arm = _Arm(placed, side)
-        seen = arm.angles(np.einsum("fji,fjk->fik", placed.camera_R, hand.rotation), weight > 0)
+        seen = arm.angles(np.einsum("fji,fjk->fik", placed.camera_R, hand.rotation))
         observed = np.concatenate([seen, hand.angles], 1)
         weight = weight / (1 + (_beyond(seen, _WRIST_LOW, _WRIST_HIGH).max(1) / _BEYOND) ** 2)
         relaxed = np.concatenate([arm.own_angles(), np.tile(RELAXED, (len(weight), 1))], 1)
@@ -88,18 +113,12 @@ class _Arm:
         self._wrist = rotations[:, wrist]
 
     def own_angles(self) -> np.ndarray:
-        """The angles (F, 3) of the body as it is, the twist within half a turn."""
-        angles = self._of_wrist(self._wrist)
-        angles[:, 0] = (angles[:, 0] + np.pi) % (2 * np.pi) - np.pi
-        return angles
+        """The angles (F, 3) of the body as it is."""
+        return self._of_wrist(self._wrist)
 
-    def angles(self, hand: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        """The angles (F, 3) that give the hand rotations (F, 3, 3) in the world, continuous where it is seen (F,)."""
-        angles = self._of_wrist(self._elbow_in_world.swapaxes(1, 2) @ hand)
-        if seen.any():
-            twist = np.unwrap(angles[seen, 0])
-            angles[seen, 0] = twist - 2 * np.pi * np.round(np.median(twist) / (2 * np.pi))
-        return angles
+    def angles(self, hand: np.ndarray) -> np.ndarray:
+        """The angles (F, 3) that give the hand rotations (F, 3, 3) in the world."""
+        return self._of_wrist(self._elbow_in_world.swapaxes(1, 2) @ hand)
 
     def poses(self, angles: np.ndarray) -> np.ndarray:
         """Axis-angle (F, 2, 3) of elbow and wrist."""
@@ -111,7 +130,10 @@ class _Arm:
     def _of_wrist(self, wrist: np.ndarray) -> np.ndarray:
         twist = self._twist_of(wrist)
         swing = Rotation.from_rotvec(-twist[:, None] * self._axes[0]) * Rotation.from_matrix(wrist)
-        return np.column_stack([self._twist + twist, swing.as_rotvec() @ self._axes[1:].T])
+        # The twist within half a revolution: a forearm cannot do more. Continuing each frame's from the one before would
+        # shift all frames after a wrong one by a revolution.
+        twist = (self._twist + twist + np.pi) % (2 * np.pi) - np.pi
+        return np.column_stack([twist, swing.as_rotvec() @ self._axes[1:].T])
 
     def _twist_of(self, rotations: np.ndarray) -> np.ndarray:
         """The angles (F,) of rotations (F, 3, 3) about the forearm."""
