@@ -17,9 +17,9 @@ CARD = "cuda:1 NVIDIA GeForce RTX 4090"
 
 
 # Pixels: menus and headings cannot be located as buttons can.
-QUALITY = 52  # from the field Person down to the heading Quality
+QUALITY = 77  # from the field Person down to the heading Quality
 FIT = 16  # from the upper edge of Fit to Keypoints up to the menu
-BROWSER = (174, 244)  # from the upper left of the options beside the file browser to the menu
+BROWSER = (174, 269)  # from the upper left of the options beside the file browser to the menu
 
 
 def choose_last(window: Window, x: float, y: float, name: str) -> None:

@@ -130,7 +130,7 @@ class _Arm:
     def _of_wrist(self, wrist: np.ndarray) -> np.ndarray:
         twist = self._twist_of(wrist)
         swing = Rotation.from_rotvec(-twist[:, None] * self._axes[0]) * Rotation.from_matrix(wrist)
-        # The twist within half a revolution: a forearm cannot do more. Continuing each frame's from the one before would
+        # The twist within half a revolution: a forearm cannot do more. Continuing each frame from the one before would
         # shift all frames after a wrong one by a revolution.
         twist = (self._twist + twist + np.pi) % (2 * np.pi) - np.pi
         return np.column_stack([twist, swing.as_rotvec() @ self._axes[1:].T])
