@@ -16,6 +16,7 @@ _MAKE = """
 rig = bpy.data.objects.new("Hero", bpy.data.armatures.new("Hero"))
 bpy.context.scene.collection.objects.link(rig)
 bpy.context.view_layer.objects.active = rig
+rig.select_set(True)
 with bpy.context.temp_override(window=bpy.context.window_manager.windows[0]):
     bpy.ops.object.mode_set(mode="EDIT")
     for name, parent, head, tail in ROWS:
