@@ -16,6 +16,7 @@ from wham_blender.body.body import Body
 from wham_blender.motion import forward_kinematics
 from wham_blender.pipeline.clip import video_reader
 from wham_blender.pipeline.people.hands import (
+    FAST_LOOK_INTERVAL,
     HandLandmarker,
     HandObservation,
     HandTracker,
@@ -119,6 +120,16 @@ def test_both_hands_are_looked_at_in_turn_forward_and_backward_in_time() -> None
         assert len(net.looks) < 26  # two for each hand where it is new, one in every other frame
         lefts = [crop.center[0] for crop, side in net.looks if side == 0]
         assert min(lefts) > 650  # at the end of the left arm
+
+
+def test_fast_quality_looks_less_often() -> None:
+    net = FakeNet(person())
+    tracker = HandTracker(net, FAST_LOOK_INTERVAL)  # type: ignore[arg-type]
+    scores = np.array([tracker.look(IMAGE, np.ones(2), frame, 1, person())[1] for frame in range(24)])
+    for side in (0, 1):
+        seen = np.flatnonzero(scores[6:, side])
+        assert np.diff(seen).tolist() == [FAST_LOOK_INTERVAL] * 5
+    assert not np.all(scores[6:] > 0, axis=1).any()  # in turn
 
 
 def test_hidden_hands_cost_few_looks_and_small_ones_none() -> None:

@@ -27,11 +27,10 @@ _OTHER_HAND, _SURE_SIDE = 0.2, 0.6
 _LAID_AGAIN = 2  # times that the crop is laid around what the first one shows: most are not centred on the hand
 _NO_HAND = 0.03  # score below which that is not tried
 _FOLLOWED = 4  # frames for which the last points say where the hand is
-_SEARCH_INTERVAL = (
-    4  # frames between two looks for a hand that is not seen: hidden ones would cost as much as seen ones
-)
-_LOOK_INTERVAL = 2  # frames between two looks at a hand that is seen: left and right in turn
-_LONGEST_GAP = 0.12  # seconds between two rows of a hand through which it goes on: one look in two at 24 a second
+# Frames between two looks at a hand that is seen, left and right in turn; in Fast quality, whose body network takes no
+# longer than the hands'. For a hand that is not seen twice as many: hidden ones would cost as much as seen ones.
+LOOK_INTERVAL, FAST_LOOK_INTERVAL = 2, 3
+_LONGEST_GAP = 0.13  # seconds between two rows of a hand through which it goes on: one look in three at 24 a second
 _SHARED = 0.35  # mean distance of the points over the hand's size, below which two hands are one
 # Points of the body: COCO's arms and hips and, from the landmark net, wrists, little fingers and index fingers.
 _SHOULDERS, _ELBOWS, _WRISTS, _HIPS = (
@@ -142,8 +141,9 @@ class _Look:
 class HandTracker:
     """Follows the hands of tracked people, in either direction of time."""
 
-    def __init__(self, landmarker: HandLandmarker) -> None:
-        self._landmarker = landmarker
+    def __init__(self, landmarker: HandLandmarker, interval: int = LOOK_INTERVAL) -> None:
+        """``interval``: frames between two looks at a hand that is seen."""
+        self._landmarker, self._interval = landmarker, interval
         self._looks: dict[tuple[int, int], _Look] = {}  # by track and side
 
     def look(
@@ -167,9 +167,10 @@ class HandTracker:
         self, image: np.ndarray, frame: int, track: int, side: int, points: np.ndarray
     ) -> HandObservation | None:
         last = self._looks.get((track, side))
-        apart = abs(frame - last.frame) if last else _SEARCH_INTERVAL
+        search_interval = 2 * self._interval
+        apart = abs(frame - last.frame) if last else search_interval
         seen = last is not None and last.found is not None and apart <= _FOLLOWED
-        if apart < _SEARCH_INTERVAL and (not seen or (frame + side) % _LOOK_INTERVAL):
+        if apart < search_interval and (not seen or (frame + side * self._interval // 2) % self._interval):
             return None
         keypoints = _coco(points)
         wrist, length = keypoints[_WRISTS[side], :2], forearm_length(keypoints)

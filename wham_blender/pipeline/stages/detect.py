@@ -13,7 +13,7 @@ from ..clip.image_sequence import content_sha256
 from ..errors import PipelineError
 from ..people import movenet, vitpose_stage, yolo
 from ..people.batched_network import CROP
-from ..people.hands import HandLandmarker, HandTracker
+from ..people.hands import FAST_LOOK_INTERVAL, LOOK_INTERVAL, HandLandmarker, HandTracker
 from ..people.landmark_tracker import LOOKBACK, LandmarkTracker
 from ..people.landmarks import Landmarker
 from ..people.tracking import DetectionTracker, Detector, PeopleSource
@@ -92,7 +92,8 @@ def build_people_source(context: JobContext, write_crops: Append | None) -> Peop
     more = "vitpose" in files or write_crops is not None  # networks that want the frames in full
     # Frames wait in memory, so fewer of large ones.
     lookback = min(LOOKBACK, int(_FRAMES_BYTES / (3 * context.info.width * context.info.height))) if more else LOOKBACK
-    hands = HandTracker(HandLandmarker(files["hands"])) if "hands" in files else None
+    interval = FAST_LOOK_INTERVAL if context.backend.quality == "fast" else LOOK_INTERVAL
+    hands = HandTracker(HandLandmarker(files["hands"]), interval) if "hands" in files else None
     people: PeopleSource
     if "landmarks" in files:
         people, hands = LandmarkTracker(detect, Landmarker(files["landmarks"]), lookback, hands), None
