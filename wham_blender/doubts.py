@@ -40,11 +40,12 @@ class Doubt:
 def doubts(animation: Animation, rate: float) -> list[Doubt]:
     """All doubts of an animation in the order of their frames; ``rate``: scene frames a second."""
     positions, _ = animation.pose()
+    feet = animation.foot_points()
     found = [
         *_unseen(animation, rate),
-        *_sliding(animation, rate),
+        *_sliding(animation, feet, rate),
         *_knees(animation, rate),
-        *_sunk(animation, rate),
+        *_sunk(animation, feet, rate),
         *_jumps(animation, positions, rate),
     ]
     return sorted(found, key=lambda doubt: doubt.first)
@@ -89,11 +90,11 @@ def _unseen(animation: Animation, rate: float) -> Iterator[Doubt]:
         )  # fmt: skip
 
 
-def _sliding(animation: Animation, rate: float) -> Iterator[Doubt]:
-    """Planted foot points that slide."""
+def _sliding(animation: Animation, feet: np.ndarray, rate: float) -> Iterator[Doubt]:
+    """Planted foot points that slide; feet (F, 4, 3) metres, in the world."""
     if len(animation) < 2:
         return
-    steps = np.linalg.norm(np.diff(animation.foot_points()[..., :2], axis=0), axis=-1)
+    steps = np.linalg.norm(np.diff(feet[..., :2], axis=0), axis=-1)
     fast = steps / (np.diff(animation.frames)[:, None] / rate) > _SLIDING
     fast &= animation.contacts[1:] & animation.contacts[:-1]
     for column, point in enumerate(FOOT_POINTS):
@@ -119,9 +120,9 @@ def _knees(animation: Animation, rate: float) -> Iterator[Doubt]:
             )  # fmt: skip
 
 
-def _sunk(animation: Animation, rate: float) -> Iterator[Doubt]:
-    """Feet below the floor at z = 0."""
-    lowest = animation.foot_points()[..., 2].min(1)
+def _sunk(animation: Animation, feet: np.ndarray, rate: float) -> Iterator[Doubt]:
+    """Feet (F, 4, 3), metres in the world, below the floor at z = 0."""
+    lowest = feet[..., 2].min(1)
     for rows in _ranges(animation, lowest < _SUNK, rate):
         depth = -100 * lowest[slice(*rows)].min()
         yield _doubt(
@@ -131,7 +132,7 @@ def _sunk(animation: Animation, rate: float) -> Iterator[Doubt]:
 
 
 def _jumps(animation: Animation, positions: np.ndarray, rate: float) -> Iterator[Doubt]:
-    """Single frames in which a wrist or ankle jumps."""
+    """Single frames in which a wrist or ankle jumps; positions (F, J, 3) of the joints, metres in the world."""
     if len(animation) < 3:
         return
     near = max(round(rate / 2), 3)

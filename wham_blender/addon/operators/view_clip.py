@@ -80,13 +80,13 @@ class WHAM_OT_view_side_by_side(_ClipView, bpy.types.Operator):
     bl_label = "Film and Character Side by Side"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Split the area; if another 3D Viewport looks through the clip's camera already, nothing is split."""
+        """Split the area; if the window has another 3D Viewport already, that one shows the film."""
         camera, here = clip_camera(context), context.area
         others = [area for area, _ in _views(context) if area != here]
-        known = set(context.screen.areas)
         if others:
             film = others[0]
         else:
+            known = set(context.screen.areas)
             bpy.ops.screen.area_split(direction="VERTICAL", factor=0.5)  # the new area is the left one
             film = next(area for area in context.screen.areas if area not in known)
             film.spaces.active.show_region_ui = film.spaces.active.show_region_toolbar = False

@@ -75,8 +75,8 @@ def _is_earlier(record: JobRecord) -> bool:
     """
     if is_interrupted(record) or record.status not in {Status.IMPORTED, Status.CANCELLED}:
         return False
-    newest = record is jobs.all[0]
-    return not newest if record.status is Status.CANCELLED or len(record.people) > 1 else True
+    goes_on = record.status is Status.CANCELLED or len(record.people) > 1
+    return record is not jobs.all[0] or not goes_on
 
 
 def draw_job(layout: bpy.types.UILayout, record: JobRecord) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from ...skeleton import COCO_NAMES
@@ -37,6 +36,7 @@ _SHOULDERS, _ELBOWS, _WRISTS, _HIPS = (
     [COCO_NAMES.index(f"{side}_{joint}") for side in ("left", "right")]
     for joint in ("shoulder", "elbow", "wrist", "hip")
 )
+LANDMARK_WRISTS = COCO_LANDMARKS[_WRISTS]
 _LITTLE_FINGERS, _INDEX_FINGERS = (17, 18), (19, 20)
 # Lengths over the forearm's, of a standing person; set by hand.
 _UPPER_ARM, _TRUNK = 1.15, 2.1
@@ -115,11 +115,7 @@ class HandLandmarker:
 
         Left hands are mirrored, so that the net sees right ones only and both sides alike.
         """
-        linear = crop.rotation * (crop.side / _INPUT)
-        origin = crop.center - linear @ np.full(2, (_INPUT - 1) / 2)
-        pixels = cv2.warpAffine(
-            image, np.column_stack([linear, origin]), (_INPUT, _INPUT), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        )
+        pixels, linear = crop.resampled(image, _INPUT)
         pixels = pixels if side else pixels[:, ::-1]
         points, presence, right, metres = self._network(pixels[None].astype(np.float32) / 255)
         points, metres = points.reshape(HAND_POINTS, 3)[:, :2] - _INPUT / 2, metres.reshape(HAND_POINTS, 3).copy()
@@ -209,7 +205,9 @@ def without_shared(detections: Detections) -> np.ndarray:
     """
     scores = detections.hand_scores.copy()
     rows, sides = np.nonzero(scores)
-    wrists = detections.landmarks[:, (15, 16)] if detections.landmarks.shape[1] else detections.keypoints[:, _WRISTS]
+    wrists = (
+        detections.landmarks[:, LANDMARK_WRISTS] if detections.landmarks.shape[1] else detections.keypoints[:, _WRISTS]
+    )
     for frame in np.unique(detections.row_frame[rows]):
         here = np.flatnonzero(detections.row_frame[rows] == frame)
         points = detections.hands[rows[here], sides[here], :, :2]

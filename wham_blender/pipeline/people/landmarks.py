@@ -34,11 +34,22 @@ _SHOULDERS = [COCO_NAMES.index("left_shoulder"), COCO_NAMES.index("right_shoulde
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of the picture, rotated so that the person's spine is upright in it."""
+    """A square of the picture, rotated so that the person's spine, or the hand, is upright in it."""
 
     center: np.ndarray  # (2,) pixels
     side: float  # pixels
     rotation: np.ndarray  # (2, 2) rotation from the crop's axes to the picture's
+
+    def resampled(self, image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+        """The crop of an image (H, W, 3) as a square of ``side`` pixels, and the matrix (2, 2) from there to the image.
+
+        The matrix is for points relative to the middles of both.
+        """
+        linear = self.rotation * (self.side / side)
+        # The nets measure coordinates from the input's edge, OpenCV from the first pixel's centre.
+        origin = self.center - linear @ np.full(2, (side - 1) / 2)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(image, np.column_stack([linear, origin]), (side, side), flags=flags), linear
 
 
 @dataclass(frozen=True)
@@ -139,12 +150,7 @@ class Landmarker:
         ``mirrored``: run the net on the crop's mirror image and mirror the result back; None: the mean of both. In a
         clip, alternating between the two and averaging over time is as accurate as both in every frame.
         """
-        linear = crop.rotation * (crop.side / _INPUT)
-        # The net measures coordinates from the input's edge, OpenCV from the first pixel's centre.
-        origin = crop.center - linear @ np.full(2, (_INPUT - 1) / 2)
-        pixels = cv2.warpAffine(
-            image, np.column_stack([linear, origin]), (_INPUT, _INPUT), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        )
+        pixels, linear = crop.resampled(image, _INPUT)
         outputs = [self._infer(pixels, flip) for flip in ((False, True) if mirrored is None else (mirrored,))]
         points, metres, score, peaks = (np.mean(values, axis=0) for values in zip(*outputs, strict=True))
         metres[:, :2] = metres[:, :2] @ crop.rotation.T

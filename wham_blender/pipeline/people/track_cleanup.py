@@ -9,7 +9,7 @@ from scipy.interpolate import CubicHermiteSpline, make_interp_spline
 from scipy.ndimage import median_filter
 
 from ..clip import video_reader
-from .hands import resample_hands, without_shared
+from .hands import LANDMARK_WRISTS, resample_hands, without_shared
 from .joining import join_tracks
 from .landmarks import COCO_LANDMARKS, average_mirrored
 from .left_right import fix_left_right
@@ -19,7 +19,6 @@ from .types import Detections, Person, wham_boxes
 _MIN_SECONDS = 1.0  # of a track; shorter ones are dropped, as in WHAM
 _EDGE = 0.03  # of the box's side: a point nearer to the picture's edge may be outside; set by hand
 _GAP = 1.5  # times the usual time between two frames: frames are missing there
-_WRISTS = (15, 16)  # of the landmarks
 BOX_MEDIAN_FRAMES = 15  # frames; WHAM's median filter of the box at 30 fps
 
 
@@ -69,7 +68,7 @@ def _build_person(detections: Detections, rows: np.ndarray) -> Person:
         seen_as = landmarks
         landmarks, landmarks_3d = fix_left_right(landmarks, landmarks_3d)
         if len(hand_scores):  # looked for at the other arm
-            hand_scores[(landmarks[:, _WRISTS] != seen_as[:, _WRISTS]).any((1, 2))] = 0
+            hand_scores[(landmarks[:, LANDMARK_WRISTS] != seen_as[:, LANDMARK_WRISTS]).any((1, 2))] = 0
     landmarks, landmarks_3d = (average_mirrored(values, frames) for values in (landmarks, landmarks_3d))
     if from_landmarks:
         keypoints = landmarks[:, COCO_LANDMARKS]

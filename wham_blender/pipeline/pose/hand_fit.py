@@ -22,8 +22,9 @@ _THUMB = 4
 _CHUNK = 1000  # frames fitted at once
 _SIZED = 60  # frames at most from which the size is known
 _STEPS = 8
-# All set by hand; angles are radians. A finger: spreading and bending of its first joint, bending of the others. The
-# thumb: bending, spreading and rolling of its first joint, bending and spreading of the second, bending of the third.
+# All set by hand; angles are radians. A finger: abduction and flexion of its first joint, flexion of the others. The
+# thumb: flexion, abduction and axial rotation of its first joint, flexion and abduction of the second, flexion of the
+# third.
 _FINGER_LOW, _FINGER_HIGH = (-0.35, -0.4, -0.1, -0.1), (0.35, 1.6, 1.9, 1.4)
 _THUMB_LOW, _THUMB_HIGH = (-0.6, -0.7, -0.5, -0.3, -0.3, -0.4), (0.9, 0.7, 0.5, 1.1, 0.3, 1.4)
 _FINGER_RELAXED, _THUMB_RELAXED = (0.0, 0.35, 0.5, 0.3), (0.1, 0.0, 0.0, 0.15, 0.0, 0.2)
@@ -32,7 +33,7 @@ _LAST_JOINT, _LAST_JOINT_STD = 0.6, 0.25  # a finger's last joint bends with the
 _ACROSS_STD, _DEPTH_STD = 0.004, 0.010  # metres, of a point
 _OUTLIER = 0.015  # metres of a point's distance at which it has lost half of its weight
 _SIZE_STD, _KNOWN_SIZE_STD = 0.3, 0.03  # of the logarithm of the size: in a first fit, and about its median
-_THUMB_ROLL = np.radians(35)  # of the thumb's bending axis, from the back of the hand
+_THUMB_ROLL = np.radians(35)  # of the thumb's flexion axis, from the back of the hand
 
 LOW = np.array([*_FINGER_LOW * 4, *_THUMB_LOW])
 HIGH = np.array([*_FINGER_HIGH * 4, *_THUMB_HIGH])
@@ -81,7 +82,7 @@ class HandSkeleton:
         return Rotation.from_matrix(joints.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 15, 3)
 
     def posed(self, angles: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points (F, 21, 3) from the wrist, turned by rotations (F, 3, 3), and their derivatives (F, 21, 3, ANGLES)."""
+        """Points (F, 21, 3) from the wrist, rotated by (F, 3, 3), and their derivatives (F, 21, 3, ANGLES)."""
         count = len(angles)
         points = np.zeros((count, HAND_POINTS, 3))
         slopes = np.zeros((count, HAND_POINTS, 3, ANGLES))

@@ -19,7 +19,7 @@ from ..pose.hand_fit import HIGH, LOW, RELAXED, HandSkeleton
 from ..pose.wham_inference import FPS
 from .placement import Placed
 
-# All set by hand. Radians; the forearm's twist, and the wrist's bending and turning aside.
+# All set by hand. Radians; the forearm's twist, and the wrist's flexion and deviation.
 _WRIST_LOW, _WRIST_HIGH = np.array([-2.6, -1.4, -0.8]), np.array([2.6, 1.4, 0.8])
 _ERROR = 0.012  # metres, mean distance of the points from the net's, at which a frame has lost half of its weight
 _SEEN_FRAMES, _RELAXING_FRAMES = 0.75, 4.0  # over which angles are smoothed: of a hand well seen, and of one unseen
@@ -49,8 +49,8 @@ def likelier(seen: SeenHand, mirrored: SeenHand, placed: Placed, side: int) -> S
 
     By how well the points fit, how usual the fingers' pose is, and how near the hand is to the body network's wrist.
     """
-    _, turned = forward_kinematics(placed.poses, placed.trans, placed.rest_joints)
-    wrist = placed.camera_R @ turned[:, JOINT_NAMES.index(f"{('left', 'right')[side]}_wrist")]
+    _, rotations_in_world = forward_kinematics(placed.poses, placed.trans, placed.rest_joints)
+    wrist = placed.camera_R @ rotations_in_world[:, JOINT_NAMES.index(f"{('left', 'right')[side]}_wrist")]
 
     def cost(hand: SeenHand) -> np.ndarray:
         off = Rotation.from_matrix(wrist.swapaxes(1, 2) @ hand.rotation).magnitude()
@@ -105,11 +105,11 @@ class _Arm:
         along = along / np.linalg.norm(along)
         ahead = np.array([0, 0, 1]) - along * along[2]
         ahead /= np.linalg.norm(ahead)
-        self._axes = np.stack([along, ahead, np.cross(ahead, along)])  # of twist, bending and turning aside
+        self._axes = np.stack([along, ahead, np.cross(ahead, along)])  # of twist, flexion and deviation
         rotations = Rotation.from_rotvec(placed.poses.reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3)
-        _, turned = forward_kinematics(placed.poses, placed.trans, placed.rest_joints)
+        _, rotations_in_world = forward_kinematics(placed.poses, placed.trans, placed.rest_joints)
         self._twist, self._elbow = self._without_twist(rotations[:, elbow])
-        self._elbow_in_world = turned[:, elbow]
+        self._elbow_in_world = rotations_in_world[:, elbow]
         self._wrist = rotations[:, wrist]
 
     def own_angles(self) -> np.ndarray:
