@@ -27,6 +27,8 @@ _GENDERS = ("neutral", "male", "female")
 _META: dict[str, Any] = {
     "format_version": int,
     "clip": Annotated[str, records.OsPath(), records.AtMost(limits.FILE_NAME)],
+    "clip_sha256": Annotated[str, records.AtMost(64)],
+    "person": Annotated[int, records.Within(1, 2**31 - 1)],
     "quality": Annotated[str, records.AtMost(limits.FILE_NAME)],
     "size": list[Annotated[int, records.Within(1, limits.PICTURE_SIDE)]],
     "weights": Annotated[dict[str, dict[str, Any]], records.AtMost(100)],

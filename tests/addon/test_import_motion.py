@@ -271,7 +271,7 @@ def test_all_people_of_a_file_and_their_one_camera(motion, tmp_path, body):
     motion_file.save(tmp_path / "two.npz", [motion, other])
     bpy.ops.wham.import_motion(filepath=str(tmp_path / "two.npz"), fps="CLIP")
     first, second = objects("ARMATURE")
-    assert (first.name, second.name) == ("dance person 1", "dance person 2")
+    assert (first.name, second.name) == ("dance Person 1", "dance Person 2")
     assert len(objects("CAMERA")) == 1
     evaluated = second.evaluated_get(go_to(1 + 10 + 4))
     assert np.linalg.norm(np.array(evaluated.pose.bones["head"].head) - other.joints()[4, 15]) < MILLIMETRE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import bpy
@@ -18,18 +19,21 @@ from .properties import PlacementSettings
 from .retarget.bake_all import Report, bake_all, pair_by_name, target_rigs
 from .retarget.bake_options import BakeError, Options
 from .retarget.maps import MapError
-from .scene import camera, character, scene_settings, smpl_armature
+from .scene import camera, character, scene_settings, shared_world, smpl_armature
 from .scene.action import ActionWriter, write_pose
 from .scene.body_mesh import Body
 from .scene.camera import SolvedCamera
+from .scene.character import CharacterError
 from .scene.checks import check_frames
 from .scene.reading import Contents
-from .scene.scene_settings import match_clip
+from .scene.scene_settings import extend_range, match_clip
+from .scene.shared_world import Alignment, NoSharedWorld
 from .scene.units import checked_unit, metres_per_unit
 
 _WHOLE = 0.0005  # seconds: keyframes that are all nearer to whole frames are put there
 _UNEVEN = 0.002  # seconds; containers that round times to milliseconds are off by one
 _NEAR_WHOLE = 0.02  # relative: a rate of so nearly a whole number is that number in a clip of uneven frames
+_SCALED = 0.005  # relative: a person who is scaled by more is said to be
 _LONGEST_PATH = 1023  # bytes that Blender's data hold
 
 
@@ -46,7 +50,8 @@ def build(
     contents = _with_hands(contents, settings.hands)
     people = contents.people
     checked_unit(context.scene)
-    timing = _Timing.of(contents, context.scene, settings)
+    world = _world(contents, context.scene, report)
+    timing = _Timing.of(contents, context.scene, settings, world)
     tracks: list[Motion | SolvedCamera] = [*people, contents.camera]
     keyed = [timing.frames(track.time) for track in tracks]
     for frames in keyed:
@@ -65,7 +70,8 @@ def build(
         obj.select_set(False)
     before = _everything()
     try:
-        armatures = _build_scene(context, contents, clip, timing, keyed, report)
+        build_scene = _build_scene if world is None else partial(_join, world)
+        armatures = build_scene(context, contents, clip, timing, keyed, report)
     except Exception:
         if context.mode != "OBJECT":
             bpy.ops.object.mode_set(mode="OBJECT")
@@ -113,19 +119,15 @@ def _build_scene(
 ) -> list[bpy.types.Object]:
     """Build all in a collection of its own; ``keyed``: scene frames of each person and of the camera."""
     people, solved = contents.people, contents.camera
-    clip_name = Path(str(people[0].meta.get("clip") or "")).name
-    name = one_line(Path(clip_name or contents.path.name).stem)
-    take = uuid.uuid4().hex
+    name, take = _clip_name(contents), uuid.uuid4().hex
     collection = bpy.data.collections.new(name)
     context.scene.collection.children.link(collection)
-    armatures = []
-    for number, (person, body) in enumerate(zip(people, contents.bodies, strict=True), 1):
-        label = name if len(people) == 1 else f"{name} person {number}"
-        armature = _build_character(label, person, body, keyed[number - 1], collection, report)
-        _write_metadata(armature, person, take, len(people), timing)
-        armatures.append(armature)
+    armatures = _build_people(contents, take, timing, keyed, collection, report)
     camera_object = _build_camera(f"{name} camera", solved, keyed[-1], collection, checked_unit(context.scene))
-    camera_object.wham_motion.take, camera_object.wham_motion.size = take, solved.size
+    record = camera_object.wham_motion
+    record.take, record.size, record.speed = take, solved.size, _speed(people[0])
+    record.clip_sha256 = str(people[0].meta.get("clip_sha256") or "")
+    record.keyed_rate, record.zero_frame, record.start_frame = timing.scene_rate, timing.zero_frame, timing.start_frame
     _show_film(camera_object, contents, clip, keyed[-1], report)
     # The scene's own settings last, since they would stay if anything failed.
     if timing.takes_clip_rate:
@@ -136,33 +138,118 @@ def _build_scene(
     return armatures
 
 
+def _clip_name(contents: Contents) -> str:
+    clip_name = Path(str(contents.people[0].meta.get("clip") or "")).name
+    return one_line(Path(clip_name or contents.path.name).stem)
+
+
+def _build_people(
+    contents: Contents,
+    take: str,
+    timing: _Timing,
+    keyed: list[np.ndarray],
+    collection: bpy.types.Collection,
+    report: Report,
+) -> list[bpy.types.Object]:
+    """Build the characters, each named after the clip and the person's number in it; arguments as `_build_scene`."""
+    name, people, armatures = _clip_name(contents), contents.people, []
+    for row, (person, body) in enumerate(zip(people, contents.bodies, strict=True)):
+        number = int(person.meta.get("person") or 0)
+        known = number or (row + 1 if len(people) > 1 else 0)
+        label = f"{name} Person {known}" if known else name
+        armature = _build_character(label, person, body, keyed[row], collection, report)
+        _write_metadata(armature, person, take, len(people), timing)
+        armature.wham_motion.person = number
+        armatures.append(armature)
+    return armatures
+
+
+def _world(contents: Contents, scene: bpy.types.Scene, report: Report) -> _World | None:
+    """The world of the clip that the people join; None if they get one of their own, with a warning if that is odd."""
+    found = shared_world.find(scene, contents.people)
+    if found is None:
+        return None
+    record = found.wham_motion
+    frames = record.zero_frame + contents.camera.time * record.keyed_rate
+    try:
+        alignment = shared_world.align(found, contents.people, contents.camera, frames, _speed(contents.people[0]))
+    except (NoSharedWorld, CharacterError) as error:
+        report(
+            {"WARNING"},
+            f"This person does not join the others of {_clip_name(contents)}, but gets a world and a camera of their "
+            f"own: {error}. Import All People to have everybody in one world.",
+        )
+        return None
+    return _World(found, alignment)
+
+
+@dataclass(frozen=True)
+class _World:
+    """A world in the scene: its camera, and how it differs from the one of the motion file."""
+
+    camera: bpy.types.Object
+    alignment: Alignment
+
+
+def _join(
+    world: _World,
+    context: bpy.types.Context,
+    contents: Contents,
+    _clip: Path | None,
+    timing: _Timing,
+    keyed: list[np.ndarray],
+    report: Report,
+) -> list[bpy.types.Object]:
+    """Build the people in a world of the scene, under its camera and at its time; arguments as `_build_scene`."""
+    camera_object, record, alignment = world.camera, world.camera.wham_motion, world.alignment
+    others = [obj for obj in character.imported_with(camera_object, context.scene) if obj.type == "ARMATURE"]
+    collection = camera_object.users_collection[0]
+    armatures = _build_people(contents, record.take, timing, keyed, collection, report)
+    context.view_layer.update()
+    character.transform(armatures, alignment.rotation, alignment.offset, alignment.scale)
+    shared_world.extend(camera_object, contents.camera, keyed[-1], alignment)
+    for armature in (*others, *armatures):
+        armature.wham_motion.people = len(others) + len(armatures)
+    if timing.takes_clip_rate:
+        extend_range(context.scene, keyed[-1][0], keyed[-1][-1])
+    said = f"{armatures[0].name} is in the world of {others[0].name}, under its camera and at its time"
+    if abs(alignment.scale - 1) > _SCALED:
+        said += f", scaled by {alignment.scale:.2f}"
+    if timing.start_frame != record.start_frame:
+        said += f"; Start Frame {timing.start_frame} was not used"
+    report({"INFO"}, said)
+    return armatures
+
+
 @dataclass(frozen=True)
 class _Timing:
     """At which scene frames the frames of a clip are keyed."""
 
-    start_frame: int  # scene frame of the first frame of the motion
-    takes_clip_rate: bool
+    start_frame: int  # the option
+    takes_clip_rate: bool  # the scene takes it, and the range of frames
     clip_rate: float  # frames per second, as the clip is played
     scene_rate: float  # after the import
-    first_time: float  # seconds
+    zero_frame: float  # scene frame at the clip's time zero
 
     @classmethod
-    def of(cls, contents: Contents, scene: bpy.types.Scene, settings: PlacementSettings) -> _Timing:
-        """The timing of everybody in a motion file."""
+    def of(
+        cls, contents: Contents, scene: bpy.types.Scene, settings: PlacementSettings, world: _World | None
+    ) -> _Timing:
+        """The timing of everybody in a motion file; in a world that is there already, the one of that."""
         person, frames = contents.people[0], contents.camera
         rate = _rate(person.mocap_framerate, frames.frame, frames.time) / _speed(person)
+        if world is not None:
+            record = world.camera.wham_motion
+            follows = settings.clip_rate is not False and scene.camera == world.camera
+            return cls(settings.start_frame, follows, rate, record.keyed_rate, record.zero_frame)
         takes_clip_rate = scene_settings.takes_clip_rate(scene, settings.clip_rate)
-        return cls(
-            settings.start_frame,
-            takes_clip_rate,
-            clip_rate=rate,
-            scene_rate=rate if takes_clip_rate else scene_settings.rate_of(scene),
-            first_time=frames.time[0],
-        )
+        scene_rate = rate if takes_clip_rate else scene_settings.rate_of(scene)
+        zero_frame = settings.start_frame - frames.time[0] * scene_rate
+        return cls(settings.start_frame, takes_clip_rate, rate, scene_rate, zero_frame)
 
     def frames(self, time: np.ndarray) -> np.ndarray:
         """Scene frames (F,) at times (F,) in seconds: whole ones if all are as good as that."""
-        frames = self.start_frame + (time - self.first_time) * self.scene_rate
+        frames = self.zero_frame + time * self.scene_rate
         whole = np.round(frames)
         return whole if np.abs(frames - whole).max() < _WHOLE * self.scene_rate else np.round(frames, 4)
 

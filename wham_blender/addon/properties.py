@@ -384,10 +384,16 @@ class WHAM_PG_settings(VideoOptions, bpy.types.PropertyGroup):
 
 
 class WHAM_PG_motion(bpy.types.PropertyGroup):
-    """Metadata of an imported motion, on its armature; its camera has only ``take`` and ``size``."""
+    """Metadata of an imported motion, on its armature; its camera has what is of the clip and the world."""
 
     take: StringProperty(description="Identifier of an import: the same on all its objects, empty on others")
     clip: StringProperty()
+    clip_sha256: StringProperty(description="Of the clip's content; on the camera only")
+    person: IntProperty(description="Number of the person in the clip, from 1; 0 if it is not known")
+    zero_frame: FloatProperty(description="Scene frame of the clip's time zero")
+    start_frame: IntProperty(description="The option Start Frame of the import; on the camera only")
+    floor: FloatProperty(description="Height of the imported floor, in meters; on the camera only")
+    world_scale: FloatProperty(description="By which the world was scaled since; on the camera only", default=1.0)
     size: IntVectorProperty(size=2, description="Resolution of the clip in pixels; on the camera only")
     clip_rate: FloatProperty(description="Frames per second of the clip, as it is played", default=30.0)
     speed: FloatProperty(description="How many times slower the film is played than it was filmed", default=1.0)

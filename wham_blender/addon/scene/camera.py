@@ -53,21 +53,31 @@ def build(name: str, solved: SolvedCamera, frames: np.ndarray, collection: bpy.t
     width, height = solved.size
     data = bpy.data.cameras.new(name)
     data.sensor_width, data.sensor_height = _SENSOR, _SENSOR * height / width
-    data.lens = solved.K[0, 0] * _SENSOR / width
+    data.lens = lens_of(solved)
     _fit_into_frame(data, solved)
     camera = bpy.data.objects.new(name, data)
     camera.rotation_mode = "QUATERNION"
     collection.objects.link(camera)
 
-    to_world = np.swapaxes(solved.R, 1, 2).astype(float)
-    locations = -np.einsum("fij,fj->fi", to_world, solved.t)
-    rotations = quaternions.without_jumps(quaternions.of_matrices(to_world @ _OPENCV_TO_BLENDER))
+    locations, rotations = poses_of(solved)
     camera.location, camera.rotation_quaternion = locations[0], rotations[0]
-    if np.ptp(locations, axis=0).max() > _STATIC_TOLERANCE or np.ptp(to_world, axis=0).max() > _STATIC_TOLERANCE:
+    if np.ptp(locations, axis=0).max() > _STATIC_TOLERANCE or np.ptp(solved.R, axis=0).max() > _STATIC_TOLERANCE:
         writer = ActionWriter(camera, name, frames)
         writer.write("location", locations, "Camera")
         writer.write("rotation_quaternion", rotations, "Camera")
     return camera
+
+
+def lens_of(solved: SolvedCamera) -> float:
+    """The focal length in millimetres of a Blender camera with the sensor of `build`."""
+    return float(solved.K[0, 0] * _SENSOR / solved.size[0])
+
+
+def poses_of(solved: SolvedCamera) -> tuple[np.ndarray, np.ndarray]:
+    """Locations (C, 3) in metres and rotations (C, 4) of a Blender camera in the world."""
+    to_world = np.swapaxes(solved.R, 1, 2).astype(float)
+    locations = -np.einsum("fij,fj->fi", to_world, solved.t)
+    return locations, quaternions.without_jumps(quaternions.of_matrices(to_world @ _OPENCV_TO_BLENDER))
 
 
 def _fit_into_frame(data: bpy.types.Camera, solved: SolvedCamera) -> None:

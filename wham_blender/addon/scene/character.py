@@ -257,8 +257,10 @@ def retime(objects: list[bpy.types.Object], rate: float) -> tuple[float, float]:
             scale_time(curve, origin, factor)
         for marker in action.pose_markers:
             marker.frame = round(np.clip(origin + (marker.frame - origin) * factor, -LAST_FRAME, LAST_FRAME))
+    for obj in objects:
+        record = obj.wham_motion
+        record.keyed_rate, record.zero_frame = rate, origin + (record.zero_frame - origin) * factor
     for obj, before in animations.items():
-        obj.wham_motion.keyed_rate = rate
         update_statistics(obj, replace(before, frames=origin + (before.frames - origin) * factor))
     return origin, max(obj.wham_motion.last_frame for obj in animations)
 
@@ -277,7 +279,7 @@ def transform(objects: list[bpy.types.Object], rotation: np.ndarray, offset: np.
         scaled = replace(before, root=scale * before.root, heads=scale * before.heads, feet=scale * before.feet)
         after[obj] = animation.moved(scaled, rotation, offset)
         check(obj, after[obj])
-    cameras = [_CameraPath.of(obj).moved(rotation, offset, scale) for obj in objects if obj.type == "CAMERA"]
+    cameras = [CameraPath.of(obj).moved(rotation, offset, scale) for obj in objects if obj.type == "CAMERA"]
     if scale != 1.0:
         of_data = {obj.data: obj for obj in characters.values()}
         for obj in of_data.values():
@@ -286,8 +288,10 @@ def transform(objects: list[bpy.types.Object], rotation: np.ndarray, offset: np.
             scale_data(obj, scale)
     for obj, changed in after.items():
         write(obj, changed)
-    for camera in cameras:
-        camera.write()
+    for path in cameras:
+        path.write()
+        record = path.camera.wham_motion
+        record.floor, record.world_scale = scale * record.floor + offset[2], scale * record.world_scale
 
 
 def _skins(armature: bpy.types.Object) -> dict[bpy.types.Object, Matrix]:
@@ -317,7 +321,7 @@ def scale_data(armature: bpy.types.Object, scale: float) -> None:
 
 
 @dataclass(frozen=True)
-class _CameraPath:
+class CameraPath:
     """Locations (F, 3) in metres and rotations (F, 4) of a camera at its keyframes; F = 1 for a static one without."""
 
     camera: bpy.types.Object
@@ -326,7 +330,7 @@ class _CameraPath:
     rotations: np.ndarray
 
     @classmethod
-    def of(cls, camera: bpy.types.Object) -> _CameraPath:
+    def of(cls, camera: bpy.types.Object) -> CameraPath:
         """Raises CharacterError if some of its keyframes are missing."""
         try:
             keys = ActionKeys(camera)
@@ -335,13 +339,28 @@ class _CameraPath:
             matrix = world_matrix(camera)
             locations = np.array([matrix.translation]) * metres_per_unit(camera)
             return cls(camera, None, locations, np.array([matrix.to_quaternion()]))
-        try:
-            locations = keys.read("location", 3, keys.frames) * metres_per_unit(camera)
-            return cls(camera, keys, locations, keys.read("rotation_quaternion", 4, keys.frames))
-        except LookupError as error:
-            raise _keys_missing(camera, error) from error
+        path = cls(camera, keys, np.zeros((0, 3)), np.zeros((0, 4)))
+        locations, rotations = path.at(keys.frames)
+        return replace(path, locations=locations, rotations=rotations)
 
-    def moved(self, rotation: np.ndarray, offset: np.ndarray, scale: float) -> _CameraPath:
+    def covers(self, frames: np.ndarray) -> np.ndarray:
+        """At which of the scene frames (C,) the camera is known, (C,) bool."""
+        if self.keys is None:
+            return np.ones(len(frames), bool)
+        first, last = self.keys.frames[0] - _SAME_FRAME, self.keys.frames[-1] + _SAME_FRAME
+        return (frames >= first) & (frames <= last)
+
+    def at(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Locations (C, 3) in metres and rotations (C, 4) at scene frames (C,). Raises CharacterError, see `of`."""
+        if self.keys is None:
+            return np.repeat(self.locations, len(frames), 0), np.repeat(self.rotations, len(frames), 0)
+        try:
+            locations = self.keys.read("location", 3, frames) * metres_per_unit(self.camera)
+            return locations, quaternions.normalized(self.keys.read("rotation_quaternion", 4, frames))
+        except LookupError as error:
+            raise _keys_missing(self.camera, error) from error
+
+    def moved(self, rotation: np.ndarray, offset: np.ndarray, scale: float) -> CameraPath:
         """See `transform`. Raises ValueRefused if the result has numbers that keyframes cannot have."""
         locations = quaternions.rotate(rotation, scale * self.locations) + offset
         rotations = quaternions.without_jumps(quaternions.multiply(rotation, self.rotations))

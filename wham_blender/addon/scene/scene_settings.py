@@ -23,17 +23,28 @@ def match_clip(scene: bpy.types.Scene, camera: bpy.types.Object | None, rate: fl
     """
     scene.render.fps = max(1, round(rate))
     scene.render.fps_base = scene.render.fps / rate
-    start, end = math.floor(first), math.ceil(last)
-    scene.frame_start, scene.frame_end = start, end  # Blender's least is 0
-    scene.use_preview_range = start < 0  # which hides the range, and may begin earlier
-    if scene.use_preview_range:
-        scene.frame_preview_start, scene.frame_preview_end = start, end
+    _set_range(scene, math.floor(first), math.ceil(last))
     if camera is None:
         return
     scene.camera = camera
     scene.render.resolution_x, scene.render.resolution_y = camera.wham_motion.size
     scene.render.resolution_percentage = 100
     scene.render.pixel_aspect_x = scene.render.pixel_aspect_y = 1.0
+
+
+def extend_range(scene: bpy.types.Scene, first: float, last: float) -> None:
+    """Have a scene's frame range include the scene frames ``first`` to ``last``."""
+    start = scene.frame_preview_start if scene.use_preview_range else scene.frame_start
+    end = scene.frame_preview_end if scene.use_preview_range else scene.frame_end
+    if first < start or last > end:
+        _set_range(scene, min(start, math.floor(first)), max(end, math.ceil(last)))
+
+
+def _set_range(scene: bpy.types.Scene, start: int, end: int) -> None:
+    scene.frame_start, scene.frame_end = start, end  # Blender's least is 0
+    scene.use_preview_range = start < 0  # which hides the range, and may begin earlier
+    if scene.use_preview_range:
+        scene.frame_preview_start, scene.frame_preview_end = start, end
 
 
 def rate_of(scene: bpy.types.Scene) -> float:
