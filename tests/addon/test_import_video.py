@@ -15,7 +15,9 @@ from wham_blender.addon import build_scene, settings
 from wham_blender.addon.jobs import import_job, job_record
 from wham_blender.addon.jobs.job_record import Status
 from wham_blender.addon.jobs.queue import job_queue
+from wham_blender.addon.operators import jobs as operators_of_jobs
 from wham_blender.addon.panels.jobs import draw_job
+from wham_blender.addon.scene import character
 from wham_blender.addon.ui import ui_text
 from wham_blender.addon.worker.process import JobError
 
@@ -270,7 +272,9 @@ def test_an_import_is_one_undo_step(fake_worker, queue, motion_path, clip):
     queue()
     queue.to_end()
     assert "dance" in bpy.data.collections
+    assert character.people_by_job(bpy.context.scene).keys() == {import_job.jobs.all[0].name}
     bpy.ops.ed.undo()
+    assert not character.people_by_job(bpy.context.scene)  # by which the panel says that it is not imported
     assert not bpy.data.collections
     assert not bpy.data.actions
     bpy.ops.ed.redo()
@@ -341,6 +345,26 @@ def test_another_person_is_made_once_and_then_at_hand(fake_worker, clip, jobs, m
     bpy.ops.wham.import_video(filepath=str(clip), focal_length_mm=50)  # another motion: what was there is out of date
     (record,) = job_record.scan(jobs)
     assert set(record.results) == {"1"}
+
+
+def test_a_click_on_a_person_takes_the_options_of_the_panel(fake_worker, clip, jobs, motion_path, monkeypatch):
+    fake_worker(
+        f"open({str(clip) + '.runs'!r}, 'a').write(' '.join(arguments) + chr(10))\n"
+        + DELIVER.format(motion=str(motion_path))
+    )
+    bpy.ops.wham.import_video(filepath=str(clip), start_frame=5, clip_end=40)
+    (record,) = job_record.scan(jobs)
+    monkeypatch.setattr(operators_of_jobs, "from_window", lambda operator: True)  # bpy as a module has no window
+    settings = bpy.context.scene.wham
+    settings.start_frame, settings.person = 30, "ALL"
+    assert bpy.ops.wham.import_person(job=record.name, person="1") == {"FINISHED"}  # no option of the motion changed
+    assert len(Path(f"{clip}.runs").read_text().splitlines()) == 1
+    frames = [each.wham_motion.first_frame for each in bpy.data.objects if each.type == "ARMATURE"]
+    assert frames == [5, 30]
+    settings.camera = "STATIC"
+    assert bpy.ops.wham.import_person(job=record.name, person="1") == {"FINISHED"}
+    last = Path(f"{clip}.runs").read_text().splitlines()[-1]
+    assert "--camera static" in last and "--end 40" in last and "--person 1 " in last
 
 
 def _film_anew(clip):

@@ -15,12 +15,12 @@ from wham_blender.addon.operators import setup
 from wham_blender.addon.operators.bake import WHAM_OT_bake_to_rig
 from wham_blender.addon.operators.import_motion import WHAM_OT_import_motion
 from wham_blender.addon.operators.jobs import WHAM_OT_import_job
-from wham_blender.addon.panels import jobs, preferences
+from wham_blender.addon.panels import preferences
 from wham_blender.addon.panels.import_clip import WHAM_PT_import
 from wham_blender.addon.panels.result import WHAM_PT_edit, WHAM_PT_result, WHAM_PT_result_details
 from wham_blender.addon.properties import VideoOptions, copy_options, option_names
-from wham_blender.addon.ui import contact_overlay, presets
-from wham_blender.addon.ui.options import draw_options
+from wham_blender.addon.ui import contact_overlay, presets, thumbnails
+from wham_blender.addon.ui.options import SECTIONS, draw_options
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +43,7 @@ def traces():
     left = {
         "overlay": contact_overlay._handle is not None,
         "timer": any(map(bpy.app.timers.is_registered, (job_queue._on_timer, setup._poll_measurement))),
-        "thumbnails": jobs._thumbnails is not None,
+        "thumbnails": thumbnails._pictures is not None,
         "hooks": bool(hooks.after_import),
         "threads": any(thread.name in ("jobs", "job output") for thread in threading.enumerate()),
     }
@@ -119,13 +119,20 @@ def test_nothing_is_left_running():
     assert not job_queue.busy
 
 
+def test_the_documents_have_the_sections_in_the_order_of_the_panel():
+    text = (ROOT / "docs/options.md").read_text("utf-8")
+    chapter = text.partition("## Importing a clip")[2].partition("\n## ")[0]
+    headings = [line.removeprefix("### ") for line in chapter.splitlines() if line.startswith("### ")]
+    assert headings == ["Clip", *SECTIONS]  # the field Clip is above all sections
+
+
 def test_every_option_is_in_one_section_and_has_a_tooltip():
     drawn: list[tuple] = []
     settings = bpy.context.scene.wham
     settings.target, settings.keying = "BAKE", "FEW"  # with which every option is shown
     draw_options(Layout(drawn), settings, "shot_0001.png")
     shown = [call[1] for call in drawn if call[0] in ("prop", "prop_search", "menu")]
-    assert sorted(shown) == sorted({*option_names(VideoOptions), "WHAM_MT_device"} - {"device"})
+    assert sorted(shown) == sorted({*option_names(VideoOptions), "WHAM_MT_device", "WHAM_MT_person"} - {"device", "person"})
     hidden = {"rna_type", "filepath", "filter_glob", "directory", "files"}
     for name in dir(bpy.ops.wham):
         rna = getattr(bpy.ops.wham, name).get_rna_type()

@@ -17,7 +17,7 @@ CARD = "cuda:1 NVIDIA GeForce RTX 4090"
 
 
 # Pixels: menus and headings cannot be located as buttons can.
-QUALITY = 77  # from the field Person down to the heading Quality
+QUALITY = 55  # from the field Body, a row below the menu Person, down to the heading Quality
 FIT = 16  # from the upper edge of Fit to Keypoints up to the menu
 BROWSER = (174, 269)  # from the upper left of the options beside the file browser to the menu
 
@@ -35,7 +35,7 @@ def test_a_card_is_chosen_in_the_panel(window: Window) -> None:
     write = "module('addon.worker.python_environment').self_test_report()"
     window.ask(f"{write}.parent.mkdir(parents=True, exist_ok=True)")
     window.ask(f"{write}.write_text(__import__('json').dumps({REPORT!r}))")
-    x, y = window.find("wham.person", near=0)
+    x, y = window.find("wham.gender", near=0)
     heading = x - 60, y + QUALITY
     window.click(*heading)
     time.sleep(0.5)

@@ -159,7 +159,7 @@ def _build_people(
         label = f"{name} Person {known}" if known else name
         armature = _build_character(label, person, body, keyed[row], collection, report)
         _write_metadata(armature, person, take, len(people), timing)
-        armature.wham_motion.person = number
+        armature.wham_motion.person, armature.wham_motion.job = number, contents.path.parent.name
         armatures.append(armature)
     return armatures
 

@@ -18,6 +18,7 @@ from bpy.props import (
 from .retarget.bake_options import Options
 from .scene.checks import LAST_FRAME
 
+OF_ONE_CLIP = {"sequence_fps", "clip_start", "clip_end", "rotate", "speed"}  # options that depend on the clip
 _LAST_OF_CLIP = 100_000_000  # frames: 19 days at 60 a second
 
 
@@ -156,21 +157,6 @@ class PlacementOptions(BakeOptions):
     )
 
 
-def _person_suggestions(_self: bpy.types.bpy_struct, _context: bpy.types.Context, typed: str) -> list[tuple[str, str]]:
-    """What the field Person suggests; any other number may be typed."""
-    known = [
-        ("MAIN", "the most visible person"),
-        ("ALL", "everybody"),
-        ("1", "the largest"),
-        ("2", "the second largest"),
-    ]
-    return [choice for choice in known if typed.upper() in choice[0]] or known
-
-
-# Blender 4.2 crashes when it quits if any property has a search function.
-_SEARCH = {"search": _person_suggestions} if bpy.app.version >= (4, 5, 0) else {}
-
-
 class VideoOptions(PlacementOptions):
     """How the worker estimates a motion from a clip; shared by the importer and the panel."""
 
@@ -179,7 +165,6 @@ class VideoOptions(PlacementOptions):
         description="Which people to import: MAIN for the one who is largest and longest in view, ALL, or a number "
         "from 1, the largest first",
         default="MAIN",
-        **_SEARCH,
     )
     gender: EnumProperty(
         name="Body",
@@ -388,6 +373,7 @@ class WHAM_PG_motion(bpy.types.PropertyGroup):
 
     take: StringProperty(description="Identifier of an import: the same on all its objects, empty on others")
     clip: StringProperty()
+    job: StringProperty(description="Name of the folder of the motion file, by which its import job is known")
     clip_sha256: StringProperty(description="Of the clip's content; on the camera only")
     person: IntProperty(description="Number of the person in the clip, from 1; 0 if it is not known")
     zero_frame: FloatProperty(description="Scene frame of the clip's time zero")

@@ -28,7 +28,7 @@ from .panels import bake as bake_panel
 from .panels import import_clip, preferences, result, rig_map
 from .panels import jobs as job_panel
 from .retarget import pose_backup, rig_map_state, rig_preview
-from .ui import contact_overlay, device_menu, presets, timeline_bars
+from .ui import contact_overlay, device_menu, person_menu, presets, thumbnails, timeline_bars
 
 _CLASSES = (
     properties.WHAM_PG_settings,
@@ -78,10 +78,13 @@ _CLASSES = (
     export_motion.WHAM_OT_export_motion,
     device_menu.WHAM_OT_choose_device,
     device_menu.WHAM_MT_device,
+    person_menu.WHAM_OT_choose_person,
+    person_menu.WHAM_MT_person,
     presets.WHAM_OT_add_import_preset,
     presets.WHAM_PT_import_presets,
     import_clip.WHAM_PT_import,
     result.WHAM_PT_result,
+    result.WHAM_PT_result_people,
     result.WHAM_PT_result_details,
     job_panel.WHAM_PT_jobs,
     job_panel.WHAM_PT_earlier_jobs,
@@ -103,12 +106,14 @@ def register() -> None:
     contact_overlay.register()
     timeline_bars.register()
     queue.register()
+    thumbnails.register()
     job_panel.register()
 
 
 def unregister() -> None:
     """Stop running jobs and undo register() in reverse order."""
     job_panel.unregister()
+    thumbnails.unregister()
     queue.unregister()
     setup.WHAM_OT_measure_storage.stop()
     timeline_bars.unregister()

@@ -3,6 +3,7 @@
 import contextlib
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..build_scene import build
 from ..jobs import error_report, job_record
 from ..jobs.import_job import is_active, jobs, keep, results_are_valid, usable_options, works
 from ..jobs.job_record import ENDED, JobRecord, Status
-from ..properties import PlacementOptions, placement_settings
+from ..properties import OF_ONE_CLIP, PlacementOptions, VideoOptions, option_names, placement_settings
 from ..scene.reading import Reading
 from ..settings import jobs_folder, library, worker_python
 from ..worker.process import BoundedLog
@@ -126,7 +127,7 @@ class WHAM_OT_resume_job(_RecordOperator, bpy.types.Operator):
 
 
 class WHAM_OT_import_person(_RecordOperator, bpy.types.Operator):
-    """Import this person of the clip. Only the stages that depend on the person run again"""
+    """Import this person of the clip, with the options above. Only the stages that depend on them run again"""
 
     bl_idname = "wham.import_person"
     bl_label = "Import Person"
@@ -136,13 +137,19 @@ class WHAM_OT_import_person(_RecordOperator, bpy.types.Operator):
     )
 
     def do(self, context: bpy.types.Context, record: JobRecord) -> set[str]:
-        """Import the motion if the job has it, else run the job for it."""
+        """Import the motion if the job has it, else run the job for it: from the panel with the panel's options."""
         if is_active(record):
             return self._refuse(f"{record.title} is being imported. Choose when it is done.")
+        changes = {"person": self.person}
+        if from_window(self):
+            settings = context.scene.wham
+            names = set(option_names(VideoOptions)) - OF_ONE_CLIP - {"person"}
+            changes |= {name: getattr(settings, name) for name in names}
         there = self.person in record.results and record.result_path(self.person).is_file()
-        if not there or not results_are_valid(record):
-            return _rerun(self, record, {"person": self.person})
-        record.options["person"] = self.person
+        asked = replace(record, options=record.options | changes)
+        if not there or not results_are_valid(asked):
+            return _rerun(self, record, changes)
+        record.options = asked.options
         jobs.put(record)
         try:
             return bpy.ops.wham.import_job("EXEC_DEFAULT", True, job=record.name)

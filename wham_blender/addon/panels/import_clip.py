@@ -11,6 +11,7 @@ from ..ui.options import draw_options
 from ..ui.presets import WHAM_PT_import_presets
 from ..ui.ui_text import draw_progress, draw_sentence
 from ..worker import python_environment
+from .jobs import draw_failed
 from .sidebar import SidebarPanel
 
 
@@ -39,6 +40,7 @@ class WHAM_PT_import(SidebarPanel, bpy.types.Panel):
         operator.filepath = settings.filepath
         copy_options(settings, operator, VideoOptions)
         draw_progress(layout)
+        draw_failed(layout)
 
 
 def _draw_no_worker(layout: bpy.types.UILayout, sentence: str) -> None:

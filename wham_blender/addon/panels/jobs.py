@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import bpy
-import bpy.utils.previews
 
 from ..jobs import job_record
 from ..jobs.import_job import blocked, is_active, is_interrupted, jobs, usable_options, works
 from ..jobs.job_record import JobRecord, Status
 from ..jobs.queue import job_queue
+from ..scene import character
+from ..ui import thumbnails
 from ..ui.ui_text import draw_sentence
 from .sidebar import SidebarPanel
 
@@ -22,14 +25,13 @@ _ICONS = {
     Status.DONE: "IMPORT",
     Status.IMPORTED: "CHECKMARK",
 }
-_thumbnails: bpy.utils.previews.ImagePreviewCollection | None = None
 
 
 class WHAM_PT_jobs(SidebarPanel, bpy.types.Panel):
     """The jobs of this and of earlier Blender sessions."""
 
     bl_label = "Jobs"
-    bl_order = 1
+    bl_order = 2
 
     def draw_header_preset(self, context: bpy.types.Context) -> None:
         """Draw the buttons for all jobs."""
@@ -42,9 +44,10 @@ class WHAM_PT_jobs(SidebarPanel, bpy.types.Panel):
         layout = self.layout
         if not jobs.all:
             layout.label(text="Imported clips are listed here")
+        there = character.people_by_job(context.scene)
         for record in jobs.all[:_SHOWN_JOBS]:
-            if not _is_earlier(record):
-                draw_job(layout.box(), record)
+            if not _is_earlier(record, there):
+                draw_job(layout.box(), record, there.get(record.name, ()))
 
 
 class WHAM_PT_earlier_jobs(SidebarPanel, bpy.types.Panel):
@@ -57,30 +60,46 @@ class WHAM_PT_earlier_jobs(SidebarPanel, bpy.types.Panel):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only if there are some."""
-        return any(map(_is_earlier, jobs.all[:_SHOWN_JOBS]))
+        there = character.people_by_job(context.scene)
+        return any(_is_earlier(record, there) for record in jobs.all[:_SHOWN_JOBS])
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw a box for each of them, the newest first."""
-        for record in filter(_is_earlier, jobs.all[:_SHOWN_JOBS]):
-            draw_job(self.layout.box(), record)
+        there = character.people_by_job(context.scene)
+        for record in jobs.all[:_SHOWN_JOBS]:
+            if _is_earlier(record, there):
+                draw_job(self.layout.box(), record, there.get(record.name, ()))
         row = self.layout.row()
         row.active = False
         row.label(text=f"{_bytes(sum(jobs.sizes.values()))}; kept for {job_record.KEPT_DAYS} days")
 
 
-def _is_earlier(record: JobRecord) -> bool:
+def _is_earlier(record: JobRecord, there: Collection[str]) -> bool:
     """Whether a job is folded: imported or cancelled. A failed one waits for the user.
 
-    Not the newest if it was cancelled, or if it has other people to import.
+    Not the newest if it was cancelled, has other people to import, or is not among the jobs whose people are ``there``,
+    in the scene, as after an undo.
     """
     if is_interrupted(record) or record.status not in {Status.IMPORTED, Status.CANCELLED}:
         return False
-    goes_on = record.status is Status.CANCELLED or len(record.people) > 1
+    goes_on = record.status is Status.CANCELLED or len(record.people) > 1 or record.name not in there
     return record is not jobs.all[0] or not goes_on
 
 
-def draw_job(layout: bpy.types.UILayout, record: JobRecord) -> None:
-    """Draw one job: its state and the operators that apply to it."""
+def draw_failed(layout: bpy.types.UILayout) -> None:
+    """Draw that the newest job failed, and what its error is; the panel Jobs, below the result, has the rest."""
+    record = jobs.all[0] if jobs.all else None
+    if record is None or record.status is not Status.FAILED or job_queue.busy:
+        return
+    row = layout.row(align=True)
+    column = row.column()
+    draw_sentence(column, record.error, icon="ERROR", most=2)
+    explain = row.operator("wham.explain", text="", icon="QUESTION")
+    explain.sentence, explain.code = record.error, record.error_code
+
+
+def draw_job(layout: bpy.types.UILayout, record: JobRecord, there: Collection[int] = ()) -> None:
+    """Draw one job: its state and the operators that apply to it. ``there``: its people who are in the scene."""
     interrupted = is_interrupted(record)
     elsewhere = record.name in jobs.elsewhere
     head = layout.row(align=True)
@@ -101,11 +120,11 @@ def draw_job(layout: bpy.types.UILayout, record: JobRecord) -> None:
         draw_sentence(layout, _state_text(record, "interrupted when Blender closed"), icon="BLANK1", dim=True)
         layout.operator("wham.resume_job", icon="PLAY").job = record.name
     else:
-        _draw_ended(layout, record)
+        _draw_ended(layout, record, there)
     for warning in record.warnings:
         draw_sentence(layout, warning)
     if record.people:
-        _draw_people(layout, record)
+        draw_people(layout, record, there)
 
 
 def _state_text(record: JobRecord, state: str) -> str:
@@ -115,7 +134,7 @@ def _state_text(record: JobRecord, state: str) -> str:
     return f"{state}, frames {start}-{end or 'end'}" if start > 1 or end else state
 
 
-def _draw_ended(layout: bpy.types.UILayout, record: JobRecord) -> None:
+def _draw_ended(layout: bpy.types.UILayout, record: JobRecord, there: Collection[int]) -> None:
     """Draw a job that has ended: its error or result, and the operators that apply to it."""
     name = record.name
     if record.status is Status.FAILED:
@@ -131,6 +150,9 @@ def _draw_ended(layout: bpy.types.UILayout, record: JobRecord) -> None:
         reason = blocked(bpy.context.window or windows[0]) if waiting and windows else ""
         draw_sentence(layout, _state_text(record, reason or "ready to import"), icon="BLANK1", dim=True)
         layout.operator("wham.import_job", icon="IMPORT").job = name
+    elif record.status is Status.IMPORTED and not there:  # undone or deleted, or another file is open
+        draw_sentence(layout, _state_text(record, "not in this scene"), icon="BLANK1", dim=True)
+        layout.operator("wham.import_job", icon="IMPORT").job = name
     else:
         state = _state_text(record, f"{record.status.value}, {_bytes(jobs.sizes.get(name, 0))}")
         draw_sentence(layout, state, icon="BLANK1", dim=True)
@@ -139,34 +161,30 @@ def _draw_ended(layout: bpy.types.UILayout, record: JobRecord) -> None:
         layout.operator("wham.resume_job", text=text, icon="FILE_REFRESH").job = name
 
 
-def _draw_people(layout: bpy.types.UILayout, record: JobRecord) -> None:
-    """Draw the people found in the clip, each with a button that imports that person."""
+def draw_people(layout: bpy.types.UILayout, record: JobRecord, there: Collection[int]) -> None:
+    """Draw the people found in a clip, each with a button that imports that person.
+
+    The buttons of those who are in the scene already, ``there``, look pressed.
+    """
     grid = layout.grid_flow(row_major=True, columns=2 if len(record.people) > 1 else 1, even_columns=True, align=True)
     grid.enabled = not is_active(record)
     for person in record.people[:_SHOWN_PEOPLE]:
         number = str(person.id)
         cell = grid.column(align=True)
-        if thumbnail := _thumbnail(record, person.picture):
-            cell.template_icon(icon_value=thumbnail.icon_id, scale=4.0)
+        if picture := thumbnails.picture(record, person.picture):
+            cell.template_icon(icon_value=picture.icon_id, scale=4.0)
         button = cell.operator(
             "wham.import_person",
             text=f"Person {number}, {person.first_frame} - {person.last_frame}",
-            depress=record.person in (number, "ALL"),
+            depress=person.id in there,
         )
         button.job, button.person = record.name, number
     if (more := len(record.people) - _SHOWN_PEOPLE) > 0:
         layout.label(text=f"and {more} more")
     if len(record.people) > 1:
-        button = layout.operator("wham.import_person", text="All People", depress=record.person == "ALL")
+        everybody = {person.id for person in record.people} <= set(there)
+        button = layout.operator("wham.import_person", text="All People", depress=everybody)
         button.job, button.person = record.name, "ALL"
-
-
-def _thumbnail(record: JobRecord, file: str | None) -> bpy.types.ImagePreview | None:
-    """A thumbnail in a job's folder; None if there is none."""
-    path = record.folder / (file or "")
-    if _thumbnails is None or not path.is_file():
-        return None
-    return _thumbnails.get(str(path)) or _thumbnails.load(str(path), str(path), "IMAGE")
 
 
 def _bytes(count: int) -> str:
@@ -174,17 +192,11 @@ def _bytes(count: int) -> str:
 
 
 def register() -> None:
-    """Create the collection of thumbnails and update the list of jobs."""
-    global _thumbnails
-    _thumbnails = bpy.utils.previews.new()
+    """Update the list of jobs."""
     if not bpy.app.background:
         jobs.refresh()
 
 
 def unregister() -> None:
-    """Remove the thumbnails and clear the list of jobs."""
-    global _thumbnails
-    if _thumbnails is not None:
-        bpy.utils.previews.remove(_thumbnails)
-        _thumbnails = None
+    """Clear the list of jobs."""
     jobs.all = []

@@ -2,8 +2,11 @@
 
 import bpy
 
+from ..jobs.import_job import jobs
+from ..jobs.job_record import JobRecord
 from ..scene import character
 from ..ui.ui_text import draw_sentence, wrap_to_region
+from .jobs import draw_people
 from .sidebar import SidebarPanel
 
 _NAME_WIDTH = 4.0  # UI units of the panel's width for the names of statistics
@@ -22,7 +25,7 @@ class WHAM_PT_result(_CharacterPanel, bpy.types.Panel):
     """What was imported: buttons to look at it, and its quality."""
 
     bl_label = "Result"
-    bl_order = 2
+    bl_order = 1
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the buttons, and the statistics that are stored on the armature."""
@@ -54,6 +57,32 @@ class WHAM_PT_result(_CharacterPanel, bpy.types.Panel):
         if abs(rate - record.clip_rate) > 1e-3 * rate:
             draw_sentence(self.layout, f"The scene runs at {rate:.4g} fps, the clip at {record.clip_rate:.4g}")
         self.layout.operator("wham.match_scene", icon="SCENE_DATA")
+
+
+class WHAM_PT_result_people(SidebarPanel, bpy.types.Panel):
+    """The people of the active character's clip."""
+
+    bl_label = "People"
+    bl_parent_id = "WHAM_PT_result"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only if its job found several."""
+        record = _job_of(context)
+        return record is not None and len(record.people) > 1
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw a button for each, which imports that person into the same world."""
+        if record := _job_of(context):
+            there = character.people_by_job(context.scene)
+            draw_people(self.layout, record, there.get(record.name, ()))
+
+
+def _job_of(context: bpy.types.Context) -> JobRecord | None:
+    """The job that the active character comes from; None if it is not in the list."""
+    armature = character.active(context)
+    name = armature.wham_motion.job if armature else ""
+    return next((record for record in jobs.all if record.name == name), None)
 
 
 class WHAM_PT_result_details(_CharacterPanel, bpy.types.Panel):

@@ -73,6 +73,15 @@ def imported_with(armature: bpy.types.Object, scene: bpy.types.Scene) -> list[bp
     return [obj for obj in scene.objects if obj.wham_motion.take == take and obj.type in {"ARMATURE", "CAMERA"}]
 
 
+def people_by_job(scene: bpy.types.Scene) -> dict[str, set[int]]:
+    """The numbers of the people in a scene, by the name of the job that their motions come from."""
+    found: dict[str, set[int]] = {}
+    for obj in scene.objects:
+        if is_character(obj):
+            found.setdefault(obj.wham_motion.job, set()).add(obj.wham_motion.person)
+    return found
+
+
 def read(armature: bpy.types.Object) -> Animation:
     """A character's animation in world space, in metres.
 

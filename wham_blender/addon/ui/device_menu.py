@@ -11,7 +11,7 @@ from ..settings import worker_path
 from ..worker import python_environment
 
 _FIXED = {"AUTO": "Auto", "CPU": "CPU", "CUDA": "NVIDIA GPU"}
-_SOURCE = "wham_options"  # the context member that names the options whose device is chosen
+_SOURCE = "wham_options"  # the context member that names the options which a menu sets
 
 
 def choices() -> dict[str, str]:
@@ -34,9 +34,19 @@ def label(device: str) -> str:
 
 def draw_device(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> None:
     """Draw the menu for settings or an operator."""
-    row = layout.row(heading="Device")
+    draw_menu(layout, source, "Device", WHAM_MT_device.__name__, label(source.device))
+
+
+def draw_menu(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, heading: str, menu: str, text: str) -> None:
+    """Draw the menu of an option that is a text, for settings or an operator; it shows ``text``."""
+    row = layout.row(heading=heading)
     row.context_pointer_set(_SOURCE, getattr(source, "properties", source))
-    row.menu(WHAM_MT_device.__name__, text=label(source.device))
+    row.menu(menu, text=text)
+
+
+def options_of_menu(context: bpy.types.Context) -> bpy.types.bpy_struct:
+    """The options that a menu of `draw_menu` was drawn for; from a script, the scene's settings."""
+    return getattr(context, _SOURCE, None) or context.scene.wham
 
 
 class WHAM_MT_device(bpy.types.Menu):
@@ -79,5 +89,5 @@ class WHAM_OT_choose_device(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Set the option of what the menu was drawn for; of the scene's settings from a script."""
-        (getattr(context, _SOURCE, None) or context.scene.wham).device = self.device
+        options_of_menu(context).device = self.device
         return {"FINISHED"}

@@ -8,6 +8,7 @@ import bpy
 
 from ...image_sequence import may_name_sequence
 from .device_menu import draw_device
+from .person_menu import draw_person
 from .weights_box import draw_gender, draw_quality
 
 # Names of BakeOptions in the order in which they are drawn
@@ -48,6 +49,8 @@ def draw_names(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, names: 
             layout.prop_search(source, name, bpy.context.scene, "objects", icon="ARMATURE_DATA")
         elif name == "device":
             draw_device(layout, source)
+        elif name == "person":
+            draw_person(layout, source)
         else:
             layout.prop(source, name)
         if name == "quality":

@@ -5,11 +5,10 @@ from bl_operators.presets import AddPresetBase
 from bl_ui.utils import PresetPanel
 
 from ...errors import printable
-from ..properties import VideoOptions, option_names
+from ..properties import OF_ONE_CLIP, VideoOptions, option_names
 
 _SUBDIR = "operator/wham.import_video"
-# Not stored: they depend on the clip and the scene.
-_OF_ONE_CLIP = {"sequence_fps", "clip_start", "clip_end", "rotate", "speed", "start_frame", "rig"}
+_NOT_STORED = OF_ONE_CLIP | {"start_frame", "rig"}  # they depend on the clip and the scene
 
 
 class WHAM_PT_import_presets(PresetPanel, bpy.types.Panel):
@@ -41,7 +40,7 @@ class WHAM_OT_add_import_preset(AddPresetBase, bpy.types.Operator):
     preset_subdir = _SUBDIR
     # Full data paths instead of preset_defines, which Blender 4.3 ignores with Python 3.13 (Debian's build).
     preset_values = [
-        f"bpy.context.scene.wham.{name}" for name in option_names(VideoOptions) if name not in _OF_ONE_CLIP
+        f"bpy.context.scene.wham.{name}" for name in option_names(VideoOptions) if name not in _NOT_STORED
     ]
 
     def execute(self, context: bpy.types.Context) -> set[str]:
