@@ -132,7 +132,9 @@ def test_every_option_is_in_one_section_and_has_a_tooltip():
     settings.target, settings.keying = "BAKE", "FEW"  # with which every option is shown
     draw_options(Layout(drawn), settings, "shot_0001.png")
     shown = [call[1] for call in drawn if call[0] in ("prop", "prop_search", "menu")]
-    assert sorted(shown) == sorted({*option_names(VideoOptions), "WHAM_MT_device", "WHAM_MT_person"} - {"device", "person"})
+    assert sorted(shown) == sorted(
+        {*option_names(VideoOptions), "WHAM_MT_device", "WHAM_MT_person"} - {"device", "person"}
+    )
     hidden = {"rna_type", "filepath", "filter_glob", "directory", "files"}
     for name in dir(bpy.ops.wham):
         rna = getattr(bpy.ops.wham, name).get_rna_type()

@@ -29,7 +29,7 @@ class NoSharedWorld(CodedError):
 
 @dataclass(frozen=True)
 class Alignment:
-    """From the world of a motion file to one in the scene: scale about the origin, rotation (4,), offset (3,) metres."""
+    """From a motion file's world to one in the scene: scale about the origin, rotation (4,), offset (3,) metres."""
 
     rotation: np.ndarray
     offset: np.ndarray

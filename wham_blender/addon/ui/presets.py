@@ -39,9 +39,7 @@ class WHAM_OT_add_import_preset(AddPresetBase, bpy.types.Operator):
     preset_menu = "WHAM_PT_import_presets"
     preset_subdir = _SUBDIR
     # Full data paths instead of preset_defines, which Blender 4.3 ignores with Python 3.13 (Debian's build).
-    preset_values = [
-        f"bpy.context.scene.wham.{name}" for name in option_names(VideoOptions) if name not in _NOT_STORED
-    ]
+    preset_values = [f"bpy.context.scene.wham.{name}" for name in option_names(VideoOptions) if name not in _NOT_STORED]
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Write or delete the preset's file."""
