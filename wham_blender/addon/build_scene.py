@@ -174,10 +174,11 @@ def _world(contents: Contents, scene: bpy.types.Scene, report: Report) -> _World
     try:
         alignment = shared_world.align(found, contents.people, contents.camera, frames, _speed(contents.people[0]))
     except (NoSharedWorld, CharacterError) as error:
+        why = str(error).rstrip(".")
         report(
             {"WARNING"},
             f"This person does not join the others of {_clip_name(contents)}, but gets a world and a camera of their "
-            f"own: {error}. Import All People to have everybody in one world.",
+            f"own: {why}. Import All People to have everybody in one world.",
         )
         return None
     return _World(found, alignment)

@@ -9,7 +9,6 @@ import bpy
 import numpy as np
 
 from ... import quaternions
-from ...errors import CodedError
 from ...motion import Motion
 from . import camera, character
 from .camera import SolvedCamera
@@ -23,7 +22,7 @@ _MOST_SCALE = 2.0  # a body that must be scaled by more has another world; set b
 _MOST_APART = 0.2  # of the distance to the camera: how far two cameras may put one person apart; set by hand
 
 
-class NoSharedWorld(CodedError):
+class NoSharedWorld(Exception):
     """People cannot join the world of their clip; the text is the reason, as part of a sentence."""
 
 
