@@ -82,7 +82,7 @@ def _without_key(before: Animation, now: Animation, pose: Animation) -> tuple[An
 
 
 def _differs(now: Animation, pose: Animation, least: tuple[float, float]) -> np.ndarray:
-    """Whether the root's place differs, and the rotation of each joint, by ``least`` radians and metres: (1 + J,) bool."""
+    """Whether the root's place differs, and the rotation of each joint, by ``least``: (1 + J,) bool."""
     turned = quaternions.to_axis_angle(quaternions.multiply(pose.rotations[0], quaternions.inverse(now.rotations[0])))
     moved = np.linalg.norm(pose.root - now.root) > least[1]
     return np.append(moved, np.linalg.norm(turned, axis=1) > least[0])
