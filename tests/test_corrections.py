@@ -56,7 +56,7 @@ def test_what_is_wrong_is_a_sentence(wrong: str, why: str) -> None:
 
 
 def test_there_is_an_end_to_corrections(tmp_path: Path) -> None:
-    full = Corrections(distrusted=(CHANGES[0],) * limits.CORRECTIONS)  # type: ignore[arg-type]
+    full = Corrections(distrusted=(CHANGES[0],) * limits.CORRECTIONS)
     with pytest.raises(CorrectionsError, match="longer than 1000"):
         full.with_change(CHANGES[0])
     with pytest.raises(CorrectionsError, match="cannot be read"):

@@ -95,7 +95,8 @@ def _continued(
     """
     other = int(np.clip(row + side * _SLOPE, 0, len(animation) - 1))
     if other == row:
-        return tuple(np.repeat(values[row][None], len(passed), 0) for values in (animation.root, animation.rotations))
+        rows = np.full(len(passed), row)
+        return animation.root[rows], animation.rotations[rows]
     fade = _GOES_ON * rate * float(np.median(np.diff(animation.frames)))
     gone = fade * (1 - np.exp(-passed / fade)) / abs(animation.frames[row] - animation.frames[other])
     root = animation.root[row] + gone[:, None] * (animation.root[row] - animation.root[other])

@@ -137,7 +137,8 @@ def parse(text: str | bytes, owner: str) -> Corrections:
 
 def _check(document: Corrections) -> None:
     """Raise InvalidRecord for ranges that end before they begin, and for boxes without area."""
-    for change in (*document.distrusted, *document.swapped, *document.boxes):
+    changes: list[Distrusted | Swapped | Box] = [*document.distrusted, *document.swapped, *document.boxes]
+    for change in changes:
         if change.last < change.first:
             raise InvalidRecord(f"frames {change.first} to {change.last} end before they begin")
     for box in document.boxes:

@@ -15,7 +15,7 @@ from wham_blender import motion as motion_file
 from wham_blender.addon.jobs.import_job import jobs as known_jobs
 from wham_blender.addon.scene import character, recorded_corrections
 from wham_blender.corrected_animation import bridged
-from wham_blender.corrections import Box, Continued, Distrusted, Part, Place, Swapped
+from wham_blender.corrections import Continued, Distrusted, Part, Place, Swapped
 from wham_blender.skeleton import JOINT_NAMES
 
 LEFT, RIGHT = JOINT_NAMES.index("left_ankle"), JOINT_NAMES.index("right_ankle")
@@ -197,14 +197,17 @@ def test_a_character_is_processed_again_with_its_corrections(person, fake_worker
     bpy.context.scene.frame_set(20)
     assert bpy.ops.wham.add_box(box=(0.1, 0.2, 0.3, 0.9), clip_first=5, clip_last=40) == {"FINISHED"}
     document = recorded_corrections.document(walker)
-    assert document.boxes == (Box(30, 5, 40, *np.float32([0.1, 0.2, 0.3, 0.9]).tolist(),
-                                  Place(29, round(550 / 1280, 4), 0.5)),)  # fmt: skip
+    (box,) = document.boxes
+    assert (box.frame, box.first, box.last, box.person) == (30, 5, 40, Place(29, round(550 / 1280, 4), 0.5))
+    assert np.allclose([box.x1, box.y1, box.x2, box.y2], [0.1, 0.2, 0.3, 0.9])
     assert bpy.ops.wham.process_again() == {"FINISHED"}
     assert (tmp_path / "said").read_text("utf-8").splitlines() == ["[]", repr([document.text()])]
     again = bpy.context.view_layer.objects.active
     assert again is not walker
     assert recorded_corrections.document(again) == document
-    assert known_jobs.find(again.wham_motion.job).person == "2"
+    record = known_jobs.find(again.wham_motion.job)
+    assert record is not None
+    assert record.person == "2"
     # One document for all characters of the clip.
     bpy.ops.wham.remove_correction(number=1)
     assert recorded_corrections.document(walker).boxes == ()

@@ -43,9 +43,11 @@ def selected_range(context: bpy.types.Context) -> tuple[int, int]:
 
 def seen_range(armature: bpy.types.Object, first: float, last: float) -> tuple[int, int, Place] | None:
     """The frames of the clip at scene frames, and a place of the person; None if the character does not know them."""
-    ends = character.clip_frame(armature, math.ceil(first - 1e-3)), character.clip_frame(armature, last)
-    place = None if None in ends else recorded_corrections.place_of(armature, *ends)
-    return None if place is None else (*ends, place)
+    begin, end = character.clip_frame(armature, math.ceil(first - 1e-3)), character.clip_frame(armature, last)
+    if begin is None or end is None:
+        return None
+    place = recorded_corrections.place_of(armature, begin, end)
+    return None if place is None else (begin, end, place)
 
 
 def recorded(armature: bpy.types.Object, change: Distrusted | Swapped | None) -> str:

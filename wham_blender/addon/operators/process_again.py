@@ -97,7 +97,8 @@ class WHAM_OT_add_box(CharacterEdit, bpy.types.Operator):
         reach = math.ceil(_BOX_SECONDS * record.clip_rate)
         corners = tuple(self.box) if any(self.box) else _render_region(armature, scene)
         ends = self.clip_first or max(1, frame - reach), self.clip_last or frame + reach
-        box = Box(max(1, frame), *ends, *corners, None if self.new_person else place)
+        x1, y1, x2, y2 = corners
+        box = Box(max(1, frame), *ends, x1, y1, x2, y2, None if self.new_person else place)
         recorded_corrections.add(armature, box)
         scene.render.use_border = scene.render.use_border and any(self.box)
         return f"The box is used in frames {ends[0]} to {ends[1]} of the clip, once you use Process Again"
@@ -184,6 +185,7 @@ class WHAM_OT_process_again(CharacterEdit, bpy.types.Operator):
             document = recorded_corrections.document(armature)
             replace_text(record.corrections, document.text())
         except OSError as error:
+            assert record is not None
             self.report({"ERROR"}, f"{record.folder} cannot be written to: {error.strerror}. Make space there.")
             return {"CANCELLED"}
         except CodedError as error:

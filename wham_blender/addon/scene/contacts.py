@@ -118,7 +118,7 @@ def _move_step(
 ) -> None:
     """Have a foot's contact in ``result`` begin where its marker is now; None: the marker was deleted."""
     before, now = moved
-    for begun, ended in true_intervals(planted[:, columns].any(1)):
+    for begun, ended in true_intervals(np.any(planted[:, columns], axis=1)):
         if round(float(frames[begun])) != before:
             continue
         shift = 0 if now is None else int(np.abs(frames - now).argmin()) - int(begun)

@@ -92,14 +92,15 @@ class _Work:
 
     def continue_person(self, person: Place, other: Place, first: int) -> None:
         """Exchange what two tracks show from a frame of the clip on."""
-        indices = self.find(person), self.find(other)
-        if indices[0] is None or indices[1] is None or indices[0] == indices[1]:
+        found = self.find(person), self.find(other)
+        indices = [index for index in found if index is not None]
+        if len(set(indices)) < 2:
             return
-        before, after = (
-            [self.tracks[index][(self._clip_frames[self.tracks[index]] < first) == early] for index in indices]
-            for early in (True, False)
+        tracks = [self.tracks[index] for index in indices]
+        heads, tails = (
+            [rows[(self._clip_frames[rows] < first) == early] for rows in tracks] for early in (True, False)
         )
-        for index, head, tail in zip(indices, before, reversed(after), strict=True):
+        for index, head, tail in zip(indices, heads, reversed(tails), strict=True):
             self.tracks[index] = np.concatenate([head, tail])
 
     def add_box(self, rows: np.ndarray, person: Place | None) -> None:
