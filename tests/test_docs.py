@@ -17,6 +17,7 @@ HOLE = "…"  # what the code fills in: a name, a number, another sentence
 
 # Sentences that are no fault: what went well, what only the log says, what a panel explains.
 NO_FAULTS = {
+    "… corrections are applied",
     "An NVIDIA card is there, with driver …, but this PyTorch …",
     "By the clip's metadata, it was filmed at … frames a second and is played at …: Speed is …",
     "Draft quality, as asked for",
@@ -282,7 +283,18 @@ def options(file: str, *classes: str) -> list[str]:
     [
         ("properties.py", ["BakeOptions", "PlacementOptions", "VideoOptions"]),
         ("panels/preferences.py", []),
-        *((f"operators/{verb}.py", []) for verb in ("mark_contacts", "smooth_motion", "place_motion", "time_motion")),
+        *(
+            (f"operators/{verb}.py", [])
+            for verb in (
+                "mark_contacts",
+                "smooth_motion",
+                "place_motion",
+                "time_motion",
+                "pin_pose",
+                "correct_frames",
+                "process_again",
+            )
+        ),
     ],
 )
 def test_each_option_is_explained(file, classes):

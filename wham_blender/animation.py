@@ -14,6 +14,7 @@ from .motion import true_intervals
 from .planted_feet import (
     HINGED,
     LEGS,
+    LegJoints,
     eased,
     leg_rotations,
     locked_positions,
@@ -27,8 +28,9 @@ from .skeleton import ALL_PARENTS, FOOT_POINTS, JOINT_NAMES
 FOOT_JOINTS = tuple(JOINT_NAMES.index(point.replace("toe", "foot").replace("heel", "ankle")) for point in FOOT_POINTS)
 _EVEN = 0.1  # of the usual step between keyframes: containers round 1/60 s to milliseconds
 _FINER = 4  # steps for one, so that what is smoothed can be taken between them; set by hand
+_FOOT_STAYS = 1e-7  # metres and radians: smaller corrections are rounding
 _PASSES = 4  # of planting feet, each corrects what the one before leaves: the second foot may move the body again
-_EASE = 0.2  # seconds in which the correction of a planted foot fades before and after its contact; set by hand
+EASE = 0.2  # seconds in which the correction of a planted foot fades before and after its contact; set by hand
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,12 @@ class Animation:
 
 def between(animation: Animation, first: float, last: float) -> Animation:
     """The rows at the scene frames first to last, ends included; it may have none."""
-    rows = (animation.frames >= first - 1e-3) & (animation.frames <= last + 1e-3)  # as trim_curve of scene/action.py
+    # The tolerance is that of trim_curve in scene/action.py.
+    return selected(animation, (animation.frames >= first - 1e-3) & (animation.frames <= last + 1e-3))
+
+
+def selected(animation: Animation, rows: np.ndarray) -> Animation:
+    """Some rows of an animation: their indices (n,), ascending, or flags (F,)."""
     of_rows = ["frames", "root", "rotations", "contacts", "probabilities", "confidence", "visible"]
     if animation.hand_confidence is not None:
         of_rows.append("hand_confidence")
@@ -203,19 +210,35 @@ def _with_feet_of(before: Animation, after: Animation, cutoff: float, rate: floa
         planted, ankle = np.logical_or.reduce(before.contacts[:, leg.points], axis=1), leg.ankle
         if not planted.any():
             continue
-        positions, rotations = after.pose()
         target, foot = old_positions[:, ankle].copy(), quaternions.without_jumps(old_rotations[:, ankle])
         for start, stop in true_intervals(planted):
             target[start:stop] = low_pass(target[start:stop], cutoff, rate)
             foot[start:stop] = quaternions.normalized(low_pass(foot[start:stop], cutoff, rate))
-        shift = eased(target - positions[:, ankle], planted, _EASE * rate)
-        twist = quaternions.multiply(foot, quaternions.inverse(rotations[:, ankle]))
-        twist = quaternions.of_axis_angle(eased(quaternions.to_axis_angle(twist), planted, _EASE * rate))
-        target, foot = positions[:, ankle] + shift, quaternions.multiply(twist, rotations[:, ankle])
-        local = after.rotations.copy()
-        local[:, [leg.hip, leg.knee, ankle]] = leg_rotations(leg, positions, rotations, target, foot, HINGED)
-        after = replace(after, rotations=local)
+        after = with_foot_at(after, leg, planted, target, foot, EASE * rate)
     return after
+
+
+def with_foot_at(
+    animation: Animation, leg: LegJoints, known: np.ndarray, ankle: np.ndarray, foot: np.ndarray, ease: float
+) -> Animation:
+    """The animation with a leg bent so that its ankle is at (F, 3) and its foot rotated by (F, 4) in known rows (F,).
+
+    In the world, metres. The correction of the known rows fades within ``ease`` rows around them.
+    """
+    positions, rotations = animation.pose()
+    shift = eased(ankle - positions[:, leg.ankle], known, ease)
+    twist = quaternions.multiply(foot, quaternions.inverse(rotations[:, leg.ankle]))
+    turned = eased(quaternions.to_axis_angle(twist), known, ease)
+    twist = quaternions.of_axis_angle(turned)
+    target, foot = positions[:, leg.ankle] + shift, quaternions.multiply(twist, rotations[:, leg.ankle])
+    # Solving a leg again whose foot stays would turn knees that do not bend as a hinge.
+    changed = np.linalg.norm(shift, axis=1) + np.linalg.norm(turned, axis=1) > _FOOT_STAYS
+    legs = leg_rotations(leg, positions, rotations, target, foot, HINGED)
+    local = animation.rotations.copy()
+    local[:, [leg.hip, leg.knee, leg.ankle]] = np.where(
+        changed[:, None, None], legs, local[:, [leg.hip, leg.knee, leg.ankle]]
+    )
+    return replace(animation, rotations=local)
 
 
 def planted_again(animation: Animation, rate: float) -> Animation:
@@ -224,7 +247,7 @@ def planted_again(animation: Animation, rate: float) -> Animation:
     ``rate``: keys a second. Legs bend for it; where a leg is too short, the body comes after it. Rows farther from a
     contact than three times the fade of a leg's correction (0.2 s) stay as they are.
     """
-    ease = _EASE * rate
+    ease = EASE * rate
     for _ in range(_PASSES):
         positions, rotations = animation.pose()
         points = animation.foot_points()

@@ -16,6 +16,9 @@ MESSAGE_BYTES = 1 * MB  # one line of the worker's; a list of 1,000 people has 1
 TEXT = 5_000  # characters of a sentence, a line of the log or a path; a hundred sentences fit into a job.json
 PEOPLE = 1_000  # listed of one clip; a film of two hours with many cuts has some hundred tracks
 WARNINGS = 100  # kept of one job
+CORRECTIONS = 1_000  # of each kind, made by hand to one clip
+CORRECTIONS_BYTES = 1 * MB  # of their document: four kinds of 250 bytes each
+BOX_FRAMES = 300  # through which a person is followed from a box drawn by hand: 1.4 MB each wait in memory
 RIG_MAP_BYTES = 32 * KB  # the largest bundled map, Rigify's, has 4 kB; tomllib takes under 50 ms for so many bytes
 
 # Zip archives, which .npz files and PyTorch's checkpoints are.

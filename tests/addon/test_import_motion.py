@@ -78,7 +78,7 @@ def test_quaternion_keys_do_not_change_sign(motion, motion_path):
     bpy.ops.wham.import_motion(filepath=str(motion_path))
     (armature,) = objects("ARMATURE")
     found = {(c.data_path, c.array_index): c for c in curves(armature.animation_data.action)}
-    assert len(found) == 3 + 24 * 4 + 4 + 4 + 2
+    assert len(found) == 3 + 24 * 4 + 4 + 4 + 3
     for name in JOINT_NAMES:
         assert armature.pose.bones[name].rotation_mode == "QUATERNION"
         path = f'pose.bones["{name}"].rotation_quaternion'

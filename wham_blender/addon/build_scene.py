@@ -26,6 +26,7 @@ from .scene.camera import SolvedCamera
 from .scene.character import CharacterError
 from .scene.checks import check_frames
 from .scene.reading import Contents
+from .scene.recorded_corrections import write_places
 from .scene.scene_settings import extend_range, match_clip
 from .scene.shared_world import Alignment, NoSharedWorld
 from .scene.units import checked_unit, metres_per_unit
@@ -354,6 +355,8 @@ def _build_character(
         writer, armature, planted(person.contacts), person.contacts, person.confidence, person.visible
     )
     character.write_hand_confidence(writer, armature, person.hand_confidence)
+    character.write_clip_frames(writer, armature, person.frame)
+    write_places(armature, person)
     return armature
 
 
@@ -373,6 +376,8 @@ def _write_metadata(armature: bpy.types.Object, person: Motion, take: str, peopl
     record.take, record.people = take, people
     record.clip, record.film = one_line(str(meta.get("clip") or "")), str(meta.get("film_reason") or "")
     record.clip_rate, record.keyed_rate, record.speed = timing.clip_rate, timing.scene_rate, _speed(person)
+    number = meta.get("person")
+    record.person_number = number if isinstance(number, int) and 0 < number < 2**31 else 0
     record.quality = str(meta.get("quality") or "")
     used = meta.get("weights")
     if isinstance(used, dict):

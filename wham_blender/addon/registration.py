@@ -7,6 +7,7 @@ from .jobs import queue
 from .operators import (
     background,
     bake,
+    correct_frames,
     drop_clips,
     explain,
     export_motion,
@@ -15,8 +16,10 @@ from .operators import (
     jobs,
     mark_contacts,
     next_doubt,
+    pin_pose,
     place_motion,
     plant_feet,
+    process_again,
     rig_maps,
     setup,
     smooth_motion,
@@ -25,7 +28,7 @@ from .operators import (
     weights,
 )
 from .panels import bake as bake_panel
-from .panels import import_clip, preferences, result, rig_map
+from .panels import correct, import_clip, preferences, result, rig_map
 from .panels import jobs as job_panel
 from .retarget import pose_backup, rig_map_state, rig_preview
 from .ui import contact_overlay, device_menu, person_menu, presets, thumbnails, timeline_bars
@@ -59,6 +62,10 @@ _CLASSES = (
     place_motion.WHAM_OT_move_motion,
     place_motion.WHAM_OT_set_actor_height,
     place_motion.WHAM_OT_set_floor,
+    correct_frames.WHAM_OT_distrust_frames,
+    correct_frames.WHAM_OT_swap_sides,
+    pin_pose.WHAM_OT_pin_pose,
+    *process_again.CLASSES,
     time_motion.WHAM_OT_trim_motion,
     time_motion.WHAM_OT_loop_motion,
     time_motion.WHAM_OT_match_scene,
@@ -89,6 +96,7 @@ _CLASSES = (
     job_panel.WHAM_PT_jobs,
     job_panel.WHAM_PT_earlier_jobs,
     result.WHAM_PT_edit,
+    correct.WHAM_PT_correct,
     bake_panel.WHAM_PT_bake,
     rig_map.WHAM_PT_rig_map,
 )
@@ -98,6 +106,7 @@ def register() -> None:
     """Register all classes, then the properties and menu entries that use them."""
     for cls in _CLASSES:
         bpy.utils.register_class(cls)
+    process_again.register()
     properties.register()
     pose_backup.register()
     rig_map_state.register()

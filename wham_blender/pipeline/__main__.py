@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from .. import limits, protocol
+from .. import corrections, limits, protocol
 from ..errors import CodedError, one_line, printable, reason
 from ..weights.library import BODIES
 from .errors import PipelineError
@@ -129,7 +129,10 @@ def _result(options: argparse.Namespace, tell: Tell) -> protocol.Done:
             code="worker-incomplete",
         ) from error
     tell(protocol.Environment(_environment()))
-    job = Job(**{name: value for name, value in vars(options).items() if name != "json"})
+    values = {name: value for name, value in vars(options).items() if name not in ("json", "corrections")}
+    if options.corrections:
+        values["corrections"] = corrections.load(options.corrections)
+    job = Job(**values)
     return protocol.Done(str(run(job, tell)))
 
 
@@ -240,6 +243,10 @@ def _parser(messages: bool) -> argparse.ArgumentParser:
     parser.add_argument(
         "--smooth", type=_number(*_SMOOTHINGS), default=0.0, metavar="S",
         help="smooth out movements that repeat within this time, in seconds",
+    )  # fmt: skip
+    parser.add_argument(
+        "--corrections", type=_path, metavar="FILE",
+        help="corrections made by hand, such as a job's corrections.json: frames to distrust, who is who and more",
     )  # fmt: skip
     parser.add_argument(
         "--smplh", action="store_true", help="write poses as AMASS has them: SMPL-H's 156 columns, with the fingers"

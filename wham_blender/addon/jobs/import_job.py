@@ -14,6 +14,7 @@ import bpy
 import numpy as np
 
 from ... import image_sequence, limits, protocol
+from ...files import read_bounded
 from ...image_sequence import SequenceError, clip_state
 from ..properties import PlacementOptions, VideoOptions, WHAM_PG_settings, option_names
 from ..scene.reading import Reading
@@ -222,7 +223,10 @@ def results_are_valid(record: JobRecord, key: str | None = None) -> bool:
 def _current_key(record: JobRecord) -> str:
     """The results_key of a job that begins now. A clip that was deleted counts as unchanged."""
     state = clip_state(Path(record.clip)) or record.clip_state
-    return results_key(state, _motion_options(record.options), library())
+    options = _motion_options(record.options)
+    with contextlib.suppress(OSError):  # most jobs have none
+        options["corrections"] = read_bounded(record.corrections, limits.CORRECTIONS_BYTES).decode("utf-8", "replace")
+    return results_key(state, options, library())
 
 
 def _motion_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -342,6 +346,8 @@ def worker_arguments(record: JobRecord) -> list[str]:
         "--weights", str(library().folder),
         "--start", str(options["clip_start"]),
     ]  # fmt: skip
+    if record.corrections.is_file():
+        arguments += ["--corrections", str(record.corrections)]
     if options["clip_end"]:
         arguments += ["--end", str(options["clip_end"])]
     if options.get("sequence_fps"):

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from ... import image_sequence, limits, protocol, records
+from ... import corrections, image_sequence, limits, protocol, records
 from ...errors import one_line
 from ...files import read_bounded, replace_text
 from ...protocol import Code, FoundPerson, Text
@@ -94,6 +94,11 @@ class JobRecord:
     def log(self) -> Path:
         """The log file."""
         return self.folder / _LOG
+
+    @property
+    def corrections(self) -> Path:
+        """The file of the corrections that were made to its people by hand; most jobs have none."""
+        return self.folder / corrections.FILE_NAME
 
     @property
     def person(self) -> str:

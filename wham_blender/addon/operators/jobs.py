@@ -11,13 +11,14 @@ import bpy
 import gpu
 from bpy.props import StringProperty
 
-from ... import protocol
+from ... import corrections, protocol
 from ...errors import CodedError, reason
 from ..build_scene import build
 from ..jobs import error_report, job_record
 from ..jobs.import_job import is_active, jobs, keep, results_are_valid, usable_options, works
 from ..jobs.job_record import ENDED, JobRecord, Status
 from ..properties import OF_ONE_CLIP, PlacementOptions, VideoOptions, option_names, placement_settings
+from ..scene.character import is_character
 from ..scene.reading import Reading
 from ..settings import jobs_folder, library, worker_python
 from ..worker.process import BoundedLog
@@ -90,6 +91,7 @@ class WHAM_OT_import_job(ReadingOperator, _RecordOperator, PlacementOptions, bpy
         return self.when_read(context, reading, lambda context: self._build(context, record, reading, clip))
 
     def _build(self, context: bpy.types.Context, record: JobRecord, reading: Reading, clip: Path | None) -> set[str]:
+        before = set(bpy.data.objects)
         try:
             bake_error = build(context, reading.result(), clip, placement_settings(self), self.report)
         except CodedError as error:
@@ -105,6 +107,7 @@ class WHAM_OT_import_job(ReadingOperator, _RecordOperator, PlacementOptions, bpy
             record.warn(bake_error)
         record.status, record.error, record.error_code = Status.IMPORTED, "", ""
         keep(record)
+        _link_to_job([obj for obj in bpy.data.objects if obj not in before], record)
         frame_characters(context)
         return {"FINISHED"}
 
@@ -115,6 +118,15 @@ class WHAM_OT_import_job(ReadingOperator, _RecordOperator, PlacementOptions, bpy
         return self._refuse(sentence)
 
 
+def _link_to_job(imported: list[bpy.types.Object], record: JobRecord) -> None:
+    """Have new characters know their job, and keep the corrections with which it was processed."""
+    text = ""
+    with contextlib.suppress(CodedError, OSError):  # without one, or with one that the worker has refused
+        text = corrections.load(record.corrections).text()
+    for armature in filter(is_character, imported):
+        armature.wham_motion.job, armature.wham_motion.corrections = record.name, text
+
+
 class WHAM_OT_resume_job(_RecordOperator, bpy.types.Operator):
     """Run a job again with the same options. Finished stages are reused"""
 
@@ -123,7 +135,7 @@ class WHAM_OT_resume_job(_RecordOperator, bpy.types.Operator):
 
     def do(self, context: bpy.types.Context, record: JobRecord) -> set[str]:
         """Import the clip again with the same options."""
-        return _rerun(self, record, {})
+        return rerun(self, record, {})
 
 
 class WHAM_OT_import_person(_RecordOperator, bpy.types.Operator):
@@ -148,7 +160,7 @@ class WHAM_OT_import_person(_RecordOperator, bpy.types.Operator):
         there = self.person in record.results and record.result_path(self.person).is_file()
         asked = replace(record, options=record.options | changes)
         if not there or not results_are_valid(asked):
-            return _rerun(self, record, changes)
+            return rerun(self, record, changes)
         record.options = asked.options
         jobs.put(record)
         try:
@@ -157,7 +169,7 @@ class WHAM_OT_import_person(_RecordOperator, bpy.types.Operator):
             return self._refuse(error_message(error))
 
 
-def _rerun(operator: bpy.types.Operator, record: JobRecord, changes: dict[str, Any]) -> set[str]:
+def rerun(operator: bpy.types.Operator, record: JobRecord, changes: dict[str, Any]) -> set[str]:
     """Run a job again with changed options: in the background, or blocking, as the operator was called."""
     execution = "INVOKE_DEFAULT" if from_window(operator) else "EXEC_DEFAULT"
     try:

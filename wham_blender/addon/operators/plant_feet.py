@@ -6,18 +6,22 @@ import numpy as np
 from ... import animation
 from ..scene import character
 from ..scene.character import CharacterError
+from ..scene.contacts import with_moved_markers
 from .edit import CharacterEdit
 
 
 class WHAM_OT_plant_again(CharacterEdit, bpy.types.Operator):
-    """Hold each toe and heel in one place for as long as its contact property says, after you moved those keyframes"""
+    """Hold each toe and heel in one place while it is planted, after you moved step markers or contact keyframes"""
 
     bl_idname = "wham.plant_again"
     bl_label = "Plant Again"
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Plant the feet, and put the markers where the steps are now."""
-        before = character.read(armature)
+        read = character.read(armature)
+        action = armature.animation_data.action
+        moved_contacts = with_moved_markers(armature, action, read.contacts, read.frames)
+        before = character.replace(read, contacts=moved_contacts)
         if not before.contacts.any():
             raise CharacterError(
                 f"{armature.name} has no contacts to plant its feet by. Set the contact properties to 1 where its feet "

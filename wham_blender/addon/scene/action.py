@@ -82,6 +82,21 @@ class ActionKeys:
             curve = self._curve(data_path, index, group)
             _set_points(curve, np.stack([self.frames if frames is None else frames, column], 1), interpolation)
 
+    def write_rows(self, data_path: str, values: np.ndarray, group: str, frames: np.ndarray) -> None:
+        """Key a property with values (n, k) at scene frames (n,); all its other keyframes stay as they are."""
+        for index, column in enumerate(values.T):
+            curve = self._curve(data_path, index, group)
+            for frame in np.setdiff1d(frames.astype(np.float32), _points(curve)[:, 0].astype(np.float32)):
+                curve.keyframe_points.insert(frame, 0.0, options={"FAST"}).interpolation = "LINEAR"
+            points = _points(curve)
+            rows = np.searchsorted(points[:, 0], frames - _SAME_FRAME)
+            moved = column - points[rows, 1]
+            for part in ("co", "handle_left", "handle_right"):
+                points = _points(curve, part)
+                points[rows, 1] += moved
+                curve.keyframe_points.foreach_set(part, points.astype(np.float32).ravel())
+            curve.update()
+
     def write_curves(self, data_path: str, curves: ReducedCurves, group: str) -> None:
         """Key a property with Bezier curves at some of the rows of ``frames``, replacing its keyframes."""
         frames = self.frames[curves.rows]

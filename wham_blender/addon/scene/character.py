@@ -14,7 +14,7 @@ from ... import animation, quaternions
 from ...animation import Animation
 from ...errors import CodedError
 from ...motion import true_intervals
-from ...skeleton import ALL_JOINT_NAMES, HAND_JOINT_NAMES, JOINT_NAMES
+from ...skeleton import ALL_JOINT_NAMES, ALL_PARENTS, HAND_JOINT_NAMES, JOINT_NAMES
 from .action import CONSTANT, ActionKeys, scale_time, scaled_frames, trim_curve
 from .checks import LAST_FRAME, check_frames, check_numbers
 from .contacts import (
@@ -22,6 +22,7 @@ from .contacts import (
     PROBABILITY_PROPERTIES,
     CustomProperty,
     key_property,
+    remember_steps,
     write_contacts,
     write_probabilities,
 )
@@ -34,6 +35,7 @@ _HAND_CONFIDENCE = tuple(
     CustomProperty(f"{side}_hand_confidence", "Clip", f"How surely the {side} hand was seen; 0 where it is filled in")
     for side in ("left", "right")
 )
+_CLIP_FRAME = "clip_frame"
 _LEAST_SCALE, _SCALE_TOLERANCE = 1e-6, 2e-3  # of an object; between its axes, relative
 _FASTEST = 1e6  # frames a second
 _SAME_FRAME = 1e-3  # frames
@@ -51,9 +53,12 @@ def is_character(obj: bpy.types.Object | None) -> bool:
 
 def active(context: bpy.types.Context) -> Any:
     """The armature of the active character; also found if its body mesh is active. None if there is none."""
-    armature = context.active_object
-    if armature is not None and not is_character(armature):
-        armature = armature.parent
+    return owner(context.active_object)
+
+
+def owner(obj: bpy.types.Object | None) -> Any:
+    """The armature of the character that an object is, or is the body mesh of; None if it is neither."""
+    armature = obj if obj is None or is_character(obj) else obj.parent
     return armature if is_character(armature) else None
 
 
@@ -135,19 +140,79 @@ def write(armature: bpy.types.Object, changed: Animation) -> None:
     check(armature, changed)
     keys = ActionKeys(armature)
     keys.frames = changed.frames
-    rest = _rest(armature)
-    location, rotation, scale = _world_transform(armature)
-    root = quaternions.rotate(quaternions.inverse(rotation), changed.root - location) / scale
-    keys.write(_LOCATION, (root - rest[0, :3, 3]) @ rest[0, :3, :3], JOINT_NAMES[0])
-    rotations = changed.rotations.copy()
-    rotations[:, 0] = quaternions.multiply(quaternions.inverse(rotation), rotations[:, 0])
-    rotations[..., 1:] = np.einsum("jba,fjb->fja", rest[:, :3, :3], rotations[..., 1:])
+    location, rotations = _channels(armature, changed)
+    keys.write(_LOCATION, location, JOINT_NAMES[0])
     rotations = quaternions.without_jumps(rotations)
     for joint, name in enumerate(_joints(armature)):
         keys.write(_rotation(name), rotations[:, joint], name)
     write_properties(keys, armature, changed.contacts, changed.probabilities, changed.confidence, changed.visible)
     write_hand_confidence(keys, armature, changed.hand_confidence)
     update_statistics(armature, changed)
+
+
+def write_rows(armature: bpy.types.Object, before: Animation, part: Animation) -> None:
+    """Key some rows of an animation, changed by less than half a turn; all other keyframes stay to the bit.
+
+    before: the animation that `read` has returned; part: rows of it that follow one another, of which those that differ
+    are keyed. Contacts and other properties are not written. Raises ValueRefused before that if they cannot be keyed.
+    """
+    check(armature, part)
+    keys = ActionKeys(armature)
+    same = animation.between(before, *part.frames[[0, -1]])
+    rows = (part.rotations != same.rotations).any((1, 2)) | (part.root != same.root).any(1)
+    part, same = animation.selected(part, rows), animation.selected(same, rows)
+    location, rotations = _channels(armature, part)
+    _, old = _channels(armature, same)
+    rotations *= np.where(np.sum(rotations * old, -1, keepdims=True) < 0, -1.0, 1.0)
+    keys.write_rows(_LOCATION, location, JOINT_NAMES[0], part.frames)
+    for joint, name in enumerate(_joints(armature)):
+        keys.write_rows(_rotation(name), rotations[:, joint], name, part.frames)
+
+
+def _channels(armature: bpy.types.Object, changed: Animation) -> tuple[np.ndarray, np.ndarray]:
+    """The pelvis' location (F, 3) and the bones' rotations (F, J, 4) that give an animation, as they are keyed."""
+    rest = _rest(armature)
+    location, rotation, scale = _world_transform(armature)
+    root = quaternions.rotate(quaternions.inverse(rotation), changed.root - location) / scale
+    rotations = changed.rotations.copy()
+    rotations[:, 0] = quaternions.multiply(quaternions.inverse(rotation), rotations[:, 0])
+    rotations[..., 1:] = np.einsum("jba,fjb->fja", rest[:, :3, :3], rotations[..., 1:])
+    return (root - rest[0, :3, 3]) @ rest[0, :3, :3], rotations
+
+
+def posed(armature: bpy.types.Object, now: Animation, context: bpy.types.Context) -> Animation:
+    """The pose in which Blender shows a character, constraints included, as an animation of one row like ``now``."""
+    shown = armature.evaluated_get(context.evaluated_depsgraph_get())
+    rest = _rest(armature)
+    matrices = np.array([shown.pose.bones[name].matrix for name in _joints(armature)], float)
+    turned = matrices[:, :3, :3] / np.linalg.norm(matrices[:, :3, :3], axis=1, keepdims=True)
+    world = quaternions.of_matrices(turned @ np.swapaxes(rest[:, :3, :3], 1, 2))
+    local = world.copy()
+    for joint, parent in enumerate(ALL_PARENTS[: len(local)]):
+        if parent >= 0:
+            local[joint] = quaternions.multiply(quaternions.inverse(world[parent]), world[joint])
+    location, rotation, scale = _world_transform(armature)
+    local[0] = quaternions.multiply(rotation, local[0])
+    root = quaternions.rotate(rotation, matrices[0, :3, 3] * scale) + location
+    return replace(now, root=root[None], rotations=local[None])
+
+
+def write_clip_frames(keys: ActionKeys, armature: bpy.types.Object, numbers: np.ndarray) -> None:
+    """Key which frame (F,) of the clip, from 1, each keyframe of an imported character shows."""
+    armature[_CLIP_FRAME] = float(numbers[0])
+    armature.id_properties_ui(_CLIP_FRAME).update(description="Number of the frame of the clip, from 1")
+    keys.write(f'["{_CLIP_FRAME}"]', np.asarray(numbers, float)[:, None], "Clip")
+
+
+def clip_frame(armature: bpy.types.Object, frame: float) -> int | None:
+    """The number of the clip's frame that is shown at a scene frame; None if the character does not know it."""
+    try:
+        keys = ActionKeys(armature)
+        frames = keys.frames_of(f'["{_CLIP_FRAME}"]')
+        numbers = keys.read(f'["{_CLIP_FRAME}"]', 1, frames)[:, 0]
+    except LookupError:
+        return None
+    return max(1, round(float(np.interp(frame, frames, numbers))))
 
 
 def check(armature: bpy.types.Object, changed: Animation) -> None:
@@ -270,6 +335,7 @@ def retime(objects: list[bpy.types.Object], rate: float) -> tuple[float, float]:
         record = obj.wham_motion
         record.keyed_rate, record.zero_frame = rate, origin + (record.zero_frame - origin) * factor
     for obj, before in animations.items():
+        remember_steps(obj, obj.animation_data.action)
         update_statistics(obj, replace(before, frames=origin + (before.frames - origin) * factor))
     return origin, max(obj.wham_motion.last_frame for obj in animations)
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import bpy
@@ -40,6 +41,7 @@ def write_contacts(keys: ActionKeys, armature: bpy.types.Object, planted: np.nda
         description = f"1 where the {point.replace('_', ' ')} is planted"
         key_property(keys, armature, CustomProperty(name, "Contacts", description, CONSTANT), column)
     _update_markers(keys.action, planted, keys.frames)
+    remember_steps(armature, keys.action)
 
 
 def write_probabilities(keys: ActionKeys, armature: bpy.types.Object, probabilities: np.ndarray) -> None:
@@ -76,3 +78,58 @@ def _update_markers(action: bpy.types.Action, planted: np.ndarray, frames: np.nd
         foot = np.any(planted[:, [point.startswith(side) for point in FOOT_POINTS]], axis=1)
         for start, _ in true_intervals(foot):
             markers.new(name).frame = round(float(frames[start]))
+
+
+def _step_markers(action: bpy.types.Action) -> list[tuple[str, int]]:
+    return sorted((marker.name, marker.frame) for marker in action.pose_markers if marker.name in _STEPS.values())
+
+
+def remember_steps(armature: bpy.types.Object, action: bpy.types.Action) -> None:
+    """Keep where the step markers are, so that `with_moved_markers` tells which of them the user has moved."""
+    armature.wham_motion.steps = json.dumps(_step_markers(action))
+
+
+def with_moved_markers(
+    armature: bpy.types.Object, action: bpy.types.Action, planted: np.ndarray, frames: np.ndarray
+) -> np.ndarray:
+    """Contacts (F, 4) at scene frames (F,) that begin where the user has moved their step markers.
+
+    A contact whose marker was deleted ends; markers that were added mean nothing, as they do not say for how long.
+    """
+    stored = [(name, frame) for name, frame in json.loads(armature.wham_motion.steps or "[]")]
+    present = _step_markers(action)
+    result = planted.copy()
+    for side, name in _STEPS.items():
+        columns = [column for column, point in enumerate(FOOT_POINTS) if point.startswith(side)]
+        was, now = (sorted(frame for each, frame in steps if each == name) for steps in (stored, present))
+        gone = [frame for frame in was if frame not in now]
+        new = [frame for frame in now if frame not in was]
+        for frame in gone:
+            # In time, markers stay in their order: the nearest new one is the same one, moved.
+            goal = min(new, key=lambda each: abs(each - frame), default=None)
+            if goal is not None:
+                new.remove(goal)
+            _move_step(result, planted, columns, frames, (frame, goal))
+    return result
+
+
+def _move_step(
+    result: np.ndarray, planted: np.ndarray, columns: list[int], frames: np.ndarray, moved: tuple[int, int | None]
+) -> None:
+    """Have a foot's contact in ``result`` begin where its marker is now; None: the marker was deleted."""
+    before, now = moved
+    for begun, ended in true_intervals(np.any(planted[:, columns], axis=1)):
+        if round(float(frames[begun])) != before:
+            continue
+        shift = 0 if now is None else int(np.abs(frames - now).argmin()) - int(begun)
+        for column in columns:
+            for start, stop in true_intervals(planted[:, column]):
+                if begun <= start < ended and now is None:
+                    result[start:stop, column] = False
+                elif begun <= start < ended and start + shift < stop:
+                    result[start:stop, column] = False
+                    # What the heel does later than the toe stays as much later.
+                    result[max(start + shift, 0) : stop, column] = True
+                elif begun <= start < ended:  # beyond the contact's end: all of it moves
+                    result[start:stop, column] = False
+                    result[start + shift : stop + shift, column] = True

@@ -43,6 +43,11 @@ class FrameBuffer:
         """The number, from 0, of the earliest frame that is kept."""
         return self._end - len(self._frames)
 
+    @property
+    def end(self) -> int:
+        """The number after that of the last frame."""
+        return self._end
+
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """A frame that is kept, (h, w, 3) uint8 RGB, and its scale (2,), x and y, over the clip's frames."""
         return cv2.cvtColor(self._frames[number - self.first], cv2.COLOR_YUV2RGB_I420), self._scale

@@ -32,7 +32,7 @@ _EXCHANGED = 8.0  # how much better, on the average of both, the other assignmen
 # couple crosses (0.15 and 24); somersaults and shadows in eight real clips have one or the other.
 _SLIP_JUMP, _SLIP_ROWS, _SLIP_COLOURS = 0.1, 10, 18.0
 _SLIP_MARGIN = 3  # frames next to the jump that are left out: there the points are on both people; set by hand
-_SAME_POSE = 0.12  # body sizes: mean distance of the keypoints of two tracks that are one person's
+SAME_POSE = 0.12  # body sizes: mean distance of the keypoints of two tracks that are one person's
 
 
 def join_tracks(detections: Detections, pieces: list[np.ndarray], part: np.ndarray) -> list[np.ndarray]:
@@ -48,7 +48,7 @@ def _without_slips(detections: Detections, rows: np.ndarray) -> list[np.ndarray]
     """The rows of a track, parted where it goes on with somebody else."""
     if not detections.appearance.size or len(rows) < 2 * _ENOUGH_ROWS:
         return [rows]
-    jump = _pose_distance(detections, rows[:-1], rows[1:])
+    jump = pose_distance(detections, rows[:-1], rows[1:])
     cuts = []
     for run in _runs(jump > _SLIP_JUMP):
         cut = int(run[jump[run].argmax()]) + 1
@@ -75,7 +75,7 @@ def _without_exchanges(
         for meeting in _runs(_overlap(boxes[mine], boxes[others]) > _TOUCH):
             pair = [pieces[first], pieces[second]]
             if _exchanged(detections, [rows[alone[rows]] for rows in pair], common[meeting[[0, -1]]]):
-                nearest = meeting[_pose_distance(detections, mine[meeting], others[meeting]).argmin()]
+                nearest = meeting[pose_distance(detections, mine[meeting], others[meeting]).argmin()]
                 parts = [
                     np.split(rows, [np.searchsorted(detections.row_frame[rows], common[nearest])]) for rows in pair
                 ]
@@ -154,7 +154,7 @@ def _without_doubles(detections: Detections, tracks: list[np.ndarray]) -> list[n
             common, mine, others = np.intersect1d(
                 detections.row_frame[track], detections.row_frame[other], return_indices=True
             )
-            if len(common) and np.median(_pose_distance(detections, track[mine], other[others])) < _SAME_POSE:
+            if len(common) and np.median(pose_distance(detections, track[mine], other[others])) < SAME_POSE:
                 more = np.union1d(other, np.delete(track, mine))
                 kept[index] = more[np.argsort(detections.row_frame[more], kind="stable")]
                 break
@@ -190,7 +190,7 @@ def _overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return shared / np.minimum(200 * first[:, 2], 200 * second[:, 2]).clip(1) ** 2
 
 
-def _pose_distance(detections: Detections, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def pose_distance(detections: Detections, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Mean distance (n,) between the keypoints of rows (n,) and (n,), in sizes of the larger body."""
     points = [detections.keypoints[rows, :, :2].astype(np.float64) for rows in (first, second)]
     sizes = np.maximum(*(np.ptp(each, axis=1).max(1) for each in points)).clip(1)

@@ -145,15 +145,7 @@ class LandmarkTracker:
 
         ``other``: on the mirror image in frames in which it sees the picture as it is, and the other way round.
         """
-        mirrored = (frame % 2 == 1) != other
-
-        def look(crop: Crop) -> Observation:
-            reduced = Crop(crop.center * scale, crop.side * float(scale.mean()), crop.rotation)
-            found = self._landmarker(image, reduced, mirrored)
-            landmarks = found.landmarks / (*scale, 1)
-            return Observation(landmarks, found.landmarks_3d, found.score, found.quality)
-
-        return look
+        return look_in(self._landmarker, image, scale, mirrored=(frame % 2 == 1) != other)
 
     def _follow(self, image: np.ndarray) -> dict[int, Observation]:
         """By track: who is seen in the current frame, each body by one track only."""
@@ -213,13 +205,9 @@ class LandmarkTracker:
         self, number: int, frame: int, found: Observation, image: np.ndarray, scale: np.ndarray = _FULL
     ) -> np.ndarray:
         """Add a row, and return what the person looks like."""
-        colours = appearance.describe(image, found.keypoints * (*scale, 1))
-        row = DetectionRow(frame, number, found.box, found.keypoints, found.landmarks, found.landmarks_3d, colours)
-        if self._hands:
-            hands, hand_scores = self._hands.look(image, scale, frame, number, found.landmarks)
-            row = replace(row, hands=hands, hand_scores=hand_scores)
+        row = detection_row(number, frame, found, (image, scale), self._hands)
         self._rows[frame - self._first_row][number] = row, found
-        return colours
+        return row.appearance
 
     def _find_new(self, image: np.ndarray, seen: dict[int, Observation]) -> None:
         """Begin tracks of people whom the detector finds and nobody follows; they are added to ``seen``."""
@@ -236,7 +224,7 @@ class LandmarkTracker:
             if weak > _MOST_WEAK:
                 break
             crop = crop_around_keypoints(keypoints[index]) if len(keypoints[index]) else crop_around_box(boxes[index])
-            found = _confirmed(look, mirrored, crop)
+            found = confirmed(look, mirrored, crop)
             if found is None or any(_is_part_of(found, other) for other in seen.values()):
                 self._refuse(refused)
                 continue
@@ -316,7 +304,7 @@ class LandmarkTracker:
         if not keypoints.shape[1] or scores.max(initial=0) < _WEAK_SCORE:
             return None
         look, mirrored = self._look(self._frame, image), self._look(self._frame, image, other=True)
-        found = _confirmed(look, mirrored, crop_around_keypoints(keypoints[np.argmax(scores)]))
+        found = confirmed(look, mirrored, crop_around_keypoints(keypoints[np.argmax(scores)]))
         return found if found and track.distance(self._frame, found) < 1 else None
 
     def _detect_in(self, image: np.ndarray, crop: Crop, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -334,7 +322,35 @@ class LandmarkTracker:
         return boxes, scores, np.concatenate([points, keypoints[..., 2:]], -1) if keypoints.shape[1] else keypoints
 
 
-def _confirmed(look: Look, mirrored: Look, crop: Crop) -> Observation | None:
+def look_in(landmarker: Landmarker, image: np.ndarray, scale: np.ndarray, *, mirrored: bool) -> Look:
+    """The landmark net in an image, (H, W, 3) uint8 RGB, of ``scale`` (2,) over the clip's frames, or its mirror image.
+
+    Crops and landmarks are in pixels of the clip's frames.
+    """
+
+    def look(crop: Crop) -> Observation:
+        reduced = Crop(crop.center * scale, crop.side * float(scale.mean()), crop.rotation)
+        found = landmarker(image, reduced, mirrored)
+        landmarks = found.landmarks / (*scale, 1)
+        return Observation(landmarks, found.landmarks_3d, found.score, found.quality)
+
+    return look
+
+
+def detection_row(
+    number: int, frame: int, found: Observation, picture: tuple[np.ndarray, np.ndarray], hands: HandTracker | None
+) -> DetectionRow:
+    """The row of a track in a network frame; ``picture``: image and scale as in `look_in`; hands: None: not wanted."""
+    image, scale = picture
+    colours = appearance.describe(image, found.keypoints * (*scale, 1))
+    row = DetectionRow(frame, number, found.box, found.keypoints, found.landmarks, found.landmarks_3d, colours)
+    if hands is None:
+        return row
+    seen, scores = hands.look(image, scale, frame, number, found.landmarks)
+    return replace(row, hands=seen, hand_scores=scores)
+
+
+def confirmed(look: Look, mirrored: Look, crop: Crop) -> Observation | None:
     """The person in a crop that the detector suggests, either way up; None if the landmark net sees nobody.
 
     ``mirrored``: the net on the mirror image of what ``look`` takes, or the other way round.

@@ -9,6 +9,8 @@ from .types import is_confident
 
 # Upper and lower body are swapped independently; the face belongs to the upper body.
 _BODY_PARTS = (np.r_[0:23], np.r_[23:LANDMARKS])
+_COCO_MIRROR = np.array([0, *(index + 1 if index % 2 else index - 1 for index in range(1, 17))])
+_COCO_PARTS = (np.r_[0:11], np.r_[11:17])  # the same parts of COCO's keypoints
 # Cost of a swapped frame, as a mean jump of the points in extents of the part; set by hand. It must be above zero: else
 # swapping all frames would cost as little as swapping none.
 _SWAP_COST = 0.004
@@ -32,6 +34,21 @@ def fix_left_right(landmarks: np.ndarray, landmarks_3d: np.ndarray) -> tuple[np.
         for values in (landmarks, landmarks_3d):
             values[rows] = values[:, LANDMARK_MIRROR][rows]
     return landmarks, landmarks_3d
+
+
+def with_swapped_sides(points: np.ndarray, swapped: np.ndarray) -> np.ndarray:
+    """Points (n, K, ...) with left and right exchanged where ``swapped`` (n, 2) says so of upper body and legs.
+
+    K: the landmark net's 33, COCO's 17 or none.
+    """
+    points = points.copy()
+    if points.shape[1]:
+        is_coco = points.shape[1] == len(_COCO_MIRROR)
+        parts, mirror = (_COCO_PARTS, _COCO_MIRROR) if is_coco else (_BODY_PARTS, LANDMARK_MIRROR)
+        for part, flags in zip(parts, swapped.T, strict=True):
+            rows = np.ix_(flags, part)
+            points[rows] = points[:, mirror][rows]
+    return points
 
 
 def _jumps(earlier: tuple[np.ndarray, np.ndarray], later: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

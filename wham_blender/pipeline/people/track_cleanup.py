@@ -8,11 +8,13 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline, make_interp_spline
 from scipy.ndimage import median_filter
 
+from ...corrections import Corrections
 from ..clip import video_reader
+from .corrected_tracks import correct_tracks
 from .hands import LANDMARK_WRISTS, resample_hands, without_shared
 from .joining import join_tracks
 from .landmarks import COCO_LANDMARKS, average_mirrored
-from .left_right import fix_left_right
+from .left_right import fix_left_right, with_swapped_sides
 from .smoothing import without_jitter
 from .types import Detections, Person, wham_boxes
 
@@ -29,25 +31,66 @@ def build_people(detections: Detections, part: np.ndarray) -> list[Person]:
     one part into another. A track of less than a second is dropped (in a clip shorter than two seconds: one of less
     than half the clip).
     """
+    return [person for person, _ in _build(detections, _whole_tracks(detections, part), part)]
+
+
+def build_corrected_people(
+    detections: Detections, part: np.ndarray, corrections: Corrections
+) -> tuple[list[Person], list[int]]:
+    """`build_people` with an animator's corrections, and the clip frames of places at which nobody is seen.
+
+    People keep the numbers that they have without corrections, as far as these are the same people; others follow.
+    """
+    tracks = _whole_tracks(detections, part)
+    owners = {row: number for number, (_, rows) in enumerate(_build(detections, tracks, part)) for row in rows.tolist()}
+    corrected = correct_tracks(detections, tracks, corrections)
+    numbered: dict[int, Person] = {}
+    more = []
+    for person, rows in sorted(
+        _build(detections, corrected.tracks, part, corrected.swapped), key=lambda each: each[1][0]
+    ):
+        number = next((owners[row] for row in rows.tolist() if row in owners), None)
+        if number is None or number in numbered:
+            more.append(person)
+        else:
+            numbered[number] = person
+    return [*(person for _, person in sorted(numbered.items(), key=lambda each: each[0])), *more], corrected.unmatched
+
+
+def _whole_tracks(detections: Detections, part: np.ndarray) -> list[np.ndarray]:
+    """The rows of each person in order of time; part (L,) as in `build_people`. Rows of boxes are left out."""
     if len(detections.network_frames) < 2:
         return []
     row_part = part[detections.row_frame]
     pieces = [
         np.flatnonzero((detections.track == track) & (row_part == number))
         for track, number in np.unique(np.column_stack([detections.track, row_part]), axis=0)
-        if number >= 0
+        if number >= 0 and track >= 0
     ]
-    seconds = detections.frame_times[detections.network_frames]
-    seconds_per_frame = np.ptp(seconds) / (len(seconds) - 1)
+    return join_tracks(detections, pieces, part)
+
+
+def _build(
+    detections: Detections, tracks: list[np.ndarray], part: np.ndarray, swapped: np.ndarray | None = None
+) -> list[tuple[Person, np.ndarray]]:
+    """People and their rows, of tracks that are long enough, the largest and longest first.
+
+    swapped (N, 2): as in `CorrectedTracks`; None: nowhere.
+    """
+    if not tracks:
+        return []
+    seconds_per_frame = np.ptp(seconds := detections.frame_times[detections.network_frames]) / (len(seconds) - 1)
     min_rows = max(2, min(round(_MIN_SECONDS / seconds_per_frame), (part >= 0).sum() / 2))
     detections = replace(detections, hand_scores=without_shared(detections))
-    tracks = join_tracks(detections, pieces, part)
-    people = [_build_person(detections, rows) for rows in tracks if len(rows) >= min_rows]
-    return sorted(people, key=lambda person: -float(person.boxes[person.visible, 2].sum()))
+    swapped = np.zeros((len(detections.track), 2), bool) if swapped is None else swapped
+    people = [(_build_person(detections, rows, swapped[rows]), rows) for rows in tracks if len(rows) >= min_rows]
+    return sorted(people, key=lambda each: -float(each[0].boxes[each[0].visible, 2].sum()))
 
 
-def _build_person(detections: Detections, rows: np.ndarray) -> Person:
-    """One person's track from their detection rows in order of time, on the clip's 30 fps clock.
+def _build_person(detections: Detections, rows: np.ndarray, swapped: np.ndarray) -> Person:
+    """One person's track from their detection rows (n,) in order of time, on the clip's 30 fps clock.
+
+    swapped (n, 2): rows in which left and right of the upper body and of the legs are exchanged.
 
     All people share the clock, so that people and camera are placed in one world frame by frame.
     """
@@ -66,12 +109,15 @@ def _build_person(detections: Detections, rows: np.ndarray) -> Person:
     hands, hand_scores = detections.hands[looked], detections.hand_scores[looked].copy()
     if landmarks.size:
         seen_as = landmarks
-        landmarks, landmarks_3d = fix_left_right(landmarks, landmarks_3d)
+        landmarks, landmarks_3d = (
+            with_swapped_sides(points, swapped) for points in fix_left_right(landmarks, landmarks_3d)
+        )
         if len(hand_scores):  # looked for at the other arm
             hand_scores[(landmarks[:, LANDMARK_WRISTS] != seen_as[:, LANDMARK_WRISTS]).any((1, 2))] = 0
+    elif len(hand_scores):
+        hand_scores[swapped[:, 0]] = 0
     landmarks, landmarks_3d = (average_mirrored(values, frames) for values in (landmarks, landmarks_3d))
-    if from_landmarks:
-        keypoints = landmarks[:, COCO_LANDMARKS]
+    keypoints = landmarks[:, COCO_LANDMARKS] if from_landmarks else with_swapped_sides(keypoints, swapped)
     points = np.concatenate([keypoints, landmarks], 1)
     curved = _resample(time, seconds[frames], landmarks[..., :2])
     points = _resample(time, seconds[frames], points, curved=False)

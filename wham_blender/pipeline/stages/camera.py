@@ -33,7 +33,7 @@ def solve_camera(context: JobContext, tracks: Tracks) -> SolvedCamera:
     camera_K = intrinsics(size, focal)
     background = tracks.detected.background
     arrays, key = context.cache.run(
-        "camera", [tracks.key, job.camera, camera_K.tolist(), focal is None],
+        "camera", [tracks.detected.key, job.camera, camera_K.tolist(), focal is None],
         lambda progress: vars(
             camera_motion.solve_camera_motion(background, camera_K, size, job.camera, guessed=focal is None)
         ),

@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...corrections import NO_CORRECTIONS, Corrections
 from ..clip.video_reader import ClipInfo
 from ..errors import PipelineError, folder_not_writable
 
@@ -38,6 +39,7 @@ class Job:
     hands: bool = True  # see hands, for fingers and wrists
     world: str = "placed"  # placed (from the picture, WHAM and planted feet), or wham (the network's own rollout)
     smooth: float = 0.0  # seconds: movements that repeat within them are filtered out
+    corrections: Corrections = NO_CORRECTIONS  # of people and tracks, made by hand
     smplh: bool = False  # write AMASS's poses of SMPL-H, with the fingers, instead of SMPL's
 
 

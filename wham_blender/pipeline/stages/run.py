@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import motion, protocol
+from ...corrections import Corrections
 from ...folders import cache_folder
 from .. import devices
 from ..clip import film, quicktime_metadata, video_reader
@@ -133,6 +134,11 @@ def _check_result(context: JobContext, numbers: list[int], motions: list[motion.
         )
 
 
+def _is_setting(value: object) -> bool:
+    """Whether the motion file names an option's value: neither paths nor the corrections, which are long."""
+    return not isinstance(value, Path | Corrections)
+
+
 def _motions(
     context: JobContext, tracks: Tracks, camera: SolvedCamera, lifted: Lifted, placed: list[Placed]
 ) -> list[motion.Motion]:
@@ -143,7 +149,7 @@ def _motions(
         "clip": job.clip.name, "clip_sha256": context.clip_sha256, "size": context.size,
         "fps": _frame_rate(context, detections), "speed": context.info.speed,
         "quality": context.backend.quality,
-        "settings": {name: value for name, value in vars(job).items() if not isinstance(value, Path)},
+        "settings": {name: value for name, value in vars(job).items() if _is_setting(value)},
         "timings": context.cache.timings,
         "weights": {
             role: {"name": file.path.name, "version": file.version, "sha256": file.sha256}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -13,11 +13,14 @@ from ..clip.image_sequence import PictureClip
 from ..errors import PipelineError
 from ..people import thumbnails, track_cleanup
 from ..people.types import BOX_MARGIN, Detections, Person, frames_in_track, is_confident
+from ..progress import Progress
 from . import clip_checks
-from .cache import joined, parted
+from .boxes import detections_in_boxes
+from .cache import Arrays, joined, parted
 from .context import JobContext
 from .detect import Detected
 
+_UNMATCHED = "unmatched"  # the array with the frames of corrections that fit nobody
 _SPECTATOR = 0.1  # of the main person's height: who is smaller is no character unless asked for
 
 
@@ -56,9 +59,10 @@ def clean_tracks(context: JobContext, detected: Detected) -> Tracks:
     _check_detections(context, detections)
     clip_checks.check_clip(context, detections)
     part = clip_checks.parts(context, detected)
-    arrays, key = context.cache.run(
-        "tracks", [detected.key], lambda progress: joined(map(vars, track_cleanup.build_people(detections, part)))
-    )
+    detections, boxes_key = detections_in_boxes(context, detected)
+    detected = replace(detected, detections=detections)
+    arrays, key = _cached_people(context, detected, part, boxes_key)
+    _warn_of_unmatched(context, arrays.pop(_UNMATCHED, np.zeros(0)).tolist())
     if not arrays:
         raise PipelineError(
             f"No person found in {job.clip.name} ({len(detections.network_frames)} frames looked at). Choose a clip "
@@ -77,6 +81,36 @@ def clean_tracks(context: JobContext, detected: Detected) -> Tracks:
     chosen = _chosen(context, people)
     _warn_of_small_people(context, people, chosen)
     return Tracks(detected, people, chosen, key)
+
+
+def _cached_people(context: JobContext, detected: Detected, part: np.ndarray, boxes_key: str) -> tuple[Arrays, str]:
+    """The arrays of all people, with the frames of corrections that fit nobody if there are corrections; and the key.
+
+    Without corrections the key is that of a clip that was never corrected, so that its later stages are found again.
+    """
+    corrections = context.job.corrections
+    if not corrections:
+        return context.cache.run(
+            "tracks", [detected.key],
+            lambda progress: joined(map(vars, track_cleanup.build_people(detected.detections, part))),
+        )  # fmt: skip
+
+    def build(_progress: Progress) -> Arrays:
+        people, unmatched = track_cleanup.build_corrected_people(detected.detections, part, corrections)
+        return joined(map(vars, people)) | {_UNMATCHED: np.array(unmatched, np.int64)}
+
+    context.log(f"{len(corrections)} corrections are applied.")
+    return context.cache.run("tracks", [detected.key, boxes_key, corrections.text()], build)
+
+
+def _warn_of_unmatched(context: JobContext, frames: list[int]) -> None:
+    """Warn of corrections that name a person at a place where nobody was found."""
+    if frames:
+        context.warn(
+            f"A correction of {context.job.clip.name} fits nobody: at its place in frame {frames[0]} no person was "
+            "found. Make it again on the character that this import brings.",
+            code="correction-fits-nobody",
+        )
 
 
 def _check_detections(context: JobContext, detections: Detections) -> None:

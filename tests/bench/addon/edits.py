@@ -1,0 +1,75 @@
+"""How long the edits of a character of 10,000 frames take, with and without fingers: ``build.py bench edits``.
+
+Counted is the operator as a script calls it, without its undo step: that is Blender's own. The best of several times,
+since other programs only add to it. Runs in every Blender.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import bpy  # first: it brings addon_utils
+
+# isort: split
+import numpy as np
+
+from tests.addon.conftest import enabled, make_motion
+from tests.bench.report import json_path, report
+from wham_blender import motion as motion_file
+from wham_blender import weights
+
+FRAMES = 10_000
+TIMES = 3
+
+
+def pin() -> None:
+    """Pose one bone in the middle, and pin it."""
+    bpy.context.scene.frame_set(FRAMES // 2)
+    bone = bpy.context.view_layer.objects.active.pose.bones["left_shoulder"]
+    bone.rotation_quaternion = bone.rotation_quaternion.inverted()
+    bpy.context.view_layer.update()
+    bpy.ops.wham.pin_pose(falloff=24)
+
+
+EDITS: dict[str, Callable[[], object]] = {
+    "pin_pose": pin,
+    "distrust_frames": lambda: bpy.ops.wham.distrust_frames(first=4000, last=4030),
+    "swap_sides": lambda: bpy.ops.wham.swap_sides(first=3000, last=3030, part="LOWER"),
+    "plant_again": lambda: bpy.ops.wham.plant_again(),
+    "smooth_motion": lambda: bpy.ops.wham.smooth_motion(),
+}
+
+
+def seconds(edit: Callable[[], object]) -> float:
+    """The time of one edit."""
+    begun = time.perf_counter()
+    edit()
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    """Measure in this Blender and print one row for each edit."""
+    asked = json_path(__doc__)
+    with np.load(weights.find("body").path, allow_pickle=False) as model:
+        body = {name: model[name] for name in model.files}
+    motion = make_motion(body, FRAMES)
+    fingers = replace(motion, hand_poses=np.zeros((FRAMES, 30, 3)), hand_confidence=np.zeros((FRAMES, 2)))
+    times: dict[str, list[float]] = {}
+    with enabled(), tempfile.TemporaryDirectory() as folder:
+        for person in (motion, fingers):
+            bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+            path = Path(folder, "long.npz")
+            motion_file.save(path, [person])
+            bpy.ops.wham.import_motion(filepath=str(path), fps="CLIP")
+            for name, edit in EDITS.items():
+                times.setdefault(name, []).append(min(seconds(edit) for _ in range(TIMES)))
+    rows = [[bpy.app.version_string, name, *values] for name, values in times.items()]
+    report(f"Edits of {FRAMES:,} frames, seconds", ["Blender", "edit", "body", "with fingers"], rows, asked)
+
+
+if __name__ == "__main__":
+    main()

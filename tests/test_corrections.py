@@ -1,0 +1,63 @@
+"""The document of corrections: what is written is read, and what cannot be is refused with a sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wham_blender import corrections, limits
+from wham_blender.corrections import Box, Continued, Corrections, CorrectionsError, Distrusted, Part, Place, Swapped
+
+HERE = Place(12, 0.25, 0.5)
+CHANGES = (
+    Distrusted(HERE, 3, 9),
+    Swapped(HERE, 4, 5, Part.LOWER),
+    Continued(HERE, Place(40, 0.75, 0.5), 38),
+    Box(10, 1, 21, 0.1, 0.2, 0.4, 0.9),
+    Box(10, 1, 21, 0.1, 0.2, 0.4, 0.9, HERE),
+)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    document = Corrections()
+    for change in CHANGES:
+        document = document.with_change(change)
+    path = tmp_path / corrections.FILE_NAME
+    path.write_text(document.text(), "utf-8")
+    assert corrections.load(path) == document
+    assert (len(document), document.boxes, document.swapped) == (5, CHANGES[3:], CHANGES[1:2])
+    assert json.loads(document.text())["swapped"][0]["part"] == "LOWER"
+    assert not corrections.parse("", "nobody")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("[]", "not an object"),
+        ("{", "Expecting"),
+        ('{"version": 2}', "newer than this add-on reads"),
+        ('{"distrusted": [{"first": 1, "last": 2}]}', "lacks person"),
+        ('{"distrusted": [{"person": {"frame": 1, "x": 0, "y": 0}, "first": 9, "last": 2}]}', "end before they begin"),
+        ('{"distrusted": [{"person": {"frame": 1, "x": 1e9, "y": 0}, "first": 1, "last": 2}]}', "not from -1 to 2"),
+        ('{"swapped": [{"person": {"frame": 1, "x": 0, "y": 0}, "first": 1, "last": 2, "part": "LEGS"}]}', "LOWER"),
+        ('{"boxes": [{"frame": 5, "first": 1, "last": 9, "x1": 0.5, "y1": 0, "x2": 0.5, "y2": 1}]}', "no area"),
+        ('{"boxes": [{"frame": 50, "first": 1, "last": 9, "x1": 0, "y1": 0, "x2": 1, "y2": 1}]}', "in frames 1 to 9"),
+        ('{"boxes": [{"frame": 5, "first": 1, "last": 999, "x1": 0, "y1": 0, "x2": 1, "y2": 1}]}', "more than 300"),
+        (" " * (limits.CORRECTIONS_BYTES + 1), "has more than"),
+    ],
+)
+def test_what_is_wrong_is_a_sentence(wrong: str, why: str) -> None:
+    with pytest.raises(CorrectionsError, match=why) as caught:
+        corrections.parse(wrong, "clip.mp4")
+    assert str(caught.value).startswith("The corrections of clip.mp4 cannot be used: ")
+    assert caught.value.code == "corrections-invalid"
+
+
+def test_there_is_an_end_to_corrections(tmp_path: Path) -> None:
+    full = Corrections(distrusted=(CHANGES[0],) * limits.CORRECTIONS)
+    with pytest.raises(CorrectionsError, match="longer than 1000"):
+        full.with_change(CHANGES[0])
+    with pytest.raises(CorrectionsError, match="cannot be read"):
+        corrections.load(tmp_path)

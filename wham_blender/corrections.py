@@ -1,0 +1,167 @@
+"""Corrections that an animator makes to what was seen in a clip: one JSON document, shared by add-on and worker.
+
+It names frames by their numbers in the clip and people by a place in one frame, so that it still holds when the clip
+is processed again and people are found and numbered anew. The character keeps it, and so does the job's folder, in
+``corrections.json``. Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from . import limits, records
+from .errors import CodedError, reason
+from .files import read_bounded
+from .records import AtMost, InvalidRecord, Within
+
+VERSION = 1
+FILE_NAME = "corrections.json"  # in a job's folder
+
+_Frame = Annotated[int, Within(1, limits.CLIP_FRAME)]
+_Fraction = Annotated[float, Within(-1, 2)]  # people reach beyond the picture
+_Change = TypeVar("_Change", "Distrusted", "Swapped", "Continued", "Box")
+
+
+class CorrectionsError(CodedError):
+    """A document of corrections cannot be used; the text is a sentence for the animator."""
+
+
+class Part(enum.Enum):
+    """The part of a body whose left and right are swapped, as people/left_right.py divides it."""
+
+    ALL = "body"
+    UPPER = "upper body"
+    LOWER = "legs"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The person who is there in a frame."""
+
+    frame: _Frame
+    x: _Fraction  # of the picture's width: the middle between the hips
+    y: _Fraction  # of the picture's height, from the top
+
+
+@dataclass(frozen=True)
+class Distrusted:
+    """In these frames a person was seen wrongly: they count as not seen, and are bridged."""
+
+    person: Place
+    first: _Frame
+    last: _Frame
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """In these frames left and right of a person were taken for each other."""
+
+    person: Place
+    first: _Frame
+    last: _Frame
+    part: Part = Part.ALL
+
+
+@dataclass(frozen=True)
+class Continued:
+    """From a frame on, the person is the one who is seen at ``other``; who was taken for them is somebody else."""
+
+    person: Place
+    other: Place
+    first: _Frame
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box around a person, drawn in one frame, from which they are followed to the first and the last frame."""
+
+    frame: _Frame
+    first: _Frame
+    last: _Frame
+    x1: _Fraction  # of the picture's width and height, from the top left
+    y1: _Fraction
+    x2: _Fraction
+    y2: _Fraction
+    person: Place | None = None  # whose frames these are; None: somebody whom nobody has found
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """All corrections of one clip."""
+
+    version: Annotated[int, Within(1, VERSION)] = VERSION
+    distrusted: Annotated[tuple[Distrusted, ...], AtMost(limits.CORRECTIONS)] = ()
+    swapped: Annotated[tuple[Swapped, ...], AtMost(limits.CORRECTIONS)] = ()
+    continued: Annotated[tuple[Continued, ...], AtMost(limits.CORRECTIONS)] = ()
+    boxes: Annotated[tuple[Box, ...], AtMost(limits.CORRECTIONS)] = ()
+
+    def __len__(self) -> int:
+        return len(self.distrusted) + len(self.swapped) + len(self.continued) + len(self.boxes)
+
+    def text(self) -> str:
+        """The document as JSON."""
+        values = {name: value for name, value in dataclasses.asdict(self).items() if value}
+        return json.dumps(values, indent=1, default=lambda value: value.name)
+
+    def with_change(self, change: Distrusted | Swapped | Continued | Box) -> Corrections:
+        """The document with one more correction. Raises CorrectionsError if that is not valid, or has no space."""
+        lists = {Distrusted: "distrusted", Swapped: "swapped", Continued: "continued", Box: "boxes"}
+        name = lists[type(change)]
+        return parse(dataclasses.replace(self, **{name: (*getattr(self, name), change)}).text(), "this character")
+
+
+NO_CORRECTIONS = Corrections()
+
+
+def parse(text: str | bytes, owner: str) -> Corrections:
+    """The document of JSON text; without text, an empty one. Raises CorrectionsError, which names the owner."""
+    try:
+        values = records.parse(text, limits.CORRECTIONS_BYTES) if text else {}
+        if isinstance(values, dict) and isinstance(values.get("version"), int) and values["version"] > VERSION:
+            raise InvalidRecord(f"it has version {values['version']}, newer than this add-on reads")
+        document = records.make(Corrections, values, "corrections")
+        _check(document)
+    except InvalidRecord as error:
+        raise CorrectionsError(
+            f"The corrections of {owner} cannot be used: {reason(error)}. Correct them, or use Clear Corrections and "
+            "make them again.",
+            code="corrections-invalid",
+        ) from error
+    return document
+
+
+def _check(document: Corrections) -> None:
+    """Raise InvalidRecord for ranges that end before they begin, and for boxes without area."""
+    changes: list[Distrusted | Swapped | Box] = [*document.distrusted, *document.swapped, *document.boxes]
+    for change in changes:
+        if change.last < change.first:
+            raise InvalidRecord(f"frames {change.first} to {change.last} end before they begin")
+    for box in document.boxes:
+        if not box.first <= box.frame <= box.last:
+            raise InvalidRecord(f"the box of frame {box.frame} is used in frames {box.first} to {box.last} only")
+        if box.last - box.first >= limits.BOX_FRAMES:
+            raise InvalidRecord(
+                f"the box of frame {box.frame} is used in more than {limits.BOX_FRAMES} frames; draw another one later"
+            )
+        if box.x2 - box.x1 < _SMALLEST or box.y2 - box.y1 < _SMALLEST:
+            raise InvalidRecord(f"the box of frame {box.frame} has no area")
+
+
+_SMALLEST = 0.01  # of the picture's sides: nobody can be recognised in a smaller box
+
+
+def load(path: Path) -> Corrections:
+    """The document of a file. Raises CorrectionsError if it cannot be read."""
+    try:
+        content = read_bounded(path, limits.CORRECTIONS_BYTES)
+    except OSError as error:
+        raise CorrectionsError(
+            f"The corrections in {path.name} cannot be read: {error.strerror or reason(error)}. Check the path.",
+            code="corrections-unreadable",
+        ) from error
+    return parse(content, path.name)
