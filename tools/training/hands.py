@@ -35,7 +35,7 @@ _HELD_OUT = 0.1  # of the pictures
 # of its angles and of its rotation, of noise of the points (of their extent) and metres, and of the metres' scale.
 _MOVED_ANGLES, _MOVED_ROTATION, _POINT_NOISE, _METRE_NOISE, _METRE_SCALE = 0.12, 0.2, 0.03, 0.003, 0.05
 # Errors of the body's arm, standard deviations: of the forearm's direction and the wrist about any axis, radians, and
-# of the logarithm of the distance. Those of `bench follow` and, of the wrist, of `bench hands`.
+# of the logarithm of the distance. Set by hand; the wrist's is about that of the body lifter in `bench hands`.
 _FOREARM_ERROR, _WRIST_ERROR, _DISTANCE_ERROR = 0.2, 0.45, 0.07
 _QUITE_WRONG = 0.15  # fraction of the samples in which they are three times as large
 

@@ -1,8 +1,8 @@
 """Puts lifted hands on a placed body: wrists and forearms by the hands' orientation, fingers, and relaxed ones unseen.
 
 Each hand is a list of angles over time: the forearm's twist, the wrist's two, and the fingers'. Each is smoothed by a
-least-squares problem in which a frame weighs as much as the hand is seen well, and an unseen one draws the angle to its
-relaxed value; so hands ease into that and come back without a jump.
+least-squares problem in which a frame weighs as much as the lifter is sure of the angle, and an unseen one draws the
+angle to its relaxed value; so hands ease into that and come back without a jump.
 """
 
 from __future__ import annotations
