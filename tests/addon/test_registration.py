@@ -97,7 +97,8 @@ class Layout:
 
 def test_panel_and_preferences_draw():
     drawn: list[tuple] = []
-    stand_in = type("Panel", (), {"layout": Layout(drawn), "storage_state": "worker 5.00 GB", "show_options": True})()
+    options = {"storage_state": "worker 5.00 GB", "show_options": True, "show_weights": True, "torch_build": "AUTO"}
+    stand_in = type("Panel", (), {"layout": Layout(drawn), **options})()
     WHAM_PT_import.draw(stand_in, bpy.context)
     preferences.WHAM_AP_preferences.draw(stand_in, bpy.context)
     assert ("prop", "filepath", None) in drawn
