@@ -89,14 +89,14 @@ def test_a_repository_installs_and_updates_the_extension(motion_path, tmp_path):
         cwd=tmp_path, env=environ(tmp_path), encoding="utf-8",
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as blender:  # fmt: skip
-        said = []
-        while (line := blender.stdout.readline()) and not line.startswith("first"):
-            said.append(line)
+        assert blender.stdout is not None
+        said = line = ""
+        while not line.startswith("first") and (line := blender.stdout.readline()):
+            said += line
         build.publish(newest, served)
-        said += [line, blender.communicate("go on\n")[0]]
+        said += blender.communicate("go on\n")[0]
     server.shutdown()
     server.server_close()
-    said = "".join(said)
     assert blender.returncode == 0, said
     assert "(0, 0, 1)" in line
     assert f"then {tuple(map(int, VERSION.split('.')))}" in said

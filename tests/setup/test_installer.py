@@ -139,7 +139,9 @@ def test_pytorch_from_its_own_index(index, packages, locked, capsys):
     if locked:
         (python_environment.PIPELINE / "requirements-cu126.txt").write_text(own + lock[1], "utf-8")
     installer.install(BASE, "AUTO")
-    fractions = [said["fraction"] for line in capsys.readouterr().out.splitlines() if "fraction" in (said := json.loads(line))]
+    fractions = [
+        said["fraction"] for line in capsys.readouterr().out.splitlines() if "fraction" in (said := json.loads(line))
+    ]
     assert fractions == sorted(fractions), "of two lists, as of one"
     assert "+cu126" in module("torch").read_text("utf-8")
     packages(*lock)

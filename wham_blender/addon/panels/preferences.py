@@ -68,8 +68,9 @@ def _draw_worker(layout: bpy.types.UILayout, preferences: bpy.types.AddonPrefere
     installed = python_environment.worker_folder().exists()
     if not installed:
         cards = pytorch.cards_if_known()
-        text = "Looking for a graphics card" if cards is None else ""
-        text = text or python_environment.download_text(preferences.torch_build, cards)
+        text = "Looking for a graphics card"
+        if cards is not None:
+            text = python_environment.download_text(preferences.torch_build, cards)
         draw_sentence(layout, text, icon="BLANK1", dim=True)
     if not bpy.app.online_access:
         row = layout.row()

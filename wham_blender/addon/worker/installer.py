@@ -49,7 +49,8 @@ _PAUSE = 0.2  # seconds between two messages about the progress of a move
 def install(base: Path, wish: str, wheels: str = "", repair: bool = False, larger: bool = False) -> Path:
     """Install the worker into python_environment.worker_folder() and return its interpreter.
 
-    ``larger``: where PyTorch's index cannot be used, take PyPI's build, which is much larger than was announced. Raises WorkerError or BuildError; the next attempt uses what was done by then.
+    ``larger``: where PyTorch's index cannot be used, take PyPI's build, which is much larger than was announced.
+    Raises WorkerError or BuildError; the next attempt uses what was done by then.
     """
     folder = python_environment.worker_folder()
     protocol.send(protocol.Progress("prepare", 0, 1, 0.0))

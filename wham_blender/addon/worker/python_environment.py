@@ -27,8 +27,8 @@ from .process import module_command
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipeline"
 MARKER = "complete.json"  # written last: a folder without it is incomplete
-# Megabytes of PyTorch's build for the processor in its own index, which tools/lock.py could not reach: those of versions
-# 2.5 to 2.8 are 174 to 184 MB.
+# Megabytes of PyTorch's build for the processor in its own index, which tools/lock.py could not reach: from memory of
+# versions 2.5 to 2.8, about 180; shown rounded to 0.1 GB.
 _TORCH_CPU = 190
 STARTED = "started.json"  # build, Python and packages of the installation that was begun
 PYTHONS = ((3, 11), (3, 13))  # the oldest and the newest that the worker's packages were tested with
@@ -234,9 +234,7 @@ def check_base(python: Path) -> Interpreter:
     return base
 
 
-def install_command(
-    base: Path, build: str, wheels: str = "", repair: bool = False, larger: bool = False
-) -> list[str]:
+def install_command(base: Path, build: str, wheels: str = "", repair: bool = False, larger: bool = False) -> list[str]:
     """The command that installs, updates or repairs the worker's environment; Blender's interpreter runs it.
 
     ``build`` is one of pytorch.WISHES; ``wheels`` a folder that has all packages, for computers without a network;
