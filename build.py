@@ -2,7 +2,8 @@
 
     python3 build.py demo [CLIP]                  a clip through the worker and into Blender: out/demo
     python3 build.py test [PYTEST ARGUMENTS]      all checks and tests, or those named
-    python3 build.py zip                          the extension, validated by Blender: out/wham_blender-VERSION.zip
+    python3 build.py zip [--repository FOLDER]    the extension, validated by Blender: out/wham_blender-VERSION.zip;
+                                                  also as a repository, from which Blender installs and updates it
     python3 build.py bench [NAME] [--json FILE]   one measurement as a table; without a name, the list of them
     python3 build.py train [body|filmed|drawn|lifter|temporal|wham|contacts|hands|all] [--mocap DIR ...]
                                                   the open weights
@@ -261,9 +262,14 @@ def stream(command: Sequence[str | Path], label: str, only: tuple[str, ...] = ("
 # --- commands --------------------------------------------------------------------------------------------------------
 
 
-def make_zip() -> int:
-    """Put the manifest, the package's contents and the bundled weights at the root of one validated zip."""
-    blender_ext = next(site_packages(blender()).glob("bpy/*/scripts/addons_core/bl_pkg/cli/blender_ext.py"))
+def make_zip(*options: str) -> int:
+    """Put the manifest, the package's contents and the bundled weights at the root of one validated zip.
+
+    ``--repository FOLDER``: also publish it there.
+    """
+    if options and (len(options) != 2 or options[0] != "--repository"):
+        print(__doc__)
+        return 2
     with tempfile.TemporaryDirectory() as folder:
         source, built = Path(folder, "source"), Path(folder, "built")
         shutil.copytree(ROOT / "wham_blender", source, ignore=shutil.ignore_patterns("__pycache__", ".*"))
@@ -276,10 +282,8 @@ def make_zip() -> int:
         for role in weights.manifest():
             shutil.copy(weights.find(role).path, source / "bundled_weights")
         built.mkdir()
-        steps: list[list[str | Path]] = [["validate", source], ["build", "--source-dir", source, "--output-dir", built]]
-        for step in steps:
-            if stream([sys.executable, blender_ext, *step], "blender_ext"):
-                raise BuildError("Blender does not accept the extension; its output is above.")
+        blender_ext("validate", source)
+        blender_ext("build", "--source-dir", source, "--output-dir", built)
         manifest = tomllib.loads((source / "blender_manifest.toml").read_text("utf-8"))
         target = OUT / f"{manifest['id']}-{manifest['version']}.zip"
         OUT.mkdir(exist_ok=True)
@@ -287,7 +291,32 @@ def make_zip() -> int:
         shutil.copy(next(built.glob("*.zip")), aside)
         aside.replace(target)
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, validated by Blender's own command.")
+    if options:
+        publish(target, Path(options[1]))
     return 0
+
+
+def blender_ext(*arguments: str | Path) -> None:
+    """Run Blender's own command for extensions. Raises BuildError if it fails."""
+    script = next(site_packages(blender()).glob("bpy/*/scripts/addons_core/bl_pkg/cli/blender_ext.py"))
+    if stream([sys.executable, script, *arguments], "blender_ext"):
+        raise BuildError("Blender does not accept the extension; its output is above.")
+
+
+def publish(archive: Path, repository: Path) -> None:
+    """Put the extension's zip into a folder of extensions and write the index that Blender's Get Extensions reads.
+
+    Other extensions in the folder stay. Zips of other versions of this one go to its subfolder ``earlier``: of several
+    in an index, Blender would take any.
+    """
+    (repository / "earlier").mkdir(parents=True, exist_ok=True)
+    for path in repository.glob(f"{archive.name.split('-')[0]}-*.zip"):
+        path.replace(repository / "earlier" / path.name)
+    aside = repository / f".{archive.name}.part"
+    shutil.copy(archive, aside)
+    aside.replace(repository / archive.name)
+    blender_ext("server-generate", "--repo-dir", repository, "--html")
+    print(f"{repository}: serve this folder; the repository's address is that of its index.json.")
 
 
 @dataclass(frozen=True)

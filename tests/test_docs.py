@@ -299,7 +299,7 @@ def options(file: str, *classes: str) -> list[str]:
 )
 def test_each_option_is_explained(file, classes):
     text = (DOCS / "options.md").read_text("utf-8")
-    names = [name for name in options(file, *classes) if name not in {"storage_state", "show_options"}]
+    names = [name for name in options(file, *classes) if name not in {"storage_state", "show_options", "show_weights"}]
     assert names
     assert [name for name in names if f"`{name}`" not in text] == []
 

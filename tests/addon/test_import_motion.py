@@ -275,6 +275,10 @@ def test_all_people_of_a_file_and_their_one_camera(motion, tmp_path, body):
     assert len(objects("CAMERA")) == 1
     evaluated = second.evaluated_get(go_to(1 + 10 + 4))
     assert np.linalg.norm(np.array(evaluated.pose.bones["head"].head) - other.joints()[4, 15]) < MILLIMETRE
+    assert len({mesh.data.materials[0] for mesh in objects("MESH")}) == 1
+    bones = first.data.bones
+    assert {c.name: len(c.bones) for c in first.data.collections} == {"Center": 6, "Left": 9, "Right": 9}
+    assert bones["left_knee"].color.palette != bones["right_knee"].color.palette
 
 
 def test_motion_of_another_body_gets_no_mesh(motion, tmp_path, body):

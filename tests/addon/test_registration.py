@@ -1,5 +1,6 @@
 """The add-on comes and goes without a trace, and its panel draws."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from wham_blender.addon.operators.jobs import WHAM_OT_import_job
 from wham_blender.addon.panels import preferences
 from wham_blender.addon.panels.import_clip import WHAM_PT_import
 from wham_blender.addon.panels.result import WHAM_PT_edit, WHAM_PT_result, WHAM_PT_result_details
-from wham_blender.addon.properties import VideoOptions, copy_options, option_names
+from wham_blender.addon.properties import AUTOMATIC, VideoOptions, copy_options, option_names
 from wham_blender.addon.ui import contact_overlay, presets, thumbnails
 from wham_blender.addon.ui.options import SECTIONS, draw_options
 
@@ -97,7 +98,8 @@ class Layout:
 
 def test_panel_and_preferences_draw():
     drawn: list[tuple] = []
-    stand_in = type("Panel", (), {"layout": Layout(drawn), "storage_state": "worker 5.00 GB", "show_options": True})()
+    options = {"storage_state": "worker 5.00 GB", "show_options": True, "show_weights": True, "torch_build": "AUTO"}
+    stand_in = type("Panel", (), {"layout": Layout(drawn), **options})()
     WHAM_PT_import.draw(stand_in, bpy.context)
     preferences.WHAM_AP_preferences.draw(stand_in, bpy.context)
     assert ("prop", "filepath", None) in drawn
@@ -130,10 +132,16 @@ def test_every_option_is_in_one_section_and_has_a_tooltip():
     drawn: list[tuple] = []
     settings = bpy.context.scene.wham
     settings.target, settings.keying = "BAKE", "FEW"  # with which every option is shown
+    for name in AUTOMATIC:
+        assert not getattr(settings, f"{name}_given")
+        setattr(settings, f"{name}_given", True)
+        assert getattr(settings, name) == pytest.approx(AUTOMATIC[name])
     draw_options(Layout(drawn), settings, "shot_0001.png")
     shown = [call[1] for call in drawn if call[0] in ("prop", "prop_search", "menu")]
     assert sorted(shown) == sorted(
-        {*option_names(VideoOptions), "WHAM_MT_device", "WHAM_MT_person"} - {"device", "person"}
+        {
+            *option_names(VideoOptions), *(f"{name}_given" for name in AUTOMATIC), "WHAM_MT_device", "WHAM_MT_person",
+        } - {"device", "person"}
     )
     hidden = {"rna_type", "filepath", "filter_glob", "directory", "files"}
     for name in dir(bpy.ops.wham):
@@ -184,14 +192,21 @@ def test_presets_keep_the_options_but_not_the_clip(tmp_path, monkeypatch):
     monkeypatch.setenv("BLENDER_USER_RESOURCES", str(tmp_path))
     settings = bpy.context.scene.wham
     settings.person, settings.quality, settings.focal_length_mm, settings.clip_start = "ALL", "DRAFT", 28.0, 7
-    drawn: list[tuple] = []
-    presets.WHAM_PT_import_presets.draw(
-        type("Panel", (), {"layout": Layout(drawn), "preset_add_operator": "wham.add_import_preset"})(), bpy.context
-    )
-    assert ("operator", "wham.add_import_preset", "") in drawn
     assert bpy.ops.wham.add_import_preset(name="Everybody") == {"FINISHED"}
     (file,) = tmp_path.rglob("presets/operator/wham.import_video/Everybody.py")
     settings.person, settings.quality, settings.focal_length_mm, settings.clip_start = "MAIN", "FULL", 0.0, 9
     bpy.ops.script.execute_preset(filepath=str(file), menu_idname=presets.WHAM_PT_import_presets.__name__)
     assert (settings.person, settings.quality, settings.focal_length_mm) == ("ALL", "DRAFT", 28.0)
     assert settings.clip_start == 9
+    # Each that ships sets the same options, so that nothing of one is left after another.
+    folders = bpy.utils.preset_paths(presets.WHAM_PT_import_presets.preset_subdir)
+    shipped = sorted(path for folder in folders for path in Path(folder).glob("*.py") if path != file)
+    assert [path.stem for path in shipped] == ["Dance", "Game_Export", "Phone_Walk", "Several_People"]
+    assert len({tuple(re.findall(r"settings\.(\w+) =", path.read_text("utf-8"))) for path in shipped}) == 1
+    for path in shipped:
+        bpy.ops.script.execute_preset(filepath=str(path), menu_idname=presets.WHAM_PT_import_presets.__name__)
+    assert (settings.person, settings.hands) == ("ALL", "RELAXED")
+    assert bpy.ops.wham.add_import_preset(remove_name=True, name="Dance") == {"FINISHED"}
+    assert shipped[0].is_file()
+    assert bpy.ops.wham.add_import_preset(remove_name=True, name="Everybody") == {"FINISHED"}
+    assert not file.exists()

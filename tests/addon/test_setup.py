@@ -9,6 +9,7 @@ from pathlib import Path
 import bpy
 import pytest
 
+from tests.addon.conftest import CLIP
 from tests.wheels import make_wheel
 from wham_blender.addon import settings
 from wham_blender.addon.jobs.queue import job_queue
@@ -91,6 +92,10 @@ def test_operators_that_cannot_run_give_the_reason(addon_preferences, tmp_path):
         assert installs.poll() == bpy.app.online_access
     with pytest.raises(RuntimeError, match="not installed yet"):
         wham.check_worker()
+    with pytest.raises(RuntimeError, match="not installed yet"):
+        wham.import_video(filepath=str(CLIP), person="ALL")
+    chosen = bpy.context.scene.wham
+    assert (chosen.filepath, chosen.person) == (str(CLIP), "ALL"), "for when the worker is installed"
     with pytest.raises(RuntimeError, match="No folder to move to"):
         wham.move_worker()
     addon_preferences.wheels_folder, addon_preferences.base_python = str(tmp_path), str(tmp_path / "gone")

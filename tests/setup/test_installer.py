@@ -55,6 +55,8 @@ def test_a_killed_installation_goes_on_with_what_it_has(index, packages, tmp_pat
     # Two steps, as with PyTorch: the first download must be whole when the second hangs.
     running = Job(python_environment.install_command(BASE, "CPU"), tmp_path / "install.log")
     until(lambda: (running.poll() and False) or "small" in index.fetched, running)
+    with pytest.raises(WorkerError, match="is being installed"):
+        python_environment.find()
     running.stop()
     index.hangs, index.fetched[:] = "", []
     with pytest.raises(WorkerError, match="was interrupted"):
@@ -130,23 +132,30 @@ def test_what_is_not_locked_is_refused(index, packages):
 
 
 @pytest.mark.parametrize("locked", [False, True])
-def test_pytorch_from_its_own_index(index, packages, locked):
+def test_pytorch_from_its_own_index(index, packages, locked, capsys):
     lock = [index.add("torch"), index.add("tiny")]
     own = index.add("torch", "1.0+cu126", "whl/cu126")
     packages(*lock, build="cu126")
     if locked:
         (python_environment.PIPELINE / "requirements-cu126.txt").write_text(own + lock[1], "utf-8")
     installer.install(BASE, "AUTO")
+    fractions = [
+        said["fraction"] for line in capsys.readouterr().out.splitlines() if "fraction" in (said := json.loads(line))
+    ]
+    assert fractions == sorted(fractions), "of two lists, as of one"
     assert "+cu126" in module("torch").read_text("utf-8")
     packages(*lock)
     installer.install(BASE, "AUTO")
     assert "+cu126" not in module("torch").read_text("utf-8"), "another build is another environment"
 
 
-def test_without_pytorchs_index_the_processor_takes_pypis(index, packages, capsys):
+def test_without_pytorchs_index_the_larger_build_is_taken_only_on_demand(index, packages):
     packages(index.add("torch"), index.add("tiny"), build="cpu")
-    installer.install(BASE, "CPU")
-    assert "PyPI's larger package is taken" in capsys.readouterr().out
+    with pytest.raises(WorkerError, match=r"no worker packages.*0\.0 GB to download, much more than was announced"):
+        installer.install(BASE, "CPU")
+    assert index.fetched == ["tiny"]
+    installer.install(BASE, "CPU", larger=True)
+    assert index.fetched == ["tiny", "torch"]
     assert module("torch").exists()
     packages(index.add("torch"), build="cu126")
     with pytest.raises(WorkerError, match="no worker packages"):
@@ -254,7 +263,7 @@ def test_a_damaged_report_is_as_none(data, change):
 @pytest.mark.parametrize("line", ["Progress " + "9" * 400 + " of 1", "Downloading a (1.2.3MiB)", "Downloading a (.MiB)",
                                   "Progress 1 of " + "9" * 5000])  # fmt: skip
 def test_absurd_sizes_do_not_end_an_installation(capsys, line):
-    assert installer._DownloadMeter().read(line) is False
+    assert installer._DownloadMeter(0).read(line) is False
 
 
 def test_a_fault_while_installing_is_a_sentence(data, monkeypatch, capsys):
@@ -339,8 +348,7 @@ def test_the_output_of_pip_and_uv_is_explained(output, sentence):
 
 
 def test_progress_counts_megabytes(capsys):
-    meter = installer._DownloadMeter()
-    meter.expect(300)
+    meter = installer._DownloadMeter(300)
     lines = [
         "Progress 50000000 of 100000000", "Progress 100000000 of 100000000", "Progress 20000000 of 50000000",
         "Downloading torch (100.0MiB)", " Downloaded torch", "Installing collected packages: tiny",

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from wham_blender.addon.worker import pytorch
+from wham_blender.addon.worker import python_environment, pytorch
 from wham_blender.addon.worker.pytorch import BuildError, Card, choose, read_cards
 
 ADA, PASCAL, BLACKWELL = (8, 9), (6, 1), (12, 0)
@@ -83,3 +83,19 @@ def test_nvidia_smi_is_asked(tmp_path, monkeypatch, script, count):
         (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert len(pytorch.cards()) == count
+
+
+@pytest.mark.parametrize(
+    ("wish", "cards", "sentence"),
+    [
+        ("AUTO", [], "no NVIDIA card was found. Downloads about 0.5 GB"),
+        ("CPU", [Card("RTX", 580, ADA)], "as asked for. Downloads about 0.5 GB"),
+        ("AUTO", [Card("RTX", 580, ADA)], "RTX with driver 580. Downloads 3.3 GB"),
+        ("AUTO", [Card("GTX", 530, PASCAL)], "Downloads 0.3 GB and PyTorch with CUDA, which is 2 to 3 GB more"),
+        ("CUDA", [], "cannot be used: no NVIDIA card was found"),
+    ],
+)
+def test_this_computer_s_download_is_announced(monkeypatch, wish, cards, sentence):
+    monkeypatch.setattr(pytorch, "here", lambda: ("linux", PC))
+    monkeypatch.setattr(python_environment, "download_sizes", lambda: {"torch": 3013, "others": 269})
+    assert sentence in python_environment.download_text(wish, cards)

@@ -106,7 +106,8 @@ def _with_hands(contents: Contents, choice: str) -> Contents:
 def _everything() -> set[bpy.types.ID]:
     """All data of the kinds that an import makes."""
     data = bpy.data
-    kinds = (data.objects, data.collections, data.armatures, data.meshes, data.cameras, data.actions, data.images)
+    kinds = [data.objects, data.collections, data.armatures, data.meshes, data.materials, data.cameras]
+    kinds += [data.actions, data.images]
     return {item for kind in kinds for item in kind}
 
 

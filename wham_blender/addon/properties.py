@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import bpy
 from bpy.props import (
@@ -157,7 +158,28 @@ class PlacementOptions(BakeOptions):
     )
 
 
-class VideoOptions(PlacementOptions):
+# Numbers of VideoOptions whose 0 leaves them to the add-on, and their values when their check box is ticked.
+AUTOMATIC = {"focal_length_mm": 26.0, "actor_height": 1.75, "clip_end": 100, "speed": 1.0, "sequence_fps": 24.0}
+
+
+def _given(name: str, value: float) -> Any:
+    """The check box of a number of AUTOMATIC: whether it is given. It stores nothing: scripts set the number."""
+    return BoolProperty(
+        name="Set",
+        description="Set the value; if disabled, it is automatic",
+        get=lambda options: getattr(options, name) > 0,
+        set=lambda options, is_given: setattr(options, name, value if is_given else 0),
+        options={"SKIP_SAVE"},
+    )
+
+
+class _GivenNumbers:
+    """The check boxes of the numbers of AUTOMATIC, by their names and ``_given``; they are no options themselves."""
+
+    __annotations__ = {f"{name}_given": _given(name, value) for name, value in AUTOMATIC.items()}
+
+
+class VideoOptions(_GivenNumbers, PlacementOptions):
     """How the worker estimates a motion from a clip; shared by the importer and the panel."""
 
     person: StringProperty(
@@ -215,8 +237,8 @@ class VideoOptions(PlacementOptions):
     )
     focal_length_mm: FloatProperty(
         name="Focal Length",
-        description="Focal length of the camera in millimeters, 35 mm equivalent; 24 to 28 for phones. If 0, it is "
-        "read from the clip's metadata or estimated",
+        description="Focal length of the camera in millimeters, 35 mm equivalent; 24 to 28 for phones. "
+        "Automatic (0): read from the clip's metadata or estimated",
         min=0.0,
         max=10_000.0,
         soft_max=300.0,
@@ -232,8 +254,8 @@ class VideoOptions(PlacementOptions):
     )
     actor_height: FloatProperty(
         name="Actor Height",
-        description="Height of the first imported person in meters, to which bodies, paths and camera are scaled. If "
-        "0, it is estimated from the picture",
+        description="Height of the first imported person in meters, to which bodies, paths and camera are scaled. "
+        "Automatic (0): estimated from the picture",
         min=0.0,
         max=2.5,
         precision=2,
@@ -264,21 +286,21 @@ class VideoOptions(PlacementOptions):
     )
     clip_end: IntProperty(
         name="Clip End",
-        description="Last frame of the clip to import; 0 for the end of the clip",
+        description="Last frame of the clip to import. Automatic (0): the end of the clip",
         min=0,
         max=_LAST_OF_CLIP,
     )
     speed: FloatProperty(
         name="Speed",
         description="How many times slower the film is played than it was filmed: 8 for slow motion of 240 frames a "
-        "second played at 30, 1 for the film's own time. If 0, it is read from the phone's metadata, or 1",
+        "second played at 30, 1 for the film's own time. Automatic (0): read from the phone's metadata, or 1",
         min=0.0,
         max=100.0,
     )
     sequence_fps: FloatProperty(
         name="Sequence Frame Rate",
         description="Frames per second of an image sequence: numbered pictures, of which one or their folder is chosen "
-        "as the clip. If 0, the scene's",
+        "as the clip. Automatic (0): the scene's",
         min=0.0,
         max=1000.0,
         soft_max=240.0,
@@ -298,7 +320,13 @@ class VideoOptions(PlacementOptions):
 
 def option_names(options: type) -> list[str]:
     """Names of the properties of a class like VideoOptions, including those of its bases."""
-    return [name for base in options.__mro__ for name in vars(base).get("__annotations__", {})]
+    bases = [base for base in options.__mro__ if base is not _GivenNumbers]
+    return [name for base in bases for name in vars(base).get("__annotations__", {})]
+
+
+def option_title(name: str) -> str:
+    """The title of a number of AUTOMATIC."""
+    return str(VideoOptions.__annotations__[name].keywords["name"])
 
 
 def copy_options(source: bpy.types.bpy_struct, target: bpy.types.bpy_struct, options: type) -> None:

@@ -24,6 +24,7 @@ class Work:
     """A process and what is done with its messages and result. All methods run in Blender's main thread."""
 
     title = ""
+    shows_output = True  # in the panels: the process's last line that is no message
     result: protocol.Done | protocol.Failed | None = None  # once it has ended
     cancelled = False
 

@@ -91,6 +91,8 @@ class JobOperator(WhenIdle):
 class _OperatorWork(Work):
     """The process of an operator, which is called again with the result if ``recall`` is true."""
 
+    shows_output = False  # pip's lines say nothing to an animator; the log has them
+
     def __init__(self, operator: JobOperator, job: Job, recall: bool) -> None:
         self.title = type(operator).bl_label
         self.recall = recall

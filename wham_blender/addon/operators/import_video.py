@@ -55,6 +55,8 @@ class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
             options["rig"] = "\n".join(rig.name for rig in rigs)
             work = prepare(Path(bpy.path.abspath(self.filepath)), options)
         except (BakeError, JobError, MapError, WorkerError) as problem:
+            context.scene.wham.filepath = self.filepath  # to be found in the panel when the worker is installed
+            copy_options(self, context.scene.wham, VideoOptions)
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
         if from_window(self):

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import BoolProperty, StringProperty
 
 from ..settings import preferences, worker_path, worker_python
 from ..worker import location, python_environment
@@ -25,6 +25,12 @@ class _InstallOperator(JobOperator):
 
     repair = False
 
+    larger: BoolProperty(
+        name="Larger PyTorch",
+        description="Where PyTorch's own index cannot be used, take the much larger build with CUDA from PyPI",
+        options={"SKIP_SAVE"},
+    )
+
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Require online access, or a folder of packages."""
@@ -38,7 +44,7 @@ class _InstallOperator(JobOperator):
         python_environment.check_folder()
         base = python_environment.base_python(_option("base_python"))
         command = python_environment.install_command(
-            base, _option("torch_build") or "AUTO", _option("wheels_folder"), self.repair
+            base, _option("torch_build") or "AUTO", _option("wheels_folder"), self.repair, self.larger
         )
         return Job(command, python_environment.data_folder() / "install.log")
 

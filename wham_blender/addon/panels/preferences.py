@@ -3,10 +3,11 @@
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
+from ..jobs.queue import job_queue
 from ..settings import ADDON, worker_path
 from ..ui.ui_text import draw_progress, draw_sentence
 from ..ui.weights_box import draw_weights
-from ..worker import location, python_environment
+from ..worker import location, python_environment, pytorch
 
 
 class WHAM_AP_preferences(bpy.types.AddonPreferences):
@@ -47,11 +48,16 @@ class WHAM_AP_preferences(bpy.types.AddonPreferences):
     )
     storage_state: StringProperty(options={"SKIP_SAVE"})
     show_options: BoolProperty(name="Options", description="Show options for the installation of the worker")
+    show_weights: BoolProperty(
+        name="Research Files for Full Quality", description="Show which files Full quality needs and how to get them"
+    )
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the boxes of the worker, the weight files and the data folder."""
         _draw_worker(self.layout.box(), self)
-        draw_weights(self.layout)
+        box = self.layout.box()
+        if _draw_fold(box, self, "show_weights"):
+            draw_weights(box)
         _draw_storage(self.layout.box(), self)
 
 
@@ -60,28 +66,40 @@ def _draw_worker(layout: bpy.types.UILayout, preferences: bpy.types.AddonPrefere
     state = python_environment.state(worker_path())
     draw_sentence(layout, state.sentence, icon="CHECKMARK" if state.usable else "ERROR" if state.details else "INFO")
     installed = python_environment.worker_folder().exists()
-    if not installed and (text := python_environment.download_text()):
+    if not installed:
+        cards = pytorch.cards_if_known()
+        text = "Looking for a graphics card"
+        if cards is not None:
+            text = python_environment.download_text(preferences.torch_build, cards)
         draw_sentence(layout, text, icon="BLANK1", dim=True)
     if not bpy.app.online_access:
         row = layout.row()
         row.label(text="Blender is offline", icon="INTERNET_OFFLINE")
         row.operator("extensions.userpref_allow_online", text="Allow Online Access")
     draw_progress(layout)
+    if job_queue.error_code == "larger-download":
+        text = f"Download the Larger PyTorch ({python_environment.larger_download() / 1000:.1f} GB)"
+        layout.operator("wham.install_worker", text=text, icon="IMPORT").larger = True
     row = layout.row()
     checkable = state.usable or bool(state.details)
     for action in ("check" if checkable else "install", *(("repair", "remove") if installed else ())):
         row.operator(f"wham.{action}_worker")
     if state.details:
         row.operator("wham.copy_worker_report", icon="COPYDOWN")
-    head = layout.row()
-    head.alignment = "LEFT"
-    icon = "DOWNARROW_HLT" if preferences.show_options else "RIGHTARROW"
-    head.prop(preferences, "show_options", icon=icon, emboss=False)
-    if preferences.show_options:
+    if _draw_fold(layout, preferences, "show_options"):
         column = layout.column()
         column.use_property_split = True
         for name in ("torch_build", "base_python", "wheels_folder", "worker_python"):
             column.prop(preferences, name)
+
+
+def _draw_fold(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences, name: str) -> bool:
+    """Draw the property that folds what is below it; whether that is to be drawn."""
+    is_open = bool(getattr(preferences, name))
+    head = layout.row()
+    head.alignment = "LEFT"
+    head.prop(preferences, name, icon="DOWNARROW_HLT" if is_open else "RIGHTARROW", emboss=False)
+    return is_open
 
 
 def _draw_storage(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences) -> None:

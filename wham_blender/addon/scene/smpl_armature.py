@@ -27,6 +27,10 @@ _DEFAULT_FOOT_POINTS = tuple(
     for side in ("left", "right")
     for joint, offset in (("foot", (0.0, -0.03, 0.07)), ("ankle", (0.0, -0.08, -0.05)))
 )
+# Colours of Blender's theme: the sides as those of the planted feet in the viewport and the timeline.
+_PALETTES = {"left": "THEME04", "right": "THEME02", "": "THEME09"}
+_MANNEQUIN = "Mannequin"  # the body's material: plain, so that it is nobody in particular
+_MANNEQUIN_COLOR, _MANNEQUIN_ROUGHNESS = (0.55, 0.56, 0.58, 1.0), 0.6
 _MIN_BONE_LENGTH = 0.01  # metres; Blender removes bones of zero length
 _MIN_SKIN_WEIGHT = 1e-4  # smaller skinning weights are dropped
 _SLIDER_LIMIT = 5.0  # of a shape key's value; Blender's limit is 10
@@ -53,6 +57,7 @@ def build(
     armature = _build_armature(name, rest - origin, collection)
     if hands is not None:
         _add_fingers(armature, hands.joints - origin, hands.tips - origin)
+    _sort_bones(armature)
     feet = _default_foot_points(rest) if body is None or body.feet is None else body.feet
     armature.wham_motion.feet = ((feet - origin) @ BODY_TO_BLENDER.T).ravel()
     if body is not None:
@@ -113,6 +118,32 @@ def _add_fingers(armature: bpy.types.Object, joints: np.ndarray, tips: np.ndarra
     _set_channels(armature)
 
 
+def _sort_bones(armature: bpy.types.Object) -> None:
+    """Put the bones into collections by side, fingers into their own, and give each side its colour."""
+    collections = {title: armature.data.collections.new(title) for title in ("Center", "Left", "Right")}
+    if any(name in armature.data.bones for name in HAND_JOINT_NAMES):
+        collections["Fingers"] = armature.data.collections.new("Fingers")
+    for bone in armature.data.bones:
+        side = next((side for side in ("left", "right") if bone.name.startswith(side)), "")
+        collections["Fingers" if bone.name in HAND_JOINT_NAMES else side.capitalize() or "Center"].assign(bone)
+        bone.color.palette = _PALETTES[side]
+
+
+def _mannequin() -> bpy.types.Material:
+    """The material of all bodies; a new one if the file has none, or another one of its name."""
+    for material in bpy.data.materials:
+        if material.get("wham_mannequin") and not material.library:
+            return material
+    material = bpy.data.materials.new(_MANNEQUIN)
+    material["wham_mannequin"] = True
+    material.diffuse_color, material.roughness = _MANNEQUIN_COLOR, _MANNEQUIN_ROUGHNESS
+    material.use_nodes = True
+    shader = next(node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
+    shader.inputs["Base Color"].default_value = _MANNEQUIN_COLOR
+    shader.inputs["Roughness"].default_value = _MANNEQUIN_ROUGHNESS
+    return material
+
+
 def _skin_weights(body: Body, hands: Hands | None) -> np.ndarray:
     """Skinning weights (V, 24), or with fingers (V, 54)."""
     if hands is None or hands.weights is None:
@@ -130,6 +161,7 @@ def _build_mesh(name: str, body: Body, weights: np.ndarray, origin: np.ndarray, 
         vertices = vertices - np.einsum("k,kva->va", body.betas[: len(shapes)], shapes)
     mesh.from_pydata(vertices.tolist(), [], body.faces.tolist())
     mesh.shade_smooth()
+    mesh.materials.append(_mannequin())
     skin = bpy.data.objects.new(name, mesh)
     for collection in armature.users_collection:
         collection.objects.link(skin)

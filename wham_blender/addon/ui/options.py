@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import bpy
 
 from ...image_sequence import may_name_sequence
+from ..properties import AUTOMATIC, option_title
 from .device_menu import draw_device
 from .person_menu import draw_person
 from .weights_box import draw_gender, draw_quality
@@ -51,9 +52,21 @@ def draw_names(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, names: 
             draw_device(layout, source)
         elif name == "person":
             draw_person(layout, source)
+        elif name in AUTOMATIC:
+            _draw_number(layout, source, name)
         else:
             layout.prop(source, name)
         if name == "quality":
             draw_quality(layout, source.quality)
         if name == "gender":
             draw_gender(layout, source.gender, source.quality)
+
+
+def _draw_number(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, name: str) -> None:
+    """Draw a number behind its check box, or that it is automatic."""
+    row = layout.row(heading=option_title(name))
+    row.prop(source, f"{name}_given", text="")
+    if getattr(source, name):
+        row.prop(source, name, text="")
+    else:
+        row.label(text="Auto")

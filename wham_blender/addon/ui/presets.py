@@ -1,4 +1,6 @@
-"""Presets of the import options, stored like Blender's own as scripts in the user's presets folder."""
+"""Presets of the import options, stored like Blender's own as scripts: some ship, the user's are in his own folder."""
+
+from pathlib import Path
 
 import bpy
 from bl_operators.presets import AddPresetBase
@@ -7,6 +9,7 @@ from bl_ui.utils import PresetPanel
 from ...errors import printable
 from ..properties import OF_ONE_CLIP, VideoOptions, option_names
 
+_PACKAGE = Path(__file__).resolve().parents[2]  # its folder "presets" has those that ship
 _SUBDIR = "operator/wham.import_video"
 _NOT_STORED = OF_ONE_CLIP | {"start_frame", "rig"}  # they depend on the clip and the scene
 
@@ -18,17 +21,6 @@ class WHAM_PT_import_presets(PresetPanel, bpy.types.Panel):
     preset_subdir = _SUBDIR
     preset_operator = "script.execute_preset"
     preset_add_operator = "wham.add_import_preset"
-
-    def draw(self, context: bpy.types.Context) -> None:
-        """List the presets; without any, Blender's own list would show an error about missing paths."""
-        if bpy.utils.preset_paths(_SUBDIR):
-            super().draw(context)
-            return
-        name = context.window_manager.preset_name
-        self.layout.label(text="Save the options as a preset")
-        row = self.layout.row(align=True)
-        row.prop(context.window_manager, "preset_name", text="")
-        row.operator(self.preset_add_operator, text="", icon="ADD").name = name
 
 
 class WHAM_OT_add_import_preset(AddPresetBase, bpy.types.Operator):
@@ -51,3 +43,21 @@ class WHAM_OT_add_import_preset(AddPresetBase, bpy.types.Operator):
                 {"ERROR"}, printable(f"The preset cannot be written: {reason}. Choose a shorter or plainer name.")
             )
             return {"CANCELLED"}
+
+    def remove(self, context: bpy.types.Context, filepath: str) -> None:
+        """Delete a preset's file, unless it ships."""
+        path = Path(filepath).resolve()
+        if path.is_relative_to(_PACKAGE):
+            self.report({"INFO"}, "Presets that ship with the add-on stay")
+        else:
+            path.unlink()
+
+
+def register() -> None:
+    """Add the presets that ship."""
+    bpy.utils.register_preset_path(str(_PACKAGE))
+
+
+def unregister() -> None:
+    """Take them away."""
+    bpy.utils.unregister_preset_path(str(_PACKAGE))

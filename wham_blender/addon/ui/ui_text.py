@@ -21,6 +21,11 @@ _STAGES = {
     "smplify": "Fitting to the keypoints",
     "hands": "Fitting hands",
     "write": "Writing the motion",
+    "check files": "Checking files",
+    "download (MB)": "Downloading (MB)",
+    "unpack": "Installing packages",
+    "move (MB)": "Moving (MB)",
+    "remove": "Deleting",
 }
 _UNIT = 20  # pixels of Blender's UI unit, the height of a button at scale 1
 _MARGIN = 5.0  # units of a region's width that text cannot use: tabs, margins, a box, an icon; set by hand
@@ -42,7 +47,7 @@ def draw_progress(layout: bpy.types.UILayout) -> None:
         row.operator("wham.cancel", text="", icon="CANCEL").job = getattr(work, "name", "")
         if progress:
             column.label(text=_stage_text(progress))
-        if job_queue.job and job_queue.job.last_line:
+        if work.shows_output and job_queue.job and job_queue.job.last_line:
             draw_sentence(column, job_queue.job.last_line, icon="NONE", dim=True, most=2)
     elif job_queue.error:
         draw_sentence(layout, job_queue.error, icon="ERROR")

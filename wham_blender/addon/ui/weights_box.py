@@ -11,20 +11,19 @@ from .ui_text import draw_sentence
 
 
 def draw_weights(layout: bpy.types.UILayout) -> None:
-    """Draw a box with each weight file: whether it is there, its license, and the buttons to get it."""
-    box = layout.box()
+    """Draw each weight file: whether it is there, its license, and the buttons to get it."""
     try:
         entries, missing = weights.published(), library().missing()
     except weights.WeightsError as error:
-        box.label(text=str(error), icon="ERROR")
+        layout.label(text=str(error), icon="ERROR")
         return
-    box.label(text="Full Quality: " + (f"{len(missing)} files are missing" if missing else "all files are there"))
-    draw_sentence(box, "Draft and Fast quality need none of these files.", icon="NONE", dim=True)
-    box.operator("wham.find_weights", text="Search Folder for Files", icon="FILE_FOLDER")
+    layout.label(text="Full Quality: " + (f"{len(missing)} files are missing" if missing else "all files are there"))
+    draw_sentence(layout, "Draft and Fast quality need none of these files.", icon="NONE", dim=True)
+    layout.operator("wham.find_weights", text="Search Folder for Files", icon="FILE_FOLDER")
     for entry in entries:
-        box.separator(type="LINE")
-        _draw_file(box.column(align=True), entry, library().path(entry.role))
-    draw_sentence(box, f"Downloads go to {library().folder}", icon="NONE", dim=True)
+        layout.separator(type="LINE")
+        _draw_file(layout.column(align=True), entry, library().path(entry.role))
+    draw_sentence(layout, f"Downloads go to {library().folder}", icon="NONE", dim=True)
 
 
 def _draw_file(column: bpy.types.UILayout, entry: weights.Published, path: Path | None) -> None:

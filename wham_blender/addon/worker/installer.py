@@ -1,6 +1,6 @@
 """Installs, checks, repairs, removes and moves the worker, in a process that writes messages of protocol.py. No bpy.
 
-    installer install --base PYTHON --build AUTO|CUDA|CPU [--wheels FOLDER] [--repair]
+    installer install --base PYTHON --build AUTO|CUDA|CPU [--wheels FOLDER] [--repair] [--larger]
     installer check PYTHON
     installer remove
     installer move FOLDER
@@ -46,9 +46,10 @@ _SAME_WITH_PIP = {"package-changed", "worker-disk-full", "worker-folder-not-writ
 _PAUSE = 0.2  # seconds between two messages about the progress of a move
 
 
-def install(base: Path, wish: str, wheels: str = "", repair: bool = False) -> Path:
+def install(base: Path, wish: str, wheels: str = "", repair: bool = False, larger: bool = False) -> Path:
     """Install the worker into python_environment.worker_folder() and return its interpreter.
 
+    ``larger``: where PyTorch's index cannot be used, take PyPI's build, which is much larger than was announced.
     Raises WorkerError or BuildError; the next attempt uses what was done by then.
     """
     folder = python_environment.worker_folder()
@@ -73,7 +74,7 @@ def install(base: Path, wish: str, wheels: str = "", repair: bool = False) -> Pa
     replace_text(folder / python_environment.STARTED, json.dumps(content))
     for name in damaged(folder, thoroughly=repair):
         protocol.send(protocol.Log(f"{name} is damaged and is installed again"))
-    _install_packages(python, build, wheels)
+    _install_packages(_Fetch(python, wheels, build), build, larger)
     if broken := damaged(folder, forget=False):
         raise WorkerError(
             f"{', '.join(broken)} could not be installed completely; the log says more. Try again.",
@@ -195,31 +196,30 @@ def _make_environment(base: Path, folder: Path, base_python: python_environment.
         )
 
 
-def _install_packages(python: Path, build: pytorch.Build, wheels: str) -> None:
+def _install_packages(fetch: _Fetch, build: pytorch.Build, larger: bool) -> None:
     lock = (python_environment.PIPELINE / "requirements.txt").read_text("utf-8")
     build_lock = python_environment.PIPELINE / f"requirements-{build.name}.txt"
-    sizes = python_environment.download_sizes()
-    fetch = _Fetch(python, wheels)
     if build.name == "pypi":
-        fetch(lock, sum(sizes.values()))
+        fetch(lock)
     elif build_lock.exists():
-        fetch(build_lock.read_text("utf-8"), sizes.get("others", 0), "--extra-index-url", build.index)
+        fetch(build_lock.read_text("utf-8"), "--extra-index-url", build.index)
     else:
-        fetch(_entries(lock, torch=False), sizes.get("others", 0))
+        fetch(_entries(lock, torch=False), last=False)
         pins = re.findall(r"^(torch|torchvision)==([\w.]+)", lock, re.MULTILINE)
         try:
-            fetch("\n".join(f"{name}=={version}+{build.name}" for name, version in pins), 0, "--index-url", build.index)
+            fetch("\n".join(f"{name}=={version}+{build.name}" for name, version in pins), "--index-url", build.index)
         except WorkerError as problem:
-            if build.name != "cpu" or wheels:
+            if build.name != "cpu" or fetch.wheels:
                 raise
-            # PyPI's build includes CUDA: a needlessly large download, but it runs without a card.
-            protocol.send(
-                protocol.Warn(
-                    f"PyTorch's own index did not help, so PyPI's larger package is taken. {problem}",
-                    code="package-index-unreachable",
-                )
-            )
-            fetch(_entries(lock, torch=True), sizes.get("torch", 0))
+            if not larger:
+                raise WorkerError(
+                    f"PyTorch for the processor cannot be downloaded from its own index. {problem} PyPI has only the "
+                    "build with CUDA, which runs without a card, too, but is "
+                    f"{python_environment.larger_download() / 1000:.1f} GB to download, much more than was announced. "
+                    "Try again later, or click Download the Larger PyTorch.",
+                    code="larger-download",
+                ) from problem
+            fetch(_entries(lock, torch=True))
 
 
 def _entries(lock: str, torch: bool) -> str:
@@ -231,29 +231,31 @@ def _entries(lock: str, torch: bool) -> str:
 class _Fetch:
     """Installs lists of packages into an environment, with uv if there is one, else with pip; reports progress."""
 
-    def __init__(self, python: Path, wheels: str) -> None:
+    def __init__(self, python: Path, wheels: str, build: pytorch.Build) -> None:
+        """Raises WorkerError if the folder ``wheels`` is missing; it is empty where packages are downloaded."""
         if wheels and not Path(wheels).is_dir():
             raise WorkerError(
                 f"There is no folder {wheels}. Choose the one that has the packages, or none.",
                 code="wheels-folder-not-found",
             )
-        self._python, self._wheels = python, wheels
+        self.wheels = wheels
+        self._python = python
         self._downloads = python_environment.downloads_folder()
-        self._meter = _DownloadMeter()
+        self._meter = _DownloadMeter(python_environment.download_size(build) or 0)
         self._log = self._downloads / "pip.log"
         self._pip_options: list[str] = []
         self._settings = pip.settings(python)
 
-    def __call__(self, requirements: str, megabytes: int, *index: str) -> None:
-        """Install the listed packages, about ``megabytes`` to download; raises WorkerError."""
-        self._meter.expect(megabytes)
+    def __call__(self, requirements: str, *index: str, last: bool = True) -> None:
+        """Install the listed packages; raises WorkerError. ``last``: no other list follows, if this one succeeds."""
         options = ["--only-binary", ":all:", "--cache-dir", str(self._downloads / "cache"), *index]
         if "--hash=" in requirements:
             options += ["--require-hashes", "--no-deps"]  # a lock file is complete
-        if self._wheels:
-            options += ["--no-index", "--find-links", self._wheels]
+        if self.wheels:
+            options += ["--no-index", "--find-links", self.wheels]
         if uv := shutil.which("uv"):
-            code, output = self._install([uv, "pip", "install", "--python", str(self._python), *options], requirements)
+            command = [uv, "pip", "install", "--python", str(self._python), *options]
+            code, output = self._install(command, requirements, last)
             if not code:
                 return
             # Not its other failures: pip has proxies and certificates in its settings that uv does not know.
@@ -264,17 +266,17 @@ class _Fetch:
         settings = {name: value for name, value in self._settings.items() if f"--{name}" not in index}
         # A Python's bundled pip may be too old to report progress and to resume a download; the listed one does both.
         if listed := re.search(r"^pip==(?:.*\\\n)*.*\n?", requirements, re.MULTILINE):
-            self._pip_install(options, listed[0], settings)
+            self._pip_install(options, listed[0], settings, last=False)
             self._pip_options = ["--progress-bar", "raw", "--resume-retries", "5"]
-        self._pip_install([*options, *self._pip_options], requirements, settings)
+        self._pip_install([*options, *self._pip_options], requirements, settings, last)
 
-    def _pip_install(self, options: list[str], requirements: str, settings: dict[str, str]) -> None:
+    def _pip_install(self, options: list[str], requirements: str, settings: dict[str, str], last: bool) -> None:
         """Run pip; raises WorkerError if it fails."""
         self._downloads.mkdir(parents=True, exist_ok=True)
         self._log.unlink(missing_ok=True)
         command = [str(self._python), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
         command += ["--log", str(self._log), *pip.certificate_options(self._python, settings, self._downloads)]
-        code, output = self._install([*command, *options], requirements, pip.environment(settings))
+        code, output = self._install([*command, *options], requirements, last, pip.environment(settings))
         if code:
             for line in (why := pip.reasons(self._log)):
                 protocol.send(protocol.Log(line.rstrip()))
@@ -285,13 +287,14 @@ class _Fetch:
             raise self._failure(pip.explain([*output, *why], settings) or unknown)
 
     def _install(
-        self, command: list[str], requirements: str, environment: dict[str, str] | None = None
+        self, command: list[str], requirements: str, last: bool, environment: dict[str, str] | None = None
     ) -> tuple[int, list[str]]:
         """Run an installer on a list; its exit code and its last lines."""
         self._downloads.mkdir(parents=True, exist_ok=True)
         listed = self._downloads / "requirements.txt"
         listed.write_text(requirements, "utf-8")
         output: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._meter.is_last = last
         with subprocess.Popen(
             [*command, "--requirement", str(listed)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
@@ -311,16 +314,16 @@ class _Fetch:
 
 
 class _DownloadMeter:
-    """The progress of a download, read from the output of pip and uv."""
+    """The progress of a download of several lists, read from the output of pip and uv. It never goes back."""
 
-    def __init__(self) -> None:
-        self._expected = self._before = self._current = self._size = 0.0  # bytes
+    def __init__(self, megabytes: int) -> None:
+        """``megabytes``: the size of the whole download, as far as it is known."""
+        self.is_last = True  # of the lists
+        self._expected = megabytes * _MB  # bytes, as the next ones
+        self._before = self._current = self._size = 0.0
+        self._fraction = 0.0  # that was reported last
         self._sizes: dict[str, float] = {}  # of the files that uv is downloading, by name
         self._begun = time.monotonic()
-
-    def expect(self, megabytes: int) -> None:
-        """Add to the size of the whole download."""
-        self._expected += megabytes * _MB
 
     def read(self, line: str) -> bool:
         """Read one line of output and report the progress; returns whether the line only shows progress."""
@@ -335,7 +338,8 @@ class _DownloadMeter:
         elif ended := re.match(r"\s*Downloaded (\S+)", line):
             self._before += self._sizes.pop(ended[1], 0.0)
             self._report()
-        elif line.startswith(("Installing collected", "Prepared ")):
+        elif self.is_last and line.startswith(("Installing collected", "Prepared ")):
+            self._fraction = _UNPACK_BEGINS
             protocol.send(protocol.Progress("unpack", 0, 1, _UNPACK_BEGINS))
         return raw is not None
 
@@ -344,7 +348,8 @@ class _DownloadMeter:
         total = max(self._expected, done + sum(self._sizes.values()), self._before + self._size)
         left = (time.monotonic() - self._begun) * (total - done) / done if done > _ETA_FROM * _MB else None
         fraction = _DOWNLOAD_BEGINS + (_UNPACK_BEGINS - _DOWNLOAD_BEGINS) * done / max(total, 1.0)
-        protocol.send(protocol.Progress("download (MB)", round(done / _MB), round(total / _MB), fraction, left))
+        self._fraction = max(self._fraction, fraction)  # a larger download than expected, or another attempt
+        protocol.send(protocol.Progress("download (MB)", round(done / _MB), round(total / _MB), self._fraction, left))
 
 
 def _home(folder: Path) -> str:
@@ -401,6 +406,7 @@ def main(arguments: list[str] | None = None) -> int:
     install_options.add_argument("--build", choices=pytorch.WISHES, default="AUTO")
     install_options.add_argument("--wheels", default="")
     install_options.add_argument("--repair", action="store_true")
+    install_options.add_argument("--larger", action="store_true")
     commands.add_parser("check").add_argument("python", type=Path)
     commands.add_parser("remove")
     commands.add_parser("move").add_argument("folder", type=Path)
@@ -411,7 +417,7 @@ def main(arguments: list[str] | None = None) -> int:
             return check(options.python)
         with location.exclusive():
             if options.command == "install":
-                python = install(options.base, options.build, options.wheels, options.repair)
+                python = install(options.base, options.build, options.wheels, options.repair, options.larger)
                 return check(python, _SELF_TEST_BEGINS)
             if options.command == "remove":
                 remove()

@@ -24,6 +24,7 @@ MOVE_LOG = "move.log"
 _COPY = ".moving"  # in the target: the file that is being copied
 _STAYS = {RECORD, _LOCK, MOVE_LOG, _COPY}  # in the platform's folder, wherever the rest goes
 _SPARE = 200e6  # bytes that a move leaves free on the new disk
+_LOOK = 0.5  # seconds that a process waits for `in_use` of others, which takes a thousandth; set by hand
 _CLOCK_STEP = 2.0  # seconds, the coarsest that file systems keep of a file's time (FAT)
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in total
@@ -78,7 +79,7 @@ def exclusive() -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         connection = _lock(folder / _LOCK)
     except (OSError, sqlite3.Error) as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if _is_locked(error):
             raise LocationError(
                 "Another Blender is installing, moving or removing the worker. Wait for its end, then try again.",
                 code="setup-in-progress",
@@ -93,10 +94,28 @@ def exclusive() -> Iterator[None]:
         connection.close()
 
 
+def in_use() -> bool:
+    """Whether a process is installing, moving or removing. Quick enough for drawing."""
+    path = default_folder() / _LOCK
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0)
+        try:
+            connection.execute("SELECT name FROM sqlite_master")  # reading needs a lock, which an exclusive one refuses
+        finally:
+            connection.close()
+    except (OSError, sqlite3.Error) as error:
+        return _is_locked(error)
+    return False
+
+
+def _is_locked(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def _lock(path: Path) -> sqlite3.Connection:
     """A connection that holds the lock until it is closed. Raises OSError or sqlite3.Error."""
     for attempt in range(2):
-        connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+        connection = sqlite3.connect(path, timeout=_LOOK, isolation_level=None)
         try:
             connection.execute("BEGIN EXCLUSIVE")
             return connection

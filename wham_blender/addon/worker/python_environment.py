@@ -22,11 +22,14 @@ from ...files import file_state, read_bounded
 from ...folders import data_folder, default_folder
 from ...protocol import Code, Text
 from ...records import AtMost, Within
-from . import pytorch
+from . import location, pytorch
 from .process import module_command
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipeline"
 MARKER = "complete.json"  # written last: a folder without it is incomplete
+# Megabytes of PyTorch's build for the processor in its own index, which tools/lock.py could not reach: from memory of
+# versions 2.5 to 2.8, about 180; shown rounded to 0.1 GB.
+_TORCH_CPU = 190
 STARTED = "started.json"  # build, Python and packages of the installation that was begun
 PYTHONS = ((3, 11), (3, 13))  # the oldest and the newest that the worker's packages were tested with
 _PROBE_SECONDS = 60.0
@@ -83,8 +86,8 @@ def check_folder() -> None:
 def find(preferred: str = "") -> Path:
     """The worker's Python: WHAM_WORKER_PYTHON, else the preferred path, else the installed one.
 
-    Quick enough to be called when a panel is drawn. Raises WorkerError if it is missing or incomplete, or was installed
-    from another list of packages.
+    Quick enough to be called when a panel is drawn. Raises WorkerError if it is missing, incomplete or being installed,
+    or was installed from another list of packages.
     """
     named = os.environ.get("WHAM_WORKER_PYTHON") or preferred
     if named:
@@ -98,6 +101,11 @@ def find(preferred: str = "") -> Path:
     check_folder()
     installed = read_marker(folder, MARKER)
     if not installed:
+        if location.in_use():
+            raise WorkerError(
+                "The worker is being installed. Wait for its end: the add-on's preferences show the progress.",
+                code="worker-being-installed",
+            )
         if read_marker(folder, STARTED):
             raise WorkerError(
                 "The worker's installation was interrupted. In the add-on's preferences click Install Worker to go on.",
@@ -226,16 +234,16 @@ def check_base(python: Path) -> Interpreter:
     return base
 
 
-def install_command(base: Path, build: str, wheels: str = "", repair: bool = False) -> list[str]:
+def install_command(base: Path, build: str, wheels: str = "", repair: bool = False, larger: bool = False) -> list[str]:
     """The command that installs, updates or repairs the worker's environment; Blender's interpreter runs it.
 
-    ``build`` is one of pytorch.WISHES; ``wheels`` a folder that has all packages, for computers without a network.
+    ``build`` is one of pytorch.WISHES; ``wheels`` a folder that has all packages, for computers without a network;
+    ``larger`` accepts a larger download than `download_text` announces.
     """
     options = ["--base", str(base), "--build", build]
     if wheels:
         options += ["--wheels", wheels]
-    if repair:
-        options.append("--repair")
+    options += ["--repair"] * repair + ["--larger"] * larger
     return _command("install", *options)
 
 
@@ -259,23 +267,32 @@ def self_test_command(python: Path) -> list[str]:
     return module_command(python, "wham_blender.pipeline.self_test", "--json", "-o", str(self_test_report()))
 
 
-def download_text() -> str:
-    """The download size on this computer, as a sentence; empty if there are no packages for it."""
-    sizes = download_sizes()
-    if not sizes:
-        return ""
-    more = {"linux": " with an NVIDIA card, far less without", "win32": ", and some GB more with an NVIDIA card"}
-    return (
-        f"Downloads {sum(sizes.values()) / 1000:.1f} GB{more.get(sys.platform, '')}, and takes twice that on the disk"
-    )
+def download_text(wish: str, nvidia_cards: list[pytorch.Card]) -> str:
+    """What an installation of one of pytorch.WISHES downloads on this computer with these cards, and why."""
+    try:
+        build = pytorch.choose(wish, *pytorch.here(), nvidia_cards)
+    except pytorch.BuildError as error:
+        return str(error)
+    if not download_sizes():
+        return build.reason
+    size = download_size(build)
+    if size is None:
+        others = download_sizes()["others"]
+        return f"{build.reason} Downloads {others / 1000:.1f} GB and PyTorch with CUDA, which is 2 to 3 GB more"
+    about = "" if build.name == "pypi" else "about "
+    return f"{build.reason} Downloads {about}{size / 1000:.1f} GB, and takes twice that on the disk"
 
 
-def download_size(build: pytorch.Build | None) -> int | None:
+def download_size(build: pytorch.Build) -> int | None:
     """Megabytes that an installation downloads here; None if only PyTorch's index knows."""
     sizes = download_sizes()
-    if not sizes or build is None:
-        return None
-    return sum(sizes.values()) if build.name == "pypi" else None
+    torch = {"pypi": sizes.get("torch"), "cpu": _TORCH_CPU}.get(build.name)
+    return sizes["others"] + torch if sizes and torch is not None else None
+
+
+def larger_download() -> int:
+    """Megabytes that PyPI's build of PyTorch has in place of the one for the processor."""
+    return download_sizes().get("torch", 0)
 
 
 @cache

@@ -12,7 +12,9 @@ import platform
 import shutil
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ...errors import CodedError
@@ -73,6 +75,20 @@ def cards() -> list[Card]:
     except (OSError, subprocess.SubprocessError):
         return []
     return read_cards(output)
+
+
+def cards_if_known() -> list[Card] | None:
+    """The NVIDIA cards; None until a search in the background, which the first call begins, has ended. For drawing."""
+    search = _search()
+    return search.result() if search.done() else None
+
+
+@cache
+def _search() -> Future[list[Card]]:
+    with_one_thread = ThreadPoolExecutor(1, "graphics cards")
+    search = with_one_thread.submit(cards)
+    with_one_thread.shutdown(wait=False)
+    return search
 
 
 def read_cards(output: str) -> list[Card]:
