@@ -140,8 +140,12 @@ def test_every_option_is_in_one_section_and_has_a_tooltip():
     shown = [call[1] for call in drawn if call[0] in ("prop", "prop_search", "menu")]
     assert sorted(shown) == sorted(
         {
-            *option_names(VideoOptions), *(f"{name}_given" for name in AUTOMATIC), "WHAM_MT_device", "WHAM_MT_person",
-        } - {"device", "person"}
+            *option_names(VideoOptions),
+            *(f"{name}_given" for name in AUTOMATIC),
+            "WHAM_MT_device",
+            "WHAM_MT_person",
+        }
+        - {"device", "person"}
     )
     hidden = {"rna_type", "filepath", "filter_glob", "directory", "files"}
     for name in dir(bpy.ops.wham):

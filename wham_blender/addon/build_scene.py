@@ -156,12 +156,12 @@ def _build_people(
     """Build the characters, each named after the clip and the person's number in it; arguments as `_build_scene`."""
     name, people, armatures = _clip_name(contents), contents.people, []
     for row, (person, body) in enumerate(zip(people, contents.bodies, strict=True)):
-        number = int(person.meta.get("person") or 0)
+        number = _number(person)
         known = number or (row + 1 if len(people) > 1 else 0)
         label = f"{name} Person {known}" if known else name
         armature = _build_character(label, person, body, keyed[row], collection, report)
         _write_metadata(armature, person, take, len(people), timing)
-        armature.wham_motion.person, armature.wham_motion.job = number, contents.path.parent.name
+        armature.wham_motion.job = contents.path.parent.name
         armatures.append(armature)
     return armatures
 
@@ -371,14 +371,19 @@ def _build_camera(
     return camera_object
 
 
+def _number(person: Motion) -> int:
+    """The person's number in the clip, from 1; 0 if the file does not tell."""
+    number = person.meta.get("person")
+    return number if isinstance(number, int) and 0 < number < 2**31 else 0
+
+
 def _write_metadata(armature: bpy.types.Object, person: Motion, take: str, people: int, timing: _Timing) -> None:
     """Write what the result panel shows and the edits need to the armature."""
     meta, record = person.meta, armature.wham_motion
     record.take, record.people = take, people
     record.clip, record.film = one_line(str(meta.get("clip") or "")), str(meta.get("film_reason") or "")
     record.clip_rate, record.keyed_rate, record.speed = timing.clip_rate, timing.scene_rate, _speed(person)
-    number = meta.get("person")
-    record.person_number = number if isinstance(number, int) and 0 < number < 2**31 else 0
+    record.person = _number(person)
     record.quality = str(meta.get("quality") or "")
     used = meta.get("weights")
     if isinstance(used, dict):

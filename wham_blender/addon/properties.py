@@ -429,8 +429,6 @@ class WHAM_PG_motion(bpy.types.PropertyGroup):
     sliding: FloatProperty(description="Mean speed of planted toes and heels in meters per second; -1 without contacts")
     hidden: StringProperty(description="Scene frames in which the person was not detected")
 
-    job: StringProperty(description="Name of the job's folder from which it was imported; empty for a motion file")
-    person_number: IntProperty(description="Number of the person in the clip, as the job lists them; 0: unknown")
     corrections: StringProperty(description="Corrections made by hand to what was seen in the clip, as JSON")
     places: StringProperty(description="Frames of the clip and places in its picture at which the person is seen")
     steps: StringProperty(description="Frames of the step markers as the contacts had them last, as JSON")

@@ -107,7 +107,7 @@ class WHAM_OT_import_job(ReadingOperator, _RecordOperator, PlacementOptions, bpy
             record.warn(bake_error)
         record.status, record.error, record.error_code = Status.IMPORTED, "", ""
         keep(record)
-        _link_to_job([obj for obj in bpy.data.objects if obj not in before], record)
+        _keep_corrections([obj for obj in bpy.data.objects if obj not in before], record)
         frame_characters(context)
         return {"FINISHED"}
 
@@ -118,13 +118,13 @@ class WHAM_OT_import_job(ReadingOperator, _RecordOperator, PlacementOptions, bpy
         return self._refuse(sentence)
 
 
-def _link_to_job(imported: list[bpy.types.Object], record: JobRecord) -> None:
-    """Have new characters know their job, and keep the corrections with which it was processed."""
+def _keep_corrections(imported: list[bpy.types.Object], record: JobRecord) -> None:
+    """Have new characters keep the corrections with which their job was processed."""
     text = ""
     with contextlib.suppress(CodedError, OSError):  # without one, or with one that the worker has refused
         text = corrections.load(record.corrections).text()
     for armature in filter(is_character, imported):
-        armature.wham_motion.job, armature.wham_motion.corrections = record.name, text
+        armature.wham_motion.corrections = text
 
 
 class WHAM_OT_resume_job(_RecordOperator, bpy.types.Operator):

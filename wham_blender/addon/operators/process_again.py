@@ -191,7 +191,7 @@ class WHAM_OT_process_again(CharacterEdit, bpy.types.Operator):
         except CodedError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        number = armature.wham_motion.person_number
+        number = armature.wham_motion.person
         return rerun(self, record, {} if record.person == "ALL" or not number else {"person": str(number)})
 
 
