@@ -12,7 +12,7 @@ import enum
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from . import limits, records
 from .errors import CodedError, reason
@@ -112,7 +112,8 @@ class Corrections:
         """The document with one more correction. Raises CorrectionsError if that is not valid, or has no space."""
         lists = {Distrusted: "distrusted", Swapped: "swapped", Continued: "continued", Box: "boxes"}
         name = lists[type(change)]
-        return parse(dataclasses.replace(self, **{name: (*getattr(self, name), change)}).text(), "this character")
+        longer: dict[str, Any] = {name: (*getattr(self, name), change)}
+        return parse(dataclasses.replace(self, **longer).text(), "this character")
 
 
 NO_CORRECTIONS = Corrections()

@@ -547,7 +547,7 @@ def test_edits_in_other_units(motion_path, system, length, unit):
     set_units(system, length)
     bpy.ops.wham.import_motion(filepath=str(motion_path), fps="CLIP")
     source, camera = bpy.context.selected_objects[0], bpy.context.scene.camera
-    before, seen = character.read(source), character._CameraPath.of(camera).locations
+    before, seen = character.read(source), character.CameraPath.of(camera).locations
     bpy.ops.wham.set_actor_height(height=1.6 / unit)
     assert character.height(source) == pytest.approx(1.6, rel=1e-4)
     factor = np.ptp(character.read(source).heads[:, 2]) / np.ptp(before.heads[:, 2])
@@ -561,7 +561,7 @@ def test_edits_in_other_units(motion_path, system, length, unit):
     after = character.read(source)
     assert after.root[0, 2] == pytest.approx(height + 0.25, abs=1e-4)
     offset = after.root[0] - factor * before.root[0]
-    assert character._CameraPath.of(camera).locations == pytest.approx(factor * seen + offset, abs=1e-3)
+    assert character.CameraPath.of(camera).locations == pytest.approx(factor * seen + offset, abs=1e-3)
 
 
 @pytest.mark.parametrize("length", [1e-6, 1e6])

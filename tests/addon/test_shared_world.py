@@ -45,11 +45,11 @@ def in_another_world(motion, scale=1.0):
 def bring(tmp_path):
     """Imports one person's motion file, and gives what was reported."""
 
-    def bring(motion, **settings):
+    def bring(motion, **changes):
         said = []
         path = tmp_path / "motion.npz"
         motion_file.save(path, [motion])
-        settings = PlacementSettings(**{"clip_rate": True} | settings)
+        settings = PlacementSettings(**{"clip_rate": True} | changes)
         import_file(bpy.context, path, None, settings, lambda kind, text: said.append((*kind, text)))
         return said
 

@@ -95,7 +95,7 @@ def test_at_the_edge_the_picture_shows_film_and_no_smear(tmp_path: Path) -> None
     person.keypoints[..., 0] = np.where(np.arange(17) % 2, 0.0, 60.0)  # at the film's left edge
     film = np.repeat(np.arange(640, dtype=np.uint8)[None, :, None] % 128, 360, 0).repeat(3, 2)
     (name,) = thumbnails.write(lambda time: film, detections, [person], tmp_path, "0123456789abcdef")
-    picture = cv2.imread(str(tmp_path / name)).astype(int)
+    picture = np.asarray(cv2.imread(str(tmp_path / name)), int)
     first_row = picture[0, :, 0]
     assert (np.diff(first_row) >= 0).all() and np.ptp(first_row) > 60, "a smear repeats one column"
     blue, green, red = picture.reshape(-1, 3).T
