@@ -87,9 +87,7 @@ class Window:
         self._enter += [f"{name}={value}" for name, value in environ.items()]
         self._blender: subprocess.Popen[bytes] | None = None
         self._row = 0.0  # where a button was found last
-        self._hand = subprocess.Popen(
-            [*self._enter, "xdotool", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._hand = self._new_hand()
 
     def command(self, *words: str) -> str:
         """Run a command beside Blender; what it says."""
@@ -193,12 +191,23 @@ class Window:
 
     # --- hand and eye -----------------------------------------------------------------------------------------------
 
+    def _new_hand(self) -> subprocess.Popen[str]:
+        words = [*self._enter, "xdotool", "-"]
+        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
     def _do(self, *words: object) -> None:
-        """Have xdotool do something, and wait until it has."""
+        """Have xdotool do something, and wait until it has.
+
+        A click may close the window under the pointer. Asked for its place meanwhile, xdotool ends by an X error, when
+        the click is done: the next thing is done by a new one.
+        """
         assert self._hand.stdin and self._hand.stdout
         self._hand.stdin.write(" ".join(map(str, words)) + "\ngetmouselocation\n")
         self._hand.stdin.flush()
-        assert self._hand.stdout.readline(), "xdotool has ended"
+        if not self._hand.stdout.readline():
+            assert "click" in words, "xdotool has ended"
+            self._hand.wait(10)
+            self._hand = self._new_hand()
 
     def point(self, x: float, y: float) -> None:
         """Move the pointer."""
