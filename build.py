@@ -311,7 +311,8 @@ def publish(archive: Path, repository: Path) -> None:
     """
     (repository / "earlier").mkdir(parents=True, exist_ok=True)
     for path in repository.glob(f"{archive.name.split('-')[0]}-*.zip"):
-        path.replace(repository / "earlier" / path.name)
+        if path.name != archive.name:
+            path.replace(repository / "earlier" / path.name)
     aside = repository / f".{archive.name}.part"
     shutil.copy(archive, aside)
     aside.replace(repository / archive.name)

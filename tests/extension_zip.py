@@ -10,10 +10,15 @@ ROOT = Path(__file__).parents[1]
 VERSION = tomllib.loads((ROOT / "blender_manifest.toml").read_text("utf-8"))["version"]
 
 
-def built_zip(*options: str | Path) -> Path:
-    """The path of the zip that `build.py zip` makes of this working tree, with its options."""
-    subprocess.run([sys.executable, "build.py", "zip", *options], cwd=ROOT, check=True)
-    return ROOT / "out" / f"wham_blender-{VERSION}.zip"
+def built_zip() -> Path:
+    """The path of the zip that `build.py zip` makes of this working tree; one that is newer than all of it is used."""
+    archive = ROOT / "out" / f"wham_blender-{VERSION}.zip"
+    folders = [ROOT / name for name in ("wham_blender", "docs", "bundled_weights")]
+    files = [*ROOT.glob("*.*"), *(path for folder in folders for path in folder.rglob("*"))]
+    changed = max(path.stat().st_mtime for path in files if path.is_file() and "__pycache__" not in path.parts)
+    if not archive.exists() or changed >= archive.stat().st_mtime:
+        subprocess.run([sys.executable, "build.py", "zip"], cwd=ROOT, check=True)
+    return archive
 
 
 def as_version(archive: Path, version: str, folder: Path) -> Path:

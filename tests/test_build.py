@@ -210,10 +210,14 @@ def test_a_bench_of_the_add_on_runs_in_each_blender(monkeypatch, tmp_path):
     assert ran == [[Path(name), script, "--json", str(tmp_path / f"figures-{name}.json")] for name in names]
 
 
-def test_zip_has_everything_at_its_root_and_nothing_else():
-    done = command("zip")
+def test_zip_has_everything_at_its_root_and_nothing_else(tmp_path):
+    (tmp_path / "wham_blender-0.0.1.zip").touch()
+    done = command("zip", "--repository", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    names = set(zipfile.ZipFile(done.stdout.splitlines()[-1].split(".zip: ")[0] + ".zip").namelist())
+    (archive,) = tmp_path.glob("*.zip")  # the one of another version is among the earlier ones
+    (listed,) = json.loads((tmp_path / "index.json").read_text("utf-8"))["data"]
+    assert (tmp_path / listed["archive_url"]).samefile(archive)
+    names = set(zipfile.ZipFile(archive).namelist())
     assert names >= {"blender_manifest.toml", "__init__.py", "motion.py", "LICENSE", "NOTICE.md"}
     documents = {f"docs/{path.name}" for path in (build.ROOT / "docs").glob("*.md")}
     assert {name for name in names if name.startswith("docs/")} == documents != set()

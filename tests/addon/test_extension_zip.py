@@ -35,7 +35,8 @@ addon_utils.disable(name, default_set=True)
 
 UPDATE = """
 import sys
-import addon_utils, bpy
+import bpy
+import addon_utils
 bpy.context.preferences.system.use_online_access = True
 repository = bpy.context.preferences.extensions.repos.new(
     name="Team", module="team", remote_url=sys.argv[1] + "index.json"
@@ -80,7 +81,7 @@ def test_installed_extension_imports_a_motion(motion_path, tmp_path):
 
 def test_a_repository_installs_and_updates_the_extension(motion_path, tmp_path):
     served = tmp_path / "site"
-    newest = built_zip("--repository", served)
+    newest = built_zip()
     build.publish(as_version(newest, "0.0.1", tmp_path), served)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(served)))
     threading.Thread(target=server.serve_forever, daemon=True).start()

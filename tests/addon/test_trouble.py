@@ -91,15 +91,15 @@ def test_a_full_disk_is_reported_before_a_job_and_does_not_stop_a_running_one(
 
 
 TROUBLE = {
-    "a million lines": (
-        "line = ('noise ' * 10 + '\\n') * 1000\nfor n in range(1000): "
-        "sys.stdout.write(line); say(protocol.Progress('detect', n, 1000, n / 1000))\n"
+    "lines that fill the log three times": (
+        "line = ('noise ' * 10 + '\\n') * 1000\nfor n in range(200): "
+        "sys.stdout.write(line); say(protocol.Progress('detect', n, 200, n / 200))\n"
         "say(protocol.Failed('Enough.'))\n",
         r"Enough\.",
     ),
-    "thousands of messages": (
+    "more messages than the queue holds": (
         "people = [protocol.FoundPerson(n, 1, 9, 9, 0.5) for n in range(1, 51)]\n"
-        "for n in range(1500): say(protocol.Warn(f'Warning {n}.')); say(protocol.People(people))\n"
+        "for n in range(600): say(protocol.Warn(f'Warning {n}.')); say(protocol.People(people))\n"
         "say(protocol.Failed('Enough.'))\n",
         r"Enough\.",
     ),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from ... import archives, limits, smpl_file, weights
 from ...errors import reason
+from ...files import file_state
 from ...motion import Motion
 from ...skeleton import HAND_JOINT_NAMES, JOINT_NAMES
 from ...weights.library import BODIES, Library
@@ -45,11 +47,10 @@ class Body:
 
 
 class BodyFiles:
-    """The body files that motions are estimated with; each is read once."""
+    """The body files that motions are estimated with."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._read: dict[Path, Mapping[str, np.ndarray]] = {}
 
     def for_motion(self, motion: Motion) -> tuple[Body | None, str]:
         """The body that the motion was estimated with, shaped by its betas; or None and why, without a full stop."""
@@ -57,7 +58,11 @@ class BodyFiles:
         for find, shape_keys in _candidates(motion.gender, self._library):
             try:
                 path = find()
-                if path and path.is_file() and (body := shaped(self._arrays(path), motion, shape_keys=shape_keys)):
+                if (
+                    path
+                    and path.is_file()
+                    and (body := shaped(_arrays(path, tuple(file_state(path))), motion, shape_keys=shape_keys))
+                ):
                     return body, ""
             except weights.WeightsError as error:
                 errors.append(str(error).removesuffix("."))
@@ -70,12 +75,13 @@ class BodyFiles:
             return None, f"The motion was made with SMPL, and the preferences have no {motion.gender} one that fits it"
         return None, "The motion was made with another body than the one that ships inside"
 
-    def _arrays(self, path: Path) -> Mapping[str, np.ndarray]:
-        if path not in self._read:
-            arrays = archives.arrays(path, _ARRAYS) if path.suffix == ".npz" else smpl_file.read(path)
-            _check(arrays)
-            self._read[path] = arrays
-        return self._read[path]
+
+@lru_cache(maxsize=2)
+def _arrays(path: Path, _state: tuple[int, ...]) -> Mapping[str, np.ndarray]:
+    """The arrays of a body file; those read last are kept (the bundled body: 9 MB) while the file's state is the same."""
+    arrays = archives.arrays(path, _ARRAYS) if path.suffix == ".npz" else smpl_file.read(path)
+    _check(arrays)
+    return arrays
 
 
 def _candidates(gender: str, library: Library) -> list[tuple[Callable[[], Path | None], bool]]:
