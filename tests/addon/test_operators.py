@@ -96,5 +96,5 @@ def test_every_edit_has_a_redo_panel_and_an_undo_step():
     edits = {name for name, cls in operators().items() if issubclass(cls, CharacterEdit)}
     assert edits >= {"mark_contacts", "smooth_motion", "turn_motion", "move_motion", "set_actor_height", "set_floor"}
     assert edits >= {"trim_motion", "loop_motion"}
-    for name in edits:
+    for name in edits - {"process_again"}:  # it starts a job and changes nothing yet
         assert {"REGISTER", "UNDO"} <= operators()[name].bl_options, name

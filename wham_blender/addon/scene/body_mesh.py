@@ -78,7 +78,7 @@ class BodyFiles:
 
 @lru_cache(maxsize=2)
 def _arrays(path: Path, _state: tuple[int, ...]) -> Mapping[str, np.ndarray]:
-    """The arrays of a body file; those read last are kept (the bundled body: 9 MB) while the file's state is the same."""
+    """The arrays of a body file; those read last (9 MB the bundled one) are kept while the file is the same."""
     arrays = archives.arrays(path, _ARRAYS) if path.suffix == ".npz" else smpl_file.read(path)
     _check(arrays)
     return arrays
