@@ -111,8 +111,9 @@ class Corrections:
     def with_change(self, change: Distrusted | Swapped | Continued | Box) -> Corrections:
         """The document with one more correction. Raises CorrectionsError if that is not valid, or has no space."""
         lists = {Distrusted: "distrusted", Swapped: "swapped", Continued: "continued", Box: "boxes"}
-        name = lists[type(change)]
-        return parse(dataclasses.replace(self, **{name: (*getattr(self, name), change)}).text(), "this character")
+        values = {name: getattr(self, name) for name in lists.values()}
+        values[lists[type(change)]] += (change,)
+        return parse(Corrections(**values).text(), "this character")
 
 
 NO_CORRECTIONS = Corrections()
