@@ -12,7 +12,7 @@ import enum
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from . import limits, records
 from .errors import CodedError, reason
@@ -111,9 +111,9 @@ class Corrections:
     def with_change(self, change: Distrusted | Swapped | Continued | Box) -> Corrections:
         """The document with one more correction. Raises CorrectionsError if that is not valid, or has no space."""
         lists = {Distrusted: "distrusted", Swapped: "swapped", Continued: "continued", Box: "boxes"}
-        name = lists[type(change)]
-        longer: dict[str, Any] = {name: (*getattr(self, name), change)}
-        return parse(dataclasses.replace(self, **longer).text(), "this character")
+        values = {name: getattr(self, name) for name in lists.values()}
+        values[lists[type(change)]] += (change,)
+        return parse(Corrections(**values).text(), "this character")
 
 
 NO_CORRECTIONS = Corrections()

@@ -113,3 +113,10 @@ def test_a_correction_that_fits_nobody_changes_nothing() -> None:
     (person,), unmatched = corrected(seen, Distrusted(Place(33, 0.9, 0.1), 10, 90))
     assert unmatched == [33]
     assert person.visible.all()
+
+
+def test_a_box_does_not_take_somebody_who_is_seen_already() -> None:
+    seen = detections({-1: (range(30), RIGHT), 1: (range(20, 120), LEFT), 2: (range(120), RIGHT)})
+    people, unmatched = corrected(seen, Box(10, 1, 30, 0.6, 0.1, 0.8, 0.6, place(seen, 60, LEFT)))
+    assert sorted(len(person) for person in people) == [100, 120]
+    assert unmatched == [1]

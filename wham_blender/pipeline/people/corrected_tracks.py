@@ -104,17 +104,24 @@ class _Work:
             self.tracks[index] = np.concatenate([head, tail])
 
     def add_box(self, rows: np.ndarray, person: Place | None) -> None:
-        """Give the rows (n,) that were seen from a box to a person, or to a new one, instead of what was seen there."""
+        """Give the rows (n,) that were seen from a box to a person, or to a new one, instead of what was seen there.
+
+        Where somebody else is already seen in the same pose, the landmark net has taken them for the person in the box:
+        there the rows are left out. If none is left, the box is noted as one that fits nobody.
+        """
         index = self.find(person) if person else None
         if not len(rows) or (person and index is None):
             return
-        frames = self._detections.row_frame
+        frames, drawn = self._detections.row_frame, rows
         for number, track in enumerate(self.tracks):
-            _, mine, others = np.intersect1d(frames[rows], frames[track], return_indices=True)
-            same = pose_distance(self._detections, rows[mine], track[others]) < SAME_POSE
-            self.tracks[number] = np.delete(track, others if number == index else others[same])
-        if index is None:
+            if number != index:
+                _, mine, others = np.intersect1d(frames[rows], frames[track], return_indices=True)
+                rows = np.delete(rows, mine[pose_distance(self._detections, rows[mine], track[others]) < SAME_POSE])
+        if not len(rows):
+            self.unmatched.add(int(self._clip_frames[drawn[0]]))
+        elif index is None:
             self.tracks.append(rows)
         else:
-            both = np.concatenate([self.tracks[index], rows])
+            track = self.tracks[index]
+            both = np.concatenate([track[~np.isin(frames[track], frames[rows])], rows])
             self.tracks[index] = both[np.argsort(frames[both], kind="stable")]
