@@ -188,23 +188,17 @@ def main(argv: list[str] | None = None) -> None:
     step = checkpoint.load("hand_lifter", both, optimizer)
     generator = torch.Generator().manual_seed(step)
     print(f"{learned} pictures, {len(rows) - learned} held out; from step {step}", flush=True)
-    begin, losses = time.monotonic(), []
-    while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
-        elapsed = (time.monotonic() - begin) / (60 * args.minutes)
-        for group in optimizer.param_groups:
-            group["lr"] = checkpoint.learning_rate(step, args.steps, elapsed, args.rate, warm_up=100)
+
+    def loss_at(_step: int) -> Tensor:
         with torch.no_grad():
             batch = training.at(torch.randint(learned, (BATCH,), generator=generator))
             batch = with_wrong_arm(moved(batch, model, generator), generator)
-        loss = torch.stack([loss_of(each, batch) for each in model.iterate(batch.seen)]).sum()
-        losses.append(checkpoint.optimise(model, optimizer, loss))
-        average.update_parameters(model)
-        step += 1
-        if step % STEPS_PER_REPORT == 0:
-            checkpoint.save("hand_lifter", both, optimizer, step)
-            mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
-            checkpoint.print_progress(step, begin, mean, validate(cast(HandLifter, average.module), held_out))
-    checkpoint.save("hand_lifter", both, optimizer, step)
+        return torch.stack([loss_of(each, batch) for each in model.iterate(batch.seen)]).sum()
+
+    step = checkpoint.Training(
+        name="hand_lifter", learning=model, saved=both, optimizer=optimizer, options=args, step=step,
+        steps_per_report=STEPS_PER_REPORT, warm_up=100, average=average,
+    ).run(loss_at, lambda: validate(cast(HandLifter, average.module), held_out))  # fmt: skip
     arrays = checkpoint.arrays(average.module)
     checkpoint.fill(average.module, arrays)
     figures = validate(cast(HandLifter, average.module), held_out)
