@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 FOLDER = Path(__file__).resolve().parents[2] / "out/training"
+_ROWS_PER_SAVE = 1000
 
 
 def add_options(parser: argparse.ArgumentParser, *, minutes: float, steps: int, rate: float) -> None:
@@ -122,6 +123,28 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, np.ndarray]]) -> None:
     with aside.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **{name: np.stack([row[name] for row in rows]) for name in rows[0]})
     os.replace(aside, path)
+
+
+def collected(
+    path: Path, count: int, end: float, source: Callable[[int], Iterator[Mapping[str, np.ndarray]]]
+) -> list[Mapping[str, np.ndarray]]:
+    """The rows of a file, continued until there are ``count`` or the monotonic clock passes ``end``, and kept there.
+
+    source: an endless iterator over further rows, of the number of rows that there are.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[Mapping[str, np.ndarray]] = [*read_rows(path)]
+    if len(rows) >= count:
+        return rows
+    for row in source(len(rows)):
+        rows.append(row)
+        if len(rows) % _ROWS_PER_SAVE == 0:
+            write_rows(path, rows)
+            print(f"{len(rows)} pictures in {path.name}", flush=True)
+        if len(rows) >= count or time.monotonic() > end:
+            break
+    write_rows(path, rows)
+    return rows
 
 
 def arrays(model: torch.nn.Module) -> dict[str, np.ndarray]:

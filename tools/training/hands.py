@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -29,7 +30,6 @@ PICTURES = "hands.npz"
 BATCH = 256
 EMA_DECAY = 0.999  # a mean of about 1000 steps; set by hand
 STEPS_PER_REPORT = 500
-_PER_SAVE = 500
 _HELD_OUT = 0.1  # of the pictures
 # Augmentation, set by hand. A hand that is moved a little is seen with the same error: standard deviations in radians
 # of its angles and of its rotation, of noise of the points (of their extent) and metres, and of the metres' scale.
@@ -55,23 +55,14 @@ class Hands:
         return Hands(seen, self.angles[rows], self.rotation[rows], self.points[rows])
 
 
-def draw(count: int, minutes: float) -> list[dict[str, np.ndarray]]:
+def draw(count: int, minutes: float) -> list[Mapping[str, np.ndarray]]:
     """Draw until there are ``count`` pictures, or for as many minutes; all rows that there are."""
-    checkpoint.FOLDER.mkdir(parents=True, exist_ok=True)
-    path = checkpoint.FOLDER / PICTURES
-    rows, end = checkpoint.read_rows(path), time.monotonic() + 60 * minutes
-    if len(rows) >= count:
-        return rows
-    body, net = Body.load(weights.find("body").path), HandLandmarker(weights.find("hands"))
-    for row in hand_pictures.rows(body, net, np.random.default_rng(len(rows))):
-        rows.append(row)
-        if len(rows) % _PER_SAVE == 0:
-            checkpoint.write_rows(path, rows)
-            print(f"{len(rows)} pictures in {PICTURES}", flush=True)
-        if len(rows) >= count or time.monotonic() > end:
-            break
-    checkpoint.write_rows(path, rows)
-    return rows
+
+    def source(begin: int) -> Iterator[Mapping[str, np.ndarray]]:
+        body, net = Body.load(weights.find("body").path), HandLandmarker(weights.find("hands"))
+        return hand_pictures.rows(body, net, np.random.default_rng(begin))
+
+    return checkpoint.collected(checkpoint.FOLDER / PICTURES, count, time.monotonic() + 60 * minutes, source)
 
 
 def fill_body(model: HandLifter, skeleton: HandSkeleton) -> None:
@@ -80,7 +71,7 @@ def fill_body(model: HandLifter, skeleton: HandSkeleton) -> None:
     model.body.fill(skeleton.points, axes, skeleton.rest, np.stack([LOW, HIGH]))
 
 
-def hands_of(rows: list[dict[str, np.ndarray]], model: HandLifter) -> Hands:
+def hands_of(rows: Sequence[Mapping[str, np.ndarray]], model: HandLifter) -> Hands:
     """Rows of `hand_pictures.rows` with their truth."""
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     side, arms = columns["side"], columns["arm"]
