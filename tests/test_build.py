@@ -176,9 +176,10 @@ def test_help_and_wrong_words_are_answered():
                     f"{step} --mocap {{0}}/mine --minutes 5"
                     for step in ("filmed", "drawn", "lifter", "temporal", "wham", "contacts")
                 ),
+                "hands",
             ],
         ),
-        ((), ["body", "filmed", "drawn", "lifter", "temporal", "wham", "contacts"]),
+        ((), ["body", "filmed", "drawn", "lifter", "temporal", "wham", "contacts", "hands"]),
         (("lifter", "--mocap", "mine", "more"), ["lifter --mocap {0}/mine {0}/more"]),
     ],
 )

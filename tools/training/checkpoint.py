@@ -6,13 +6,16 @@ import argparse
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 FOLDER = Path(__file__).resolve().parents[2] / "out/training"
+_ROWS_PER_SAVE = 1000
 
 
 def add_options(parser: argparse.ArgumentParser, *, minutes: float, steps: int, rate: float) -> None:
@@ -58,6 +61,44 @@ def print_progress(step: int, begin: float, loss: float, figures: dict[str, floa
     print(f"step {step} {time.monotonic() - begin:.0f} s loss {loss:.4f} {text}", flush=True)
 
 
+@dataclass(kw_only=True)
+class Training:
+    """A run of optimizer steps with checkpoints and reports."""
+
+    name: str  # of the checkpoint
+    learning: torch.nn.Module
+    saved: torch.nn.Module  # what a checkpoint holds
+    optimizer: torch.optim.Optimizer  # a group's "rate", if it has one, is a factor of its learning rate
+    options: argparse.Namespace  # of `add_options`
+    step: int  # of the checkpoint that it continues from
+    steps_per_report: int
+    warm_up: int = 500  # steps
+    average: AveragedModel | None = None  # of the learning network, if one is kept
+
+    def run(self, loss_at: Callable[[int], torch.Tensor], figures: Callable[[], dict[str, float]]) -> int:
+        """Train for the steps or the minutes of the options; returns the last step.
+
+        loss_at: the loss of a new batch at a step; figures: what is reported.
+        """
+        begin, losses, seconds = time.monotonic(), [], 60 * self.options.minutes
+        while self.step < self.options.steps and (elapsed := time.monotonic() - begin) < seconds:
+            rate = learning_rate(
+                self.step, self.options.steps, elapsed / seconds, self.options.rate, warm_up=self.warm_up
+            )
+            for group in self.optimizer.param_groups:
+                group["lr"] = group.get("rate", 1.0) * rate
+            losses.append(optimise(self.learning, self.optimizer, loss_at(self.step)))
+            if self.average is not None:
+                self.average.update_parameters(self.learning)
+            self.step += 1
+            if self.step % self.steps_per_report == 0:
+                save(self.name, self.saved, self.optimizer, self.step)
+                recent = losses[-self.steps_per_report :]
+                print_progress(self.step, begin, sum(recent) / len(recent), figures())
+        save(self.name, self.saved, self.optimizer, self.step)
+        return self.step
+
+
 def learning_rate(step: int, steps: int, time_fraction: float, peak: float, warm_up: int = 500) -> float:
     """Learning rate: up over ``warm_up`` steps, then down along a cosine to a hundredth.
 
@@ -82,6 +123,28 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, np.ndarray]]) -> None:
     with aside.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **{name: np.stack([row[name] for row in rows]) for name in rows[0]})
     os.replace(aside, path)
+
+
+def collected(
+    path: Path, count: int, end: float, source: Callable[[int], Iterator[Mapping[str, np.ndarray]]]
+) -> list[Mapping[str, np.ndarray]]:
+    """The rows of a file, continued until there are ``count`` or the monotonic clock passes ``end``, and kept there.
+
+    source: an endless iterator over further rows, of the number of rows that there are.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[Mapping[str, np.ndarray]] = [*read_rows(path)]
+    if len(rows) >= count:
+        return rows
+    for row in source(len(rows)):
+        rows.append(row)
+        if len(rows) % _ROWS_PER_SAVE == 0:
+            write_rows(path, rows)
+            print(f"{len(rows)} pictures in {path.name}", flush=True)
+        if len(rows) >= count or time.monotonic() > end:
+            break
+    write_rows(path, rows)
+    return rows
 
 
 def arrays(model: torch.nn.Module) -> dict[str, np.ndarray]:

@@ -31,7 +31,6 @@ _CROP_ERROR = 0.015  # of a person's size: error of the previous frame's keypoin
 _TRUNCATED, _OCCLUDED = 0.12, 0.1  # fractions of the pictures with a body that is cut off or partly occluded
 _EDGE = 0.03  # of a person's size: the pipeline ignores points nearer to the edge of the picture
 _BATCH = 256  # poses at a time; those that leave the picture are skipped
-_PER_SAVE = 1000
 _HELD_OUT = 1000  # pictures
 TRAINING, HELD_OUT = "drawn.npz", "drawn_held_out.npz"
 
@@ -131,26 +130,21 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     point_body = simulate.TrainingBody()
     body, net = Body.load(weights.find("body").path), Landmarker(weights.find("landmarks"))
-    checkpoint.FOLDER.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * args.minutes
     training, validation = simulate.split(args.mocap, point_body)
     errors = simulate.LandmarkErrors.load(simulate.ERRORS_FILE)
     wanted = (validation, HELD_OUT, min(_HELD_OUT, args.pictures)), (training, TRAINING, args.pictures)
     for clips, name, count in wanted:
-        path, library = checkpoint.FOLDER / name, simulate.Library.of(clips)
-        rows = checkpoint.read_rows(path)
-        sources = [
-            ViewSampler(library, point_body, errors, seed=len(rows), perturbed=perturbed)
-            for perturbed in ((False, True) if name == TRAINING else (False,))
-        ]
-        for row in pictures(sources, body, net, np.random.default_rng(len(rows))):
-            if len(rows) >= count or time.monotonic() > end:
-                break
-            rows.append(row)
-            if len(rows) % _PER_SAVE == 0:
-                checkpoint.write_rows(path, rows)
-                print(f"{len(rows)} pictures in {name}", flush=True)
-        checkpoint.write_rows(path, rows)
+        library, perturbed = simulate.Library.of(clips), (False, True) if name == TRAINING else (False,)
+
+        def source(
+            begin: int, library: simulate.Library = library, perturbed: tuple[bool, ...] = perturbed
+        ) -> Iterator[dict[str, np.ndarray]]:
+            """Further pictures, the poses of which differ from those of the first ``begin``."""
+            sources = [ViewSampler(library, point_body, errors, seed=begin, perturbed=each) for each in perturbed]
+            return pictures(sources, body, net, np.random.default_rng(begin))
+
+        checkpoint.collected(checkpoint.FOLDER / name, count, end, source)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,12 @@ from wham_blender.pipeline.people.hands import (
     HandObservation,
     crop_around_hand,
 )  # fmt: skip
-from wham_blender.pipeline.pose.hand_skeleton import FINGER_POINTS, HIGH, LOW, RELAXED, THUMB_STD, of_body
+from wham_blender.pipeline.pose.hand_lifting import hand_length
+from wham_blender.pipeline.pose.hand_skeleton import HIGH, LOW, RELAXED, THUMB_STD, of_body, points_of_hand
 from wham_blender.skeleton import JOINT_NAMES
 
+_ARM = ("shoulder", "elbow", "wrist")
+# All of these, and the ranges of angles and poses below, are set by hand.
 _SIZES = (36.0, 180.0)  # pixels from wrist to middle fingertip if they lay in the picture's plane
 _WINDOW = 3.0  # side of the picture over that size
 _CAMERAS = 4  # of a body
@@ -55,9 +58,8 @@ def finger_angles(rng: np.random.Generator) -> np.ndarray:
     last = rng.uniform(0.35, 0.65) * middle + rng.normal(0, 0.1, 4)
     spread = rng.uniform(-0.05, 0.25) * _FAN * (1 - 0.7 * curl) + rng.normal(0, 0.05, 4)
     fingers = np.column_stack([spread, first, middle, last]).ravel()
-    low, high = LOW[16:], HIGH[16:]
     if rng.random() < 0.3:
-        thumb = rng.uniform(low, high)
+        thumb = rng.uniform(LOW[16:], HIGH[16:])
     else:
         thumb = rng.normal(RELAXED[16:], 1.2 * np.array(THUMB_STD))
         thumb[[3, 5]] += rng.uniform(0, 0.6) * curl.mean()
@@ -76,18 +78,24 @@ def body_pose(rng: np.random.Generator) -> np.ndarray:
         elbow = Rotation.from_rotvec([0, -bend, 0]) * Rotation.from_rotvec([twist / 2, 0, 0])
         aside = rng.normal(0, (0.2, 0.4)).clip((-0.5, -1.1), (0.5, 1.1))
         wrist = Rotation.from_rotvec([twist / 2, 0, 0]) * Rotation.from_rotvec([0, *aside])
-        for joint, turn in (("shoulder", shoulder), ("elbow", elbow), ("wrist", wrist)):
-            pose[JOINT_NAMES.index(f"{name}_{joint}")] = turn.as_rotvec() * mirror
+        for joint, rotation in zip(_ARM, (shoulder, elbow, wrist), strict=True):
+            pose[JOINT_NAMES.index(f"{name}_{joint}")] = rotation.as_rotvec() * mirror
     return pose
 
 
 def _camera(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Rotation (3, 3) from SMPL's axes to a camera's, and where the hand (3,) is in the camera's axes."""
     pitch, roll = rng.normal(0.05, 0.2), rng.normal(0, 0.06)
-    turned = Rotation.from_euler("ZX", (roll, pitch)).as_matrix() @ np.diag([1.0, -1, -1])
+    to_camera = Rotation.from_euler("ZX", (roll, pitch)).as_matrix() @ np.diag([1.0, -1, -1])
     distance = np.exp(rng.uniform(*np.log(_DISTANCES)))
     aside = rng.uniform((-0.55, -0.35), (0.55, 0.35))
-    return turned, distance * np.array([*aside, 1.0])
+    return to_camera, distance * np.array([*aside, 1.0])
+
+
+def _projected(points: np.ndarray, camera_K: np.ndarray) -> np.ndarray:
+    """Pixels (N, 2) of points (N, 3) in the camera's axes, metres; those behind the camera are somewhere far off."""
+    pixels = points @ camera_K.T
+    return np.asarray(pixels[:, :2] / np.maximum(pixels[:, 2:], 0.05))
 
 
 class HandPainter:
@@ -118,37 +126,28 @@ class HandPainter:
         vertices = body.vertices(poses, shape, hand_poses=hand_poses)[0].numpy().astype(float)
         joints, tips = (each[0].numpy().astype(float) for each in body.hand_points(poses, hand_poses, shape))
         rest = body.rest_joints(shape)[0].numpy().astype(float)
-        places, turned = pose_skeleton(local[None], rest[:1], rest)
+        places, rotations = pose_skeleton(local[None], rest[:1], rest)
         colours, backdrop = self._painter.dress(), self._painter.backdrop()
         for side in (0, 1) * _CAMERAS:
-            points = np.zeros((21, 3))
-            points[0] = places[0, 20 + side]
-            points[FINGER_POINTS[:, :3]] = joints[15 * side : 15 * side + 15].reshape(5, 3, 3)
-            points[FINGER_POINTS[:, 3]] = tips[5 * side : 5 * side + 5]
+            arm = [JOINT_NAMES.index(f"{('left', 'right')[side]}_{joint}") for joint in _ARM]
+            points = points_of_hand(side, places[0, arm[-1]], joints, tips)
             to_camera, where = _camera(rng)
             size = float(np.exp(rng.uniform(*np.log(_SIZES))))
-            length = np.linalg.norm(np.diff(skeletons[side].points[[0, 9, 10, 11, 12]], axis=0), axis=1).sum()
             window = int(_WINDOW * size)
-            focal = size * where[2] / length
+            focal = size * where[2] / hand_length(skeletons[side])
             camera_K = np.diag([focal, focal, 1.0])
             camera_K[:2, 2] = window / 2 - focal * where[:2] / where[2]
-
-            def project(at: np.ndarray, camera_K: np.ndarray = camera_K) -> np.ndarray:
-                pixels = at @ camera_K.T
-                return np.asarray(pixels[:, :2] / np.maximum(pixels[:, 2:], 0.05))
-
-            mesh, pixels = (
-                (vertices - points[9]) @ to_camera.T + where,
-                project((points - points[9]) @ to_camera.T + where),
-            )
+            mesh, hand = ((each - points[9]) @ to_camera.T + where for each in (vertices, points))
+            pixels = _projected(hand, camera_K)
             self._painter.relight()
             coloured = self._colours.on(colours, *rng.uniform((0.1, 0.2), (0.6, 0.8)))
             x, y = rng.integers(_BACKDROP - window, size=2)
-            picture = self._painter.paint(mesh, project(mesh), coloured, backdrop[y : y + window, x : x + window])
+            behind = backdrop[y : y + window, x : x + window]
+            picture = self._painter.paint(mesh, _projected(mesh, camera_K), coloured, behind)
             yield self._filmed(picture, size, pixels), {
                 "side": np.array(side), "pixels": pixels, "camera_K": camera_K, "size": np.array(size),
                 "hand_poses": fingers[15 * side : 15 * side + 15].as_rotvec(), "angles": angles[side],
-                "arm": to_camera @ turned[0, [16 + side, 18 + side, 20 + side]],
+                "arm": to_camera @ rotations[0, arm],
             }  # fmt: skip
 
     def _filmed(self, picture: np.ndarray, size: float, pixels: np.ndarray) -> np.ndarray:
@@ -165,8 +164,8 @@ class HandPainter:
             kernel = np.zeros((count, count), np.float32)
             kernel[count // 2] = 1
             middle_of_kernel = ((count - 1) / 2, (count - 1) / 2)
-            turn = cv2.getRotationMatrix2D(middle_of_kernel, rng.uniform(0, 180), 1)
-            kernel = np.asarray(cv2.warpAffine(kernel, turn, (count, count)), np.float32)
+            rotation = cv2.getRotationMatrix2D(middle_of_kernel, rng.uniform(0, 180), 1)
+            kernel = np.asarray(cv2.warpAffine(kernel, rotation, (count, count)), np.float32)
             picture = cv2.filter2D(picture, -1, kernel / kernel.sum())
         if rng.random() < _COMPRESSED:
             quality = int(rng.uniform(30, 95))

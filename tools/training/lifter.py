@@ -8,7 +8,6 @@ Checkpoints are in ``out/training/lifter.pt``; a second call continues from ther
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import cast
 
@@ -134,12 +133,8 @@ def main(argv: list[str] | None = None) -> None:
         f"{len(clips)} clips, {len(library.rotations)} frames, {len(drawn)} pictures; from step {step}",
         flush=True,
     )
-    begin, losses = time.monotonic(), []
-    while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
-        for group in optimizer.param_groups:
-            group["lr"] = checkpoint.learning_rate(
-                step, args.steps, (time.monotonic() - begin) / (60 * args.minutes), args.rate
-            )
+
+    def loss_at(step: int) -> Tensor:
         with torch.no_grad():
             view, rotations, betas, true = concatenated(views.draw(BATCH - pictures), drawn.draw(pictures))
             rotations[:, 0] = view.to_input_axes @ rotations[:, 0]
@@ -148,15 +143,12 @@ def main(argv: list[str] | None = None) -> None:
         rounds = run_lifter(
             model, view.lifter_input._replace(has_landmarks=has_landmarks), train_first_estimate=step % 2 == 0
         )
-        loss = torch.stack([loss_of(each, rotations, betas, true) for each in rounds]).sum()
-        losses.append(checkpoint.optimise(model, optimizer, loss))
-        average.update_parameters(model)
-        step += 1
-        if step % STEPS_PER_REPORT == 0:
-            checkpoint.save("lifter", both, optimizer, step)
-            mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
-            checkpoint.print_progress(step, begin, mean, current_figures())
-    checkpoint.save("lifter", both, optimizer, step)
+        return torch.stack([loss_of(each, rotations, betas, true) for each in rounds]).sum()
+
+    step = checkpoint.Training(
+        name="lifter", learning=model, saved=both, optimizer=optimizer, options=args, step=step,
+        steps_per_report=STEPS_PER_REPORT, average=average,
+    ).run(loss_at, current_figures)  # fmt: skip
     if args.mean_with:
         other = lifter_features.load_lifter(args.mean_with).state_dict()
         for name, value in average.module.state_dict().items():

@@ -81,6 +81,7 @@ class Painter:
         shade = 0.45 + 0.55 * np.clip(-(normal[front] @ self._light), 0, 1)
         mean = colours.reshape(-1, 2, 3)[inside[front]].mean(1)
         fills = (mean * shade[:, None] * 255).astype(np.uint8).tolist()
+        # OpenCV takes sixteenths of pixels; corners far outside would overflow in it.
         shapes = np.round(pixels[shown[front]] * 16).clip(-(2**20), 2**20).astype(np.int32)
         for shape, fill in zip(shapes, fills, strict=True):
             cv2.fillConvexPoly(image, shape, fill, cv2.LINE_AA, 4)
@@ -107,12 +108,12 @@ def quads(triangles: np.ndarray) -> np.ndarray:
     if not (own.sum(1) == 1).all():
         raise ValueError("the mesh does not consist of quadrilaterals")
     start = own.argmax(1)[:, None]
-    turned = np.take_along_axis(first, (start + np.arange(3)) % 3, 1)
-    return np.column_stack([turned[:, 0], turned[:, 1], second[other], turned[:, 2]])
+    ordered = np.take_along_axis(first, (start + np.arange(3)) % 3, 1)
+    return np.column_stack([ordered[:, 0], ordered[:, 1], second[other], ordered[:, 2]])
 
 
 class HandColours:
-    """Fingernails and pale palms: without them nothing tells a palm from a back."""
+    """Fingernails and pale palms: without them nothing tells a palm from a back. Their colours are set by hand."""
 
     def __init__(self, body: Body) -> None:
         template, faces = body.smpl.v_template.numpy(), body.faces.astype(np.int64)

@@ -6,7 +6,6 @@ Checkpoints are in ``out/training/temporal.pt``; a second call continues from th
 from __future__ import annotations
 
 import argparse
-import time
 from typing import cast
 
 import numpy as np
@@ -114,21 +113,15 @@ def main(argv: list[str] | None = None) -> None:
         return validate(cast(TemporalLifter, average.module), network, measured, batches)
 
     print(f"{len(library.rotations)} frames, {len(held_out.rotations)} held out; from step {step}", flush=True)
-    begin, losses = time.monotonic(), []
-    while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
-        elapsed = (time.monotonic() - begin) / (60 * args.minutes)
-        for group in optimizer.param_groups:
-            group["lr"] = checkpoint.learning_rate(step, args.steps, elapsed, args.rate, warm_up=50)
+
+    def loss_at(_step: int) -> Tensor:
         batch = sampler.draw(BATCH)
-        loss = loss_of(run(model, network, batch), batch, body)
-        losses.append(checkpoint.optimise(model, optimizer, loss))
-        average.update_parameters(model)
-        step += 1
-        if step % STEPS_PER_REPORT == 0:
-            checkpoint.save("temporal", both, optimizer, step)
-            mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
-            checkpoint.print_progress(step, begin, mean, current_figures())
-    checkpoint.save("temporal", both, optimizer, step)
+        return loss_of(run(model, network, batch), batch, body)
+
+    step = checkpoint.Training(
+        name="temporal", learning=model, saved=both, optimizer=optimizer, options=args, step=step,
+        steps_per_report=STEPS_PER_REPORT, warm_up=50, average=average,
+    ).run(loss_at, current_figures)  # fmt: skip
     arrays = checkpoint.arrays(average.module)
     checkpoint.fill(average.module, arrays)
     source = "trained by tools/training/temporal.py on the lifter's training data and the open lifter's poses"

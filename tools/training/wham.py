@@ -8,7 +8,6 @@ with noise. Checkpoints are in ``out/training/wham.pt``.
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -303,33 +302,27 @@ def main(argv: list[str] | None = None) -> None:
     if not step and not args.shipped:
         pass_through(model, sampler.draw(BATCH).features.flatten(0, 1))
     print(f"{len(library.rotations)} frames, {len(held_out.rotations)} held out; from step {step}", flush=True)
-    begin, losses = time.monotonic(), []
-    while step < args.steps and time.monotonic() - begin < 60 * args.minutes:
-        elapsed = (time.monotonic() - begin) / (60 * args.minutes)
-        for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * checkpoint.learning_rate(step, args.steps, elapsed, args.rate, warm_up=100)
+
+    def loss_at(step: int) -> Tensor:
         batch = sampler.draw(BATCH)
         if step % 2 == 0:
             previous = noisy_previous(batch, sampler.generator)
         else:
             with torch.no_grad():
                 previous = run(model, body, batch, None, refine=False).previous
-        loss = loss_of(body, batch, run(model, body, batch, previous))
-        losses.append(checkpoint.optimise(model, optimizer, loss))
-        step += 1
-        if step % STEPS_PER_REPORT == 0:
-            figures = validate(
-                model, SequenceSampler(held_out, body, lift, errors, seed=1, varied=False, frames=FRAMES), body
-            )
-            checkpoint.save("wham", model, optimizer, step)
-            mean = sum(losses[-STEPS_PER_REPORT:]) / STEPS_PER_REPORT
-            checkpoint.print_progress(step, begin, mean, figures)
-    checkpoint.save("wham", model, optimizer, step)
+        return loss_of(body, batch, run(model, body, batch, previous))
+
+    def current_figures(**settings: int) -> dict[str, float]:
+        measured = SequenceSampler(held_out, body, lift, errors, seed=1, varied=False, frames=FRAMES)
+        return validate(model, measured, body, **settings)
+
+    step = checkpoint.Training(
+        name="wham", learning=model, saved=model, optimizer=optimizer, options=args, step=step,
+        steps_per_report=STEPS_PER_REPORT, warm_up=100,
+    ).run(loss_at, current_figures)  # fmt: skip
     arrays = checkpoint.arrays(model)
     checkpoint.fill(model, arrays)
-    figures = validate(
-        model, SequenceSampler(held_out, body, lift, errors, seed=1, varied=False, frames=FRAMES), body, batches=8
-    )
+    figures = current_figures(batches=8)
     source = "trained by tools/training/wham.py on the lifter's training data and the open lifter's features"
     shipped.write_trained("wham", arrays, source, {"steps": step, **figures})
 

@@ -25,8 +25,8 @@ INPUTS = POINTS * 2 + POINTS * 3 + 2 + 3 + 6  # of the first network
 RESIDUALS = POINTS * 2 + POINTS * 3 + ANGLES + 6  # further ones of the second
 OUTPUTS = ANGLES + 6 + ANGLES + 1  # angles, rotation, and logarithms of their errors; a correction's rotation has 3
 ITERATIONS = 2
-_METRES = 12.0  # brings a hand's points to about unit size
-_LOGARITHMS = (-5.0, 1.0)  # of the errors, radians
+_METRES = 12.0  # brings a hand's points to about unit size; set by hand
+_LOGARITHMS = (-5.0, 1.0)  # least and greatest of the errors, radians; set by hand
 
 
 class HandInput(NamedTuple):
@@ -78,20 +78,20 @@ class HandBody(nn.Module):
         flat = angles.new_zeros(len(angles), 45)
         flat[:, self._slots] = angles - self.rest_angles
         vectors = self.axes.reshape(45, 3) * flat[..., None]
-        turns = batch_rodrigues(vectors.reshape(-1, 3)).view(len(angles), 15, 3, 3, 3)
-        return turns[:, :, 0] @ turns[:, :, 1] @ turns[:, :, 2]
+        rotations = batch_rodrigues(vectors.reshape(-1, 3)).view(len(angles), 15, 3, 3, 3)
+        return rotations[:, :, 0] @ rotations[:, :, 1] @ rotations[:, :, 2]
 
     def points(self, joints: Tensor) -> Tensor:
         """Points (N, 21, 3), from the wrist and in its axes, of joints (N, 15, 3, 3)."""
         local = joints.view(-1, 5, 3, 3, 3)
         chains = torch.tensor(CHAINS, device=joints.device)
-        here = self.rest[chains[:, 0]].expand(len(local), 5, 3)
-        placed, turned = [here], None
+        position = self.rest[chains[:, 0]].expand(len(local), 5, 3)
+        placed, rotation = [position], None
         for joint in range(3):
-            turned = local[:, :, joint] if turned is None else turned @ local[:, :, joint]
+            rotation = local[:, :, joint] if rotation is None else rotation @ local[:, :, joint]
             bone = self.rest[chains[:, joint + 1]] - self.rest[chains[:, joint]]
-            here = here + (turned @ bone[..., None])[..., 0]
-            placed.append(here)
+            position = position + (rotation @ bone[..., None])[..., 0]
+            placed.append(position)
         points = joints.new_zeros(len(joints), POINTS, 3)
         points[:, chains.flatten()] = torch.stack(placed, 2).flatten(1, 2)
         return points
@@ -124,16 +124,16 @@ class HandLifter(nn.Module):
         """The first estimate and each corrected one; no gradient flows from one to the one before."""
         inputs = _input_features(seen)
         # Angles before the limits are applied, rotation, errors.
-        raw, turn, errors = self.guess(inputs).split([ANGLES, 6, ANGLES + 1], 1)
-        rotation = matrix_from_r6d(turn + turn.new_tensor([1.0, 0, 0, 0, 1, 0]))
+        raw, r6d, errors = self.guess(inputs).split([ANGLES, 6, ANGLES + 1], 1)
+        rotation = matrix_from_r6d(r6d + r6d.new_tensor([1.0, 0, 0, 0, 1, 0]))
         estimates = [self._estimate(raw, rotation, errors)]
         for _ in range(ITERATIONS):
             last = HandEstimate(*(value.detach() for value in estimates[-1]))
             raw, rotation, errors = raw.detach(), rotation.detach(), errors.detach()
             change = self.refine(torch.cat([inputs, self._residuals(seen, last)], 1))
-            by_angle, turn, more = change.split([ANGLES, 3, ANGLES + 1], 1)
-            raw, rotation = raw + by_angle, batch_rodrigues(turn) @ rotation
-            errors = errors + more
+            raw_change, axis_angle, errors_change = change.split([ANGLES, 3, ANGLES + 1], 1)
+            raw, rotation = raw + raw_change, batch_rodrigues(axis_angle) @ rotation
+            errors = errors + errors_change
             estimates.append(self._estimate(raw, rotation, errors))
         return estimates
 
@@ -145,14 +145,14 @@ class HandLifter(nn.Module):
 
     def _residuals(self, seen: HandInput, estimate: HandEstimate) -> Tensor:
         """Residuals of an estimate against what is seen, and the estimate itself, (N, RESIDUALS)."""
-        there = estimate.points @ estimate.rotation.mT
-        there = there - there.mean(1, keepdim=True)
-        flat = there[..., :2]
+        points = estimate.points @ estimate.rotation.mT
+        points = points - points.mean(1, keepdim=True)
+        flat = points[..., :2]  # weak perspective, its scale by least squares
         scale = (flat * seen.points).sum((1, 2)) / (flat**2).sum((1, 2)).clamp(min=1e-6)
         return torch.cat(
             [
                 2 * (seen.points - scale[:, None, None] * flat).flatten(1),
-                2 * _METRES * (seen.metres - there).flatten(1), estimate.angles,
+                2 * _METRES * (seen.metres - points).flatten(1), estimate.angles,
                 r6d_from_matrix(estimate.rotation),
             ], 1,
         )  # fmt: skip

@@ -73,12 +73,17 @@ def centre_on_person(
     half_extent = (sides / 2 / focal / hips.norm(dim=1))[:, None]
     points = rays[..., :2] / rays[..., 2:].clamp(min=0.1) / half_extent[..., None]
     spine = points[:, _SHOULDERS].mean(1) - points[:, _HIPS].mean(1)
-    x, y = torch.nn.functional.normalize(spine + spine.new_tensor([0, -1e-6]), dim=1).unbind(1)
-    zero = torch.zeros_like(x)
-    roll = torch.stack([-y, x, zero, -x, -y, zero, zero, zero, zero + 1], 1).view(-1, 3, 3)  # brings the spine upright
+    roll = rotation_to_upright(spine + spine.new_tensor([0, -1e-6]))
     points = points @ roll[:, :2, :2].mT * mask[..., None]
     observed = LifterInput(points, mask, half_extent, landmarks @ roll.mT, torch.ones_like(half_extent))
     return observed, roll @ rotation
+
+
+def rotation_to_upright(directions: Tensor) -> Tensor:
+    """Rotations (N, 3, 3) about the camera's optical axis that bring directions (N, 2) in the picture up."""
+    x, y = torch.nn.functional.normalize(directions, dim=1).unbind(1)
+    zero = torch.zeros_like(x)
+    return torch.stack([-y, x, zero, -x, -y, zero, zero, zero, zero + 1], 1).view(-1, 3, 3)
 
 
 def rotation_to_optical_axis(rays: Tensor) -> Tensor:

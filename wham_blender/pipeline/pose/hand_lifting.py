@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...models.hand_lifter import HandInput, HandLifter
-from ...models.lifter import rotation_to_optical_axis
+from ...models.lifter import rotation_to_optical_axis, rotation_to_upright
 from .hand_skeleton import ANGLES, HandSkeleton
 from .lifter_features import load_network
 
@@ -73,7 +73,7 @@ def hand_input(
     mirror = np.where((np.asarray(side) == 0)[:, None], _MIRROR, 1.0)
     pixels, metres = hands[..., :2].astype(float), hands[..., 2:] * mirror[:, None]
     bearings = np.concatenate([pixels, np.ones_like(pixels[..., :1])], -1) @ np.linalg.inv(camera_K).swapaxes(1, 2)
-    turns = [_tensor(mirror[:, :, None] * each * mirror[:, None]) for each in (arm.elbow, arm.wrist)]
+    rotations = [_tensor(mirror[:, :, None] * each * mirror[:, None]) for each in (arm.elbow, arm.wrist)]
     rays = _tensor(bearings * mirror[:, None])
     rotation = rotation_to_optical_axis(rays.mean(1))
     rays = rays @ rotation.mT
@@ -83,7 +83,7 @@ def hand_input(
     centred = (flat - flat.mean(1, keepdim=True)) @ roll[:, :2, :2].mT
     extent = (centred**2).sum((1, 2)).div(centred.shape[1]).sqrt().clamp(min=1e-6)
     relative = extent.log() - _tensor(arm.size).clamp(min=1e-6).log()
-    elbow, wrist = (to_input @ turn for turn in turns)
+    elbow, wrist = (to_input @ each for each in rotations)
     local = _tensor(metres) @ roll.mT
     return HandInput(
         centred / extent[:, None, None], local - local.mean(1, keepdim=True),
@@ -94,9 +94,7 @@ def hand_input(
 def roll_upright(points: Tensor) -> Tensor:
     """Rotations (N, 3, 3) about the optical axis that bring the fingers of points (N, 21, 2) up."""
     up = points[:, _KNUCKLES].mean(1) - points[:, 0]
-    x, y = torch.nn.functional.normalize(up + up.new_tensor([0, -1e-9]), dim=1).unbind(1)
-    zero = torch.zeros_like(x)
-    return torch.stack([-y, x, zero, -x, -y, zero, zero, zero, zero + 1], 1).view(-1, 3, 3)
+    return rotation_to_upright(up + up.new_tensor([0, -1e-9]))
 
 
 def hand_length(skeleton: HandSkeleton) -> float:

@@ -13,11 +13,11 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from ...body.body import Body
+from ...models.hand_lifter import CHAINS
 from ..people.hands import HAND_POINTS
 
 FINGERS = ("index", "middle", "pinky", "ring", "thumb")  # in SMPL-H's order
-# The points of each finger, MediaPipe's: its three joints and its tip.
-FINGER_POINTS = np.array([[5, 6, 7, 8], [9, 10, 11, 12], [17, 18, 19, 20], [13, 14, 15, 16], [1, 2, 3, 4]])
+FINGER_POINTS = np.array(CHAINS)  # MediaPipe's numbers of each finger's three joints and its tip
 _THUMB = 4
 _WRISTS = (20, 21)
 # All set by hand; angles are radians. A finger: abduction and flexion of its first joint, flexion of the others. The
@@ -114,8 +114,17 @@ def of_body(body: Body, betas: np.ndarray) -> list[HandSkeleton]:
     wrists = body.rest_joints(shape)[list(_WRISTS)].cpu().numpy().astype(float)
     skeletons = []
     for side, wrist in enumerate(wrists):
-        points = np.zeros((HAND_POINTS, 3))
-        points[FINGER_POINTS[:, :3]] = joints[15 * side : 15 * side + 15].reshape(5, 3, 3) - wrist
-        points[FINGER_POINTS[:, 3]] = tips[5 * side : 5 * side + 5] - wrist
-        skeletons.append(HandSkeleton(points))
+        skeletons.append(HandSkeleton(points_of_hand(side, wrist, joints, tips) - wrist))
     return skeletons
+
+
+def points_of_hand(side: int, wrist: np.ndarray, joints: np.ndarray, tips: np.ndarray) -> np.ndarray:
+    """The points (21, 3) of the left (0) or the right (1) hand, in MediaPipe's order.
+
+    wrist (3,); joints (30, 3) and tips (10, 3) of both hands, in SMPL-H's order, left hand first.
+    """
+    points = np.empty((HAND_POINTS, 3))
+    points[0] = wrist
+    points[FINGER_POINTS[:, :3]] = joints[15 * side : 15 * side + 15].reshape(5, 3, 3)
+    points[FINGER_POINTS[:, 3]] = tips[5 * side : 5 * side + 5]
+    return points

@@ -29,7 +29,6 @@ def add_hands(
     if not context.job.hands:
         return placed
     body = lifted.body if lifted.body.has_hands else Body.load(weights.find("body").path)
-    lifter = load_hand_lifter(context.backend.files["hand_lifter"].path)
     file = context.backend.files["hand_lifter"]
     lifter = load_hand_lifter(file.path)
     shown = []
