@@ -21,6 +21,9 @@ _PASSES = 2  # the second corrects what little the first leaves
 _SHORTEST = 3  # frames: shorter contacts are dropped
 _STEP = 0.12  # metres that a foot point may move in one contact; if it moves further, it stepped
 _STEP_FRAMES = 3  # frames before and after such a step in which the point is lifted
+# Frames of a contact that can hold a step between two contacts. A shorter one is of a runner, whom the placement lets
+# slide: it stays one contact up to the second number of metres.
+_HOLDS_STEP, _SHORT_STEP = 2 * (_STEP_FRAMES + _SHORTEST), 0.3
 _EASE = 3.0  # frames in which a correction fades before and after a contact
 _BODY_SMOOTHING = 2.0  # frames: standard deviation of the filter for the body's movement with its support feet
 _MOST_ROTATION = 0.7  # radians by which a foot is rotated at most to lie flat
@@ -61,7 +64,8 @@ def _split_at_steps(points: np.ndarray, planted: np.ndarray) -> np.ndarray:
     while intervals:
         start, stop = intervals.pop()
         path = points[start:stop]
-        if stop - start < _SHORTEST or np.linalg.norm(path - np.median(path, 0), axis=1).max() <= _STEP:
+        allowed = _STEP if stop - start >= _HOLDS_STEP else _SHORT_STEP
+        if stop - start < _SHORTEST or np.linalg.norm(path - np.median(path, 0), axis=1).max() <= allowed:
             continue
         # Where it moves farthest within a few frames, not at the ends: there the foot lands and leaves.
         smooth = gaussian_filter1d(path, _STEP_FRAMES / 2, axis=0, mode="nearest")
