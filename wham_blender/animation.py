@@ -5,6 +5,7 @@ Each edit takes an Animation and returns a new one; nothing here needs Blender.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,7 @@ from .skeleton import ALL_PARENTS, FOOT_POINTS, JOINT_NAMES
 
 # The joint that each foot point moves with: toes with the ball of the foot, heels with the ankle.
 FOOT_JOINTS = tuple(JOINT_NAMES.index(point.replace("toe", "foot").replace("heel", "ankle")) for point in FOOT_POINTS)
+_LEG_JOINTS = frozenset({0, *FOOT_JOINTS, *(joint for leg in LEGS for joint in (leg.hip, leg.knee, leg.ankle))})
 _EVEN = 0.1  # of the usual step between keyframes: containers round 1/60 s to milliseconds
 _FINER = 4  # steps for one, so that what is smoothed can be taken between them; set by hand
 _FOOT_STAYS = 1e-7  # metres and radians: smaller corrections are rounding
@@ -55,12 +57,17 @@ class Animation:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def pose(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (F, J, 3) of the joints and their rotations from rest (F, J, 4), both in the world."""
+    def pose(self, joints: Collection[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (F, J, 3) of the joints and their rotations from rest (F, J, 4), both in the world.
+
+        joints: those that are wanted, and all of whose parents are among them; the others are left unset. None: all.
+        """
         count = len(self.heads)
         positions = np.empty((len(self), count, 3))
         rotations = np.empty((len(self), count, 4))
         for joint, parent in enumerate(ALL_PARENTS[:count]):
+            if joints is not None and joint not in joints:
+                continue
             if parent < 0:
                 positions[:, joint], rotations[:, joint] = self.root, self.rotations[:, joint]
             else:
@@ -71,7 +78,7 @@ class Animation:
 
     def foot_points(self) -> np.ndarray:
         """Positions (F, 4, 3) of toes and heels in the world, in the order of FOOT_POINTS."""
-        positions, rotations = self.pose()
+        positions, rotations = self.pose(_LEG_JOINTS)  # of all joints, it would take several times as long
         joints = list(FOOT_JOINTS)
         return positions[:, joints] + quaternions.rotate(rotations[:, joints], self.feet - self.heads[joints])
 
@@ -225,7 +232,7 @@ def with_foot_at(
 
     In the world, metres. The correction of the known rows fades within ``ease`` rows around them.
     """
-    positions, rotations = animation.pose()
+    positions, rotations = animation.pose(_LEG_JOINTS)
     shift = eased(ankle - positions[:, leg.ankle], known, ease)
     twist = quaternions.multiply(foot, quaternions.inverse(rotations[:, leg.ankle]))
     turned = eased(quaternions.to_axis_angle(twist), known, ease)
@@ -249,7 +256,7 @@ def planted_again(animation: Animation, rate: float) -> Animation:
     """
     ease = EASE * rate
     for _ in range(_PASSES):
-        positions, rotations = animation.pose()
+        positions, rotations = animation.pose(_LEG_JOINTS)
         points = animation.foot_points()
         goals = [_planted_foot(animation.contacts[:, leg.points], points[:, leg.points], positions[:, leg.ankle], ease)
                  for leg in LEGS]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import bpy
 import numpy as np
 
@@ -14,6 +16,7 @@ from .smpl_armature import BODY_TO_BLENDER
 
 CONSTANT, LINEAR, _BEZIER = 0, 1, 2  # values of Keyframe.interpolation, as foreach_set takes them
 _SAME_FRAME = 1e-3  # frames
+_SAME_VALUE = 1e-6  # of locations and quaternions: smaller differences are rounding to float32
 _FREE, _ALIGNED, _AUTO_CLAMPED = 0, 3, 4  # values of Keyframe.handle_left_type
 
 
@@ -83,19 +86,25 @@ class ActionKeys:
             _set_points(curve, np.stack([self.frames if frames is None else frames, column], 1), interpolation)
 
     def write_rows(self, data_path: str, values: np.ndarray, group: str, frames: np.ndarray) -> None:
-        """Key a property with values (n, k) at scene frames (n,); all its other keyframes stay as they are."""
+        """Key a property with values (n, k) at scene frames (n,); all its other keyframes stay as they are.
+
+        For a few rows among thousands: F-curves that have these values are not touched.
+        """
         for index, column in enumerate(values.T):
             curve = self._curve(data_path, index, group)
-            for frame in np.setdiff1d(frames.astype(np.float32), _points(curve)[:, 0].astype(np.float32)):
-                curve.keyframe_points.insert(frame, 0.0, options={"FAST"}).interpolation = "LINEAR"
-            points = _points(curve)
-            rows = np.searchsorted(points[:, 0], frames - _SAME_FRAME)
-            moved = column - points[rows, 1]
-            for part in ("co", "handle_left", "handle_right"):
-                points = _points(curve, part)
-                points[rows, 1] += moved
-                curve.keyframe_points.foreach_set(part, points.astype(np.float32).ravel())
-            curve.update()
+            keys = curve.keyframe_points
+            changed = False
+            for frame, value in zip(frames.tolist(), column.tolist(), strict=True):
+                row = bisect_left(keys, frame - _SAME_FRAME, key=_frame_of)
+                if row == len(keys) or keys[row].co[0] > frame + _SAME_FRAME:  # the user has deleted that keyframe
+                    keys.insert(frame, value, options={"FAST"}).interpolation = "LINEAR"
+                    changed = True
+                elif abs(moved := value - keys[row].co[1]) > _SAME_VALUE:
+                    for part in (keys[row].co, keys[row].handle_left, keys[row].handle_right):
+                        part[1] += moved
+                    changed = True
+            if changed:
+                curve.update()
 
     def write_curves(self, data_path: str, curves: ReducedCurves, group: str) -> None:
         """Key a property with Bezier curves at some of the rows of ``frames``, replacing its keyframes."""
@@ -196,6 +205,10 @@ def trim_curve(curve: bpy.types.FCurve, first: float, last: float) -> None:
         for part, values in types.items():
             keys.foreach_set(part, values[inside])
     curve.update()
+
+
+def _frame_of(key: bpy.types.Keyframe) -> float:
+    return float(key.co[0])
 
 
 def _points(curve: bpy.types.FCurve, part: str = "co") -> np.ndarray:
