@@ -430,6 +430,7 @@ class WHAM_PG_motion(bpy.types.PropertyGroup):
     feet: FloatVectorProperty(size=12, description="Toes and heels in rest pose, in armature space")
 
     frames: IntProperty(description="Number of keyframes; this and the following are measured after every edit")
+    reduced: BoolProperty(description="Whether the motion has smooth curves between few keyframes; frames counts all")
     first_frame: FloatProperty()
     last_frame: FloatProperty()
     confidence: FloatProperty(description="Mean keypoint confidence over the frames with a detection, 0 to 1")

@@ -28,7 +28,7 @@ from .contacts import (
 from .evaluation import world_matrix
 from .units import metres_per_unit
 
-_LOCATION = f'pose.bones["{JOINT_NAMES[0]}"].location'
+LOCATION = f'pose.bones["{JOINT_NAMES[0]}"].location'
 _CONFIDENCE = CustomProperty("confidence", "Clip", "Confidence of the keypoints, the mean over the body")
 _HAND_CONFIDENCE = tuple(
     CustomProperty(f"{side}_hand_confidence", "Clip", f"How surely the {side} hand was seen; 0 where it is filled in")
@@ -62,7 +62,7 @@ def has_fingers(armature: bpy.types.Object) -> bool:
     return any(name in armature.data.bones for name in HAND_JOINT_NAMES)
 
 
-def _joints(armature: bpy.types.Object) -> tuple[str, ...]:
+def joint_names(armature: bpy.types.Object) -> tuple[str, ...]:
     """The names of the joints that a character's action keys."""
     return ALL_JOINT_NAMES if has_fingers(armature) else JOINT_NAMES
 
@@ -83,12 +83,14 @@ def read(armature: bpy.types.Object) -> Animation:
     check_rate(armature, armature.wham_motion.keyed_rate)
     try:
         keys = ActionKeys(armature)
-        frames = keys.frames_of(_LOCATION)
+        frames = keys.frames_of(LOCATION)
+        if armature.wham_motion.reduced:  # smooth curves between few keyframes, read at as many frames as it had
+            frames = np.linspace(frames[0], frames[-1], max(armature.wham_motion.frames, 2))
         check_frames(frames, armature.name)
         rest = _rest(armature)
-        root = keys.read(_LOCATION, 3, frames) @ rest[0, :3, :3].T + rest[0, :3, 3]
-        joints, fingers = _joints(armature), has_fingers(armature)
-        rotations = np.stack([keys.read(_rotation(name), 4, frames) for name in joints], 1)
+        root = keys.read(LOCATION, 3, frames) @ rest[0, :3, :3].T + rest[0, :3, 3]
+        joints, fingers = joint_names(armature), has_fingers(armature)
+        rotations = np.stack([keys.read(rotation_path(name), 4, frames) for name in joints], 1)
         names = [*CONTACT_PROPERTIES, *PROBABILITY_PROPERTIES, _CONFIDENCE.name, _VISIBLE.name]
         if fingers:
             names += [each.name for each in _HAND_CONFIDENCE]
@@ -125,17 +127,20 @@ def write(armature: bpy.types.Object, changed: Animation) -> None:
     """
     check(armature, changed)
     keys = ActionKeys(armature)
+    if armature.wham_motion.reduced:  # their Bezier handles do not fit other keyframes
+        keys.clear(LOCATION, *map(rotation_path, joint_names(armature)))
+        armature.wham_motion.reduced = False
     keys.frames = changed.frames
     rest = _rest(armature)
     location, rotation, scale = _world_transform(armature)
     root = quaternions.rotate(quaternions.inverse(rotation), changed.root - location) / scale
-    keys.write(_LOCATION, (root - rest[0, :3, 3]) @ rest[0, :3, :3], JOINT_NAMES[0])
+    keys.write(LOCATION, (root - rest[0, :3, 3]) @ rest[0, :3, :3], JOINT_NAMES[0])
     rotations = changed.rotations.copy()
     rotations[:, 0] = quaternions.multiply(quaternions.inverse(rotation), rotations[:, 0])
     rotations[..., 1:] = np.einsum("jba,fjb->fja", rest[:, :3, :3], rotations[..., 1:])
     rotations = quaternions.without_jumps(rotations)
-    for joint, name in enumerate(_joints(armature)):
-        keys.write(_rotation(name), rotations[:, joint], name)
+    for joint, name in enumerate(joint_names(armature)):
+        keys.write(rotation_path(name), rotations[:, joint], name)
     write_properties(keys, armature, changed.contacts, changed.probabilities, changed.confidence, changed.visible)
     write_hand_confidence(keys, armature, changed.hand_confidence)
     update_statistics(armature, changed)
@@ -216,6 +221,8 @@ def trim(armature: bpy.types.Object, first: float, last: float) -> None:
         for modifier in [modifier for modifier in curve.modifiers if modifier.type == "CYCLES"]:
             curve.modifiers.remove(modifier)
     before = read(armature)
+    if armature.wham_motion.reduced:
+        write(armature, before)
     for curve in keys.curves():
         trim_curve(curve, first, last)
     trimmed = read(armature)
@@ -232,7 +239,7 @@ def add_cycles(armature: bpy.types.Object) -> None:
     """Add Cycles modifiers to all F-curves; the pelvis location repeats with offset, all others repeat."""
     for curve in ActionKeys(armature).curves():
         cycles = curve.modifiers.new("CYCLES")
-        cycles.mode_before = cycles.mode_after = "REPEAT_OFFSET" if curve.data_path == _LOCATION else "REPEAT"
+        cycles.mode_before = cycles.mode_after = "REPEAT_OFFSET" if curve.data_path == LOCATION else "REPEAT"
 
 
 def retime(objects: list[bpy.types.Object], rate: float) -> tuple[float, float]:
@@ -371,7 +378,7 @@ def _keys_missing(obj: bpy.types.Object, error: LookupError) -> CharacterError:
 
 def _rest(armature: bpy.types.Object) -> np.ndarray:
     """The bones' rest matrices (J, 4, 4) in armature space. Raises LookupError if a bone is missing."""
-    names = _joints(armature)
+    names = joint_names(armature)
     if missing := [name for name in names if name not in armature.data.bones]:
         raise LookupError(f"the bone {missing[0]} is gone")
     return np.array([armature.data.bones[name].matrix_local for name in names], float)
@@ -382,7 +389,8 @@ def _fingertips(armature: bpy.types.Object) -> np.ndarray:
     return np.array([armature.data.bones[name].tail_local for name in HAND_JOINT_NAMES[2::3]], float)
 
 
-def _rotation(bone: str) -> str:
+def rotation_path(bone: str) -> str:
+    """The data path of a bone's rotation."""
     return f'pose.bones["{bone}"].rotation_quaternion'
 
 
