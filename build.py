@@ -5,7 +5,8 @@
     python3 build.py zip [--repository FOLDER]    the extension, validated by Blender: out/wham_blender-VERSION.zip;
                                                   also as a repository, from which Blender installs and updates it
     python3 build.py bench [NAME] [--json FILE]   one measurement as a table; without a name, the list of them
-    python3 build.py train [body|filmed|drawn|lifter|temporal|wham|contacts|all] [--mocap DIR ...]   the open weights
+    python3 build.py train [body|filmed|drawn|lifter|temporal|wham|contacts|hands|all] [--mocap DIR ...]
+                                                  the open weights
 
 What a command needs beyond Python (torch, Blender as a module, test tools) is installed on its first run into
 environments in the user's cache folder, shared by all checkouts. Nothing else on the machine is changed, except that
@@ -44,7 +45,8 @@ OUT = ROOT / "out"
 LOCKS = ROOT / "tests/requirements"
 WORKER_PACKAGE = ROOT / "wham_blender/pipeline"
 DEMO_CLIP = ROOT / "tests/clips/walk_and_jump.mp4"
-TRAINING_STEPS = ("body", "filmed", "drawn", "lifter", "temporal", "wham", "contacts")
+TRAINING_STEPS = ("body", "filmed", "drawn", "lifter", "temporal", "wham", "contacts", "hands")
+_WITHOUT_MOCAP = ("body", "hands")  # training steps that need no motion capture
 WINDOWS = sys.platform == "win32"
 SUITE_LIMIT = 2400  # seconds after which a suite is taken as hanging and killed
 GUI_LIMIT = 900
@@ -463,14 +465,14 @@ def absolute_folders(options: Sequence[str]) -> list[str]:
 
 
 def train(*arguments: str) -> int:
-    """Run one training step, by default all in order: body, films, pictures, both lifters, WHAM, contacts."""
+    """Run one training step, by default all in order: body, films, pictures, both lifters, WHAM, contacts, hands."""
     step, *options = arguments if arguments and not arguments[0].startswith("-") else ("all", *arguments)
     if step not in (*TRAINING_STEPS, "all"):
         raise BuildError(f"There is no training step {step}. Choose one of: {', '.join(TRAINING_STEPS)}, all.")
     python = environment("train")
     options = absolute_folders(options)
     for module in TRAINING_STEPS if step == "all" else (step,):
-        needed = [] if step == "all" and module == "body" else options  # the body needs neither mocap nor training time
+        needed = [] if step == "all" and module in _WITHOUT_MOCAP else options
         if run([python, "-m", f"tools.training.{module}", *needed], ROOT):
             raise BuildError(f"Training {module} stopped; its output is above. The same command continues from there.")
     print(f"Trained {step}; the files are in {weights.folder()}.")

@@ -174,11 +174,11 @@ def test_help_and_wrong_words_are_answered():
                 "body",
                 *(
                     f"{step} --mocap {{0}}/mine --minutes 5"
-                    for step in ("filmed", "drawn", "lifter", "temporal", "wham", "contacts")
+                    for step in ("filmed", "drawn", "lifter", "temporal", "wham", "contacts", "hands")
                 ),
             ],
         ),
-        ((), ["body", "filmed", "drawn", "lifter", "temporal", "wham", "contacts"]),
+        ((), ["body", "filmed", "drawn", "lifter", "temporal", "wham", "contacts", "hands"]),
         (("lifter", "--mocap", "mine", "more"), ["lifter --mocap {0}/mine {0}/more"]),
     ],
 )

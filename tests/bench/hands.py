@@ -28,12 +28,10 @@ from tests.bench.follow import Runner
 from tests.bench.report import Cell, report
 from tools.filming.film import Crew, Studio
 from tools.filming.place import Place, View
-from tools.training.painter import Painter
-from wham_blender.body.body import Body
+from tools.training.painter import HandColours, Painter
 from wham_blender.motion import Motion, forward_kinematics, pose_skeleton, rotation_matrices
 from wham_blender.pipeline.people.types import Person
-from wham_blender.pipeline.pose.hand_fit import FINGER_POINTS, HandSkeleton
-from wham_blender.pipeline.stages.hands import skeletons_of
+from wham_blender.pipeline.pose.hand_skeleton import FINGER_POINTS, HandSkeleton, of_body
 from wham_blender.pipeline.world.placement import Placed
 from wham_blender.skeleton import JOINT_NAMES
 
@@ -78,7 +76,7 @@ class Truth:
 
 
 def finger_rotations(skeleton: HandSkeleton, gesture: str, side: int, rng: np.random.Generator) -> np.ndarray:
-    """Axis-angle (15, 3) of a gesture, about axes of each bone, which are not those of `hand_fit`."""
+    """Axis-angle (15, 3) of a gesture, about axes of each bone, which are not those of `hand_skeleton`."""
     points, (*fingers, thumb, spread) = skeleton.points, _GESTURES[gesture]
     back = np.cross(points[5] - points[0], points[17] - points[0])
     back *= np.sign(back[1])
@@ -168,7 +166,7 @@ def draw(seed: int, crew: Crew, path: Path) -> Truth:
     """Draw a film to ``path``, with its truth beside it."""
     rng = np.random.default_rng(seed)
     betas = rng.normal(0, 0.7, 10).astype(np.float32)
-    skeletons = skeletons_of(crew.body, betas)
+    skeletons = of_body(crew.body, betas)
     shape = torch.from_numpy(betas)[None].expand(_FRAMES, -1)
     rest = crew.body.rest_joints(shape[:1])[0].numpy().astype(float)
     poses, fingers = _motion(skeletons, rng)
@@ -187,7 +185,7 @@ def draw(seed: int, crew: Crew, path: Path) -> Truth:
     places = places @ _UP.T - (0, 0, low)
     view = _view(seed, rng)
     place = Place("room", np.zeros((1, 2)), (-view.rotation.T @ view.translation)[None, :2], rng)
-    studio = Studio(crew, place, [_with_nails(crew.body, Painter(crew.body, rng, 64).dress())], view.size, rng)
+    studio = Studio(crew, place, [HandColours(crew.body).on(Painter(crew.body, rng, 64).dress())], view.size, rng)
     owner = _hand_of_quads(crew)
     shown = np.zeros((_FRAMES, 2))
     parents = [JOINT_NAMES.index(name) for name in ("pelvis", "spine3", "neck")]
@@ -209,24 +207,6 @@ def draw(seed: int, crew: Crew, path: Path) -> Truth:
     )
     np.savez(path.with_suffix(".npz"), **vars(truth))
     return truth
-
-
-def _with_nails(body: Body, colours: np.ndarray) -> np.ndarray:
-    """Colours (T, 3) of the faces with fingernails and pale palms: without them nothing tells a palm from a back."""
-    template, faces = body.smpl.v_template.numpy(), body.faces.astype(np.int64)
-    corners = template[faces]
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    up = normal[:, 1] / (np.linalg.norm(normal, axis=1) + 1e-12)
-    skin = body.smpl.lbs_weights.numpy()
-    is_hand = (skin[:, 20:24].sum(1) > 0.5)[faces].all(1)
-    _, tips = (each.numpy() for each in body.rest_hands(torch.zeros(10)))
-    near = np.linalg.norm(corners.mean(1)[:, None] - tips, axis=2).min(1) < 0.011
-    colours = colours.copy()
-    palm = is_hand & (up < -0.2)
-    colours[palm] += 0.35 * (np.array([0.93, 0.72, 0.64]) - colours[palm])
-    nail = is_hand & near & (up > 0.5)
-    colours[nail] += 0.6 * (np.array([0.97, 0.85, 0.8]) - colours[nail])
-    return colours
 
 
 def _hand_of_quads(crew: Crew) -> np.ndarray:
@@ -362,8 +342,8 @@ def main() -> None:
         results = runner.run(path, job, person="MAIN")
         tracks = runner.returned["clean_tracks"]
         true_betas = np.random.default_rng(seed).normal(0, 0.7, 10).astype(np.float32)
-        truths = skeletons_of(crew.body, true_betas)
-        for side, skeleton in enumerate(skeletons_of(runner.body, results[0].betas)):
+        truths = of_body(crew.body, true_betas)
+        for side, skeleton in enumerate(of_body(runner.body, results[0].betas)):
             found = results[0], runner.returned["place_people"][0], tracks.people[0]
             measured.append(measure(truth, side, found, (skeleton, truths[side])))
     report("Hands of drawn films", *_table(measured), options.json)

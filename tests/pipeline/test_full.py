@@ -111,7 +111,7 @@ def test_every_stage_runs_and_finished_ones_are_kept(finished: tuple[Path, list[
     assert all(np.isfinite(value).all() for value in (person.poses, person.trans, person.contacts, person.camera_t))
     assert np.ptp(person.poses, axis=0).max() > 1e-3  # random weights move it
     assert person.meta["quality"] == "full"
-    assert set(person.meta["weights"]) == {"yolo", "vitpose", "hmr2", "wham", "hands"}
+    assert set(person.meta["weights"]) == {"yolo", "vitpose", "hmr2", "wham", "hands", "hand_lifter"}
     assert set(person.meta["timings"]) == {"features", "wham", "placement", "hands"}
 
 
@@ -217,7 +217,7 @@ def test_yolo_and_vitpose_work_with_open_networks(library: Library, tmp_path: Pa
     )
     assert person.meta["quality"] == "mixed"
     assert set(person.meta["weights"]) == {
-        "yolo", "vitpose", "lifter", "temporal", "landmarks", "wham", "body", "hands",
+        "yolo", "vitpose", "lifter", "temporal", "landmarks", "wham", "body", "hands", "hand_lifter",
     }  # fmt: skip
     assert person.meta["weights"]["wham"]["name"] == "open_wham.npz"
     # ViTPose's keypoints are random here; the pose comes from the landmark net's points, so it is a real one.

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tools.training import checkpoint, drawn, filmed, lifter, shipped, simulate, temporal, views, wham
+from tools.training import checkpoint, drawn, filmed, hands, lifter, shipped, simulate, temporal, views, wham
 from wham_blender import weights
+from wham_blender.models.hand_lifter import HandLifter
 from wham_blender.models.lifter import Lifter, fit_translation
 from wham_blender.models.temporal import TemporalLifter
 from wham_blender.models.wham import WHAM
@@ -28,7 +29,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pybullet" / "stride.txt").write_text(json.dumps({"Loop": "wrap", "Frames": rows}))
     bundled = tmp_path / "bundled_weights"
     bundled.mkdir()
-    for name in ("manifest.toml", "open_body.npz", "pose_landmark_heavy.tflite"):
+    for name in ("manifest.toml", "open_body.npz", "pose_landmark_heavy.tflite", "hand_landmark_full.tflite"):
         shutil.copy(weights.folder() / name, bundled)
     monkeypatch.setattr(weights, "folder", lambda: bundled)
     monkeypatch.setattr(checkpoint, "FOLDER", tmp_path / "checkpoints")
@@ -67,6 +68,26 @@ def test_training_writes_weights_and_resumes(workshop: Path, capsys: pytest.Capt
     figures = weights.find("wham").figures
     # It is initialised to return the lifter's pose, so one step cannot make it much worse.
     assert figures["pa_mpjpe_mm"] < 1.2 * figures["lifter_pa_mpjpe_mm"] + 5
+
+
+def test_hands_are_drawn_and_learned_from(workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hands.main(["--pictures", "6", "--steps", "2"])
+    network = HandLifter.from_state_dict(tensors("hand_lifter"))
+    low, high = network.body.limits
+    assert bool((low < high).all())
+    assert weights.find("hand_lifter").figures["steps"] == 2
+    hands.main(["--pictures", "7", "--steps", "3"])
+    assert "6 pictures, 1 held out; from step 2" in capsys.readouterr().out
+    rows = checkpoint.read_rows(checkpoint.FOLDER / hands.PICTURES)
+    looks = hands.hands_of(rows, network)
+    # The truth lies where the net sees the hand: another hand, side or camera would be as far off as a hand is long.
+    there = looks.points @ looks.rotation.mT
+    there = there - there.mean(1, keepdim=True)
+    assert float((looks.seen.metres - there).norm(dim=-1).mean(1).median()) < 0.06
+    moved = hands.moved(looks, network, torch.Generator().manual_seed(0))
+    assert bool(((moved.angles >= low) & (moved.angles <= high)).all())
+    extent = (moved.seen.points**2).sum((1, 2)) / 21
+    torch.testing.assert_close(extent, torch.ones_like(extent))
 
 
 def test_mirrored_pictures_match_their_poses(workshop: Path) -> None:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from tools.training import simulate
-from tools.training.painter import Painter
+from tools.training.painter import Painter, quads
 from wham_blender import weights
 from wham_blender.body.body import Body
 from wham_blender.skeleton import PARENTS
@@ -55,18 +55,6 @@ class Crew:
         self.body = Body.load(weights.find("body").path)
         self.training = simulate.TrainingBody()
         self.quads = quads(self.body.faces.astype(np.int64))
-
-
-def quads(triangles: np.ndarray) -> np.ndarray:
-    """(T / 2, 4) quadrilaterals of triangles (T, 3) of which each two in order share an edge."""
-    first, second = triangles[::2], triangles[1::2]
-    own = ~(first[:, :, None] == second[:, None]).any(2)  # the corner that the second triangle does not have
-    other = ~(second[:, :, None] == first[:, None]).any(2)
-    if not (own.sum(1) == 1).all():
-        raise ValueError("the mesh does not consist of quadrilaterals")
-    start = own.argmax(1)[:, None]
-    turned = np.take_along_axis(first, (start + np.arange(3)) % 3, 1)
-    return np.column_stack([turned[:, 0], turned[:, 1], second[other], turned[:, 2]])
 
 
 def make(film: Film, crew: Crew, path: Path, key: str) -> Truth:

@@ -22,6 +22,7 @@ class Painter:
     def __init__(self, body: Body, generator: np.random.Generator, side: int) -> None:
         self._body, self._rng, self._side = body, generator, side
         self._faces = body.faces.astype(np.int64)
+        self._quads = quads(self._faces)
         skin = body.smpl.lbs_weights.numpy()
         self._joint = skin.argmax(1)
         template = body.smpl.v_template.numpy()
@@ -68,17 +69,21 @@ class Painter:
     def paint(self, vertices: np.ndarray, pixels: np.ndarray, colours: np.ndarray, backdrop: np.ndarray) -> np.ndarray:
         """A picture (S, S, 3) uint8 of vertices (V, 3), camera axes, with pixels (V, 2), before a background."""
         image = backdrop.copy()
-        corners = vertices[self._faces]
-        normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        outside = np.any((pixels < 0) | (pixels >= image.shape[1::-1]), axis=1)
+        inside = np.flatnonzero(~outside[self._quads].all(1))
+        shown = self._quads[inside]
+        corners = vertices[shown]
+        normal = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
         normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
-        front_facing = (normal * corners.mean(1)).sum(1) < 0
-        shade = 0.45 + 0.55 * np.clip(-(normal @ self._light), 0, 1)
-        order = np.flatnonzero(front_facing)
-        order = order[np.argsort(-corners[order].mean(1)[:, 2])]
-        colour = (colours * shade[:, None] * 255).astype(np.uint8)
-        shapes = np.round(pixels[self._faces] * 16).astype(np.int32)
-        for face in order.tolist():
-            cv2.fillConvexPoly(image, shapes[face], colour[face].tolist(), cv2.LINE_AA, 4)
+        middle = corners.mean(1)
+        front = np.flatnonzero((normal * middle).sum(1) < 0)
+        front = front[np.argsort(-middle[front, 2])]
+        shade = 0.45 + 0.55 * np.clip(-(normal[front] @ self._light), 0, 1)
+        mean = colours.reshape(-1, 2, 3)[inside[front]].mean(1)
+        fills = (mean * shade[:, None] * 255).astype(np.uint8).tolist()
+        shapes = np.round(pixels[shown[front]] * 16).clip(-(2**20), 2**20).astype(np.int32)
+        for shape, fill in zip(shapes, fills, strict=True):
+            cv2.fillConvexPoly(image, shape, fill, cv2.LINE_AA, 4)
         return cv2.GaussianBlur(image, (3, 3), self._blur)
 
     def relight(self) -> None:
@@ -92,3 +97,36 @@ def body_point(body: Body, index: int) -> np.ndarray:
     """COCO keypoint (3,) of the unposed body."""
     rest = body.landmarks(torch.eye(3).expand(1, 24, 3, 3), torch.zeros(1, 10))
     return (rest.joints[0, index] + rest.offset[0]).numpy()
+
+
+def quads(triangles: np.ndarray) -> np.ndarray:
+    """(T / 2, 4) quadrilaterals of triangles (T, 3) of which each two in order share an edge."""
+    first, second = triangles[::2], triangles[1::2]
+    own = ~(first[:, :, None] == second[:, None]).any(2)  # the corner that the second triangle does not have
+    other = ~(second[:, :, None] == first[:, None]).any(2)
+    if not (own.sum(1) == 1).all():
+        raise ValueError("the mesh does not consist of quadrilaterals")
+    start = own.argmax(1)[:, None]
+    turned = np.take_along_axis(first, (start + np.arange(3)) % 3, 1)
+    return np.column_stack([turned[:, 0], turned[:, 1], second[other], turned[:, 2]])
+
+
+class HandColours:
+    """Fingernails and pale palms: without them nothing tells a palm from a back."""
+
+    def __init__(self, body: Body) -> None:
+        template, faces = body.smpl.v_template.numpy(), body.faces.astype(np.int64)
+        corners = template[faces]
+        normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        up = normal[:, 1] / (np.linalg.norm(normal, axis=1) + 1e-12)
+        is_hand = (body.smpl.lbs_weights.numpy()[:, 20:24].sum(1) > 0.5)[faces].all(1)
+        _, tips = (each.numpy() for each in body.rest_hands(torch.zeros(10)))
+        near = np.linalg.norm(corners.mean(1)[:, None] - tips, axis=2).min(1) < 0.011
+        self._palms, self._nails = is_hand & (up < -0.2), is_hand & near & (up > 0.5)
+
+    def on(self, colours: np.ndarray, palms: float = 0.35, nails: float = 0.6) -> np.ndarray:
+        """Colours (T, 3) of the faces with them; ``palms``, ``nails``: 0..1, how much they differ from the skin."""
+        colours = colours.copy()
+        colours[self._palms] += palms * (np.array([0.93, 0.72, 0.64]) - colours[self._palms])
+        colours[self._nails] += nails * (np.array([0.97, 0.85, 0.8]) - colours[self._nails])
+        return colours

@@ -22,7 +22,7 @@ _SMALLEST_CROP = 40.0  # pixels: a hand of 20 pixels; set by hand
 _MOST_FROM_WRIST = 0.45  # lengths of the forearm between the hand's wrist and the body's, above which it is another's
 # Probability of the right side below which a hand is the other one, and up to which it is trusted less: hands seen
 # edge-on have 0.5, and where the net takes a palm for a back, its depth is the wrong way round.
-_OTHER_HAND, _SURE_SIDE = 0.2, 0.6
+OTHER_HAND, _SURE_SIDE = 0.2, 0.6
 _LAID_AGAIN = 2  # times that the crop is laid around what the first one shows: most are not centred on the hand
 _NO_HAND = 0.03  # score below which that is not tried
 _FOLLOWED = 4  # frames for which the last points say where the hand is
@@ -50,6 +50,11 @@ class HandObservation:
     metres: np.ndarray  # (21, 3) about the hand's middle: x right, y down, z away, as seen along the ray to the hand
     presence: float  # 0..1 that the crop shows a hand
     side: float  # 0..1 that it is of the side that was looked for
+
+    @property
+    def score(self) -> float:
+        """0..1, how sure the net is of what it sees."""
+        return self.presence * min(1.0, self.side / _SURE_SIDE)
 
 
 def crop_around_hand(points: np.ndarray) -> Crop:
@@ -156,7 +161,7 @@ class HandTracker:
             found = self._look_at(image, frame, track, side, points)
             if found:
                 hands[side, :, :2], hands[side, :, 2:] = found.points / scale, found.metres
-                scores[side] = found.presence * min(1.0, found.side / _SURE_SIDE)
+                scores[side] = found.score
         return hands, scores
 
     def _look_at(
@@ -189,7 +194,7 @@ class HandTracker:
     @staticmethod
     def _checked(found: HandObservation, crop: Crop, wrist: np.ndarray, length: float) -> HandObservation | None:
         """What a crop shows, if it is a hand and hangs on this arm."""
-        if found.presence < HAND_PRESENCE or found.side < _OTHER_HAND or crop.side < _SMALLEST_CROP / 2:
+        if found.presence < HAND_PRESENCE or found.side < OTHER_HAND or crop.side < _SMALLEST_CROP / 2:
             return None
         return found if np.linalg.norm(found.points[0] - wrist) < _MOST_FROM_WRIST * length else None
 

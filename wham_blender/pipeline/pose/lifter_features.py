@@ -40,7 +40,7 @@ _BATCH = 4096  # frames
 _HIDDEN = (2, 7)
 _TRANSITION = 5.0  # frames, standard deviation, of the change from one to the other; set by hand
 
-_Network = TypeVar("_Network", Lifter, TemporalLifter)
+_Network = TypeVar("_Network", bound=torch.nn.Module)
 
 
 @dataclass
@@ -53,15 +53,16 @@ class LifterPoses:
 
 def load_lifter(path: str | Path) -> Lifter:
     """The lifter from an ``.npz`` of its tensors. Raises WeightsError if the file does not hold them."""
-    return _load(Path(path), Lifter.from_state_dict).eval()
+    return load_network(Path(path), Lifter.from_state_dict).eval()
 
 
 def load_temporal(path: str | Path) -> TemporalLifter:
     """The temporal network from an ``.npz`` of its tensors. Raises WeightsError if the file does not hold them."""
-    return _load(Path(path), TemporalLifter.from_state_dict).eval()
+    return load_network(Path(path), TemporalLifter.from_state_dict).eval()
 
 
-def _load(path: Path, network: Callable[[dict[str, Tensor]], _Network]) -> _Network:
+def load_network(path: Path, network: Callable[[dict[str, Tensor]], _Network]) -> _Network:
+    """A network from an ``.npz`` of its tensors. Raises WeightsError if the file does not hold them."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return network({name: torch.from_numpy(arrays[name]).float() for name in arrays.files})

@@ -34,7 +34,7 @@ class Backend:
 
     def with_hands(self) -> Backend:
         """The same, which also sees hands. Raises WeightsError if their file is damaged."""
-        return replace(self, files=self.files | _open("hands"))
+        return replace(self, files=self.files | _open("hands", "hand_lifter"))
 
     @property
     def keeps_crops(self) -> bool:

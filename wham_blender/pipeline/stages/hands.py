@@ -1,25 +1,25 @@
-"""Stage 8: fits hands to the points seen of them, and puts them on the placed people."""
+"""Stage 8: lifts hands from the points seen of them, and puts them on the placed people."""
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
-import torch
 
 from ... import weights
 from ...body.body import Body
+from ...models.hand_lifter import HandLifter
 from ..people.types import Person
-from ..pose import hand_fit
-from ..pose.hand_fit import ANGLES, HandSkeleton
+from ..pose.hand_lifting import SeenArm, lift, load_hand_lifter
+from ..pose.hand_skeleton import ANGLES, of_body
 from ..progress import Progress
-from ..world.hand_poses import SeenHand, likelier, with_hands
+from ..world.hand_poses import SeenHand, arm_of, with_hands
 from ..world.placement import Placed
 from .cache import Arrays, joined, parted
 from .camera import SolvedCamera
 from .context import JobContext
 from .pose import Lifted
 from .tracks import Tracks
-
-_WRISTS = (20, 21)
 
 
 def add_hands(
@@ -29,54 +29,36 @@ def add_hands(
     if not context.job.hands:
         return placed
     body = lifted.body if lifted.body.has_hands else Body.load(weights.find("body").path)
+    lifter = load_hand_lifter(context.backend.files["hand_lifter"].path)
+    file = context.backend.files["hand_lifter"]
+    lifter = load_hand_lifter(file.path)
     shown = []
     for number, person, person_placed in zip(tracks.numbers, tracks.people, placed, strict=True):
-        betas = person_placed.betas if body is lifted.body else np.zeros(10, np.float32)
-        skeletons = skeletons_of(body, betas)
-        settings = [tracks.key, number, camera.camera_K.tolist(), *(each.points.tolist() for each in skeletons)]
+        skeletons = of_body(body, person_placed.betas if body is lifted.body else np.zeros(10, np.float32))
+        arms = [arm_of(person_placed, skeleton, side) for side, skeleton in enumerate(skeletons)]
+        digest = hashlib.sha256(b"".join(values.tobytes() for arm in arms for values in vars(arm).values()))
+        settings = [tracks.key, number, file.sha256, camera.camera_K.tolist(), digest.hexdigest()]
         arrays, _ = context.cache.run(
-            "hands", settings, lambda progress: _fitted(person, skeletons, camera.camera_K, progress),  # noqa: B023
+            "hands", settings, lambda progress: _seen_hands(lifter, person, arms, camera.camera_K, progress),  # noqa: B023
             1 / len(tracks.people),
         )  # fmt: skip
-        fitted = [SeenHand(**each) for each in parted(arrays)]
-        hands = [likelier(fitted[2 * side], fitted[2 * side + 1], person_placed, side) for side in (0, 1)]
+        hands = [SeenHand(**each) for each in parted(arrays)]
         shown.append(with_hands(person_placed, hands, skeletons, context.job.smooth))
     return shown
 
 
-def _fitted(person: Person, skeletons: list[HandSkeleton], camera_K: np.ndarray, progress: Progress) -> Arrays:
-    fitted = []
-    for side, skeleton in enumerate(skeletons):
-        hands = person.hands[:, side]
-        for points in (hands, hand_fit.mirrored_in_depth(hands)):
-            fitted.append(vars(fit_hand(points, person.hand_scores[:, side], skeleton, camera_K)))
-            progress(len(fitted), 4)
-    return joined(fitted)
-
-
-def fit_hand(points: np.ndarray, score: np.ndarray, skeleton: HandSkeleton, camera_K: np.ndarray) -> SeenHand:
-    """One hand (F, 21, 5) in all frames; it is seen where its score (F,) is above 0."""
-    count = len(points)
-    angles, rotation = np.zeros((count, ANGLES)), np.tile(np.eye(3), (count, 1, 1))
-    error, unlikely = np.zeros(count), np.zeros(count)
-    seen = score > 0
-    if seen.any():
-        fitted = hand_fit.fit(skeleton, points[seen], camera_K)
-        angles[seen], rotation[seen] = fitted.angles, fitted.rotation
-        error[seen], unlikely[seen] = fitted.error, fitted.unlikely
-    return SeenHand(angles, rotation, error, score.astype(float), unlikely)
-
-
-@torch.inference_mode()
-def skeletons_of(body: Body, betas: np.ndarray) -> list[HandSkeleton]:
-    """The left and the right hand of a body that has fingers, of shape (10,)."""
-    shape = torch.from_numpy(np.asarray(betas, np.float32)).to(body.smpl.v_template.device)
-    joints, tips = (points.cpu().numpy().astype(float) for points in body.rest_hands(shape))
-    wrists = body.rest_joints(shape)[list(_WRISTS)].cpu().numpy().astype(float)
-    skeletons = []
-    for side, wrist in enumerate(wrists):
-        points = np.zeros((21, 3))
-        points[hand_fit.FINGER_POINTS[:, :3]] = joints[15 * side : 15 * side + 15].reshape(5, 3, 3) - wrist
-        points[hand_fit.FINGER_POINTS[:, 3]] = tips[5 * side : 5 * side + 5] - wrist
-        skeletons.append(HandSkeleton(points))
-    return skeletons
+def _seen_hands(
+    lifter: HandLifter, person: Person, arms: list[SeenArm], camera_K: np.ndarray, progress: Progress
+) -> Arrays:
+    """Both hands of a person in all frames."""
+    hands = []
+    for side, arm in enumerate(arms):
+        score = person.hand_scores[:, side].astype(float)
+        count, seen = len(score), score > 0
+        found = lift(lifter, person.hands[seen, side], score[seen], arm.at(seen), camera_K, side)
+        angles, errors = np.zeros((count, ANGLES)), np.ones((count, ANGLES + 1))
+        rotation = np.tile(np.eye(3), (count, 1, 1))
+        angles[seen], rotation[seen], errors[seen] = found.angles, found.rotation, found.errors
+        hands.append(vars(SeenHand(angles, rotation, errors, score)))
+        progress(len(hands), 2)
+    return joined(hands)

@@ -1,8 +1,8 @@
-"""Puts fitted hands on a placed body: wrists and forearms by the hands' orientation, fingers, and relaxed ones unseen.
+"""Puts lifted hands on a placed body: wrists and forearms by the hands' orientation, fingers, and relaxed ones unseen.
 
 Each hand is a list of angles over time: the forearm's twist, the wrist's two, and the fingers'. Each is smoothed by a
-least-squares problem in which a frame weighs as much as the hand is seen well, and an unseen one draws the angle to its
-relaxed value; so hands ease into that and come back without a jump.
+least-squares problem in which a frame weighs as much as the lifter is sure of the angle, and an unseen one draws the
+angle to its relaxed value; so hands ease into that and come back without a jump.
 """
 
 from __future__ import annotations
@@ -15,54 +15,40 @@ from scipy.spatial.transform import Rotation
 
 from ...motion import forward_kinematics, true_intervals
 from ...skeleton import JOINT_NAMES
-from ..pose.hand_fit import HIGH, LOW, RELAXED, HandSkeleton
+from ..pose.hand_lifting import SeenArm, hand_length
+from ..pose.hand_skeleton import HIGH, LOW, RELAXED, HandSkeleton
 from ..pose.wham_inference import FPS
 from .placement import Placed
 
 # All set by hand. Radians; the forearm's twist, and the wrist's flexion and deviation.
 _WRIST_LOW, _WRIST_HIGH = np.array([-2.6, -1.4, -0.8]), np.array([2.6, 1.4, 0.8])
-_ERROR = 0.012  # metres, mean distance of the points from the net's, at which a frame has lost half of its weight
+# Radians that an angle, or the wrist, is expected to be wrong by, at which a frame has lost half of its weight.
+_FINGER_ERROR, _WRIST_ERROR = 0.25, 0.35
 _SEEN_FRAMES, _RELAXING_FRAMES = 0.75, 4.0  # over which angles are smoothed: of a hand well seen, and of one unseen
 _OUTLIER = 0.4  # radians from the smooth course at which a frame has lost half of its weight
 _BEYOND = 0.3  # radians beyond the wrist's limits at which a frame has lost half of its weight: depth is misjudged
 _REWEIGHTINGS = 4
-# Differences of error (metres), of the pose's likelihood and of the wrist's orientation (radians) that weigh alike when
-# a hand may be mirrored in depth, and the advantage of one that is not; tried on the drawn films 103 to 106.
-_ERROR_STEP, _UNLIKELY_STEP, _WRIST_STEP, _MIRRORED = 0.01, 0.3, np.radians(30), 0.5
 _SHORTEST = 5  # frames: a hand seen for less is none
 _TWIST_OF_ELBOW = 0.5  # share of the forearm's twist that the elbow takes
 
 
 @dataclass(frozen=True)
 class SeenHand:
-    """One hand of a person, fitted in F frames."""
+    """One hand of a person in F frames; of any value where it is not seen."""
 
-    angles: np.ndarray  # (F, ANGLES) as of `hand_fit.fit`; of any value where it is not seen
+    angles: np.ndarray  # (F, ANGLES) as of `hand_lifting.lift`
     rotation: np.ndarray  # (F, 3, 3) from SMPL's rest axes to the camera's
-    error: np.ndarray  # (F,) metres
+    errors: np.ndarray  # (F, ANGLES + 1) radians that they are expected to be wrong by, the rotation's last
     score: np.ndarray  # (F,) 0..1; 0 where it is not seen
-    unlikely: np.ndarray  # (F,) as of `hand_fit.FittedHand`
 
 
-def likelier(seen: SeenHand, mirrored: SeenHand, placed: Placed, side: int) -> SeenHand:
-    """In each frame the hand as the net sees it, or mirrored in depth if that is more likely.
-
-    By how well the points fit, how usual the fingers' pose is, and how near the hand is to the body network's wrist.
-    """
-    _, rotations_in_world = forward_kinematics(placed.poses, placed.trans, placed.rest_joints)
-    wrist = placed.camera_R @ rotations_in_world[:, JOINT_NAMES.index(f"{('left', 'right')[side]}_wrist")]
-
-    def cost(hand: SeenHand) -> np.ndarray:
-        off = Rotation.from_matrix(wrist.swapaxes(1, 2) @ hand.rotation).magnitude()
-        return np.asarray(hand.error / _ERROR_STEP + hand.unlikely / _UNLIKELY_STEP + off / _WRIST_STEP)
-
-    is_mirrored = cost(mirrored) + _MIRRORED < cost(seen)
-
-    def chosen(name: str) -> np.ndarray:
-        first, second = getattr(seen, name), getattr(mirrored, name)
-        return np.where(is_mirrored.reshape(-1, *[1] * (first.ndim - 1)), second, first)
-
-    return SeenHand(**{name: chosen(name) for name in vars(seen)})
+def arm_of(placed: Placed, skeleton: HandSkeleton, side: int) -> SeenArm:
+    """The arm of a side (0 left, 1 right) before the camera, in all frames."""
+    positions, rotations = forward_kinematics(placed.poses, placed.trans, placed.rest_joints)
+    elbow, wrist = (JOINT_NAMES.index(f"{('left', 'right')[side]}_{joint}") for joint in ("elbow", "wrist"))
+    depth = np.einsum("fj,fj->f", placed.camera_R[:, 2], positions[:, wrist]) + placed.camera_t[:, 2]
+    size = hand_length(skeleton) / np.maximum(depth, 0.1)
+    return SeenArm(placed.camera_R @ rotations[:, elbow], placed.camera_R @ rotations[:, wrist], size)
 
 
 def with_hands(placed: Placed, hands: list[SeenHand], skeletons: list[HandSkeleton], seconds: float = 0.0) -> Placed:
@@ -73,14 +59,17 @@ def with_hands(placed: Placed, hands: list[SeenHand], skeletons: list[HandSkelet
     poses = placed.poses.reshape(len(placed.poses), -1, 3).copy()
     fingers, confidence = [], []
     for side, hand, skeleton in zip(("left", "right"), hands, skeletons, strict=True):
-        weight = _without_short(hand.score) / (1 + (hand.error / _ERROR) ** 2)
+        score = _without_short(hand.score)
+        weight = score / (1 + (hand.errors[:, -1] / _WRIST_ERROR) ** 2)
         arm = _Arm(placed, side)
         seen = arm.angles(np.einsum("fji,fjk->fik", placed.camera_R, hand.rotation))
         observed = np.concatenate([seen, hand.angles], 1)
         weight = weight / (1 + (_beyond(seen, _WRIST_LOW, _WRIST_HIGH).max(1) / _BEYOND) ** 2)
         relaxed = np.concatenate([arm.own_angles(), np.tile(RELAXED, (len(weight), 1))], 1)
         low, high = np.concatenate([_WRIST_LOW, LOW]), np.concatenate([_WRIST_HIGH, HIGH])
-        smooth = smoothed_angles(observed, weight, relaxed, seconds * FPS / (2 * np.pi))
+        fingers_weight = score[:, None] / (1 + (hand.errors[:, :-1] / _FINGER_ERROR) ** 2)
+        weights = np.concatenate([np.repeat(weight[:, None], 3, 1), fingers_weight], 1)
+        smooth = smoothed_angles(observed, weights, relaxed, seconds * FPS / (2 * np.pi))
         # The body's own wrist may lie beyond the limits, and stays where the hand was not seen for long.
         smooth = np.clip(smooth, np.minimum(low, relaxed), np.maximum(high, relaxed))
         if weight.any():
@@ -148,21 +137,20 @@ class _Arm:
 
 
 def smoothed_angles(observed: np.ndarray, weight: np.ndarray, relaxed: np.ndarray, frames: float = 0.0) -> np.ndarray:
-    """Smooth angles (F, A): near the observed ones where a frame has a weight (F,), else near the relaxed ones.
+    """Smooth angles (F, A): near the observed ones where they have a weight (F, A), else near the relaxed ones.
 
     ``frames``: over which they are smoothed at least.
     """
     count, base = len(weight), weight / max(_SEEN_FRAMES, frames) ** 4
-    unseen = (1 - weight.clip(0, 1)) / _RELAXING_FRAMES**4 * (weight == 0)
+    unseen = (weight == 0) / _RELAXING_FRAMES**4
     smooth = np.empty_like(observed)
     for angle in range(observed.shape[1]):
         robust = np.ones(count)
         for _ in range(_REWEIGHTINGS):
-            seen = base * robust
+            seen, drawn = base[:, angle] * robust, unseen[:, angle] + 1e-9
             bands = _second_differences(count)
-            bands[2] += seen + unseen + 1e-9
-            sides = seen * observed[:, angle] + (unseen + 1e-9) * relaxed[:, angle]
-            smooth[:, angle] = solveh_banded(bands, sides)
+            bands[2] += seen + drawn
+            smooth[:, angle] = solveh_banded(bands, seen * observed[:, angle] + drawn * relaxed[:, angle])
             robust = 1 / (1 + ((observed[:, angle] - smooth[:, angle]) / _OUTLIER) ** 2)
     return smooth
 
