@@ -67,7 +67,7 @@ def cycles(animation: Animation, rate: float, blend: int = 8, count: int = 5) ->
 
 def heel_strikes(planted: np.ndarray, rate: float) -> np.ndarray:
     """The rows at which a foot, planted (F, 2) at toe and heel, comes down; ``rate``: rows a second."""
-    down = planted.any(1)
+    down = np.any(planted, axis=1)
     intervals = true_intervals(down)
     starts = [start for number, (start, _) in enumerate(intervals)
               if start > 0 and (number == 0 or start - intervals[number - 1][1] >= _SAME_CONTACT * rate)]  # fmt: skip
@@ -96,14 +96,14 @@ class _Ends:
 
     def compared(self, start: int, stop: int, blend: int, strikes: np.ndarray) -> Cycle | None:
         """The cycle from one strike to another one; None if the motion is too short around it for the blend."""
-        period, last = stop - start, len(self.animation) - 1
-        first = min(max(start - blend // 2, 0), last - period - blend)
+        period = stop - start
+        first = min(max(start - blend // 2, 0), len(self.animation) - period - blend)
         if first < 0 or period <= blend:
             return None
-        head, tail = slice(first, first + blend + 1), slice(first + period, first + period + blend + 1)
+        head, tail = slice(first, first + blend), slice(first + period, first + period + blend)
         contacts = self.animation.contacts
         return Cycle(
-            first=float(self.animation.frames[first]), last=float(self.animation.frames[first + period + blend]),
+            first=float(self.animation.frames[first]), last=float(self.animation.frames[first + period + blend - 1]),
             blend=blend, seconds=float(period / self.rate), steps=int(((strikes >= start) & (strikes < stop)).sum()),
             pose=_mean_length(self.positions[head] - self.positions[tail]),
             speed=_mean_length(self.velocities[head] - self.velocities[tail]),

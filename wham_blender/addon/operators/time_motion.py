@@ -175,7 +175,7 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
             self._find(armature)
             if len(self.found) < int(self.cycle):
                 raise CharacterError(
-                    f"{armature.name} has {len(self.found)} cycles between heel strikes. Choose another one or a range, "
+                    f"{armature.name} has {len(self.found)} cycles between heel strikes. Choose another one, a range, "
                     "or find more contacts with Mark Contacts.",
                     code="no-such-cycle",
                 )

@@ -48,12 +48,15 @@ def _bones(armature: bpy.types.Object, frames: np.ndarray) -> np.ndarray:
 
 
 def _picture(bones: np.ndarray) -> np.ndarray:
-    """A picture (side, side, 4), the lowest row first, of poses (F, B, 2, 3) side by side, seen from the front."""
+    """A picture (side, side, 4), the lowest row first, of poses (F, B, 2, 3) seen from the front.
+
+    They stand side by side, whatever their places: somebody who jumps down would be outside of it.
+    """
     points = bones[..., [0, 2]]
     low, high = points.min((1, 2)), points.max((1, 2))
     size = max(float((high - low)[:, 1].max()), float((high - low)[:, 0].max() * len(bones)), 1e-6)
     middle = (low + high) / 2
-    middle[:, 1] = low[:, 1].min() + size / 2 if size > 0 else 0.0
+    middle[:, 1] = low[:, 1] + size / 2
     points = (points - middle[:, None, None]) / size * (1 - 2 * _MARGIN) + 0.5
     points[..., 0] += ((np.arange(len(bones)) + 0.5) / len(bones) - 0.5)[:, None, None]
     axis = (np.arange(_SIDE) + 0.5) / _SIDE

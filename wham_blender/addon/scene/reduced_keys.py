@@ -28,8 +28,12 @@ def reduce_keys(armature: bpy.types.Object, angle: float, distance: float) -> tu
     motion = character.read(armature)
     keys = ActionKeys(armature)
     keys.frames = motion.frames
-    planted = {joint: motion.contacts[:, leg.points].any(1) for leg in LEGS for joint in (leg.hip, leg.knee, leg.ankle)}
-    planted[0] = motion.contacts.any(1)
+    planted = {
+        joint: np.any(motion.contacts[:, leg.points], axis=1)
+        for leg in LEGS
+        for joint in (leg.hip, leg.knee, leg.ankle)
+    }
+    planted[0] = np.any(motion.contacts, axis=1)
     leg = LEGS[0]
     length = np.linalg.norm(np.diff(motion.heads[[leg.hip, leg.knee, leg.ankle]], axis=0), axis=1).sum()
     location = keys.read(character.LOCATION, 3, motion.frames)
