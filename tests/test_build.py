@@ -174,8 +174,9 @@ def test_help_and_wrong_words_are_answered():
                 "body",
                 *(
                     f"{step} --mocap {{0}}/mine --minutes 5"
-                    for step in ("filmed", "drawn", "lifter", "temporal", "wham", "contacts", "hands")
+                    for step in ("filmed", "drawn", "lifter", "temporal", "wham", "contacts")
                 ),
+                "hands",
             ],
         ),
         ((), ["body", "filmed", "drawn", "lifter", "temporal", "wham", "contacts", "hands"]),
