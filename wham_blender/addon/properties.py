@@ -175,7 +175,10 @@ def _given(name: str, value: float) -> Any:
 class _GivenNumbers:
     """The check boxes of the numbers of AUTOMATIC, by their names and ``_given``; they are no options themselves."""
 
-    __annotations__ = {f"{name}_given": _given(name, value) for name, value in AUTOMATIC.items()}
+    # Blender 4.2 crashes when it quits if any property has a function; there the numbers are drawn without a check box.
+    __annotations__ = {
+        f"{name}_given": _given(name, value) for name, value in AUTOMATIC.items() if bpy.app.version >= (4, 5, 0)
+    }
 
 
 def _person_suggestions(_self: bpy.types.bpy_struct, _context: bpy.types.Context, typed: str) -> list[tuple[str, str]]:

@@ -49,7 +49,7 @@ def draw_names(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, names: 
             layout.prop_search(source, name, bpy.context.scene, "objects", icon="ARMATURE_DATA")
         elif name == "device":
             draw_device(layout, source)
-        elif name in AUTOMATIC:
+        elif name in AUTOMATIC and hasattr(source, f"{name}_given"):
             _draw_number(layout, source, name)
         else:
             layout.prop(source, name)
