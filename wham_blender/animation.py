@@ -32,6 +32,7 @@ _EVEN = 0.1  # of the usual step between keyframes: containers round 1/60 s to m
 _FINER = 4  # steps for one, so that what is smoothed can be taken between them; set by hand
 _FOOT_STAYS = 1e-7  # metres and radians: smaller corrections are rounding
 _PASSES = 4  # of planting feet, each corrects what the one before leaves: the second foot may move the body again
+_MOVING_BELOW = 3.0  # hertz: movement is searched below, as jitter is faster; set by hand
 EASE = 0.2  # seconds in which the correction of a planted foot fades before and after its contact; set by hand
 
 
@@ -375,19 +376,45 @@ def planted_cycle(cycle: Animation, rate: float) -> Animation:
 
     ``rate``: keys a second. The cycle is planted between two others, so that contacts across its ends are whole.
     """
-    period = len(cycle) - 1
-    rows = np.append(np.tile(np.arange(period), 3), 0)
-    step = cycle.root[-1] - cycle.root[0]
-    root = cycle.root[rows] + np.append(np.repeat(np.arange(3), period), 3)[:, None] * step
-    of_rows = {
-        name: getattr(cycle, name)[rows] for name in ("rotations", "contacts", "probabilities", "confidence", "visible")
-    }
-    three = replace(cycle, frames=np.arange(len(rows), dtype=float), root=root, hand_confidence=None, **of_rows)
-    planted = planted_again(three, rate)
+    period, step = len(cycle) - 1, cycle.root[-1] - cycle.root[0]
+    planted = planted_again(repeated(cycle, 3), rate)
     middle = slice(period, 2 * period + 1)
     root, rotations = planted.root[middle] - step, planted.rotations[middle]
     root[-1], rotations[-1] = root[0] + step, rotations[0]
     return replace(cycle, root=root, rotations=quaternions.without_jumps(rotations))
+
+
+def repeated(cycle: Animation, times: int) -> Animation:
+    """A cycle of `looped` several times, one after the other; without the confidence of hands."""
+    period = len(cycle) - 1
+    rows = np.append(np.tile(np.arange(period), times), 0)
+    number = np.append(np.repeat(np.arange(times), period), times)
+    of_rows = {
+        name: getattr(cycle, name)[rows] for name in ("rotations", "contacts", "probabilities", "confidence", "visible")
+    }
+    return replace(
+        cycle,
+        frames=cycle.frames[rows] + number * (cycle.frames[-1] - cycle.frames[0]),
+        root=cycle.root[rows] + number[:, None] * (cycle.root[-1] - cycle.root[0]),
+        hand_confidence=None,
+        **of_rows,
+    )
+
+
+def active_rows(animation: Animation, rate: float, speed: float, margin: float) -> slice:
+    """The rows from the first to the last in which the person is seen and moves; empty if there are none.
+
+    Moves: a joint that goes faster than ``speed``, metres a second, in what is left below 3 Hz, since jitter would
+    count as movement. ``rate``: rows a second; ``margin``: seconds that are kept before and after.
+    """
+    positions, _ = animation.pose()
+    velocities = np.gradient(low_pass(positions, _MOVING_BELOW, rate), axis=0) if len(animation) > 1 else positions * 0
+    moving = (np.linalg.norm(velocities, axis=-1).max(1) * rate > speed) & animation.visible
+    rows = np.flatnonzero(moving)
+    if not len(rows):
+        return slice(0, 0)
+    before = round(margin * rate)
+    return slice(max(int(rows[0]) - before, 0), min(int(rows[-1]) + before + 1, len(animation)))
 
 
 def _mixed(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wham_blender import animation, quaternions
+from wham_blender import animation, cycles, quaternions
 from wham_blender.animation import Animation
 from wham_blender.motion import rotation_matrices
 from wham_blender.skeleton import JOINT_NAMES
@@ -228,3 +228,40 @@ def test_a_cycle_holds_feet_across_its_ends():
     steps = np.linalg.norm(np.diff(endless, axis=0), axis=-1)
     assert steps[down[1:] & down[:-1]].max() < 1e-6
     assert slides(cycle) > 0.02
+
+
+def test_cycles_go_from_one_heel_strike_to_a_later_one_and_the_true_period_is_best():
+    before = walk(count=100, cycle=30)
+    limping = before.rotations.copy()
+    limping[40:60, LEFT[1]] = quaternions.of_axis_angle(np.full((20, 3), 0.3))  # in the middle of the second
+    before = replace(before, rotations=limping)
+    best, *others = cycles.cycles(before, RATE, blend=8)
+    # Around the limp, both ends are the same; every cycle of one second has an end in it.
+    assert (best.seconds, best.steps, best.feet) == (2.0, 4, 1.0)
+    assert best.pose < 1e-6
+    costs = [round(each.cost, 1) for each in others]
+    assert costs == sorted(costs)
+    assert costs[-1] > 0.5
+    blended = animation.looped(animation.between(before, best.first, best.last), best.blend, False)
+    assert len(blended) == 61
+    planted = animation.planted_cycle(blended, RATE)
+    loose, held = (cycles.seam_sliding(each, RATE) for each in (blended, planted))
+    assert loose is not None
+    assert held is not None
+    assert (loose > 0.3, held < 0.001) == (True, True)  # metres a second
+    assert cycles.cycles(replace(before, contacts=np.zeros_like(before.contacts)), RATE) == []
+    # At another number of scene frames a second they are the same.
+    again = cycles.cycles(replace(before, frames=2 * before.frames), 2 * RATE)[0]
+    assert (again.first, again.seconds) == (2 * best.first, best.seconds)
+
+
+def test_what_is_before_and_after_the_movement_is_found():
+    step = walk(count=120)
+    rows = np.clip(np.arange(120), 30, 80)  # stands, walks, stands
+    still = {name: getattr(step, name)[rows] for name in ("root", "rotations", "contacts")}
+    found = animation.active_rows(replace(step, **still), RATE, speed=0.3, margin=0.2)
+    assert 20 <= found.start <= 27
+    assert 84 <= found.stop <= 92
+    unseen = replace(step, visible=np.arange(120) >= 50)
+    assert animation.active_rows(unseen, RATE, 0.3, 0.0) == slice(50, 120)
+    assert animation.active_rows(step, RATE, 50.0, 0.2) == slice(0, 0)

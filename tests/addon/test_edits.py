@@ -10,7 +10,7 @@ from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Matrix, Vector
 
 from tests.addon.conftest import make_motion
-from wham_blender import animation
+from wham_blender import animation, quaternions
 from wham_blender import motion as motion_file
 from wham_blender.addon.panels.result import WHAM_PT_edit, details, statistics
 from wham_blender.addon.scene import character
@@ -228,6 +228,54 @@ def test_loop_repeats(two, in_place):
     assert np.abs(joints(armature, [60]) - joints(armature, [20])).max() < 1e-6
     with pytest.raises(RuntimeError, match="at least 18 are needed"):
         bpy.ops.wham.loop_motion()
+
+
+def test_cycles_are_found_between_heel_strikes(two):
+    armature = two[0]
+    assert bpy.ops.wham.loop_motion(cycle="1", blend=3) == {"FINISHED"}
+    action, found = armature.animation_data.action, character.read(armature)
+    assert (action.use_cyclic, action.frame_start, action.frame_end) == (True, found.frames[0], found.frames[-1])
+    assert len(found) < 38
+    with pytest.raises(RuntimeError, match="has 0 cycles between heel strikes"):
+        bpy.ops.wham.loop_motion(cycle="1", blend=30)
+
+
+def test_trim_to_motion(two):
+    armature = two[0]
+    assert bpy.ops.wham.trim_to_motion(speed=0.3) == {"FINISHED"}
+    assert armature.wham_motion.frames == 40  # it never stands still
+    with pytest.raises(RuntimeError, match=r"never moves faster than 90 m/s"):
+        bpy.ops.wham.trim_to_motion(speed=90)
+
+
+def test_few_keys_keep_the_motion_and_an_edit_keys_every_frame_again(two):
+    armature = two[0]
+    count = lambda: sum(len(curve.keyframe_points) for curve in character.ActionKeys(armature).curves())  # noqa: E731
+    whole, keys = character.read(armature), count()
+    assert bpy.ops.wham.reduce_keys(angle_error=np.radians(2), distance_error=0.02) == {"FINISHED"}
+    assert count() < 0.95 * keys
+    few = character.read(armature)
+    assert few.frames.tolist() == whole.frames.tolist()
+    angles = quaternions.to_axis_angle(quaternions.multiply(quaternions.inverse(whole.rotations), few.rotations))
+    assert np.degrees(np.linalg.norm(angles, axis=-1)).max() < 2.01
+    assert np.linalg.norm(few.root - whole.root, axis=1).max() < 0.0201
+    shown = joints(armature, range(5, 31))
+    assert bpy.ops.wham.trim_motion(first=5, last=30) == {"FINISHED"}
+    assert np.abs(joints(armature, range(5, 31)) - shown).max() < 1e-4
+    assert character.ActionKeys(armature).frames_of(character.LOCATION).tolist() == list(range(5, 31))
+
+
+def test_actions_become_assets_with_tags_and_a_picture(two):
+    bpy.ops.wham.loop_motion(first=5, last=34, blend=6)
+    assert bpy.ops.wham.mark_asset(tags="dance, wild") == {"FINISHED"}
+    assert bpy.ops.wham.mark_asset(tags="dance") == {"FINISHED"}
+    action = two[0].animation_data.action
+    assert sorted(tag.name for tag in action.asset_data.tags) == ["dance", "loop", "motion capture", "wild"]
+    assert action.use_fake_user
+    pixels = np.array(action.preview.image_pixels_float).reshape(*action.preview.image_size, 4)
+    drawn = pixels[..., 0] > 0.5
+    assert 0.02 < drawn.mean() < 0.5
+    assert all(drawn[:, columns].any() for columns in (slice(0, 42), slice(43, 85), slice(86, 128)))
 
 
 def test_scene_is_matched_after_an_import_at_its_own_rate(motion_path):

@@ -132,16 +132,18 @@ def test_every_option_is_in_one_section_and_has_a_tooltip():
     drawn: list[tuple] = []
     settings = bpy.context.scene.wham
     settings.target, settings.keying = "BAKE", "FEW"  # with which every option is shown
-    for name in AUTOMATIC:
-        assert not getattr(settings, f"{name}_given")
-        setattr(settings, f"{name}_given", True)
+    boxes = {name: f"{name}_given" for name in AUTOMATIC if hasattr(settings, f"{name}_given")}
+    assert len(boxes) == (5 if bpy.app.version >= (4, 5, 0) else 0)
+    for name, box in boxes.items():
+        assert not getattr(settings, box)
+        setattr(settings, box, True)
         assert getattr(settings, name) == pytest.approx(AUTOMATIC[name])
     draw_options(Layout(drawn), settings, "shot_0001.png")
     shown = [call[1] for call in drawn if call[0] in ("prop", "prop_search", "menu")]
     assert sorted(shown) == sorted(
         {
             *option_names(VideoOptions),
-            *(f"{name}_given" for name in AUTOMATIC),
+            *boxes.values(),
             "WHAM_MT_device",
             "WHAM_MT_person",
         }

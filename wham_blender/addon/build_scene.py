@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import uuid
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import bpy
@@ -71,8 +70,10 @@ def build(
         obj.select_set(False)
     before = _everything()
     try:
-        build_scene = _build_scene if world is None else partial(_join, world)
-        armatures = build_scene(context, contents, clip, timing, keyed, report)
+        if world is None:
+            armatures = _build_scene(context, contents, clip, timing, keyed, report)
+        else:
+            armatures = _join(world, context, contents, timing, keyed, report)
     except Exception:
         if context.mode != "OBJECT":
             bpy.ops.object.mode_set(mode="OBJECT")
@@ -198,7 +199,6 @@ def _join(
     world: _World,
     context: bpy.types.Context,
     contents: Contents,
-    _clip: Path | None,
     timing: _Timing,
     keyed: list[np.ndarray],
     report: Report,

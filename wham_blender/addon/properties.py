@@ -176,7 +176,10 @@ def _given(name: str, value: float) -> Any:
 class _GivenNumbers:
     """The check boxes of the numbers of AUTOMATIC, by their names and ``_given``; they are no options themselves."""
 
-    __annotations__ = {f"{name}_given": _given(name, value) for name, value in AUTOMATIC.items()}
+    # Blender 4.2 crashes when it quits if any property has a function; there the numbers are drawn without a check box.
+    __annotations__ = {
+        f"{name}_given": _given(name, value) for name, value in AUTOMATIC.items() if bpy.app.version >= (4, 5, 0)
+    }
 
 
 class VideoOptions(_GivenNumbers, PlacementOptions):
@@ -422,6 +425,7 @@ class WHAM_PG_motion(bpy.types.PropertyGroup):
     feet: FloatVectorProperty(size=12, description="Toes and heels in rest pose, in armature space")
 
     frames: IntProperty(description="Number of keyframes; this and the following are measured after every edit")
+    reduced: BoolProperty(description="Whether the motion has smooth curves between few keyframes; frames counts all")
     first_frame: FloatProperty()
     last_frame: FloatProperty()
     confidence: FloatProperty(description="Mean keypoint confidence over the frames with a detection, 0 to 1")

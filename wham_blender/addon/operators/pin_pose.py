@@ -49,8 +49,11 @@ class WHAM_OT_pin_pose(CharacterEdit, bpy.types.Operator):
         pose = character.posed(armature, now, context)
         motion, pose = _without_key(before, now, pose)
         part = pinned(motion, pose, max(self.falloff, 1.0), character.key_rate(armature, before))
-        character.write_rows(armature, before, part)
-        character.update_statistics(armature, inserted(before, part))
+        if armature.wham_motion.reduced:  # the curves between few keyframes cannot be changed in some rows only
+            character.write(armature, inserted(before, part))
+        else:
+            character.write_rows(armature, before, part)
+            character.update_statistics(armature, inserted(before, part))
         context.scene.frame_set(context.scene.frame_current, subframe=context.scene.frame_subframe)
         return f"Pinned at frame {frame:g}; the motion bends to it within {self.falloff:g} frames"
 

@@ -1,11 +1,14 @@
 """Operators on a motion's time: trim, loop, match the scene's frame rate to the clip's, update the statistics."""
 
 import math
+from typing import ClassVar
 
 import bpy
-from bpy.props import BoolProperty, IntProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty
 
-from ... import animation
+from ... import animation, cycles
+from ...cycles import Cycle
+from ...errors import CodedError
 from ..scene import character
 from ..scene.character import CharacterError
 from ..scene.checks import LAST_FRAME
@@ -64,12 +67,58 @@ class WHAM_OT_trim_motion(RangeEdit, bpy.types.Operator):
         return f"{armature.wham_motion.frames} keyframes are left"
 
 
+class WHAM_OT_trim_to_motion(CharacterEdit, bpy.types.Operator):
+    """Delete the character's keyframes before it begins to move and after it has stopped, or where it is not seen"""
+
+    bl_idname = "wham.trim_to_motion"
+    bl_label = "Trim to Motion"
+
+    speed: FloatProperty(
+        name="Speed",
+        description="Speed of the fastest joint from which on the character moves, in meters per second",
+        default=0.3,  # above the sway of a standing person; set by hand
+        min=0.0,
+        max=100.0,
+    )
+    margin: FloatProperty(
+        name="Margin", description="Time that is kept before and after, in seconds", default=0.25, min=0.0, max=60.0
+    )
+
+    def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
+        """Trim the character."""
+        motion = animation.evenly(character.read(armature))
+        rows = animation.active_rows(motion, character.key_rate(armature, motion), self.speed, self.margin)
+        if rows.start == rows.stop:
+            raise CharacterError(
+                f"{armature.name} never moves faster than {self.speed:g} m/s. Lower the speed, or use Trim Motion.",
+                code="no-movement",
+            )
+        first, last = motion.frames[rows][[0, -1]]
+        character.trim(armature, first, last)
+        return f"The motion goes from frame {first:.0f} to {last:.0f}"
+
+
+_CYCLES = ("Best", "Second", "Third", "Fourth", "Fifth")
+_BETWEEN_STRIKES = (
+    "From one heel strike to a later one of the same foot; cycles are sorted by how well pose, speed and planted feet "
+    "agree at both ends"
+)
+
+
 class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
-    """Make a cycle of a range by blending its end into its start. Both should show the same phase of a step"""
+    """Make a cycle between two heel strikes, or of a range. Its end is blended into its start"""
 
     bl_idname = "wham.loop_motion"
     bl_label = "Loop Motion"
 
+    cycle: EnumProperty(
+        name="Cycle",
+        description="What becomes the cycle",
+        items=[
+            ("RANGE", "Range", "The range of frames below. Both ends should show the same phase of a step"),
+            *((str(number), f"{name} Cycle", _BETWEEN_STRIKES) for number, name in enumerate(_CYCLES, 1)),
+        ],
+    )
     blend: IntProperty(
         name="Blend",
         description="Number of keyframes over which the end is blended into the start. The cycle is shorter than the "
@@ -88,12 +137,54 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
         description="Repeat the cycle before and after its keyframes, with Cycles modifiers on the F-curves",
         default=True,
     )
+    found: ClassVar[list[Cycle]] = []  # those that the dialog lists
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Show a dialog with the cycles found; it starts with the best one, or the preview range if there is one."""
+        try:
+            self._find(character.active(context))
+        except CodedError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        super().invoke(context, event)
+        self.cycle = "1" if self.found and not context.scene.use_preview_range else "RANGE"
+        return context.window_manager.invoke_props_dialog(self, width=420)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the cycles to choose from and the options."""
+        layout = self.layout
+        column = layout.column(align=True)
+        for number, cycle in enumerate(self.found, 1):
+            column.prop_enum(self, "cycle", str(number), text=cycle_text(cycle))
+        column.prop_enum(self, "cycle", "RANGE")
+        layout.use_property_split = True
+        for name in (*(("first", "last") if self.cycle == "RANGE" else ()), "blend", "in_place", "repeat"):
+            layout.prop(self, name)
+
+    def _find(self, armature: bpy.types.Object) -> None:
+        """Find the cycles of a character; they stay with the class, since each redo makes a new operator."""
+        motion = character.read(armature)
+        rate = armature.wham_motion.keyed_rate
+        type(self).found = cycles.cycles(motion, rate, self.blend, len(_CYCLES))
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Make the cycle."""
-        first, last = self.frame_range(armature, 2 * self.blend + 2)
-        cycle = animation.looped(animation.between(character.read(armature), first, last), self.blend, in_place=False)
-        cycle = animation.planted_cycle(cycle, character.key_rate(armature, cycle))
+        if self.cycle == "RANGE":
+            first, last = self.frame_range(armature, 2 * self.blend + 2)
+        else:
+            self._find(armature)
+            if len(self.found) < int(self.cycle):
+                raise CharacterError(
+                    f"{armature.name} has {len(self.found)} cycles between heel strikes. Choose another one, a range, "
+                    "or find more contacts with Mark Contacts.",
+                    code="no-such-cycle",
+                )
+            first, last = self.found[int(self.cycle) - 1].first, self.found[int(self.cycle) - 1].last
+        chosen = animation.between(character.read(armature), first, last)
+        blended = animation.looped(chosen, self.blend, in_place=False)
+        cycle = animation.planted_cycle(blended, character.key_rate(armature, blended))
+        rate = armature.wham_motion.keyed_rate
+        slides = [cycles.seam_sliding(each, rate) for each in (blended, cycle)]
         if self.in_place:
             cycle = animation.without_travel(cycle)
         character.check(armature, cycle)
@@ -104,7 +195,18 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
         action.frame_start, action.frame_end = cycle.frames[0], cycle.frames[-1]
         if self.repeat:
             character.add_cycles(armature)
-        return f"A cycle of {cycle.frames[-1] - cycle.frames[0]:g} frames"
+        text = f"A cycle of {cycle.frames[-1] - cycle.frames[0]:g} frames"
+        if slides[0] is not None and slides[1] is not None:
+            text += f"; planted feet slide by {100 * slides[1]:.1f} cm/s, before planting by {100 * slides[0]:.1f}"
+        return text
+
+
+def cycle_text(cycle: Cycle) -> str:
+    """A cycle as the dialog lists it."""
+    return (
+        f"{cycle.first:.0f} to {cycle.last:.0f}: {cycle.seconds:.2f} s, {cycle.steps} steps; pose "
+        f"{100 * cycle.pose:.1f} cm, speed {100 * cycle.speed:.0f} cm/s off, feet {cycle.feet:.0%}"
+    )
 
 
 class WHAM_OT_match_scene(CharacterEdit, bpy.types.Operator):

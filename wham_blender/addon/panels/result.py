@@ -154,7 +154,8 @@ class WHAM_PT_edit(_CharacterPanel, bpy.types.Panel):
             (("mark_contacts", "SNAP_ON"), ("plant_again", "SNAP_PERPENDICULAR"), ("smooth_motion", "SMOOTHCURVE")),
             (("turn_motion", "DRIVER_ROTATIONAL_DIFFERENCE"), ("move_motion", "EMPTY_ARROWS"),
              ("set_actor_height", "ARROW_LEFTRIGHT"), ("set_floor", "VIEW_PERSPECTIVE")),
-            (("trim_motion", "PREVIEW_RANGE"), ("loop_motion", "FILE_REFRESH")),
+            (("trim_motion", "PREVIEW_RANGE"), ("trim_to_motion", "FULLSCREEN_EXIT"), ("loop_motion", "FILE_REFRESH"),
+             ("reduce_keys", "IPO_BEZIER"), ("mark_asset", "ASSET_MANAGER")),
         ):  # fmt: skip
             column = self.layout.column(align=True)
             for operator, icon in operators:

@@ -126,6 +126,12 @@ class ActionKeys:
                 curve.keyframe_points.foreach_set(f"handle_{side}", handles.astype(np.float32).ravel())
             curve.update()
 
+    def clear(self, *data_paths: str) -> None:
+        """Remove the keyframes of properties, whose curves stay."""
+        for curve in self.curves():
+            if curve.data_path in data_paths:
+                curve.keyframe_points.clear()
+
     def _curve(self, data_path: str, index: int, group: str) -> bpy.types.FCurve:
         """The F-curve of a property's component; created if missing."""
         curve = self._curves.fcurves.find(data_path, index=index)

@@ -58,12 +58,10 @@ class BodyFiles:
         for find, shape_keys in _candidates(motion.gender, self._library):
             try:
                 path = find()
-                if (
-                    path
-                    and path.is_file()
-                    and (body := shaped(_arrays(path, tuple(file_state(path))), motion, shape_keys=shape_keys))
-                ):
-                    return body, ""
+                if path and (state := tuple(file_state(path))):
+                    body = shaped(_arrays(path, state), motion, shape_keys=shape_keys)
+                    if body is not None:
+                        return body, ""
             except weights.WeightsError as error:
                 errors.append(str(error).removesuffix("."))
             except Exception as error:  # a damaged file may raise anything
@@ -78,7 +76,7 @@ class BodyFiles:
 
 @lru_cache(maxsize=2)
 def _arrays(path: Path, _state: tuple[int, ...]) -> Mapping[str, np.ndarray]:
-    """The arrays of a body file; those read last (9 MB the bundled one) are kept while the file is the same."""
+    """The arrays of a body file; the last ones stay in memory (9 MB of the bundled body) until it changes."""
     arrays = archives.arrays(path, _ARRAYS) if path.suffix == ".npz" else smpl_file.read(path)
     _check(arrays)
     return arrays

@@ -29,7 +29,7 @@ from .contacts import (
 from .evaluation import world_matrix
 from .units import metres_per_unit
 
-_LOCATION = f'pose.bones["{JOINT_NAMES[0]}"].location'
+LOCATION = f'pose.bones["{JOINT_NAMES[0]}"].location'
 _CONFIDENCE = CustomProperty("confidence", "Clip", "Confidence of the keypoints, the mean over the body")
 _HAND_CONFIDENCE = tuple(
     CustomProperty(f"{side}_hand_confidence", "Clip", f"How surely the {side} hand was seen; 0 where it is filled in")
@@ -67,7 +67,7 @@ def has_fingers(armature: bpy.types.Object) -> bool:
     return any(name in armature.data.bones for name in HAND_JOINT_NAMES)
 
 
-def _joints(armature: bpy.types.Object) -> tuple[str, ...]:
+def joint_names(armature: bpy.types.Object) -> tuple[str, ...]:
     """The names of the joints that a character's action keys."""
     return ALL_JOINT_NAMES if has_fingers(armature) else JOINT_NAMES
 
@@ -97,12 +97,14 @@ def read(armature: bpy.types.Object) -> Animation:
     check_rate(armature, armature.wham_motion.keyed_rate)
     try:
         keys = ActionKeys(armature)
-        frames = keys.frames_of(_LOCATION)
+        frames = keys.frames_of(LOCATION)
+        if armature.wham_motion.reduced:  # smooth curves between few keyframes, read at as many frames as it had
+            frames = np.linspace(frames[0], frames[-1], max(armature.wham_motion.frames, 2))
         check_frames(frames, armature.name)
         rest = _rest(armature)
-        root = keys.read(_LOCATION, 3, frames) @ rest[0, :3, :3].T + rest[0, :3, 3]
-        joints, fingers = _joints(armature), has_fingers(armature)
-        rotations = np.stack([keys.read(_rotation(name), 4, frames) for name in joints], 1)
+        root = keys.read(LOCATION, 3, frames) @ rest[0, :3, :3].T + rest[0, :3, 3]
+        joints, fingers = joint_names(armature), has_fingers(armature)
+        rotations = np.stack([keys.read(rotation_path(name), 4, frames) for name in joints], 1)
         names = [*CONTACT_PROPERTIES, *PROBABILITY_PROPERTIES, _CONFIDENCE.name, _VISIBLE.name]
         if fingers:
             names += [each.name for each in _HAND_CONFIDENCE]
@@ -139,12 +141,15 @@ def write(armature: bpy.types.Object, changed: Animation) -> None:
     """
     check(armature, changed)
     keys = ActionKeys(armature)
+    if armature.wham_motion.reduced:  # their Bezier handles do not fit other keyframes
+        keys.clear(LOCATION, *map(rotation_path, joint_names(armature)))
+        armature.wham_motion.reduced = False
     keys.frames = changed.frames
     location, rotations = _channels(armature, changed)
-    keys.write(_LOCATION, location, JOINT_NAMES[0])
+    keys.write(LOCATION, location, JOINT_NAMES[0])
     rotations = quaternions.without_jumps(rotations)
-    for joint, name in enumerate(_joints(armature)):
-        keys.write(_rotation(name), rotations[:, joint], name)
+    for joint, name in enumerate(joint_names(armature)):
+        keys.write(rotation_path(name), rotations[:, joint], name)
     write_properties(keys, armature, changed.contacts, changed.probabilities, changed.confidence, changed.visible)
     write_hand_confidence(keys, armature, changed.hand_confidence)
     update_statistics(armature, changed)
@@ -164,9 +169,9 @@ def write_rows(armature: bpy.types.Object, before: Animation, part: Animation) -
     location, rotations = _channels(armature, part)
     _, old = _channels(armature, same)
     rotations *= np.where(np.sum(rotations * old, -1, keepdims=True) < 0, -1.0, 1.0)
-    keys.write_rows(_LOCATION, location, JOINT_NAMES[0], part.frames)
-    for joint, name in enumerate(_joints(armature)):
-        keys.write_rows(_rotation(name), rotations[:, joint], name, part.frames)
+    keys.write_rows(LOCATION, location, JOINT_NAMES[0], part.frames)
+    for joint, name in enumerate(joint_names(armature)):
+        keys.write_rows(rotation_path(name), rotations[:, joint], name, part.frames)
 
 
 def _channels(armature: bpy.types.Object, changed: Animation) -> tuple[np.ndarray, np.ndarray]:
@@ -184,7 +189,7 @@ def posed(armature: bpy.types.Object, now: Animation, context: bpy.types.Context
     """The pose in which Blender shows a character, constraints included, as an animation of one row like ``now``."""
     shown = armature.evaluated_get(context.evaluated_depsgraph_get())
     rest = _rest(armature)
-    matrices = np.array([shown.pose.bones[name].matrix for name in _joints(armature)], float)
+    matrices = np.array([shown.pose.bones[name].matrix for name in joint_names(armature)], float)
     turned = matrices[:, :3, :3] / np.linalg.norm(matrices[:, :3, :3], axis=1, keepdims=True)
     world = quaternions.of_matrices(turned @ np.swapaxes(rest[:, :3, :3], 1, 2))
     local = world.copy()
@@ -290,6 +295,8 @@ def trim(armature: bpy.types.Object, first: float, last: float) -> None:
         for modifier in [modifier for modifier in curve.modifiers if modifier.type == "CYCLES"]:
             curve.modifiers.remove(modifier)
     before = read(armature)
+    if armature.wham_motion.reduced:
+        write(armature, before)
     for curve in keys.curves():
         trim_curve(curve, first, last)
     trimmed = read(armature)
@@ -306,7 +313,7 @@ def add_cycles(armature: bpy.types.Object) -> None:
     """Add Cycles modifiers to all F-curves; the pelvis location repeats with offset, all others repeat."""
     for curve in ActionKeys(armature).curves():
         cycles = curve.modifiers.new("CYCLES")
-        cycles.mode_before = cycles.mode_after = "REPEAT_OFFSET" if curve.data_path == _LOCATION else "REPEAT"
+        cycles.mode_before = cycles.mode_after = "REPEAT_OFFSET" if curve.data_path == LOCATION else "REPEAT"
 
 
 def retime(objects: list[bpy.types.Object], rate: float) -> tuple[float, float]:
@@ -465,7 +472,7 @@ def _keys_missing(obj: bpy.types.Object, error: LookupError) -> CharacterError:
 
 def _rest(armature: bpy.types.Object) -> np.ndarray:
     """The bones' rest matrices (J, 4, 4) in armature space. Raises LookupError if a bone is missing."""
-    names = _joints(armature)
+    names = joint_names(armature)
     if missing := [name for name in names if name not in armature.data.bones]:
         raise LookupError(f"the bone {missing[0]} is gone")
     return np.array([armature.data.bones[name].matrix_local for name in names], float)
@@ -476,7 +483,8 @@ def _fingertips(armature: bpy.types.Object) -> np.ndarray:
     return np.array([armature.data.bones[name].tail_local for name in HAND_JOINT_NAMES[2::3]], float)
 
 
-def _rotation(bone: str) -> str:
+def rotation_path(bone: str) -> str:
+    """The data path of a bone's rotation."""
     return f'pose.bones["{bone}"].rotation_quaternion'
 
 

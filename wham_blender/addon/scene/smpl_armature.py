@@ -137,7 +137,8 @@ def _mannequin() -> bpy.types.Material:
     material = bpy.data.materials.new(_MANNEQUIN)
     material["wham_mannequin"] = True
     material.diffuse_color, material.roughness = _MANNEQUIN_COLOR, _MANNEQUIN_ROUGHNESS
-    material.use_nodes = True
+    if material.node_tree is None:  # before Blender 5
+        material.use_nodes = True
     shader = next(node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
     shader.inputs["Base Color"].default_value = _MANNEQUIN_COLOR
     shader.inputs["Roughness"].default_value = _MANNEQUIN_ROUGHNESS

@@ -52,7 +52,7 @@ def draw_names(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, names: 
             draw_device(layout, source)
         elif name == "person":
             draw_person(layout, source)
-        elif name in AUTOMATIC:
+        elif name in AUTOMATIC and hasattr(source, f"{name}_given"):
             _draw_number(layout, source, name)
         else:
             layout.prop(source, name)
