@@ -124,7 +124,7 @@ def motion_members(people: int) -> dict[str, bytes]:
             frame=np.arange(1, count + 1), time=np.arange(count) / 30, keypoints=np.ones((count, 17, 3)),
             meta={"clip": "walk.mp4", "size": [640, 480], "fps": 30.0, "person": number},
         )
-        for number in range(people)
+        for number in range(1, people + 1)
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "motion.npz")

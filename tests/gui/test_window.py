@@ -167,6 +167,7 @@ def test_preferences_show_what_is_there_and_what_is_missing(window: Window) -> N
     window.click(*window.find("userpref_allow_online", RIGHT, shown))
     window.wait_for("bpy.app.online_access", 5)
     window.ask("setattr(bpy.context.preferences.system, 'use_online_access', False)")
+    window.ask("setattr(preferences(), 'show_weights', True)")
     window.scroll(shown, 12)
     window.shot("preferences weights")
     window.find("wham.choose_weights", region=shown)

@@ -25,6 +25,7 @@ from debian import Unavailable
 DRIVER = Path(__file__).with_name("driver.py")
 WIDTH, HEIGHT = 1280, 960
 _WINDOWS = "bpy.context.window_manager.windows"
+_SCROLL = 10  # steps of the wheel, less than the height of the sidebar
 _ROW = 17  # pixels between two looks for a button, which is 20 high
 
 # The namespace's first process: it makes what Blender needs to see, starts the X server, and ends with its input,
@@ -250,16 +251,19 @@ class Window:
         """Where a button is whose call or path has these words: found by pointing, as a user would.
 
         Looked for in the sidebar, or another region, at one part of its width; from a height on, or where one was found
-        last, up and down.
+        last, up and down; then further down in the region, and above.
         """
         near = self._row if near is None else near
         region = region or self.panel()
         x = region.x + column * region.width
         rows = range(region.y + _ROW, region.y + region.height - _ROW, _ROW)
-        for y in sorted(rows, key=lambda row: abs(row - near)):
-            if words in self.under(x, y):
-                self._row = y
-                return x, y
+        for steps in (0, _SCROLL, -4 * _SCROLL):
+            if steps:
+                self.scroll(region, steps)
+            for y in sorted(rows, key=lambda row: abs(row - near)):
+                if words in self.under(x, y):
+                    self._row = y
+                    return x, y
         self.shot("not found")
         raise AssertionError(f"no {words} can be clicked at {x:.0f} in {region}")
 
