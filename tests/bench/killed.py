@@ -31,7 +31,7 @@ from wham_blender import protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "tests" / "clips" / "balance_cam01.mp4"
-_FRAMES = 30
+_FRAMES = 20
 _LONGEST = 600.0  # seconds after which a run hangs
 _TMPFS = ["mount", "-t", "tmpfs", "-o"]
 

@@ -20,6 +20,7 @@ from wham_blender.pipeline import __main__ as worker
 from wham_blender.pipeline.clip import video_reader
 
 FRAMES = 30
+QUICK = ("--quality", "fast", "--no-refine", "--no-hands")
 ODD = [
     b"caf\xe9 '\" \n\x1b[2J \xe2\x80\xae.mov",  # Latin-1, quotes, a line, terminal and direction codes
     b"-o *.mov ",  # an option, and a space at the end
@@ -41,7 +42,16 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, picture in enumerate(pictures, 96):
         cv2.imwrite(str(folder / "pictures" / f"a{number}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     code, _, errors = finish(
-        start(folder / "film.mov", "-o", folder / "film.npz", "--json", "--resume", folder / "cache", folder=folder)
+        start(
+            folder / "film.mov",
+            "-o",
+            folder / "film.npz",
+            "--json",
+            "--resume",
+            folder / "cache",
+            *QUICK,
+            folder=folder,
+        )
     )
     assert code == 0, errors
     return folder
@@ -58,7 +68,7 @@ def said_texts(said: list[protocol.Message]) -> list[str]:
 
 def test_an_image_sequence_gives_the_motion_of_the_video_with_these_pictures(film: Path, tmp_path: Path) -> None:
     code, said, errors = finish(
-        start(film / "pictures", "-o", tmp_path / "m.npz", "--fps", "30", "--json", folder=tmp_path)
+        start(film / "pictures", "-o", tmp_path / "m.npz", "--fps", "30", "--json", *QUICK, folder=tmp_path)
     )
     assert code == 0, errors
     video, pictures = loaded(film / "film.npz"), loaded(tmp_path / "m.npz")
@@ -77,7 +87,7 @@ def test_missing_pictures_are_told_and_keep_their_time(film: Path, tmp_path: Pat
         (folder / f"a{number}.png").unlink()
     (folder / "a120.png").write_bytes(b"half a picture")
     code, said, errors = finish(
-        start(folder / "a97.png", "-o", tmp_path / "m.npz", "--fps", "30", "--json", folder=tmp_path)
+        start(folder / "a97.png", "-o", tmp_path / "m.npz", "--fps", "30", "--json", *QUICK, folder=tmp_path)
     )
     assert code == 0, errors
     warnings = {m.code: m.text for m in said if isinstance(m, protocol.Warn)}
@@ -100,8 +110,8 @@ def test_names_may_have_any_bytes(name: bytes, messages: bool, film: Path, tmp_p
     shutil.copy(film / "film.mov", folder / odd)
     shutil.copytree(film / "cache", folder / f"x{odd[1:]}")
     output = folder / f"{odd[:60]}.npz"
-    process = start("-o", output, "--resume", folder / f"x{odd[1:]}", *["--json"] * messages, "--", folder / odd,
-                    folder=tmp_path)  # fmt: skip
+    options = [*QUICK, *["--json"] * messages]
+    process = start("-o", output, "--resume", folder / f"x{odd[1:]}", *options, "--", folder / odd, folder=tmp_path)
     out, err = process.communicate(timeout=WAIT)
     assert process.returncode == 0, err
     found = loaded(output)

@@ -12,7 +12,7 @@ from tests.bench.killed import DISTURBANCES, Reference, same, shares, undisturbe
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 _SEED = 3
-_KILLS = shares(2, _SEED)  # `build.py bench killed` has as many as asked for
+_KILLS = shares(1, _SEED)  # `build.py bench killed` has as many as asked for
 _OTHERS = {"folder deleted": 0.3, "folder exchanged": 0.5, "two workers": 0.2, "disk full": 0.6, "disk read-only": 0.4}
 
 

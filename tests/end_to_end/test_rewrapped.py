@@ -62,7 +62,7 @@ def hdr(path: Path, transfer: int, parameters: str) -> Path:
 
 def walker(clip: Path, folder: Path, start: int = 1, end: int | None = None) -> Motion:
     job = Job(
-        clip, folder / "motion.npz", "ALL", start, end, quality="draft", camera="static", refine=False,
+        clip, folder / "motion.npz", "ALL", start, end, quality="draft", camera="static", refine=False, hands=False,
         resume=folder / "job",
     )  # fmt: skip
     run(job, lambda message: None)

@@ -136,7 +136,16 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> motion.Motion:
 
 def imported(clip: Path, folder: Path, **settings: Any) -> tuple[list[protocol.Message], Path]:
     said: list[protocol.Message] = []
-    job = Job(clip, folder / "motion.npz", resume=folder / "job", quality="fast", end=60, **settings)
+    job = Job(
+        clip,
+        folder / "motion.npz",
+        resume=folder / "job",
+        quality="fast",
+        end=60,
+        refine=False,
+        hands=False,
+        **settings,
+    )
     return said, run(job, said.append)
 
 

@@ -79,7 +79,8 @@ def pictures(clip: Path, start: int, end: int, height: int = 480) -> list[np.nda
 def told(clip: Path, folder: Path, **settings: Any) -> tuple[list[protocol.Message], Path]:
     """What a job says, and the motion file that it writes."""
     said: list[protocol.Message] = []
-    return said, run(Job(clip, folder / "motion.npz", resume=folder / "job", quality="fast", **settings), said.append)
+    settings = {"quality": "fast", "refine": False, "hands": False, **settings}
+    return said, run(Job(clip, folder / "motion.npz", resume=folder / "job", **settings), said.append)
 
 
 def warned(said: list[protocol.Message]) -> dict[str, str]:
