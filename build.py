@@ -48,6 +48,7 @@ DEMO_CLIP = ROOT / "tests/clips/walk_and_jump.mp4"
 TRAINING_STEPS = ("body", "filmed", "drawn", "lifter", "temporal", "wham", "contacts", "hands")
 _WITHOUT_MOCAP = ("body", "hands")  # training steps that need no motion capture
 WINDOWS = sys.platform == "win32"
+_LONG_TESTS = ("end_to_end", "training", "fuzz")  # folders of tests: about half of the worker's time
 SUITE_LIMIT = 2400  # seconds after which a suite is taken as hanging and killed
 GUI_LIMIT = 900
 
@@ -399,20 +400,24 @@ def test(*arguments: str) -> int:
 def suite_arguments(arguments: Sequence[str]) -> dict[str, list[str]]:
     """Pytest's arguments for each suite that was asked for.
 
-    tests/addon runs in every Blender as a module, tests/gui by itself since it opens a window, the rest in the worker.
+    tests/addon runs in every Blender as a module, tests/gui by itself since it opens a window, the rest in the worker:
+    of all tests, the half of those that run the worker end to end, train or fuzz is a suite beside the others.
     """
     paths = {argument: Path(argument.split("::")[0]) for argument in arguments if not argument.startswith("-")}
     named = {argument: path.resolve() for argument, path in paths.items() if path.suffix == ".py" or path.exists()}
     options = [argument for argument in arguments if argument not in named]
     tests, addon, gui = ROOT / "tests", ROOT / "tests/addon", ROOT / "tests/gui"
     chosen: dict[Path, list[str]] = {tests: [], gui: [], addon: []}
+    long: list[str] = []
     if not named or tests in named.values():
-        chosen = {tests: [str(tests), f"--ignore={addon}", f"--ignore={gui}"], gui: [str(gui)], addon: [str(addon)]}
+        long = [str(tests / name) for name in _LONG_TESTS]
+        ignored = [f"--ignore={path}" for path in (addon, gui, *long)]
+        chosen = {tests: [str(tests), *ignored], gui: [str(gui)], addon: [str(addon)]}
     else:
         for argument, path in named.items():
             owner = next((folder for folder in (addon, gui) if path.is_relative_to(folder)), tests)
             chosen[owner].append(str(path) + argument[len(argument.split("::")[0]) :])
-    suites = {"worker": chosen[tests], "gui": chosen[gui], **dict.fromkeys(BLENDERS, chosen[addon])}
+    suites = {"worker": chosen[tests], "long": long, "gui": chosen[gui], **dict.fromkeys(BLENDERS, chosen[addon])}
     return {name: [*words, *options] for name, words in suites.items() if words}
 
 

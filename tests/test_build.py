@@ -99,7 +99,8 @@ class TestEnvironments:
         assert set(wanted) <= {entry.split()[0] for entry in entries}
 
 
-EVERYTHING = [str(build.ROOT / "tests"), f"--ignore={build.ROOT}/tests/addon", f"--ignore={build.ROOT}/tests/gui"]
+LONG = ["tests/end_to_end", "tests/training", "tests/fuzz"]
+EVERYTHING = ["tests", *(f"--ignore={build.ROOT}/{name}" for name in ("tests/addon", "tests/gui", *LONG))]
 
 
 class TestSuites:
@@ -125,7 +126,10 @@ class TestSuites:
         def absolute(names):
             return [str(build.ROOT / name) if name.startswith("tests") else name for name in names]
 
-        expected = {"worker": absolute(worker), "gui": absolute(gui), **dict.fromkeys(build.BLENDERS, absolute(addon))}
+        whole = worker[: len(EVERYTHING)] == EVERYTHING
+        long = [*LONG, *worker[len(EVERYTHING) :]] if whole else []
+        expected = {"worker": worker, "long": long, "gui": gui, **dict.fromkeys(build.BLENDERS, addon)}
+        expected = {name: absolute(words) for name, words in expected.items()}
         assert build.suite_arguments(arguments) == {name: words for name, words in expected.items() if words}
 
     @pytest.mark.parametrize(
