@@ -22,13 +22,13 @@ def error_message(error: RuntimeError) -> str:
     return str(error).removeprefix("Error: ").strip()
 
 
-def copy_to_clipboard(operator: bpy.types.Operator, text: str, what: str) -> None:
-    """Copy a text to the clipboard; in background mode, which has none, print it."""
+def copy_to_clipboard(operator: bpy.types.Operator, text: str) -> None:
+    """Copy a text for whoever helps to the clipboard; in background mode, which has none, print it."""
     if bpy.app.background:
         print(text)
         return
     bpy.context.window_manager.clipboard = text
-    operator.report({"INFO"}, f"{what} copied to the clipboard: paste it where you ask for help")
+    operator.report({"INFO"}, "Copied to the clipboard: paste it where you ask for help")
 
 
 class WhenIdle:

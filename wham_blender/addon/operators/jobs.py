@@ -249,7 +249,7 @@ class WHAM_OT_copy_report(_RecordOperator, bpy.types.Operator):
         python = None
         with contextlib.suppress(WorkerError):
             python = worker_python()
-        copy_to_clipboard(self, error_report.of_job(record, _blender(), python), "The report is")
+        copy_to_clipboard(self, error_report.of_job(record, _blender(), python))
         return {"FINISHED"}
 
 

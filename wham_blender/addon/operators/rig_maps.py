@@ -112,8 +112,9 @@ class WHAM_OT_set_rig_map_bone(_RowOperator, bpy.types.Operator):
         except MapError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        moved = f", and no longer for {rig_map_state.joint_label(before)}" if before else ""
-        self.report({"INFO"}, f"{bone} is named for {rig_map_state.joint_label(self.joint)}{moved}")
+        joint, other = rig_map_state.joint_label(self.joint), before and rig_map_state.joint_label(before)
+        moved = f"{bone} is named for {joint}, and no longer for {other}"
+        self.report({"INFO"}, moved if before else f"{bone} is named for {joint}")
         return {"FINISHED"}
 
 

@@ -201,7 +201,7 @@ class WHAM_OT_copy_worker_report(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Copy it to the clipboard."""
-        copy_to_clipboard(self, python_environment.state(worker_path()).details, "The details are")
+        copy_to_clipboard(self, python_environment.state(worker_path()).details)
         return {"FINISHED"}
 
 

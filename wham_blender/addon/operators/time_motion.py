@@ -195,9 +195,9 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
         action.frame_start, action.frame_end = cycle.frames[0], cycle.frames[-1]
         if self.repeat:
             character.add_cycles(armature)
-        text = f"A cycle of {cycle.frames[-1] - cycle.frames[0]:g} frames"
+        text = f"A cycle of {cycle.frames[-1] - cycle.frames[0]:g} frames."
         if slides[0] is not None and slides[1] is not None:
-            text += f"; planted feet slide by {100 * slides[1]:.1f} cm/s, before planting by {100 * slides[0]:.1f}"
+            text += f" Planted feet slide by {100 * slides[1]:.1f} cm/s, before planting by {100 * slides[0]:.1f}."
         return text
 
 

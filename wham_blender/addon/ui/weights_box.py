@@ -17,7 +17,8 @@ def draw_weights(layout: bpy.types.UILayout) -> None:
     except weights.WeightsError as error:
         layout.label(text=str(error), icon="ERROR")
         return
-    layout.label(text="Full Quality: " + (f"{len(missing)} files are missing" if missing else "all files are there"))
+    state = f"Full Quality: {len(missing)} files are missing" if missing else "Full Quality: all files are there"
+    layout.label(text=state)
     draw_sentence(layout, "Draft and Fast quality need none of these files.", icon="NONE", dim=True)
     layout.operator("wham.find_weights", text="Search Folder for Files", icon="FILE_FOLDER")
     for entry in entries:
@@ -38,8 +39,8 @@ def _draw_file(column: bpy.types.UILayout, entry: weights.Published, path: Path 
     elif entry.account:
         row.operator("wham.sign_in_to_download", icon="IMPORT").role = entry.role
     else:
-        size = f" ({entry.size / 1e9:.1f} GB)" if entry.size else ""
-        row.operator("wham.download_weights", text=f"Download{size}", icon="IMPORT").role = entry.role
+        text = f"Download ({entry.size / 1e9:.1f} GB)" if entry.size else "Download"
+        row.operator("wham.download_weights", text=text, icon="IMPORT").role = entry.role
 
 
 def draw_quality(layout: bpy.types.UILayout, quality: str) -> None:
