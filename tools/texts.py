@@ -188,7 +188,9 @@ def _kind(call: ast.Call) -> str:
     """What an operator reports: "ERROR", "WARNING" or "INFO"; empty for other calls."""
     if called(call.func) != "report":
         return ""
-    return next((str(part.value) for part in ast.walk(call.args[0]) if isinstance(part, ast.Constant)), "")
+    return next(
+        (str(part.value) for argument in call.args for part in ast.walk(argument) if isinstance(part, ast.Constant)), ""
+    )
 
 
 def _choices(node: ast.expr) -> Iterator[ast.expr]:

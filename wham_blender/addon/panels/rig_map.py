@@ -10,6 +10,7 @@ from ...errors import CodedError
 from ..retarget import map_check, maps, rig_map_state, rig_preview
 from ..retarget.bone_names import decoded
 from ..retarget.rig_map_state import WHAM_PG_rig_bone
+from ..translations import translate
 from ..ui.ui_text import draw_sentence, shortened
 from .sidebar import SidebarPanel
 
@@ -51,7 +52,7 @@ class WHAM_PT_rig_map(SidebarPanel, bpy.types.Panel):
         record = rig_map_state.state()
         if record.armature is None or not record.bones:
             return
-        layout.label(text=f"{record.armature.name}: {record.source}", icon="ARMATURE_DATA")
+        layout.label(text=f"{record.armature.name}: {translate(record.source)}", icon="ARMATURE_DATA")
         wrong = _draw_faults(layout)
         shown = rig_preview.rig() is not None
         layout.operator(
@@ -96,7 +97,7 @@ def _draw_section(layout: bpy.types.UILayout, title: str, joints: dict[str, str]
     for joint, name in joints.items():
         rows = [row for row in rig_map_state.state().bones if row.joint == joint]
         for number, row in enumerate(rows, 1):
-            _draw_row(column, row, number, f"{name} {number}" if len(rows) > 1 else name, wrong)
+            _draw_row(column, row, number, f"{translate(name)} {number}" if len(rows) > 1 else name, wrong)
 
 
 def _draw_row(
