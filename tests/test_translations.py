@@ -1,4 +1,4 @@
-"""Each language has each text of the add-on and no other; holes, names and code in a translation are those in English."""
+"""Each language has each text of the add-on and no other, with the same holes, names and code in it."""
 
 import json
 import re
@@ -37,9 +37,9 @@ def test_the_texts_are_found():
         "Every Frame",  # an item of an enum
         "Next: Bake to Rig",  # a button
         "Left Arm",  # a heading
-        "No person found in {0} ({1} frames looked at). Choose a clip that shows a whole person for a second or more, at "
-        "least a sixth of the picture high and not in the dark; turn one that lies on its side or is upside down, with "
-        "Rotate Clip.",  # an error of the worker
+        "No person found in {0} ({1} frames looked at). Choose a clip that shows a whole person for a second or more, "
+        "at least a sixth of the picture high and not in the dark; turn one that lies on its side or is upside down, "
+        "with Rotate Clip.",  # an error of the worker
         "{0}, {1}:{2} left",  # a progress
         "finds people",  # what a weight file does
     ):

@@ -40,9 +40,15 @@ def german(monkeypatch):
             "preferences.",
             "Der Auftrag passt nicht nach Camera (3 Punkte). Platz schaffen.",
         ),
-        ("There is no clip at 1 to 2.mp4. Choose a video file.", "Unter 1 to 2.mp4 ist kein Clip. Eine Videodatei wählen."),
+        (
+            "There is no clip at 1 to 2.mp4. Choose a video file.",
+            "Unter 1 to 2.mp4 ist kein Clip. Eine Videodatei wählen.",
+        ),
         # one after the other
-        ("Mark Contacts. There is no clip at a. Choose a video file.", "Mark Contacts. Unter a ist kein Clip. Eine Videodatei wählen."),
+        (
+            "I saw it. There is no clip at a. Choose a video file. Or not.",
+            "I saw it. Unter a ist kein Clip. Eine Videodatei wählen. Or not.",
+        ),
         ("1 to 2", "1 bis 2"),
         ("Something that nobody knows. At all", "Something that nobody knows. At all"),
     ],

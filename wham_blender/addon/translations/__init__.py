@@ -85,10 +85,8 @@ def _by_template(text: str, file: str, letters: int) -> str | None:
     texts = load(file)
     if text in texts:
         return texts[text]
-    for parts, order, english in _templates(file):
-        if sum(map(str.isalpha, "".join(parts))) < letters:
-            continue
-        holes = matched(parts, text)
+    for parts, order, english, count in _templates(file):
+        holes = matched(parts, text) if count >= letters else None
         if holes is not None:
             return _filled(texts[english], dict(zip(order, (_within(hole, file) for hole in holes), strict=True)))
     return None
@@ -112,13 +110,13 @@ def _clause(text: str, file: str) -> str | None:
 
 
 @cache
-def _templates(file: str) -> list[tuple[list[str], list[str], str]]:
-    """Literal parts, holes and text of each template of a file, those with the longest literal text first."""
+def _templates(file: str) -> list[tuple[list[str], list[str], str, int]]:
+    """Literal parts, holes, text and number of letters of each template of a file, the longest first."""
     found = []
     for english in load(file):
         parts = _HOLE.split(english)
         if len(parts) > 1:
-            found.append((parts[::2], parts[1::2], english))
+            found.append((parts[::2], parts[1::2], english, sum(map(str.isalpha, "".join(parts[::2])))))
     return sorted(found, key=lambda template: -len("".join(template[0])))
 
 
