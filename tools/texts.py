@@ -243,9 +243,9 @@ def numbered(text: str) -> str:
 
 
 def _of_weights() -> list[str]:
-    """What the preferences say of the weight files of Full quality."""
-    files = tomllib.loads((ROOT / "bundled_weights/manifest.toml").read_text("utf-8"))["file"]
-    return [text for file in files for key in ("title", "does", "allows", "agree") if (text := file.get(key))]
+    """What the weight files of Full quality do, as the preferences say; the terms of their licences stay English."""
+    manifest = tomllib.loads((ROOT / "bundled_weights/manifest.toml").read_text("utf-8"))
+    return [file["does"] for files in manifest.values() for file in files if "does" in file]
 
 
 @cache
