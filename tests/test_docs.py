@@ -2,21 +2,24 @@
 
 import ast
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tools.texts import HOLE, PACKAGE, Module, called, errors
 from wham_blender.addon.ui import explanations
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "wham_blender"
 DOCS = ROOT / "docs"
-HOLE = "…"  # what the code fills in: a name, a number, another sentence
 
 # Sentences that are no fault: what went well, what only the log says, what a panel explains.
 NO_FAULTS = {
+    "… is in the world of …, under its camera and at its time",
+    "It was scaled by …",
+    "Start Frame … was not used",
+    "A cycle of … frames",
+    "Planted feet slide by … cm/s, before planting by …",
     "… corrections are applied",
     "An NVIDIA card is there, with driver …, but this PyTorch …",
     "By the clip's metadata, it was filmed at … frames a second and is played at …: Speed is …",
@@ -42,88 +45,6 @@ NO_FAULTS = {
     "Without a CUDA card it takes many seconds for every frame",
     "uv failed, so pip is used",
 }
-SHOWERS = {"draw_sentence", "label"}  # what panels explain, or show of what was said elsewhere
-SAYERS = {"Failed", "Warn", "_refuse", "_failed", "report"}  # what is called with a sentence, beside the errors
-
-
-class Module:
-    """The texts of one file of the package, with what the code fills in left open."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.relative_to(ROOT).as_posix()
-        self.tree = ast.parse(path.read_text("utf-8"))
-        self._constants = {
-            target.id: node.value
-            for node in self.tree.body
-            if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name)
-        }
-
-    def text(self, node: ast.expr) -> str:
-        """What an expression says."""
-        match node:
-            case ast.Constant(value=str(words)):
-                return words.replace("{}", HOLE)
-            case ast.JoinedStr(values=parts):
-                return "".join(map(self.text, parts))
-            case ast.FormattedValue(value=value):
-                return self.text(value) if isinstance(value, ast.Name) else HOLE
-            case ast.BinOp(left=left, op=ast.Add(), right=right):
-                return self.text(left) + self.text(right)
-            case ast.Name(id=name) if isinstance(self._constants.get(name), ast.Constant):
-                return self.text(self._constants[name])
-        return HOLE
-
-    def _parts(self) -> set[str]:
-        """Names of constants that stand within other texts."""
-        joined = [node for node in ast.walk(self.tree) if isinstance(node, (ast.JoinedStr, ast.BinOp))]
-        return {part.id for text in joined for part in ast.walk(text) if isinstance(part, ast.Name)}
-
-    def texts(self) -> Iterator[tuple[int, str]]:
-        """Line and text of every literal that is a sentence, and of all that are called with one."""
-        told = {
-            id(documented.body[0].value)
-            for documented in ast.walk(self.tree)
-            if isinstance(documented, (ast.Module, ast.ClassDef, ast.FunctionDef))
-            and isinstance(documented.body[0], ast.Expr)
-        }
-        told |= {id(self._constants[name]) for name in self._parts() if name in self._constants}
-        for node in ast.walk(self.tree):  # from the outside in
-            if isinstance(node, ast.Call) and _name(node.func) in SHOWERS:
-                told |= {id(part) for part in ast.walk(node)}
-            if isinstance(node, ast.Call) and _name(node.func) in SAYERS | ERRORS and _kind(node) != "INFO":
-                for argument in node.args:
-                    if (text := self.text(argument).strip()).strip(HOLE):
-                        yield node.lineno, text
-            if isinstance(node, (ast.JoinedStr, ast.BinOp)):
-                told |= {id(part) for part in ast.walk(node) if part is not node}
-            if id(node) not in told and isinstance(node, (ast.JoinedStr, ast.BinOp, ast.Constant)):
-                text = self.text(node).strip()
-                if re.search(r"\w.*\s.*\s.*[.?]$", text):
-                    yield node.lineno, text
-
-
-def _name(function: ast.expr) -> str:
-    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-
-
-def _kind(call: ast.Call) -> str:
-    """What an operator reports: "ERROR", "WARNING" or "INFO"; empty for other calls."""
-    if _name(call.func) != "report":
-        return ""
-    return next((str(part.value) for part in ast.walk(call.args[0]) if isinstance(part, ast.Constant)), "")
-
-
-def _errors() -> set[str]:
-    """The package's own exceptions whose text is shown: subclasses of CodedError."""
-    trees = [ast.parse(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py")]
-    classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    names = {"CodedError"}
-    while more := {each.name for each in classes if names & {_name(base) for base in each.bases}} - names:
-        names |= more
-    return names
-
-
-ERRORS = _errors()
 
 
 def opening(text: str) -> str:
@@ -135,7 +56,7 @@ def opening(text: str) -> str:
 def sentences() -> dict[str, str]:
     """The openings of all sentences in the code, and where one is."""
     modules = [Module(path) for path in sorted(PACKAGE.rglob("*.py"))]
-    return {opening(text): f"{module.name}:{line}" for module in modules for line, text in module.texts()}
+    return {opening(text): f"{module.name}:{line}" for module in modules for line, text in module.sentences()}
 
 
 @cache
@@ -209,7 +130,7 @@ def test_every_error_has_a_code():
             raised = node.exc if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) else None
             if (
                 raised is not None
-                and _name(raised.func) in ERRORS
+                and called(raised.func) in errors()
                 and "code" not in {each.arg for each in raised.keywords}
             ):
                 lacking.append(f"{path.relative_to(ROOT)}:{raised.lineno}")
@@ -261,7 +182,7 @@ def test_errors_end_as_sentences_do():
     for path in sorted(PACKAGE.rglob("*.py")):
         module = Module(path)
         for node in ast.walk(module.tree):
-            if isinstance(node, ast.Call) and _name(node.func) in ERRORS | {"Failed", "Warn"} and node.args:
+            if isinstance(node, ast.Call) and called(node.func) in errors() | {"Failed", "Warn"} and node.args:
                 assert module.text(node.args[0]).endswith((".", "?", HOLE)), f"{module.name}:{node.lineno}"
 
 

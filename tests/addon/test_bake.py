@@ -275,7 +275,7 @@ def test_import_onto_rigs(motion_path, tmp_path, motion):
     bpy.ops.wham.import_motion(filepath=str(tmp_path / "two.npz"), target="BAKE")
     assert rig.animation_data.action != second.animation_data.action
     deselect()
-    expected = r"2 motions need 2 rigs, but 1 is selected.*The motion is there as a new character"
+    expected = r"2 motions need 2 rigs; selected: 1.*The motion is there as a new character"
     with pytest.raises(RuntimeError, match=expected):
         bpy.ops.wham.import_motion(filepath=str(tmp_path / "two.npz"), target="BAKE", rig=rig.name)
 

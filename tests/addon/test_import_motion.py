@@ -532,7 +532,7 @@ def test_motions_are_baked_without_an_operator(motion_path):
     assert text.startswith(f"{rig.name}: ")
     assert rig.animation_data.action.name in text
     assert target_rigs(bpy.context, [rig.name]) == [rig]
-    with pytest.raises(BakeError, match="2 motions need 2 rigs, but 1 is selected") as caught:
+    with pytest.raises(BakeError, match="2 motions need 2 rigs; selected: 1") as caught:
         pair_by_name([source, source], [rig])
     assert caught.value.code == "motions-rigs-mismatch"
 

@@ -67,8 +67,8 @@ def test_person_2_joins_the_world_camera_and_time_of_person_1(body, bring):
     (info,) = bring(in_another_world(second), start_frame=1)
     assert info == (
         "INFO",
-        "dance Person 2 is in the world of dance Person 1, under its camera and at its time; "
-        "Start Frame 1 was not used",
+        "dance Person 2 is in the world of dance Person 1, under its camera and at its time. "
+        "Start Frame 1 was not used.",
     )
     one, two = objects("ARMATURE")
     for armature, number in ((one, 1), (two, 2)):

@@ -215,11 +215,11 @@ def _join(
         armature.wham_motion.people = len(others) + len(armatures)
     if timing.takes_clip_rate:
         extend_range(context.scene, keyed[-1][0], keyed[-1][-1])
-    said = f"{armatures[0].name} is in the world of {others[0].name}, under its camera and at its time"
+    said = f"{armatures[0].name} is in the world of {others[0].name}, under its camera and at its time."
     if abs(alignment.scale - 1) > _SCALED:
-        said += f", scaled by {alignment.scale:.2f}"
+        said += f" It was scaled by {alignment.scale:.2f}."
     if timing.start_frame != record.start_frame:
-        said += f"; Start Frame {timing.start_frame} was not used"
+        said += f" Start Frame {timing.start_frame} was not used."
     report({"INFO"}, said)
     return armatures
 

@@ -2,7 +2,7 @@
 
 import bpy
 
-from . import hooks, properties
+from . import hooks, properties, translations
 from .jobs import queue
 from .operators import (
     background,
@@ -109,6 +109,7 @@ _CLASSES = (
 
 def register() -> None:
     """Register all classes, then the properties and menu entries that use them."""
+    translations.register()
     for cls in _CLASSES:
         bpy.utils.register_class(cls)
     process_again.register()
@@ -142,3 +143,4 @@ def unregister() -> None:
     hooks.unregister()
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)
+    translations.unregister()

@@ -9,6 +9,7 @@ from bpy.props import StringProperty
 from ... import protocol
 from ...errors import CodedError
 from ..jobs.queue import Work, job_queue
+from ..translations import report, translate
 from ..worker.process import Job
 
 
@@ -22,13 +23,13 @@ def error_message(error: RuntimeError) -> str:
     return str(error).removeprefix("Error: ").strip()
 
 
-def copy_to_clipboard(operator: bpy.types.Operator, text: str, what: str) -> None:
-    """Copy a text to the clipboard; in background mode, which has none, print it."""
+def copy_to_clipboard(operator: bpy.types.Operator, text: str) -> None:
+    """Copy a text for whoever helps to the clipboard; in background mode, which has none, print it."""
     if bpy.app.background:
         print(text)
         return
     bpy.context.window_manager.clipboard = text
-    operator.report({"INFO"}, f"{what} copied to the clipboard: paste it where you ask for help")
+    report(operator, {"INFO"}, "Copied to the clipboard: paste it where you ask for help")
 
 
 class WhenIdle:
@@ -41,7 +42,7 @@ class WhenIdle:
     def poll(cls, context: bpy.types.Context) -> bool:
         """Require that no job runs or waits."""
         if job_queue.busy and not WhenIdle.recalling:
-            cls.poll_message_set("A job is running: cancel it or wait until it has ended")
+            cls.poll_message_set(translate("A job is running: cancel it or wait until it has ended"))
             return False
         return True
 
@@ -75,7 +76,7 @@ class JobOperator(WhenIdle):
         try:
             job = self.start(context)
         except CodedError as problem:
-            self.report({"ERROR"}, str(problem))
+            report(self, {"ERROR"}, str(problem))
             return {"CANCELLED"}
         work = _OperatorWork(self, job, recall=from_window(self))
         if work.recall:
@@ -84,7 +85,7 @@ class JobOperator(WhenIdle):
         job_queue.run_to_end(work)
         if isinstance(work.result, protocol.Done):
             return self.finish(context, work.result.path)
-        self.report({"ERROR"}, job_queue.error)
+        report(self, {"ERROR"}, job_queue.error)
         return {"CANCELLED"}
 
 
@@ -133,7 +134,7 @@ class WHAM_OT_cancel(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Require a job that runs or waits."""
         if not job_queue.busy:
-            cls.poll_message_set("No job runs or waits")
+            cls.poll_message_set(translate("No job runs or waits"))
             return False
         return True
 
@@ -144,5 +145,5 @@ class WHAM_OT_cancel(bpy.types.Operator):
             if work is not None and self.job in ("", getattr(work, "name", None)):
                 job_queue.cancel(work)
                 return {"FINISHED"}
-        self.report({"ERROR"}, f"No job {self.job} runs or waits.")
+        report(self, {"ERROR"}, f"No job {self.job} runs or waits.")
         return {"CANCELLED"}

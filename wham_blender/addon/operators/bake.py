@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import bpy
 
 from ...errors import CodedError
@@ -9,6 +11,7 @@ from ..properties import BakeOptions, bake_settings
 from ..retarget.bake_all import bake_all, motion_sources, pair_by_name, selected_rigs
 from ..scene import character
 from ..scene.checks import check_properties
+from ..translations import report, translate
 from ..ui.options import BAKE, draw_names
 
 
@@ -30,7 +33,7 @@ class WHAM_OT_bake_to_rig(BakeOptions, bpy.types.Operator):
         elif not selected_rigs(context):
             reason = "Select the armature to bake the motion onto"
         if reason:
-            cls.poll_message_set(reason)
+            cls.poll_message_set(translate(reason))
         return reason is None
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -44,9 +47,9 @@ class WHAM_OT_bake_to_rig(BakeOptions, bpy.types.Operator):
             check_properties(self.properties)
             pairs = pair_by_name(motion_sources(context), selected_rigs(context))
         except CodedError as error:
-            self.report({"ERROR"}, str(error))
+            report(self, {"ERROR"}, str(error))
             return {"CANCELLED"}
-        done, failed = bake_all(pairs, bake_settings(self), self.report)
+        done, failed = bake_all(pairs, bake_settings(self), partial(report, self))
         if failed:
-            self.report({"ERROR"}, failed)
+            report(self, {"ERROR"}, failed)
         return {"FINISHED"} if done else {"CANCELLED"}

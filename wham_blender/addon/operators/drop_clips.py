@@ -8,6 +8,7 @@ from bpy.props import CollectionProperty, StringProperty
 from ...errors import one_line
 from ...image_sequence import PICTURE_SUFFIXES, may_name_sequence, series
 from ..properties import VideoOptions, option_names
+from ..translations import report
 from ..ui.options import draw_options
 from .background import error_message
 from .import_motion import WHAM_OT_import_motion
@@ -47,7 +48,7 @@ class WHAM_OT_drop_clips(bpy.types.Operator):
         clips = self.clips()
         if not clips:
             suffixes = ", ".join((*CLIP_SUFFIXES, *PICTURE_SUFFIXES))
-            self.report({"ERROR"}, f"No clip was dropped. Choose files that end in {suffixes}.")
+            report(self, {"ERROR"}, f"No clip was dropped. Choose files that end in {suffixes}.")
             return {"CANCELLED"}
         settings = context.scene.wham
         settings.filepath = str(clips[0])
@@ -58,7 +59,7 @@ class WHAM_OT_drop_clips(bpy.types.Operator):
             try:
                 bpy.ops.wham.import_video(execution, filepath=str(clip), **options)
             except RuntimeError as error:  # the other clips must not miss their import
-                self.report({"ERROR"}, error_message(error))
+                report(self, {"ERROR"}, error_message(error))
                 failed += 1
         return {"FINISHED"} if failed < len(clips) else {"CANCELLED"}
 

@@ -8,6 +8,7 @@ import bpy
 from ...errors import CodedError
 from ..scene import character
 from ..scene.checks import check_properties
+from ..translations import report, translate
 
 
 class CharacterEdit:
@@ -34,7 +35,7 @@ class CharacterEdit:
         elif context.mode.startswith("EDIT"):
             reason = "Leave Edit Mode first"
         if reason:
-            cls.poll_message_set(reason)
+            cls.poll_message_set(translate(reason))
         return reason is None
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
@@ -47,7 +48,7 @@ class CharacterEdit:
             check_properties(self.properties)
             result = self.edit(context, character.active(context))
         except CodedError as error:
-            self.report({"ERROR"}, str(error))
+            report(self, {"ERROR"}, str(error))
             return {"CANCELLED"}
-        self.report({"INFO"}, result)
+        report(self, {"INFO"}, result)
         return {"FINISHED"}

@@ -1,15 +1,15 @@
 """Operator What Now?: shows what docs/troubleshooting.md says about an error message."""
 
-import textwrap
-
 import bpy
 from bpy.props import StringProperty
 
+from ..translations import language, report, translate
 from ..ui.explanations import explain
+from ..ui.ui_text import wrap_to_width
 
 _MOST_BYTES = 2000  # of a message; the search for its entry takes time that grows faster than its length
-_LINE_LENGTH = 64  # characters in a line of the popup
-_WIDTH = 420  # of the popup, in Blender's UI units
+_WIDTH = 420  # of the popup, in pixels at scale 1
+_LINE = 19.0  # UI units of a line of text in it, beside the icon
 
 
 class WHAM_OT_explain(bpy.types.Operator):
@@ -35,15 +35,18 @@ class WHAM_OT_explain(bpy.types.Operator):
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the message and its explanation."""
         column = self.layout.column(align=True)
-        for number, line in enumerate(textwrap.wrap(self.sentence, _LINE_LENGTH)):
+        for number, line in enumerate(wrap_to_width(translate(self.sentence), _LINE)):
             column.label(text=line, icon="BLANK1" if number else "ERROR")
         column.separator()
-        for line in textwrap.wrap(_explanation(self.code, self.sentence), _LINE_LENGTH):
+        for line in wrap_to_width(translate(_explanation(self.code, self.sentence)), _LINE):
             column.label(text=line, icon="BLANK1")
+        if language():
+            column.separator()
+            column.label(text="Explanations are in English", icon="BLANK1")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Report the explanation in the status bar, or in a script's console."""
-        self.report({"INFO"}, _explanation(self.code, self.sentence))
+        report(self, {"INFO"}, _explanation(self.code, self.sentence))
         return {"FINISHED"}
 
 

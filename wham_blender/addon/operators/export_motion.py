@@ -11,6 +11,7 @@ from bpy_extras.io_utils import ExportHelper
 from ...errors import CodedError, printable
 from ..export import export
 from ..export.export import PRESETS
+from ..translations import report, translate
 
 
 class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
@@ -57,7 +58,7 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
         elif rig.animation_data is None:
             reason = f"{rig.name} has no animation. Bake a motion onto it first"
         if reason:
-            cls.poll_message_set(reason)
+            cls.poll_message_set(translate(reason))
         return reason is None
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -72,35 +73,39 @@ class WHAM_OT_export_motion(ExportHelper, bpy.types.Operator):
         if rig is None:  # for mypy: poll() requires one
             return {"CANCELLED"}
         if not self.filepath:
-            self.report({"ERROR"}, "No file was named. Choose where to write the motion.")
+            report(self, {"ERROR"}, "No file was named. Choose where to write the motion.")
             return {"CANCELLED"}
         path = Path(bpy.path.ensure_ext(bpy.path.abspath(self.filepath), preset.suffix))
         try:
             result = export.export(context, rig, path, preset, self.root_motion == "ROOT", self.meshes)
         except CodedError as error:
-            self.report({"ERROR"}, str(error))
+            report(self, {"ERROR"}, str(error))
             return {"CANCELLED"}
         scale = rig.matrix_world.to_scale()
         if max(scale) > 1.001 * min(scale):
-            self.report(
+            report(
+                self,
                 {"WARNING"},
                 f"{rig.name} is scaled unevenly, so that its bones change their lengths as they rotate, which "
                 "not every program supports. Apply its scale, bake and export again.",
             )
         if result.left_out:
             keys = ", ".join(f"{key} of {mesh}" for mesh, key in result.left_out)
-            self.report(
+            report(
+                self,
                 {"WARNING"},
                 f"Shape keys were left out: {keys}. With them, a modifier such as Decimate or Mirror makes other "
                 "faces. Apply that modifier, or remove it.",
             )
         if result.bendy:
-            self.report(
+            report(
+                self,
                 {"WARNING"},
                 f"Bendy Bones ({result.bendy} of {rig.name}) are straight in files, and their meshes bend at the "
                 "joints alone. Set Segments of these bones to 1 to see that in Blender.",
             )
-        self.report(
+        report(
+            self,
             {"INFO"},
             f"{printable(path.name)}: frames {result.frames[0]} to {result.frames[1]} at {result.rate:g} fps, "
             f"{result.bones} bones, {result.meshes} meshes",

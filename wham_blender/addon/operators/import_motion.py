@@ -1,6 +1,7 @@
 """Operator Import Motion: reads a motion file and builds its characters, actions, camera and clip in the scene."""
 
 import traceback
+from functools import partial
 from pathlib import Path
 
 import bpy
@@ -12,6 +13,7 @@ from ..properties import PlacementOptions, placement_settings
 from ..retarget.bake_all import target_rigs
 from ..scene.reading import Reading
 from ..settings import library
+from ..translations import report
 from ..ui.options import SECTIONS, draw_names
 from .reading import ReadingOperator
 from .view_clip import frame_characters
@@ -43,7 +45,7 @@ class WHAM_OT_import_motion(ReadingOperator, PlacementOptions, bpy.types.Operato
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Read the file and build what it holds."""
         if not self.filepath:
-            self.report({"ERROR"}, "No motion file was named. Choose an .npz written by Import Video as Motion.")
+            report(self, {"ERROR"}, "No motion file was named. Choose an .npz written by Import Video as Motion.")
             return {"CANCELLED"}
         clip = Path(bpy.path.abspath(self.clip)) if self.clip else None
         path = Path(bpy.path.abspath(self.filepath))
@@ -52,19 +54,20 @@ class WHAM_OT_import_motion(ReadingOperator, PlacementOptions, bpy.types.Operato
             if settings.to_rigs:
                 target_rigs(context, settings.rigs)
         except CodedError as error:
-            self.report({"ERROR"}, str(error))
+            report(self, {"ERROR"}, str(error))
             return {"CANCELLED"}
         reading = Reading(path, library())
 
         def build_read(context: bpy.types.Context) -> set[str]:
             try:
-                build(context, reading.result(), clip, settings, self.report)
+                build(context, reading.result(), clip, settings, partial(report, self))
             except CodedError as error:
-                self.report({"ERROR"}, str(error))
+                report(self, {"ERROR"}, str(error))
                 return {"CANCELLED"}
             except Exception as error:  # a bug
                 traceback.print_exc()
-                self.report(
+                report(
+                    self,
                     {"ERROR"},
                     f"{path.name} could not be imported, and the scene is as it was: {reason(error)}. The console says "
                     "where it happened.",

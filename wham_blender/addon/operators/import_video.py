@@ -13,6 +13,7 @@ from ..properties import VideoOptions, copy_options, option_names, placement_set
 from ..retarget.bake_all import target_rigs
 from ..retarget.bake_options import BakeError
 from ..retarget.maps import MapError
+from ..translations import report
 from ..ui.options import draw_options
 from ..worker.process import JobError
 from ..worker.python_environment import WorkerError
@@ -57,19 +58,19 @@ class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
         except (BakeError, JobError, MapError, WorkerError) as problem:
             context.scene.wham.filepath = self.filepath  # to be found in the panel when the worker is installed
             copy_options(self, context.scene.wham, VideoOptions)
-            self.report({"ERROR"}, str(problem))
+            report(self, {"ERROR"}, str(problem))
             return {"CANCELLED"}
         if from_window(self):
             job_queue.add(work)
             return {"FINISHED"}
         job_queue.run_to_end(work)
         for warning in work.record.warnings:
-            self.report({"WARNING"}, warning)
+            report(self, {"WARNING"}, warning)
         sentence = work.record.error
         if work.record.status is Status.DONE:
             try:
                 return bpy.ops.wham.import_job("EXEC_DEFAULT", True, job=work.name)
             except RuntimeError as error:
                 sentence = error_message(error)
-        self.report({"ERROR"}, sentence)
+        report(self, {"ERROR"}, sentence)
         return {"CANCELLED"}

@@ -4,6 +4,7 @@ import contextlib
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..properties import OF_ONE_CLIP, PlacementOptions, VideoOptions, option_nam
 from ..scene.character import is_character
 from ..scene.reading import Reading
 from ..settings import jobs_folder, library, worker_python
+from ..translations import report
 from ..worker.process import BoundedLog
 from ..worker.python_environment import WorkerError
 from .background import copy_to_clipboard, error_message, from_window
@@ -40,7 +42,7 @@ class _RecordOperator:
         """Find the job's record and call do()."""
         record = jobs.find(self.job)
         if record is None:
-            self.report({"ERROR"}, f"There is no job {self.job!r} in {jobs_folder()}: it was discarded or moved.")
+            report(self, {"ERROR"}, f"There is no job {self.job!r} in {jobs_folder()}: it was discarded or moved.")
             return {"CANCELLED"}
         return self.do(context, record)
 
@@ -49,7 +51,7 @@ class _RecordOperator:
         raise NotImplementedError
 
     def _refuse(self, sentence: str) -> set[str]:
-        self.report({"ERROR"}, sentence)
+        report(self, {"ERROR"}, sentence)
         return {"CANCELLED"}
 
 
@@ -84,7 +86,7 @@ class WHAM_OT_import_job(ReadingOperator, _RecordOperator, PlacementOptions, bpy
                 "and the clip is not shown behind the camera. Import it again for the motion of the new one.",
                 code="clip-changed",
             )
-            self.report({"WARNING"}, warning.text)
+            report(self, {"WARNING"}, warning.text)
             record.warn(warning.text)
         work = next((work for work in works() if work.record is record and work.reading), None)
         reading = work.reading if work and work.reading else Reading(path, library())
@@ -93,7 +95,7 @@ class WHAM_OT_import_job(ReadingOperator, _RecordOperator, PlacementOptions, bpy
     def _build(self, context: bpy.types.Context, record: JobRecord, reading: Reading, clip: Path | None) -> set[str]:
         before = set(bpy.data.objects)
         try:
-            bake_error = build(context, reading.result(), clip, placement_settings(self), self.report)
+            bake_error = build(context, reading.result(), clip, placement_settings(self), partial(report, self))
         except CodedError as error:
             return self._failed(record, str(error), code=error.code)
         except Exception as error:  # a bug: the message goes to the panel, the traceback to the log
@@ -175,7 +177,7 @@ def rerun(operator: bpy.types.Operator, record: JobRecord, changes: dict[str, An
     try:
         return bpy.ops.wham.import_video(execution, True, filepath=record.clip, **(usable_options(record) | changes))
     except RuntimeError as error:
-        operator.report({"ERROR"}, error_message(error))
+        report(operator, {"ERROR"}, error_message(error))
         return {"CANCELLED"}
 
 
@@ -221,7 +223,7 @@ class WHAM_OT_clean_jobs(bpy.types.Operator):
                     job_record.discard(record.folder)
                     jobs.forget(record)
                 except OSError as error:
-                    self.report({"WARNING"}, f"{record.folder} cannot be deleted: {error.strerror}.")
+                    report(self, {"WARNING"}, f"{record.folder} cannot be deleted: {error.strerror}.")
         jobs.refresh()
         return {"FINISHED"}
 
@@ -249,7 +251,7 @@ class WHAM_OT_copy_report(_RecordOperator, bpy.types.Operator):
         python = None
         with contextlib.suppress(WorkerError):
             python = worker_python()
-        copy_to_clipboard(self, error_report.of_job(record, _blender(), python), "The report is")
+        copy_to_clipboard(self, error_report.of_job(record, _blender(), python))
         return {"FINISHED"}
 
 

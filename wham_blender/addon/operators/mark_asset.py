@@ -7,6 +7,7 @@ import bpy
 from bpy.props import StringProperty
 
 from ..scene import action_asset
+from ..translations import report, translate
 
 
 class WHAM_OT_mark_asset(bpy.types.Operator):
@@ -25,7 +26,7 @@ class WHAM_OT_mark_asset(bpy.types.Operator):
         active = context.active_object
         action = active and active.type == "ARMATURE" and active.animation_data and active.animation_data.action
         if not action or action.library:
-            cls.poll_message_set("Select an armature that has an action of this file")
+            cls.poll_message_set(translate("Select an armature that has an action of this file"))
             return False
         return True
 
@@ -33,7 +34,7 @@ class WHAM_OT_mark_asset(bpy.types.Operator):
         """Mark the action."""
         tags = [tag.strip() for tag in self.tags.split(",") if tag.strip()]
         action = action_asset.mark(context.active_object, tags)
-        self.report(
-            {"INFO"}, f"{action.name} is in the Asset Browser; save the file in an asset library to keep it there"
+        report(
+            self, {"INFO"}, f"{action.name} is in the Asset Browser; save the file in an asset library to keep it there"
         )
         return {"FINISHED"}

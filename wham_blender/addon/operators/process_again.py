@@ -13,6 +13,7 @@ from ..jobs.import_job import is_active, jobs
 from ..scene import character, recorded_corrections
 from ..scene.character import CharacterError
 from ..settings import jobs_folder
+from ..translations import report
 from .correct_frames import seen_range
 from .edit import CharacterEdit
 from .jobs import rerun
@@ -186,10 +187,10 @@ class WHAM_OT_process_again(CharacterEdit, bpy.types.Operator):
             replace_text(record.corrections, document.text())
         except OSError as error:
             assert record is not None
-            self.report({"ERROR"}, f"{record.folder} cannot be written to: {error.strerror}. Make space there.")
+            report(self, {"ERROR"}, f"{record.folder} cannot be written to: {error.strerror}. Make space there.")
             return {"CANCELLED"}
         except CodedError as error:
-            self.report({"ERROR"}, str(error))
+            report(self, {"ERROR"}, str(error))
             return {"CANCELLED"}
         number = armature.wham_motion.person
         return rerun(self, record, {} if record.person == "ALL" or not number else {"person": str(number)})

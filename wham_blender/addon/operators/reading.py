@@ -7,6 +7,7 @@ from collections.abc import Callable
 import bpy
 
 from ..scene.reading import Reading
+from ..translations import report, translate
 from .background import from_window
 
 _TICK = 0.02  # seconds between two looks at the thread
@@ -32,14 +33,14 @@ class ReadingOperator:
         manager = context.window_manager
         self._timer = manager.event_timer_add(_TICK, window=context.window)
         manager.modal_handler_add(self)
-        context.workspace.status_text_set("Reading the motion. Esc: cancel")
+        context.workspace.status_text_set(translate("Reading the motion. Esc: cancel"))
         return {"RUNNING_MODAL"}
 
     def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Wait for the thread. Other events wait, too: what is built must fit to the scene that the user sees."""
         if event.type == "ESC" and event.value == "PRESS":
             self.cancel(context)
-            self.report({"INFO"}, "The import was cancelled.")
+            report(self, {"INFO"}, "The import was cancelled.")
             return {"CANCELLED"}
         if event.type != "TIMER" or not self._reading.done:
             return {"RUNNING_MODAL"}

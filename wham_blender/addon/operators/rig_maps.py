@@ -11,6 +11,7 @@ from ...errors import CodedError, printable
 from ..properties import bake_settings
 from ..retarget import maps, rig_map_state, rig_preview
 from ..retarget.maps import MapError
+from ..translations import report, translate
 
 _LONGEST_NAME = 200  # bytes of a file's name; file systems allow 255, of which a temporary file needs some
 
@@ -25,27 +26,27 @@ class WHAM_OT_guess_rig_map(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Require an active armature."""
         if context.object is None or context.object.type != "ARMATURE":
-            cls.poll_message_set("Select the armature to bake the motion onto")
+            cls.poll_message_set(translate("Select the armature to bake the motion onto"))
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Fill the list with the known or guessed map."""
         for sentence in rig_map_state.user_maps()[1]:
-            self.report({"WARNING"}, sentence)
+            report(self, {"WARNING"}, sentence)
         try:
             rig_map_state.load_or_guess(context.object)
         except MapError as error:
-            self.report({"ERROR"}, str(error))
+            report(self, {"ERROR"}, str(error))
             return {"CANCELLED"}
         record = rig_map_state.state()
         if record.source != rig_map_state.GUESSED:
-            self.report({"INFO"}, f"{context.object.name} has a known rig map: {record.source}")
+            report(self, {"INFO"}, f"{context.object.name} has a known rig map: {record.source}")
         else:
             uncertain = sum(rig_map_state.row_confidence(row) < 0.5 for row in record.bones if row.bone)
             review = f"{uncertain} with low confidence: check those first" if uncertain else "check them in the list"
             guessed = sum(bool(row.bone) for row in record.bones)
-            self.report({"INFO"}, f"{context.object.name}: {guessed} bones guessed, {review}")
+            report(self, {"INFO"}, f"{context.object.name}: {guessed} bones guessed, {review}")
         return {"FINISHED"}
 
 
@@ -56,7 +57,7 @@ class _MapOperator:
     def poll(cls, context: bpy.types.Context) -> bool:
         """Require a map in the list."""
         if not rig_map_state.state().bones or rig_map_state.state().armature is None:
-            cls.poll_message_set("Guess the rig map of a character first")  # type: ignore[attr-defined]
+            cls.poll_message_set(translate("Guess the rig map of a character first"))  # type: ignore[attr-defined]
             return False
         return True
 
@@ -110,10 +111,11 @@ class WHAM_OT_set_rig_map_bone(_RowOperator, bpy.types.Operator):
             bone = self.bone or rig_map_state.selected_bone()
             before = rig_map_state.put(rig_map_state.find_row(self.joint, self.number), bone)
         except MapError as error:
-            self.report({"ERROR"}, str(error))
+            report(self, {"ERROR"}, str(error))
             return {"CANCELLED"}
-        moved = f", and no longer for {rig_map_state.joint_label(before)}" if before else ""
-        self.report({"INFO"}, f"{bone} is named for {rig_map_state.joint_label(self.joint)}{moved}")
+        joint, other = rig_map_state.joint_label(self.joint), before and rig_map_state.joint_label(before)
+        moved = f"{bone} is named for {joint}, and no longer for {other}"
+        report(self, {"INFO"}, moved if before else f"{bone} is named for {joint}")
         return {"FINISHED"}
 
 
@@ -143,9 +145,8 @@ class WHAM_OT_choose_rig_map_bone(_RowOperator, bpy.types.Operator):
             bone = rig_map_state.find_row(properties.joint, properties.number).bone
         except MapError:
             bone = ""
-        return (
-            f"{bone}. Click to choose another bone by its name" if bone else "Choose the bone of this row by its name"
-        )
+        named = f"{bone}. Click to choose another bone by its name"
+        return translate(named if bone else "Choose the bone of this row by its name")
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask for the bone."""
@@ -157,7 +158,7 @@ class WHAM_OT_choose_rig_map_bone(_RowOperator, bpy.types.Operator):
         try:
             rig_map_state.put(rig_map_state.find_row(self.joint, self.number), self.choice)
         except MapError as error:
-            self.report({"ERROR"}, str(error))
+            report(self, {"ERROR"}, str(error))
             return {"CANCELLED"}
         if context.area is not None:
             context.area.tag_redraw()
@@ -184,13 +185,13 @@ class WHAM_OT_mirror_rig_map_bone(_RowOperator, bpy.types.Operator):
                 if other:
                     rig_map_state.put(rig_map_state.find_row(rig_map_state.other_side(joint)), other)
         except MapError as error:
-            self.report({"ERROR"}, str(error))
+            report(self, {"ERROR"}, str(error))
             return {"CANCELLED"}
         if alone := [bone for _joint, bone, other in pairs if not other]:
-            self.report({"WARNING"}, f"No mirror image was found of {', '.join(alone)}. Choose those bones by hand.")
+            report(self, {"WARNING"}, f"No mirror image was found of {', '.join(alone)}. Choose those bones by hand.")
         if len(alone) == len(pairs):
             if not pairs:
-                self.report({"ERROR"}, "There is nothing to mirror: name bones of one side first.")
+                report(self, {"ERROR"}, "There is nothing to mirror: name bones of one side first.")
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -208,7 +209,7 @@ class WHAM_OT_clear_rig_map_bone(_RowOperator, bpy.types.Operator):
             for row in rows:
                 row.bone = ""
         except MapError as error:
-            self.report({"ERROR"}, str(error))
+            report(self, {"ERROR"}, str(error))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -230,7 +231,7 @@ class WHAM_OT_preview_rig_map(_MapOperator, bpy.types.Operator):
         elif context.mode not in ("OBJECT", "POSE"):
             reason = "Go to Object Mode or Pose Mode first"
         if reason:
-            cls.poll_message_set(reason)
+            cls.poll_message_set(translate(reason))
         return not reason
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -262,7 +263,7 @@ class WHAM_OT_preview_rig_map(_MapOperator, bpy.types.Operator):
         try:
             rig_preview.enter(bake_settings(context.scene.wham))
         except CodedError as error:
-            self.report({"ERROR"}, str(error))
+            report(self, {"ERROR"}, str(error))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -310,17 +311,17 @@ class WHAM_OT_import_rig_map(ImportHelper, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Check the file, copy it to the user's folder, and show it if it fits the active armature."""
         if not self.filepath:
-            self.report({"ERROR"}, "No rig map was named. Choose a map's .toml file.")
+            report(self, {"ERROR"}, "No rig map was named. Choose a map's .toml file.")
             return {"CANCELLED"}
         try:
             rig_map = maps.read(Path(bpy.path.abspath(self.filepath)))
             maps.write(rig_map, rig_map_state.user_folder() / _file_name(rig_map.name))
-            self.report({"INFO"}, f"The map {rig_map.name} was imported")
+            report(self, {"INFO"}, f"The map {rig_map.name} was imported")
             if context.object is not None and context.object.type == "ARMATURE":
                 fitted = maps.fit(rig_map, context.object.data.bones.keys())
                 rig_map_state.fill(context.object, fitted, fitted.name, {})
         except MapError as error:
-            self.report({"ERROR"}, str(error))
+            report(self, {"ERROR"}, str(error))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -344,9 +345,9 @@ def _write(operator: bpy.types.Operator, path: Path) -> set[str]:
         rig_map = rig_map_state.from_rows()
         maps.write(rig_map, path)
     except MapError as error:
-        operator.report({"ERROR"}, str(error))
+        report(operator, {"ERROR"}, str(error))
         return {"CANCELLED"}
-    operator.report({"INFO"}, printable(f"The map {rig_map.name} was saved to {path}"))
+    report(operator, {"INFO"}, printable(f"The map {rig_map.name} was saved to {path}"))
     return {"FINISHED"}
 
 

@@ -7,6 +7,7 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from ..settings import preferences, worker_path, worker_python
+from ..translations import report, translate
 from ..worker import location, python_environment
 from ..worker.process import Job
 from .background import JobOperator, copy_to_clipboard
@@ -35,7 +36,9 @@ class _InstallOperator(JobOperator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Require online access, or a folder of packages."""
         if not bpy.app.online_access and not _option("wheels_folder"):
-            cls.poll_message_set("Allow Online Access in Preferences > System first, or choose a Packages Folder")
+            cls.poll_message_set(
+                translate("Allow Online Access in Preferences > System first, or choose a Packages Folder")
+            )
             return False
         return super().poll(context)
 
@@ -105,7 +108,7 @@ class WHAM_OT_remove_worker(JobOperator, bpy.types.Operator):
 
     def finish(self, context: bpy.types.Context, path: str) -> set[str]:
         """Report that it is deleted."""
-        self.report({"INFO"}, "The worker is removed.")
+        report(self, {"INFO"}, "The worker is removed.")
         return {"FINISHED"}
 
 
@@ -139,7 +142,7 @@ class WHAM_OT_move_worker(JobOperator, bpy.types.Operator):
         """Report the new folder."""
         if addon_preferences := preferences():
             addon_preferences.storage_state = ""
-        self.report({"INFO"}, f"The worker, weights and jobs are in {path} now.")
+        report(self, {"INFO"}, f"The worker, weights and jobs are in {path} now.")
         return {"FINISHED"}
 
 
@@ -156,7 +159,7 @@ class WHAM_OT_measure_storage(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Require that no measurement is running."""
         if cls._thread is not None:
-            cls.poll_message_set("The disk space is being measured")
+            cls.poll_message_set(translate("The disk space is being measured"))
             return False
         return True
 
@@ -164,7 +167,7 @@ class WHAM_OT_measure_storage(bpy.types.Operator):
         """Measure: in a thread from a window, blocking from a script."""
         folder = python_environment.data_folder()
         if not self.options.is_invoke or bpy.app.background:
-            self.report({"INFO"}, _show(location.usage(folder)))
+            report(self, {"INFO"}, _show(location.usage(folder)))
             return {"FINISHED"}
         cls = WHAM_OT_measure_storage
 
@@ -195,20 +198,20 @@ class WHAM_OT_copy_worker_report(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Require the result of a check."""
         if not python_environment.state(worker_path()).details:
-            cls.poll_message_set("Check the worker first")
+            cls.poll_message_set(translate("Check the worker first"))
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Copy it to the clipboard."""
-        copy_to_clipboard(self, python_environment.state(worker_path()).details, "The details are")
+        copy_to_clipboard(self, python_environment.state(worker_path()).details)
         return {"FINISHED"}
 
 
 def _report_state(operator: bpy.types.Operator, preferred: str) -> set[str]:
     """Report whether the worker is usable; ``preferred`` is the Python named in the preferences."""
     state = python_environment.state(preferred)
-    operator.report({"INFO"} if state.usable else {"ERROR"}, state.sentence)
+    report(operator, {"INFO"} if state.usable else {"ERROR"}, state.sentence)
     return {"FINISHED"} if state.usable else {"CANCELLED"}
 
 

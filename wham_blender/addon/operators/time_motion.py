@@ -13,6 +13,7 @@ from ..scene import character
 from ..scene.character import CharacterError
 from ..scene.checks import LAST_FRAME
 from ..scene.scene_settings import match_clip
+from ..translations import report, translate
 from .edit import CharacterEdit
 
 
@@ -144,7 +145,7 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
         try:
             self._find(character.active(context))
         except CodedError as error:
-            self.report({"ERROR"}, str(error))
+            report(self, {"ERROR"}, str(error))
             return {"CANCELLED"}
         super().invoke(context, event)
         self.cycle = "1" if self.found and not context.scene.use_preview_range else "RANGE"
@@ -155,7 +156,7 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
         layout = self.layout
         column = layout.column(align=True)
         for number, cycle in enumerate(self.found, 1):
-            column.prop_enum(self, "cycle", str(number), text=cycle_text(cycle))
+            column.prop_enum(self, "cycle", str(number), text=translate(cycle_text(cycle)))
         column.prop_enum(self, "cycle", "RANGE")
         layout.use_property_split = True
         for name in (*(("first", "last") if self.cycle == "RANGE" else ()), "blend", "in_place", "repeat"):
@@ -195,9 +196,9 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
         action.frame_start, action.frame_end = cycle.frames[0], cycle.frames[-1]
         if self.repeat:
             character.add_cycles(armature)
-        text = f"A cycle of {cycle.frames[-1] - cycle.frames[0]:g} frames"
+        text = f"A cycle of {cycle.frames[-1] - cycle.frames[0]:g} frames."
         if slides[0] is not None and slides[1] is not None:
-            text += f"; planted feet slide by {100 * slides[1]:.1f} cm/s, before planting by {100 * slides[0]:.1f}"
+            text += f" Planted feet slide by {100 * slides[1]:.1f} cm/s, before planting by {100 * slides[0]:.1f}."
         return text
 
 

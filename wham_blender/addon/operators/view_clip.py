@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import bpy
 
 from ..scene import character
+from ..translations import translate
 
 
 def clip_camera(context: bpy.types.Context) -> bpy.types.Object | None:
@@ -51,7 +52,7 @@ class _ClipView:
         elif clip_camera(context) is None:
             reason = "Select an imported character whose camera is in the scene"
         if reason:
-            cls.poll_message_set(reason)
+            cls.poll_message_set(translate(reason))
         return not reason
 
 

@@ -7,6 +7,7 @@ from bpy.props import BoolProperty, StringProperty
 
 from ... import weights
 from ..settings import library
+from ..translations import report, translate
 from ..worker import fetch
 from ..worker.process import Job
 from .background import JobOperator, WhenIdle, error_message, from_window
@@ -36,12 +37,12 @@ class _LibraryOperator(JobOperator):
     def finish(self, context: bpy.types.Context, path: str) -> set[str]:
         """Report the files of which the process named the roles: they can be used."""
         titles = [weights.published_for(role).title for role in path.split()]
-        self.report({"INFO"}, f"{', '.join(titles)}: ready to use")
+        report(self, {"INFO"}, f"{', '.join(titles)}: ready to use")
         return {"FINISHED"}
 
 
 def _fail(operator: bpy.types.Operator, error: str) -> set[str]:
-    operator.report({"ERROR"}, error)
+    report(operator, {"ERROR"}, error)
     return {"CANCELLED"}
 
 
@@ -62,7 +63,7 @@ class WHAM_OT_download_weights(_FileOperator, _LibraryOperator, bpy.types.Operat
     def poll(cls, context: bpy.types.Context) -> bool:
         """Require online access."""
         if not bpy.app.online_access:
-            cls.poll_message_set("Allow Online Access in Preferences > System first")
+            cls.poll_message_set(translate("Allow Online Access in Preferences > System first"))
             return False
         return super().poll(context)
 
@@ -105,7 +106,7 @@ class WHAM_OT_sign_in_to_download(_FileOperator, WhenIdle, bpy.types.Operator):
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the terms that the user agrees to and the two fields."""
         column = self.layout.column()
-        column.label(text=weights.published_for(self.role).agree)
+        column.label(text=translate(weights.published_for(self.role).agree))
         column.label(text="E-mail and password are sent to that page only, and not stored")
         column.prop(self, "user")
         column.prop(self, "password")

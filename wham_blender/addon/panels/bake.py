@@ -5,6 +5,7 @@ import bpy
 from ..retarget import rig_map_state
 from ..retarget.bake_all import selected_rigs
 from ..retarget.maps import MapError
+from ..translations import translate
 from ..ui.ui_text import draw_sentence
 from .sidebar import SidebarPanel
 
@@ -28,6 +29,6 @@ class WHAM_PT_bake(SidebarPanel, bpy.types.Panel):
             record = rig_map_state.state()
             if record.armature == rig and record.source == rig_map_state.GUESSED:
                 name = "guessed map, see Rig Map"
-            layout.label(text=f"{rig.name}: {name}", icon="ARMATURE_DATA" if known else "ERROR")
+            layout.label(text=f"{rig.name}: {translate(name)}", icon="ARMATURE_DATA" if known else "ERROR")
         layout.operator("wham.bake_to_rig", icon="ACTION")
         layout.operator("wham.export_motion", icon="EXPORT")

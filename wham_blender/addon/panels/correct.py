@@ -4,6 +4,7 @@ import bpy
 
 from ...errors import CodedError
 from ..scene import character, recorded_corrections
+from ..translations import translate
 from ..ui.ui_text import draw_sentence
 from .sidebar import SidebarPanel
 
@@ -41,8 +42,8 @@ class WHAM_PT_correct(SidebarPanel, bpy.types.Panel):
         box = self.layout.box().column(align=True)
         for number, sentence in enumerate(sentences[:_MOST_LISTED]):
             row = box.row(align=True)
-            row.label(text=sentence)
+            row.label(text=translate(sentence))
             row.operator("wham.remove_correction", text="", icon="X", emboss=False).number = number
         if (more := len(sentences) - _MOST_LISTED) > 0:
-            box.label(text=f"and {more} more")
+            box.label(text=translate(f"and {more} more"))
         box.operator("wham.clear_corrections", icon="TRASH")

@@ -11,6 +11,7 @@ from ..jobs.import_job import blocked, is_active, is_interrupted, jobs, usable_o
 from ..jobs.job_record import JobRecord, Status
 from ..jobs.queue import job_queue
 from ..scene import character
+from ..translations import translate
 from ..ui import thumbnails
 from ..ui.ui_text import draw_sentence
 from .sidebar import SidebarPanel
@@ -71,7 +72,7 @@ class WHAM_PT_earlier_jobs(SidebarPanel, bpy.types.Panel):
                 draw_job(self.layout.box(), record, there.get(record.name, ()))
         row = self.layout.row()
         row.active = False
-        row.label(text=f"{_bytes(sum(jobs.sizes.values()))}; kept for {job_record.KEPT_DAYS} days")
+        row.label(text=translate(f"{_bytes(sum(jobs.sizes.values()))}; kept for {job_record.KEPT_DAYS} days"))
 
 
 def _is_earlier(record: JobRecord, there: Collection[str]) -> bool:
@@ -175,12 +176,12 @@ def draw_people(layout: bpy.types.UILayout, record: JobRecord, there: Collection
             cell.template_icon(icon_value=picture.icon_id, scale=4.0)
         button = cell.operator(
             "wham.import_person",
-            text=f"Person {number}, {person.first_frame} - {person.last_frame}",
+            text=translate(f"Person {number}, {person.first_frame} - {person.last_frame}"),
             depress=person.id in there,
         )
         button.job, button.person = record.name, number
     if (more := len(record.people) - _SHOWN_PEOPLE) > 0:
-        layout.label(text=f"and {more} more")
+        layout.label(text=translate(f"and {more} more"))
     if len(record.people) > 1:
         everybody = {person.id for person in record.people} <= set(there)
         button = layout.operator("wham.import_person", text="All People", depress=everybody)

@@ -5,6 +5,7 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from ..jobs.queue import job_queue
 from ..settings import ADDON, worker_path
+from ..translations import translate
 from ..ui.ui_text import draw_progress, draw_sentence
 from ..ui.weights_box import draw_weights
 from ..worker import location, python_environment, pytorch
@@ -79,7 +80,7 @@ def _draw_worker(layout: bpy.types.UILayout, preferences: bpy.types.AddonPrefere
     draw_progress(layout)
     if job_queue.error_code == "larger-download":
         text = f"Download the Larger PyTorch ({python_environment.larger_download() / 1000:.1f} GB)"
-        layout.operator("wham.install_worker", text=text, icon="IMPORT").larger = True
+        layout.operator("wham.install_worker", text=translate(text), icon="IMPORT").larger = True
     row = layout.row()
     checkable = state.usable or bool(state.details)
     for action in ("check" if checkable else "install", *(("repair", "remove") if installed else ())):
@@ -105,7 +106,8 @@ def _draw_fold(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferenc
 def _draw_storage(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences) -> None:
     """Draw the data folder, the disk space that it uses, and the operators that measure and move it."""
     row = layout.row()
-    row.label(text=f"Worker, weights and jobs: {python_environment.data_folder()}", icon="FILE_FOLDER")
+    text = translate(f"Worker, weights and jobs: {python_environment.data_folder()}")
+    row.label(text=text, icon="FILE_FOLDER")
     row.operator("wham.measure_storage", text="", icon="FILE_REFRESH")
     if preferences.storage_state:
         draw_sentence(layout, preferences.storage_state, icon="BLANK1", dim=True)

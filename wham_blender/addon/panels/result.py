@@ -5,6 +5,7 @@ import bpy
 from ..jobs.import_job import jobs
 from ..jobs.job_record import JobRecord
 from ..scene import character
+from ..translations import translate
 from ..ui.ui_text import draw_sentence, wrap_to_region
 from .jobs import draw_people
 from .sidebar import SidebarPanel
@@ -102,7 +103,7 @@ def _draw_statistics(layout: bpy.types.UILayout, values: list[tuple[str, str]]) 
     """Draw names and values in two columns."""
     box = layout.column(align=True)
     for name, value in values:
-        lines = wrap_to_region(value, _NAME_WIDTH)
+        lines = wrap_to_region(translate(value), _NAME_WIDTH)
         row = box.split(factor=0.36)
         row.label(text=name)
         if len(lines) > 2:  # too long to stand beside the name

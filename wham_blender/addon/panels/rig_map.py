@@ -10,6 +10,7 @@ from ...errors import CodedError
 from ..retarget import map_check, maps, rig_map_state, rig_preview
 from ..retarget.bone_names import decoded
 from ..retarget.rig_map_state import WHAM_PG_rig_bone
+from ..translations import translate
 from ..ui.ui_text import draw_sentence, shortened
 from .sidebar import SidebarPanel
 
@@ -17,18 +18,18 @@ _HIGH_CONFIDENCE, _LOW_CONFIDENCE = 0.75, 0.5  # guesses have a question mark be
 _LABELS = 0.24  # of a row's width, for the names of joints
 _PADDING = 0.7  # UI units beside the text of a button
 _POINTER = "RESTRICT_SELECT_OFF"  # for what takes the bone that is selected
+_ARM = {"collar": "Collar", "shoulder": "Shoulder", "elbow": "Elbow", "wrist": "Wrist"}
+_LEG = {"hip": "Hip", "knee": "Knee", "ankle": "Ankle", "foot": "Toes"}
 # Heading, joints and their short names: a sidebar of the usual width has no place for "right shoulder" and a bone.
 _SECTIONS = (
     ("Trunk", {"pelvis": "Pelvis", "spine": "Spine", "neck": "Neck", "head": "Head"}),
     *(
-        (
-            f"{side.title()} {limb}",
-            {f"{side}_{part}": name for part, name in parts.items()},
-        )
-        for side in ("left", "right")
-        for limb, parts in (
-            ("Arm", {"collar": "Collar", "shoulder": "Shoulder", "elbow": "Elbow", "wrist": "Wrist"}),
-            ("Leg", {"hip": "Hip", "knee": "Knee", "ankle": "Ankle", "foot": "Toes"}),
+        (title, {f"{side}_{part}": name for part, name in parts.items()})
+        for title, side, parts in (
+            ("Left Arm", "left", _ARM),
+            ("Left Leg", "left", _LEG),
+            ("Right Arm", "right", _ARM),
+            ("Right Leg", "right", _LEG),
         )
     ),
     ("Floor", {"root": "Root"}),
@@ -51,7 +52,7 @@ class WHAM_PT_rig_map(SidebarPanel, bpy.types.Panel):
         record = rig_map_state.state()
         if record.armature is None or not record.bones:
             return
-        layout.label(text=f"{record.armature.name}: {record.source}", icon="ARMATURE_DATA")
+        layout.label(text=f"{record.armature.name}: {translate(record.source)}", icon="ARMATURE_DATA")
         wrong = _draw_faults(layout)
         shown = rig_preview.rig() is not None
         layout.operator(
@@ -60,8 +61,8 @@ class WHAM_PT_rig_map(SidebarPanel, bpy.types.Panel):
         for title, joints in _SECTIONS:
             _draw_section(layout, title, joints, wrong)
         row = layout.row(align=True)
-        for chain in ("spine", "neck"):
-            row.operator("wham.add_rig_map_bone", text=f"Add {chain.title()} Bone", icon="ADD").chain = chain
+        for chain, text in (("spine", "Add Spine Bone"), ("neck", "Add Neck Bone")):
+            row.operator("wham.add_rig_map_bone", text=text, icon="ADD").chain = chain
         row = layout.row(align=True)
         row.operator("wham.mirror_rig_map_bone", text="Mirror Left", icon="MOD_MIRROR")
         row.operator("wham.clear_rig_map_bone", text="Clear All", icon="X")
@@ -96,7 +97,7 @@ def _draw_section(layout: bpy.types.UILayout, title: str, joints: dict[str, str]
     for joint, name in joints.items():
         rows = [row for row in rig_map_state.state().bones if row.joint == joint]
         for number, row in enumerate(rows, 1):
-            _draw_row(column, row, number, f"{name} {number}" if len(rows) > 1 else name, wrong)
+            _draw_row(column, row, number, f"{translate(name)} {number}" if len(rows) > 1 else name, wrong)
 
 
 def _draw_row(

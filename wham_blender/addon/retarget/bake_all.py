@@ -53,9 +53,8 @@ def pair_by_name(
         return [(sources[0], rig) for rig in rigs]
     if len(sources) != len(rigs):
         names = ", ".join(source.name for source in sources)
-        selected = f"{len(rigs)} is" if len(rigs) == 1 else f"{len(rigs)} are"
         raise BakeError(
-            f"{len(sources)} motions need {len(sources)} rigs, but {selected} selected. The motions are {names}. "
+            f"{len(sources)} motions need {len(sources)} rigs; selected: {len(rigs)}. The motions are {names}. "
             "Select one motion together with the rigs, or as many motions as rigs, which get them in the order of "
             "their names.",
             code="motions-rigs-mismatch",

@@ -8,6 +8,7 @@ import bpy
 from bpy.props import StringProperty
 
 from ..settings import worker_path
+from ..translations import translate
 from ..worker import python_environment
 
 _FIXED = {"AUTO": "Auto", "CPU": "CPU", "CUDA": "NVIDIA GPU"}
@@ -29,7 +30,8 @@ def label(device: str) -> str:
             return text
     cards = python_environment.cards(worker_path())
     unusable = any(device in (card.device, f"{card.device} {card.name}") for card in cards)
-    return f"{device} ({'not usable' if unusable else 'not found'})"
+    state = "not usable" if unusable else "not found"
+    return f"{device} ({translate(state)})"
 
 
 def draw_device(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> None:
@@ -81,11 +83,12 @@ class WHAM_OT_choose_device(bpy.types.Operator):
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
         """The tooltip of a choice."""
-        return {
+        tip = {
             "AUTO": "Use the best graphics card that is supported, or the CPU if there is none",
             "CPU": "Never use a graphics card, for example while it renders",
             "CUDA": "Use the best NVIDIA graphics card, and fail if there is none",
         }.get(properties.device, "Use this graphics card, and fail if it is not there")
+        return translate(tip)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Set the option of what the menu was drawn for; of the scene's settings from a script."""

@@ -12,6 +12,7 @@ from bpy.props import StringProperty
 
 from ..jobs.import_job import jobs
 from ..jobs.job_record import JobRecord, person_number
+from ..translations import translate
 from . import thumbnails
 from .device_menu import draw_menu, options_of_menu
 
@@ -23,7 +24,7 @@ _SHOWN = 50  # people of one clip, the largest; scripts take the numbers of the 
 def label(person: str) -> str:
     """How the menu shows the person that is set."""
     typed = person.strip().upper()
-    return _FIXED.get(typed) or (f"Person {typed}" if person_number(typed) else f"{person} (no person)")
+    return _FIXED.get(typed) or translate(f"Person {typed}" if person_number(typed) else f"{person} (no person)")
 
 
 def draw_person(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> None:
@@ -73,10 +74,11 @@ class WHAM_OT_choose_person(bpy.types.Operator):
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
         """The tooltip of a choice."""
-        return {
+        tip = {
             "MAIN": "Import the person who is largest and longest in view",
             "ALL": "Import everybody into one world, but spectators",
         }.get(properties.person, "Import the person of this number: 1 is the largest")
+        return translate(tip)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Set the option of what the menu was drawn for; of the scene's settings from a script."""

@@ -8,6 +8,7 @@ from bl_ui.utils import PresetPanel
 
 from ...errors import printable
 from ..properties import OF_ONE_CLIP, VideoOptions, option_names
+from ..translations import report
 
 _PACKAGE = Path(__file__).resolve().parents[2]  # its folder "presets" has those that ship
 _SUBDIR = "operator/wham.import_video"
@@ -39,8 +40,8 @@ class WHAM_OT_add_import_preset(AddPresetBase, bpy.types.Operator):
             return super().execute(context)
         except (OSError, ValueError) as error:  # ValueError: characters that no file name can have
             reason = getattr(error, "strerror", None) or error
-            self.report(
-                {"ERROR"}, printable(f"The preset cannot be written: {reason}. Choose a shorter or plainer name.")
+            report(
+                self, {"ERROR"}, printable(f"The preset cannot be written: {reason}. Choose a shorter or plainer name.")
             )
             return {"CANCELLED"}
 
@@ -48,7 +49,7 @@ class WHAM_OT_add_import_preset(AddPresetBase, bpy.types.Operator):
         """Delete a preset's file, unless it ships."""
         path = Path(filepath).resolve()
         if path.is_relative_to(_PACKAGE):
-            self.report({"INFO"}, "Presets that ship with the add-on stay")
+            report(self, {"INFO"}, "Presets that ship with the add-on stay")
         else:
             path.unlink()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 import blf
@@ -9,6 +10,7 @@ import bpy
 
 from ... import protocol
 from ..jobs.queue import job_queue
+from ..translations import translate
 
 # Labels of the worker's stages. Stages that are not listed are shown by their names.
 _STAGES = {
@@ -34,6 +36,13 @@ _BORDER = 3.0  # units of a region's width beside what a panel draws: tabs and m
 _DEFAULT_WIDTH = 280  # pixels, in background mode
 
 
+# What is not broken when text is wrapped: a word; of Chinese and Japanese, which have no blanks, a character with the
+# marks that must not begin a line.
+_WIDE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_MARKS = "\u3001\u3002\u300d\u300f\u30fc\uff01\uff09\uff0c\uff1a\uff1b\uff1f"
+_WORD = re.compile(rf" ?(?:[{_WIDE}][{_MARKS}]*|[^ {_WIDE}]+)")
+
+
 def draw_progress(layout: bpy.types.UILayout) -> None:
     """Draw the progress, output and cancel button of the running process, or the error of the last one.
 
@@ -43,7 +52,7 @@ def draw_progress(layout: bpy.types.UILayout) -> None:
     if work is not None:
         column = layout.column(align=True)
         row = column.row(align=True)
-        row.progress(factor=progress.fraction if progress else 0.0, text=_bar_text(work.cancelled, progress))
+        row.progress(factor=progress.fraction if progress else 0.0, text=translate(_bar_text(work.cancelled, progress)))
         row.operator("wham.cancel", text="", icon="CANCEL").job = getattr(work, "name", "")
         if progress:
             column.label(text=_stage_text(progress))
@@ -71,16 +80,17 @@ def _bar_text(cancelled: bool, progress: protocol.Progress | None) -> str:
 
 def _stage_text(progress: protocol.Progress) -> str:
     stage = _STAGES.get(progress.stage) or progress.stage.capitalize()
-    return f"{stage}: {progress.done} of {progress.total}" if progress.total > 1 else stage
+    stage = translate(stage)
+    return translate(f"{stage}: {progress.done} of {progress.total}") if progress.total > 1 else stage
 
 
 def draw_sentence(
     layout: bpy.types.UILayout, sentence: str, icon: str = "INFO", dim: bool = False, most: int = 20
 ) -> None:
-    """Draw text wrapped to the region's width, in ``most`` lines at most; in red if the icon is ERROR."""
+    """Draw text, translated and wrapped to the region's width, in at most ``most`` lines; red if the icon is ERROR."""
     column = layout.column(align=True)
     column.alert, column.active = icon == "ERROR", not dim
-    lines = wrap_to_region(sentence, _NO_ICON if icon == "NONE" else 0.0)
+    lines = wrap_to_region(translate(sentence), _NO_ICON if icon == "NONE" else 0.0)
     if len(lines) > most:
         lines[most - 1 :] = [f"{lines[most - 1]} ..."]
     for number, line in enumerate(lines):
@@ -91,6 +101,12 @@ def wrap_to_region(text: str, margin: float = 0.0) -> list[str]:
     """Text in lines that fit the region that is being drawn, less ``margin`` UI units of its width."""
     width, scale, points = _region()
     return list(_wrapped(text, max(width - (_MARGIN + margin) * _UNIT * scale, 6 * _UNIT * scale), points))
+
+
+def wrap_to_width(text: str, units: float) -> list[str]:
+    """Text in lines of at most ``units`` UI units, as in a popup."""
+    _, scale, points = _region()
+    return list(_wrapped(text, units * _UNIT * scale, points))
 
 
 def _region() -> tuple[float, float, float]:
@@ -125,10 +141,10 @@ def _wrapped(text: str, width: float, points: float) -> tuple[str, ...]:
     """Lines of at most ``width`` pixels in a font of ``points`` points. Cached, as panels are redrawn often."""
     blf.size(0, points)
     lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and blf.dimensions(0, longer)[0] > width:
-            lines.append(word)
+    for word in _WORD.findall(" ".join(text.split())):
+        longer = f"{lines[-1]}{word}".lstrip()
+        if lines[-1] and blf.dimensions(0, longer.rstrip())[0] > width:
+            lines.append(word.lstrip())
         else:
             lines[-1] = longer
-    return tuple(lines)
+    return tuple(line.rstrip() for line in lines)

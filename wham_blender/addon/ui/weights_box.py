@@ -7,6 +7,7 @@ import bpy
 from ... import weights
 from ...weights.library import BODIES, NEEDED
 from ..settings import library
+from ..translations import translate
 from .ui_text import draw_sentence
 
 
@@ -15,9 +16,10 @@ def draw_weights(layout: bpy.types.UILayout) -> None:
     try:
         entries, missing = weights.published(), library().missing()
     except weights.WeightsError as error:
-        layout.label(text=str(error), icon="ERROR")
+        layout.label(text=translate(str(error)), icon="ERROR")
         return
-    layout.label(text="Full Quality: " + (f"{len(missing)} files are missing" if missing else "all files are there"))
+    state = f"Full Quality: {len(missing)} files are missing" if missing else "Full Quality: all files are there"
+    layout.label(text=translate(state))
     draw_sentence(layout, "Draft and Fast quality need none of these files.", icon="NONE", dim=True)
     layout.operator("wham.find_weights", text="Search Folder for Files", icon="FILE_FOLDER")
     for entry in entries:
@@ -27,7 +29,7 @@ def draw_weights(layout: bpy.types.UILayout) -> None:
 
 
 def _draw_file(column: bpy.types.UILayout, entry: weights.Published, path: Path | None) -> None:
-    column.label(text=f"{entry.title}: {entry.does}", icon="CHECKMARK" if path else "BLANK1")
+    column.label(text=f"{translate(entry.title)}: {translate(entry.does)}", icon="CHECKMARK" if path else "BLANK1")
     terms = f"{entry.name}, {entry.licence}. {entry.allows} {entry.agree}"
     draw_sentence(column, str(path) if path else terms, icon="BLANK1", dim=True)
     row = column.row(align=True)
@@ -38,8 +40,8 @@ def _draw_file(column: bpy.types.UILayout, entry: weights.Published, path: Path 
     elif entry.account:
         row.operator("wham.sign_in_to_download", icon="IMPORT").role = entry.role
     else:
-        size = f" ({entry.size / 1e9:.1f} GB)" if entry.size else ""
-        row.operator("wham.download_weights", text=f"Download{size}", icon="IMPORT").role = entry.role
+        text = f"Download ({entry.size / 1e9:.1f} GB)" if entry.size else "Download"
+        row.operator("wham.download_weights", text=translate(text), icon="IMPORT").role = entry.role
 
 
 def draw_quality(layout: bpy.types.UILayout, quality: str) -> None:
@@ -50,7 +52,7 @@ def draw_quality(layout: bpy.types.UILayout, quality: str) -> None:
         missing = library().missing()
         available = [entry.title for entry in weights.published() if entry.role in NEEDED and entry not in missing]
     except weights.WeightsError as error:
-        layout.label(text=str(error), icon="ERROR")
+        layout.label(text=translate(str(error)), icon="ERROR")
         return
     if missing:
         if available:
@@ -68,4 +70,4 @@ def draw_gender(layout: bpy.types.UILayout, gender: str, quality: str) -> None:
     try:
         draw_sentence(layout, f"The file of {weights.published_for(role).title} is missing: see the preferences")
     except weights.WeightsError as error:
-        layout.label(text=str(error), icon="ERROR")
+        layout.label(text=translate(str(error)), icon="ERROR")

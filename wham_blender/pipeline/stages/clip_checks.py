@@ -56,7 +56,7 @@ def parts(context: JobContext, detected: Detected) -> np.ndarray:
     name = context.job.clip.name
     if frames:
         context.warn(
-            f"{name} is cut at frame{'s' * (len(frames) > 1)} {_listed(frames)}: the parts become separate motions. "
+            f"{name} has cuts at frames {_listed(frames)}: the parts become separate motions. "
             "Choose the person ALL to import every part.",
             code="clip-has-cuts",
         )
