@@ -127,7 +127,7 @@ def _sunk(animation: Animation, feet: np.ndarray, rate: float) -> Iterator[Doubt
         depth = -100 * lowest[slice(*rows)].min()
         yield _doubt(
             animation, rows, "set_floor",
-            f"A foot is {depth:.0f} cm below the floor. Set Floor moves the motion onto it.",
+            f"A foot is {depth:.0f} cm below the floor. Set Floor Level moves the motion onto it.",
         )  # fmt: skip
 
 

@@ -267,7 +267,7 @@ def test_unusual_proportions_are_reported_and_baked(source, capfd):
     bake(source, rig, plant_feet=False)
     assert "its proportions are unusual, look whether the map is right: legs are" in capfd.readouterr().out
     rig = make.make_rig("mixamo", legs=0.04)
-    with pytest.raises(RuntimeError, match=r"legs are \d+% of the length of trunk and legs"):
+    with pytest.raises(RuntimeError, match=r"legs: \d+% of the length of trunk and legs"):
         bake(source, rig, plant_feet=False)
 
 

@@ -369,8 +369,7 @@ def _measured(name: str, value: float) -> str:
     """What is unusual, as a clause."""
     _, low, high, _ = _RATIOS[name]
     whole = {"thighs": "the legs", "upper arms": "the arms"}.get(name, "trunk and legs")
-    verb = "is" if name.startswith("the ") else "are"
-    return f"{name} {verb} {value:.0%} of the length of {whole}, and {low:.0%} to {high:.0%} is usual"
+    return f"{name}: {value:.0%} of the length of {whole}; {low:.0%} to {high:.0%} is usual"
 
 
 # --- skin ------------------------------------------------------------------------------------------------------------

@@ -130,7 +130,7 @@ def choose(wish: str, system: str, machine: str, nvidia_cards: list[Card]) -> Bu
     cuda, reason = next((build for build in builds if build[0]), builds[0])
     if wish == "CUDA" and not cuda:
         raise BuildError(
-            f"PyTorch with CUDA cannot be used: {reason}. Choose Automatic or Processor.", code="cuda-build-unavailable"
+            f"PyTorch with CUDA cannot be used: {reason}. Choose Automatic or CPU.", code="cuda-build-unavailable"
         )
     if wish != "CPU" and cuda:
         return Build("pypi" if (system, cuda) == ("linux", "cu130") else cuda, f"PyTorch with CUDA: {reason}.")
