@@ -78,9 +78,12 @@ def test_steps_are_bars_in_the_timeline(window: Window, imported: None) -> None:
 
 def test_film_and_character_side_by_side(window: Window, imported: None) -> None:
     assert window.ask("in_view('view_side_by_side')") == ["FINISHED"]
+    assert window.ask(f"{_WINDOW}.screen.is_animation_playing")
     window.shot("side by side")
+    window.ask(f"with bpy.context.temp_override(window={_WINDOW}): bpy.ops.screen.animation_cancel()")
     assert window.ask("perspectives()") == ["CAMERA", "PERSP"]
     assert window.ask("in_view('view_side_by_side')") == ["FINISHED"]  # nothing is split twice
+    window.ask(f"with bpy.context.temp_override(window={_WINDOW}): bpy.ops.screen.animation_cancel()")
     assert window.ask("perspectives()") == ["CAMERA", "PERSP"]
     close = "with bpy.context.temp_override(window=WINDOW, area=sorted(areas('VIEW_3D'), key=lambda a: a.x)[0]): "
     window.ask(f"{close.replace('WINDOW', _WINDOW)}bpy.ops.screen.area_close()")

@@ -75,13 +75,13 @@ class WHAM_OT_view_clip_camera(_ClipView, bpy.types.Operator):
 
 
 class WHAM_OT_view_side_by_side(_ClipView, bpy.types.Operator):
-    """Split the 3D Viewport: on the left the film with the character over it, on the right the free view"""
+    """Split the 3D Viewport: on the left the film with the character over it, on the right the free view; and play"""
 
     bl_idname = "wham.view_side_by_side"
     bl_label = "Film and Character Side by Side"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Split the area; if the window has another 3D Viewport already, that one shows the film."""
+        """Split the area, or show the film in another 3D Viewport that the window has already; play."""
         camera, here = clip_camera(context), context.area
         others = [area for area, _ in _views(context) if area != here]
         if others:
@@ -94,6 +94,8 @@ class WHAM_OT_view_side_by_side(_ClipView, bpy.types.Operator):
         _look_through(context, camera, film)
         here.spaces.active.region_3d.view_perspective = "PERSP"
         frame_characters(context)
+        if not context.screen.is_animation_playing:
+            bpy.ops.screen.animation_play()
         return {"FINISHED"}
 
 
