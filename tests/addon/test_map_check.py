@@ -84,7 +84,7 @@ def thumbs_for_legs_beside_the_arms(rig: bpy.types.Object) -> tuple[RigMap, str,
     for side in "lr":
         rig.data.edit_bones[f"thumb_01_{side}"].parent = rig.data.edit_bones["pelvis"]
     bpy.ops.object.mode_set(mode="OBJECT")
-    return rig_map, "rig-map-proportions", "the distance of the hips is .* Correct thumb_01_l, thumb_01_r"
+    return rig_map, "rig-map-proportions", "the distance of the hips: .* Correct thumb_01_l, thumb_01_r"
 
 
 def without_toes(rig_map: RigMap) -> RigMap:
@@ -262,10 +262,10 @@ def test_unusual_proportions_are_reported_and_baked(source, capfd):
     bake(source, rig, plant_feet=False)
     assert rig.animation_data.action is not None
     said = capfd.readouterr().out
-    assert "its proportions are unusual, look whether the map is right: legs are 34% of" not in said
+    assert "its proportions are unusual, look whether the map is right: legs: 34% of" not in said
     rig = make.make_rig("mixamo", legs=0.2)
     bake(source, rig, plant_feet=False)
-    assert "its proportions are unusual, look whether the map is right: legs are" in capfd.readouterr().out
+    assert "its proportions are unusual, look whether the map is right: legs:" in capfd.readouterr().out
     rig = make.make_rig("mixamo", legs=0.04)
     with pytest.raises(RuntimeError, match=r"legs: \d+% of the length of trunk and legs"):
         bake(source, rig, plant_feet=False)
