@@ -382,6 +382,7 @@ def test(*arguments: str) -> int:
     The window's suite, which mostly waits for what the window shows, runs beside them.
     """
     suites = suite_arguments(arguments)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads of two suites wait for each other's on two cores
     with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(1) as beside:
         jobs = [
             (beside if name == "gui" else pool).submit(run_suite, name, pytest_arguments)
