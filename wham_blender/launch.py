@@ -34,7 +34,7 @@ GRACE = 0.8  # seconds between asking a process to end and killing it; set by ha
 ENDS_WITH_INPUT = "WHAM_ENDS_WITH_INPUT"
 MESSAGES = "--messages"
 STANDBY = "--standby"
-STANDBY_SECONDS = 300.0  # it holds 0.3 GB of memory meanwhile
+STANDBY_SECONDS = 300.0  # it holds 0.6 GB of memory meanwhile, of which a part is the libraries' files
 _MOST_REQUEST = 1 << 20  # bytes of the line with the arguments: paths and options
 
 

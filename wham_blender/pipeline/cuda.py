@@ -32,8 +32,10 @@ def count() -> int:
     """The number of cards that PyTorch finds; 0 without a driver, or with one that is too old."""
     if not _may_have_cards():
         return 0
-    import torch
-
+    try:
+        import torch
+    except OSError as error:  # a shared library is missing: as if the package was
+        raise ImportError(str(error)) from error
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
