@@ -8,14 +8,20 @@ With ``--messages`` before the module, standard output is for the messages of pr
 that is printed, also by libraries in C, goes to standard error.
 
 If WHAM_ENDS_WITH_INPUT is set, the process ends when its standard input closes: a pipe that the parent process holds
-open and never writes to. When the parent ends, even by a crash, the pipe closes, so no worker is left running.
+open. When the parent ends, even by a crash, the pipe closes, so no worker is left running.
+
+With ``--standby`` before the module, its arguments come later, as one line with a JSON list of texts on standard input.
+Until then the module's neighbour ``preload`` is imported, which loads libraries. The process ends if no line comes
+within STANDBY_SECONDS. It runs one module with one list of arguments: nothing is left for another job.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
+import queue
 import runpy
 import signal
 import subprocess
@@ -27,6 +33,9 @@ from pathlib import Path
 GRACE = 0.8  # seconds between asking a process to end and killing it; set by hand: a cancel must take below a second
 ENDS_WITH_INPUT = "WHAM_ENDS_WITH_INPUT"
 MESSAGES = "--messages"
+STANDBY = "--standby"
+STANDBY_SECONDS = 300.0  # it holds 0.6 GB of memory meanwhile, of which a part is the libraries' files
+_MOST_REQUEST = 1 << 20  # bytes of the line with the arguments: paths and options
 
 
 def main() -> None:
@@ -34,12 +43,16 @@ def main() -> None:
     package = Path(__file__).resolve().parent
     # Searched last: other extensions in that folder must not shadow the worker's packages.
     sys.path.append(str(package.parent))
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     if os.environ.pop(ENDS_WITH_INPUT, ""):
-        threading.Thread(target=_end_with_input, name="lifeline", daemon=True).start()
+        threading.Thread(target=_end_with_input, args=[lines], name="lifeline", daemon=True).start()
     del sys.argv[0]
     if sys.argv[:1] == [MESSAGES]:
         del sys.argv[0]
         separate_messages(package.name)
+    if sys.argv[:1] == [STANDBY]:
+        del sys.argv[0]
+        sys.argv[1:] = _awaited_arguments(sys.argv[0], lines)
     if not sys.argv:
         sys.exit("Name a module: launch.py wham_blender.pipeline --help")
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
@@ -52,9 +65,27 @@ def separate_messages(package: str) -> None:
     vars(importlib.import_module(f"{package}.protocol"))["descriptor"] = messages
 
 
-def _end_with_input() -> None:
-    while os.read(0, 4096):
-        pass
+def _awaited_arguments(module: str, lines: queue.SimpleQueue[bytes]) -> list[str]:
+    """The arguments that come on standard input; libraries are loaded before they are awaited."""
+    with contextlib.suppress(Exception):  # the job itself meets the fault again, and reports it
+        importlib.import_module(f"{module}.preload")
+    try:
+        arguments = json.loads(lines.get(timeout=STANDBY_SECONDS))
+    except queue.Empty:
+        sys.exit(0)
+    if not isinstance(arguments, list) or not all(isinstance(each, str) for each in arguments):
+        sys.exit("The arguments on standard input are no list of texts.")
+    return arguments
+
+
+def _end_with_input(lines: queue.SimpleQueue[bytes]) -> None:
+    """Put the first line of standard input into ``lines``; end the process when the input closes."""
+    line = b""
+    while chunk := os.read(0, 4096):
+        if len(line) < _MOST_REQUEST and not line.endswith(b"\n"):
+            line += chunk
+            if line.endswith(b"\n"):
+                lines.put(line)
     end_tree(os.getpid(), force=False)
     time.sleep(GRACE)
     end_tree(os.getpid(), force=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from wham_blender import launch
-from wham_blender.addon.worker.process import BoundedLog, Job, JobError, module_command
+from wham_blender.addon.worker.process import BoundedLog, Job, JobError, module_command, standby
 from wham_blender.protocol import Done, Failed, Message, Progress, Warn
 
 PATIENCE = 20.0  # seconds within which anything here must have happened
@@ -244,6 +244,68 @@ def test_a_module_runs_under_its_name_and_other_extensions_stay_behind(tmp_path,
     to_end(job)
     job.stop()
     assert job.log.read_text("utf-8").strip() == "__main__ wham_blender ['a clip.mp4']"
+
+
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """The command without arguments of a worker that says whether it was preloaded and with which arguments it runs."""
+    package = tmp_path / "wham_blender"
+    worker = package / "worker"
+    worker.mkdir(parents=True)
+    shutil.copy(launch.__file__, package)
+    for path in (package / "__init__.py", package / "protocol.py", worker / "__init__.py"):
+        path.touch()
+    (worker / "preload.py").write_text("print('loaded', flush=True)", "utf-8")
+    (worker / "__main__.py").write_text("import os, sys; print(os.getpid(), sys.argv[1:])", "utf-8")
+    monkeypatch.setattr("wham_blender.addon.worker.process._PACKAGE", package)
+    command = module_command(Path(sys.executable), "wham_blender.worker")
+    yield command
+    standby.stop()
+
+
+def test_a_prepared_process_runs_one_job(prepared, tmp_path):
+    standby.prepare(prepared)
+    waiting = standby._process.pid
+    logs = [tmp_path / "first" / "worker.log", tmp_path / "second" / "worker.log"]
+    first, second = (Job([*prepared, "clip é.mp4"], log) for log in logs)
+    for job in (first, second):
+        to_end(job)
+        job.stop()
+    assert first.pid == waiting
+    assert logs[0].read_text("utf-8").splitlines() == ["loaded", f"{waiting} ['clip é.mp4']"]
+    assert logs[1].read_text("utf-8").splitlines() == [f"{second.pid} ['clip é.mp4']"]
+
+
+def test_a_cancel_ends_a_prepared_process(prepared, tmp_path):
+    standby.prepare(prepared)
+    waiting = standby._process.pid
+    job = Job([*prepared, "clip.mp4"], tmp_path / "worker.log")
+    job.cancel()
+    to_end(job)
+    assert job.result.code == "cancelled"
+    assert job.pid == waiting
+    assert not is_running(waiting)
+
+
+@pytest.mark.parametrize("change", ["source", "variable", "command", "death"])
+def test_an_outdated_process_runs_nothing(change, prepared, tmp_path, monkeypatch):
+    standby.prepare(prepared)
+    waiting = standby._process.pid
+    if change == "source":
+        (tmp_path / "wham_blender" / "worker" / "__main__.py").write_text("print('new')", "utf-8")
+    elif change == "variable":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    elif change == "command":  # of the installer, say
+        prepared = [sys.executable, "-c", "print('other')"]
+    else:
+        os.kill(waiting, signal.SIGTERM)
+        time.sleep(0.2)
+    job = Job([*prepared, "clip.mp4"], tmp_path / "worker.log")
+    assert job.pid != waiting
+    assert not is_running(waiting)
+    to_end(job)
+    job.stop()
+    assert "loaded" not in job.log.read_text("utf-8")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")

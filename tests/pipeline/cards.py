@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-import torch
 
 from wham_blender.pipeline import cuda
 
@@ -32,17 +31,17 @@ class FakeCuda:
     tried: list[str] = field(default_factory=list)
     measured: list[str] = field(default_factory=list)
 
-    def card(self, device: str | torch.device) -> FakeCard:
+    def card(self, device: str) -> FakeCard:
         return self.cards[int(str(device).removeprefix("cuda:"))]
 
     def describe(self, device: str) -> tuple[str, tuple[int, int]]:
         return self.card(device).name, self.card(device).capability
 
-    def memory(self, device: str | torch.device) -> tuple[int, int]:
+    def memory(self, device: str) -> tuple[int, int]:
         self.measured.append(str(device))
         return self.card(device).free, 10_000_000_000
 
-    def select(self, device: torch.device) -> None:
+    def select(self, device: str) -> None:
         self.selected = str(device)
 
     def product_error(self, device: str) -> float:

@@ -180,7 +180,7 @@ def test_a_hand_seen_in_every_other_frame_is_seen_and_through_gaps_it_is_not() -
 
 
 def test_hands_are_seen_only_where_the_job_asks_for_it() -> None:
-    backend = backends.choose("draft", torch.device("cpu"))
+    backend = backends.choose("draft", "cpu")
     assert "hands" not in backend.files
     assert backend.with_hands().detection_hashes == [*backend.detection_hashes, weights.find("hands").sha256]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from scipy.special import logit
 
 from wham_blender import weights
@@ -67,7 +66,7 @@ def test_the_detector_sees_the_man_and_the_bystander(image: np.ndarray) -> None:
 
 
 def test_fast_quality_sees_the_same_with_the_smaller_net(image: np.ndarray, first: tuple[Crop, Observation]) -> None:
-    backend = backends.choose("fast", torch.device("cpu"))
+    backend = backends.choose("fast", "cpu")
     assert backend.quality == "fast"
     assert backend.files["landmarks"].path.stat().st_size < weights.find("landmarks").path.stat().st_size / 4
     crop, look = first

@@ -439,6 +439,6 @@ def test_impossible_speeds(balancing: Motion) -> None:
 
 
 def test_the_warning_of_an_implausible_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wham_blender.pipeline.stages.run.implausible", lambda people: {0: "floats"})
+    monkeypatch.setattr("wham_blender.pipeline.stages.motions.implausible", lambda people: {0: "floats"})
     said, _ = told(WALK, tmp_path, end=3)
     assert warned(said)["result-implausible"].startswith("The motion of person 1 in walk_and_jump.mp4 cannot be right")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from wham_blender.files import sha256_of
 from wham_blender.pipeline.array_file import ArrayFile
@@ -74,7 +73,7 @@ def test_nothing_is_kept_of_a_clip_that_is_exchanged_while_it_is_decoded(
     monkeypatch.setattr(detect, "process_clip", exchange)
     cache = stage_cache(tmp_path / "job")
     job = Job(clip, tmp_path / "motion.npz")
-    device = torch.device("cpu")
+    device = "cpu"
     backend = backends.choose("fast", device)
     context = JobContext(job, video_reader.probe(clip), sha256_of(clip), backend, device, cache, lambda _message: None)
     with pytest.raises(PipelineError, match="was changed while it was read"):

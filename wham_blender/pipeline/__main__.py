@@ -118,9 +118,17 @@ def _result(options: argparse.Namespace, tell: Tell) -> protocol.Done:
     """Run the job. Raises whatever ends it: a CodedError with a sentence, or what `_failure` makes one of."""
     _check_surroundings()
     try:
-        from .stages.job import Job
-        from .stages.run import run
-    except (ImportError, OSError) as error:  # a package is missing, or a shared library of one
+        try:
+            from .stages.job import Job
+            from .stages.run import run
+        except OSError as error:  # a shared library of a package is missing
+            raise ImportError(str(error)) from error
+        tell(protocol.Environment(_environment()))
+        values = {name: value for name, value in vars(options).items() if name not in ("json", "corrections")}
+        if options.corrections:
+            values["corrections"] = corrections.load(options.corrections)
+        return protocol.Done(str(run(Job(**values), tell)))
+    except ImportError as error:
         if _NO_MEMORY.search(str(error)):
             raise
         traceback.print_exc()
@@ -128,12 +136,6 @@ def _result(options: argparse.Namespace, tell: Tell) -> protocol.Done:
             f"The worker's Python is not whole ({reason(error)}). Click Install Worker in the preferences.",
             code="worker-incomplete",
         ) from error
-    tell(protocol.Environment(_environment()))
-    values = {name: value for name, value in vars(options).items() if name not in ("json", "corrections")}
-    if options.corrections:
-        values["corrections"] = corrections.load(options.corrections)
-    job = Job(**values)
-    return protocol.Done(str(run(job, tell)))
 
 
 def _check_surroundings() -> None:

@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from ..errors import reason
 from . import cuda
 from .errors import PipelineError
@@ -88,8 +86,8 @@ def free_memory(card: Card) -> str:
     return f"{free / _GB:.1f} of {total / _GB:.1f} GB free"
 
 
-def choose(wish: str, warn: Warn) -> torch.device:
-    """The device for auto, cpu, cuda, cuda:N, or cuda:N NAME as the add-on keeps it.
+def choose(wish: str, warn: Warn) -> str:
+    """The device, cpu or cuda:N, for auto, cpu, cuda, cuda:N, or cuda:N NAME as the add-on keeps it.
 
     auto and cuda take the best supported card that works: best by compute capability, then by free memory. auto takes
     the processor if there is none, and warns of a card that fails although it should work. Raises PipelineError if the
@@ -97,7 +95,7 @@ def choose(wish: str, warn: Warn) -> torch.device:
     """
     kind = wish.partition(" ")[0]
     if kind == "cpu":
-        return torch.device("cpu")
+        return "cpu"
     found = cards()
     if kind.startswith("cuda:"):
         card = _chosen(wish, found)
@@ -113,7 +111,7 @@ def choose(wish: str, warn: Warn) -> torch.device:
             problem = _unusable(card, faults[card])
             warn(str(problem), problem.code)
     if kind == "auto":
-        return torch.device("cpu")
+        return "cpu"
     if not cuda.version():
         raise PipelineError(
             "This worker's PyTorch was built without CUDA. Choose the device cpu, or auto.", code="cuda-not-usable"
@@ -162,12 +160,11 @@ def _unusable(card: Card, fault: str) -> PipelineError:
     )
 
 
-def _select(card: Card) -> torch.device:
-    device = torch.device(card.device)
-    cuda.select(device)
-    return device
+def _select(card: Card) -> str:
+    cuda.select(card.device)
+    return card.device
 
 
-def device_name(device: torch.device) -> str:
+def device_name(device: str) -> str:
     """The name of a card, or cpu."""
-    return cuda.describe(str(device))[0] if device.type == "cuda" else device.type
+    return device if device == "cpu" else cuda.describe(device)[0]

@@ -19,12 +19,13 @@ from ...image_sequence import SequenceError, clip_state
 from ..properties import PlacementOptions, VideoOptions, WHAM_PG_settings, option_names
 from ..scene.reading import Reading
 from ..settings import jobs_folder, library, worker_python
-from ..worker.process import Job, JobError, module_command
+from ..worker.process import Job, JobError, module_command, standby
 from . import job_record
 from .job_record import FolderLock, JobRecord, Status
 from .queue import Work, job_queue
 from .results_key import results_key
 
+_WORKER = "wham_blender.pipeline"  # the module that runs a job
 _MOST_WARNINGS = 20  # kept of one run of the worker
 # Options that do not change a motion file: whom it shows, and how it is placed in the scene.
 _NOT_OF_MOTION = {"person", *option_names(PlacementOptions)}
@@ -259,7 +260,7 @@ class ImportWork(Work):
             record.clip_state, record.clip_sha256, record.people = state, "", []
         if (key := _current_key(record)) != record.results_key:
             record.results_key, record.results = key, {}
-        job = Job(module_command(self._python, "wham_blender.pipeline", *worker_arguments(record)), record.log)
+        job = Job(module_command(self._python, _WORKER, *worker_arguments(record)), record.log)
         record.status, record.started, record.pid = Status.RUNNING, time.time(), job.pid
         keep(record)
         return job
@@ -290,6 +291,7 @@ class ImportWork(Work):
             record.fail(self.result.text, self.result.code)
         else:
             record.status = Status.DONE
+            prepare_worker(self._python)
             record.results[record.person] = record.result_path(record.person).name
         try:
             keep(record)
@@ -316,6 +318,12 @@ class ImportWork(Work):
         with bpy.context.temp_override(window=window), contextlib.suppress(RuntimeError):  # the record keeps the error
             bpy.ops.wham.import_job("EXEC_DEFAULT", True, job=self.record.name)
         return True
+
+
+def prepare_worker(python: Path) -> None:
+    """Have a process load the worker's libraries, so that the next job starts at once; not for scripts."""
+    if not bpy.app.background:
+        standby.prepare(module_command(python, _WORKER))
 
 
 def blocked(window: bpy.types.Window) -> str:

@@ -14,7 +14,7 @@ import bpy
 
 from ... import protocol
 from ...errors import reason
-from ..worker.process import Job, JobError
+from ..worker.process import Job, JobError, standby
 
 _TICK = 0.1  # seconds between two polls; set by hand
 _SHOWN_IN = {("VIEW_3D", "UI"), ("PREFERENCES", "WINDOW")}  # the views themselves may be slow to draw
@@ -120,6 +120,7 @@ class JobQueue:
         """End the running process and empty the queue; imports can be resumed from their job records."""
         if self.job is not None:
             self.job.stop()
+        standby.stop()
         if bpy.app.timers.is_registered(self._on_timer):
             bpy.app.timers.unregister(self._on_timer)
         for work in [*self.waiting, *([self.running] if self.running else [])]:

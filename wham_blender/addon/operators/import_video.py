@@ -1,18 +1,20 @@
 """Operator Import Video as Motion: queues a job in which the worker estimates a clip's motion, and imports it."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import bpy
 from bpy.props import StringProperty
 
 from ...image_sequence import PICTURE_SUFFIXES
-from ..jobs.import_job import prepare
+from ..jobs.import_job import prepare, prepare_worker
 from ..jobs.job_record import Status
 from ..jobs.queue import job_queue
 from ..properties import VideoOptions, copy_options, option_names, placement_settings
 from ..retarget.bake_all import target_rigs
 from ..retarget.bake_options import BakeError
 from ..retarget.maps import MapError
+from ..settings import worker_python
 from ..translations import report
 from ..ui.options import draw_options
 from ..worker.process import JobError
@@ -40,6 +42,8 @@ class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
         if self.filepath:
             return self.execute(context)
         copy_options(context.scene.wham, self, VideoOptions)  # the panel's, not those of the last call
+        with suppress(WorkerError):
+            prepare_worker(worker_python())  # while the animator looks for the clip
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 

@@ -3,11 +3,14 @@
 The process writes messages of protocol.py to its standard output. Its standard error, where launch.py also sends what
 libraries print, goes to the log, as do lines that are no messages. It leads a process group, so that a cancel reaches
 everything it started, and ends with Blender (launch.py).
+
+After a job a new process may be prepared that has loaded its libraries and waits for the next job (`Standby`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import re
@@ -30,6 +33,7 @@ _READ_PAUSE = 0.002  # seconds between two reads: endless output must not block 
 _QUEUE_SIZE = 1000  # messages kept for poll(); then the process blocks until they are read
 _OF_LIBRARIES = re.compile(rb"(INFO|WARNING): |[IW]\d{4} ")  # how log lines of the worker's libraries begin
 _SHOWN_BYTES = 500  # of a line in the panel, which wraps it at every redraw
+_SOURCES = ("*.py", "*.toml", "requirements*.txt")  # files of this package that a running process has read
 _LINGER = 2.0  # seconds that a process may take to end after its result, or keep its pipe open after its end
 
 
@@ -61,17 +65,10 @@ class Job:
         self._discard_messages = False  # nobody polls any more
         self._ended_at: float | None = None  # when the process ended or sent its result
         self._kill_at: float | None = None
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             self._log.clear()
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
-                env={**environment, launch.ENDS_WITH_INPUT: "1"},
-                start_new_session=sys.platform != "win32",
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-                | getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            )  # fmt: skip
+            self._process = standby.take(command) or _started(command)
         except (OSError, ValueError) as error:  # ValueError: a null character in an argument
             raise JobError(
                 f"The import cannot be started: {getattr(error, 'filename', None) or command[0]}: "
@@ -215,6 +212,92 @@ class Job:
             f"The worker ended without a result (exit code {exit_code}). Import the clip again; the log says more.",
             code="worker-crashed",
         )
+
+
+def _started(command: list[str]) -> subprocess.Popen[bytes]:
+    """A new process, the leader of its group; raises OSError or ValueError."""
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+        env={**_environment(), launch.ENDS_WITH_INPUT: "1"},
+        start_new_session=sys.platform != "win32",
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+        | getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    )  # fmt: skip
+
+
+def _environment() -> dict[str, str]:
+    """Blender's environment variables, without those of its Python."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+class Standby:
+    """At most one process that has loaded the libraries of a module and waits for the arguments of one job.
+
+    It runs that job and ends, so that no job can harm another. Any other process that is started ends it, because that
+    may change what it has loaded, and because files in use cannot be replaced on Windows.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._command: list[str] = []
+        self._state: object = None
+
+    def prepare(self, command: list[str]) -> None:
+        """Start a process for a later job with a command of `module_command` without arguments. Does not wait or fail.
+
+        Nothing happens if there is such a process already.
+        """
+        if self._process and self._process.poll() is None and self._fits(command):
+            return
+        self.stop()
+        with contextlib.suppress(OSError, ValueError):
+            self._state = _loaded_state()
+            self._process = _started([*command[:-1], launch.STANDBY, command[-1]])
+            self._command = command
+
+    def take(self, command: list[str]) -> subprocess.Popen[bytes] | None:
+        """The process, which now runs a command; None, and there is none left, if it is another's or outdated."""
+        process, own = self._process, self._command
+        if not process or process.poll() is not None or not self._fits(command[: len(own)]):
+            self.stop()
+            return None
+        assert process.stdin is not None
+        try:
+            content = json.dumps(command[len(own) :]).encode() + b"\n"
+            while content:
+                content = content[process.stdin.write(content) :]
+        except OSError:  # it has just ended
+            self.stop()
+            return None
+        self._process = None
+        return process
+
+    def stop(self) -> None:
+        """End the process, if there is one."""
+        if self._process:
+            if self._process.poll() is None:
+                launch.end_tree(self._process.pid, force=True)
+                self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+                if pipe:
+                    pipe.close()
+            self._process = None
+
+    def _fits(self, command: list[str]) -> bool:
+        try:
+            return command == self._command and self._state == _loaded_state()
+        except OSError:
+            return False
+
+
+def _loaded_state() -> object:
+    """What a process that was started has taken over: the folder, variables, and its source files' times and sizes."""
+    files = [path for pattern in _SOURCES for path in _PACKAGE.rglob(pattern)]
+    states = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(files)]
+    return Path.cwd(), _environment(), states
+
+
+standby = Standby()
 
 
 def _signal_name(number: int) -> str:

@@ -9,7 +9,15 @@ from ai_edge_litert.interpreter import Interpreter
 
 from ...weights import WeightFile
 
-_THREADS = min(os.cpu_count() or 1, 4)
+_MOST_THREADS = 4  # with more, the small networks get no faster
+
+
+def thread_count() -> int:
+    """Threads for one network: the processors that this process may use, and OMP_NUM_THREADS at most."""
+    # Without affinity, two processes with one processor each would share four threads' time with each other.
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list: one number a nesting level
+    return max(1, min(usable, _MOST_THREADS, int(wanted) if wanted.isdecimal() else usable))
 
 
 class LiteRTNetwork:
@@ -17,7 +25,7 @@ class LiteRTNetwork:
 
     def __init__(self, file: WeightFile) -> None:
         # From bytes, because the library cannot open a path with non-ASCII characters on Windows.
-        self._interpreter = Interpreter(model_content=file.path.read_bytes(), num_threads=_THREADS)
+        self._interpreter = Interpreter(model_content=file.path.read_bytes(), num_threads=thread_count())
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = self._interpreter.get_output_details()
         self._shape: tuple[int, ...] = ()

@@ -8,8 +8,6 @@ from types import SimpleNamespace
 from typing import Protocol
 
 import numpy as np
-from ultralytics.engine.results import Boxes
-from ultralytics.trackers.byte_tracker import BYTETracker
 
 from ...skeleton import COCO_NAMES
 from ..clip import video_reader
@@ -59,6 +57,11 @@ class ByteTracker:
     """Ultralytics' ByteTrack on boxes alone; ``new_track_score``: the score that begins a track."""
 
     def __init__(self, new_track_score: float) -> None:
+        # Imported here: it takes seconds, and only who has no landmark net needs it.
+        from ultralytics.engine.results import Boxes
+        from ultralytics.trackers.byte_tracker import BYTETracker
+
+        self._boxes = Boxes
         self._tracker = BYTETracker(
             SimpleNamespace(
                 track_high_thresh=new_track_score, track_low_thresh=_LOW_SCORE, new_track_thresh=new_track_score,
@@ -69,7 +72,7 @@ class ByteTracker:
     def update(self, boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int]) -> dict[int, int]:
         """Track id of each box that belongs to a track: {index: id}. Boxes (n, 4) x1, y1, x2, y2; size (H, W)."""
         rows = np.column_stack([boxes, scores, np.zeros(len(boxes))]).astype(np.float32)
-        return {int(row[-1]): int(row[4]) for row in self._tracker.update(Boxes(rows, size))}
+        return {int(row[-1]): int(row[4]) for row in self._tracker.update(self._boxes(rows, size))}
 
 
 class DetectionTracker:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from ... import weights
 from ...weights.library import NEEDED, Library
 from ..errors import PipelineError
@@ -42,7 +40,7 @@ class Backend:
         return "hmr2" in self.files
 
 
-def choose(quality: str, device: torch.device, folder: Path | None = None) -> Backend:
+def choose(quality: str, device: str, folder: Path | None = None) -> Backend:
     """The backend for one of QUALITIES on a device, with the files of the library in ``folder`` (None: the user's).
 
     auto: full if its files and a CUDA card are available; mixed with a card and some of the files; else draft. Raises
@@ -50,7 +48,7 @@ def choose(quality: str, device: torch.device, folder: Path | None = None) -> Ba
     """
     library = Library(folder)
     missing = [entry.title for entry in library.missing()]
-    card = device.type == "cuda"
+    card = device != "cpu"
     if quality == "draft":
         return _draft("Draft quality, as asked for.")
     if quality == "fast":

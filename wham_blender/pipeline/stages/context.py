@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 from dataclasses import dataclass
 
-import torch
-
 from ... import protocol
 from ...errors import one_line
 from .. import cuda
@@ -25,7 +23,7 @@ class JobContext:
     info: ClipInfo
     clip_sha256: str
     backend: Backend
-    device: torch.device
+    device: str  # cpu or cuda:N
     cache: StageCache
     tell: Tell
 
@@ -50,5 +48,5 @@ class JobContext:
     def free_memory(self) -> None:
         """Free the GPU memory of networks that are no longer referenced."""
         gc.collect()
-        if self.device.type == "cuda":
+        if self.device != "cpu":
             cuda.free_cache()

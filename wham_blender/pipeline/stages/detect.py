@@ -11,8 +11,7 @@ from ..camera.background_tracks import BackgroundTracks
 from ..clip import video_reader
 from ..clip.image_sequence import content_sha256
 from ..errors import PipelineError
-from ..people import movenet, vitpose_stage, yolo
-from ..people.batched_network import CROP
+from ..people import movenet
 from ..people.hands import FAST_LOOK_INTERVAL, LOOK_INTERVAL, HandLandmarker, HandTracker
 from ..people.landmark_tracker import LOOKBACK, LandmarkTracker
 from ..people.landmarks import Landmarker
@@ -55,6 +54,8 @@ def detect_people(context: JobContext) -> Detected:
 
 
 def _process_writing_crops(context: JobContext, progress: Progress, file: ArrayFile) -> Arrays:
+    from ..people.batched_network import CROP
+
     with file.writing(CROP, np.uint8) as append:
         return _process(context, progress, append)
 
@@ -81,12 +82,17 @@ def _process(context: JobContext, progress: Progress, write_crops: Append | None
 def build_people_source(context: JobContext, write_crops: Append | None) -> PeopleSource:
     """Detector, tracker and keypoint networks for the job's quality.
 
-    ``write_crops``: takes the crops for HMR2.0. Raises WeightsError if a weight file is not the expected one.
+    ``write_crops``: takes the crops for HMR2.0. Raises WeightsError if a weight file is not the expected one. PyTorch,
+    which takes seconds to load, is imported only for full quality's networks.
     """
-    files, device = context.backend.files, context.device
+    files = context.backend.files
     detect: Detector
     if "yolo" in files:
-        detect, score = yolo.Yolo(files["yolo"].path, device), yolo.NEW_TRACK_SCORE
+        import torch
+
+        from ..people import yolo
+
+        detect, score = yolo.Yolo(files["yolo"].path, torch.device(context.device)), yolo.NEW_TRACK_SCORE
     else:
         detect, score = movenet.MoveNet(files["detector"]), movenet.NEW_TRACK_SCORE
     more = "vitpose" in files or write_crops is not None  # networks that want the frames in full
@@ -101,8 +107,13 @@ def build_people_source(context: JobContext, write_crops: Append | None) -> Peop
         people, lookback = DetectionTracker(detect, score), 0
     if not more:
         return people
+    import torch
+
+    from ..people import vitpose_stage
+
     vitpose = None
     if "vitpose" in files:
+        device = torch.device(context.device)
         vitpose = vitpose_stage.vitpose(vitpose_stage.load_vitpose(files["vitpose"].path), device, context.log)
     frame_rate = min(context.info.fps, video_reader.NETWORK_FPS)
     return vitpose_stage.ViTPoseStage(people, vitpose, write_crops, frame_rate, lookback, hands)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import torch
+
 from ..array_file import ArrayFile
 from ..people.batched_network import BatchedNetwork
 from ..people.types import Person
@@ -39,7 +41,8 @@ def extract_features(context: JobContext, tracks: Tracks, camera: SolvedCamera, 
 
     @cache  # loaded once, and only if features are missing from the stage cache
     def network() -> BatchedNetwork:
-        return hmr2_features.hmr2_network(hmr2_features.load_hmr2(file.path), context.device, context.log)
+        device = torch.device(context.device)
+        return hmr2_features.hmr2_network(hmr2_features.load_hmr2(file.path), device, context.log)
 
     features = []
     for number, person in people:

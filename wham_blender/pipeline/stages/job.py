@@ -11,6 +11,9 @@ from ...corrections import NO_CORRECTIONS, Corrections
 from ..clip.video_reader import ClipInfo
 from ..errors import PipelineError, folder_not_writable
 
+CLIP_STAGES = ("detect", "tracks", "camera")  # done for the whole clip
+_PERSON_STAGES = ("features", "wham", "placement", "smplify", "hands", "write")
+
 
 @dataclass(frozen=True)
 class Job:
@@ -41,6 +44,20 @@ class Job:
     smooth: float = 0.0  # seconds: movements that repeat within them are filtered out
     corrections: Corrections = NO_CORRECTIONS  # of people and tracks, made by hand
     smplh: bool = False  # write AMASS's poses of SMPL-H, with the fingers, instead of SMPL's
+
+
+def person_stages(job: Job) -> list[str]:
+    """The stages that are done for each person in a job with these options."""
+    return [stage for stage in _PERSON_STAGES if _is_part_of(stage, job)]
+
+
+def _is_part_of(stage: str, job: Job) -> bool:
+    """Whether a stage is part of a job with these options."""
+    if stage == "smplify":
+        return job.refine and job.world != "wham"
+    if stage == "hands":
+        return job.hands
+    return stage != "placement" or job.world != "wham"
 
 
 def check_range(job: Job, info: ClipInfo) -> None:
