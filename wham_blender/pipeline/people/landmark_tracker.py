@@ -12,7 +12,6 @@ from itertools import combinations
 
 import cv2
 import numpy as np
-from ultralytics.utils.metrics import bbox_ioa
 
 from ..clip import video_reader
 from . import appearance
@@ -215,7 +214,7 @@ class LandmarkTracker:
         look, mirrored, weak = self._look(self._frame, image), self._look(self._frame, image, other=True), 0
         for index in np.argsort(-scores):
             tracked = np.array([each.box for each in seen.values()]).reshape(-1, 4)
-            if scores[index] < _WEAK_SCORE or (bbox_ioa(boxes[[index]], tracked, iou=True) > _SAME_PERSON_IOU).any():
+            if scores[index] < _WEAK_SCORE or (_iou(boxes[index], tracked) > _SAME_PERSON_IOU).any():
                 continue
             refused = self._refused_at(boxes[index])
             if self._frame < refused.next_look:
@@ -238,7 +237,7 @@ class LandmarkTracker:
     def _refused_at(self, box: np.ndarray) -> _Refused:
         """The thing in a box (4,) at which the landmark net has looked in vain, or a new entry for it."""
         for each in self._refused:
-            if bbox_ioa(box[None], each.box[None], iou=True)[0, 0] > _SAME_THING_IOU:
+            if _iou(box, each.box) > _SAME_THING_IOU:
                 return each
         return _Refused(box)
 
@@ -387,6 +386,14 @@ def _is_part_of(new: Observation, seen: Observation) -> bool:
 
 def _quality(observation: Observation) -> float:
     return observation.quality
+
+
+def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of a box (4,) with others (..., 4), (...)."""
+    sides = np.minimum(box[2:], others[..., 2:]) - np.maximum(box[:2], others[..., :2])
+    shared = sides.clip(0).prod(-1)
+    union = (box[2:] - box[:2]).prod() + (others[..., 2:] - others[..., :2]).prod(-1) - shared
+    return np.asarray(shared / np.maximum(union, 1e-7))
 
 
 def _overlap(first: np.ndarray, second: np.ndarray) -> float:

@@ -11,12 +11,12 @@ from ..camera.background_tracks import BackgroundTracks
 from ..clip import video_reader
 from ..clip.image_sequence import content_sha256
 from ..errors import PipelineError
-from ..people import movenet, vitpose_stage, yolo
+from ..people import movenet, vitpose_stage
 from ..people.batched_network import CROP
 from ..people.hands import FAST_LOOK_INTERVAL, LOOK_INTERVAL, HandLandmarker, HandTracker
 from ..people.landmark_tracker import LOOKBACK, LandmarkTracker
 from ..people.landmarks import Landmarker
-from ..people.tracking import DetectionTracker, Detector, PeopleSource
+from ..people.tracking import Detector, PeopleSource
 from ..people.types import Detections
 from ..people.watch import process_clip
 from ..progress import Progress
@@ -86,6 +86,8 @@ def build_people_source(context: JobContext, write_crops: Append | None) -> Peop
     files, device = context.backend.files, context.device
     detect: Detector
     if "yolo" in files:
+        from ..people import yolo  # needs packages that draft quality does without
+
         detect, score = yolo.Yolo(files["yolo"].path, device), yolo.NEW_TRACK_SCORE
     else:
         detect, score = movenet.MoveNet(files["detector"]), movenet.NEW_TRACK_SCORE
@@ -98,6 +100,8 @@ def build_people_source(context: JobContext, write_crops: Append | None) -> Peop
     if "landmarks" in files:
         people, hands = LandmarkTracker(detect, Landmarker(files["landmarks"]), lookback, hands), None
     else:
+        from ..people.detection_tracker import DetectionTracker  # needs them, too
+
         people, lookback = DetectionTracker(detect, score), 0
     if not more:
         return people
