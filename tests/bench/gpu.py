@@ -10,6 +10,7 @@ stop the others; the exit status is then 1, and also where a card does not calcu
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import platform
 import sys
@@ -64,6 +65,7 @@ class Bench:
         except Exception as error:  # an unknown machine: one part that fails must not hide the others
             traceback.print_exc()
             self.faults.append(f"{what}: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
+        gc.collect()
         if self.device.type == "cuda":
             cuda.free_cache()
 

@@ -70,10 +70,11 @@ def full(folder: Path, library: Path, device: torch.device, size: Size) -> list[
 
 
 def draft(folder: Path, device: torch.device, size: Size) -> tuple[list[list[Cell]], list[list[Cell]]]:
-    """Rows of DRAFT_COLUMNS, of the processor and of the device, and of STAGE_COLUMNS of the device."""
+    """Rows of DRAFT_COLUMNS, of the processor and of another device, and of STAGE_COLUMNS of the device."""
     rows: list[list[Cell]] = []
     stages, expected = Stages("draft", device), None
-    for name, each in {"processor": torch.device("cpu"), "device": device}.items():
+    devices = {"processor": torch.device("cpu"), **({} if device.type == "cpu" else {"card": device})}
+    for name, each in devices.items():
         stages, begun = Stages("draft", each), time.perf_counter()
         run(_job(folder / name, each, size, quality="draft"), stages)
         seconds = time.perf_counter() - begun

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tests.bench.report import Cell
 from tests.on_card.networks import PUBLISHED, SMALL, Size, wham_frames, wham_start
 from wham_blender.models.wham import WHAM, Regressor, WhamFrames, WhamOutput
+from wham_blender.pipeline import cuda
 from wham_blender.pipeline.pose import wham_weights
 from wham_blender.pipeline.pose.wham_inference import one_thread
 
@@ -117,6 +118,8 @@ def _flat(state: Any) -> list[Tensor]:
 
 @torch.inference_mode()
 def _print_rows(path: Path, device: torch.device, size: Size, backend: str) -> None:
+    if device.type == "cuda":
+        cuda.select(device)
     model: nn.Module = wham_weights.load_wham(path).to(device)
     assert isinstance(model, WHAM)
     frames = wham_frames(model, 2, size.frames, device)

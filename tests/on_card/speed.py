@@ -35,6 +35,7 @@ _FRAME = (1080, 1920, 3)
 _PICTURES = (1, 4, 16)  # of YOLO at a time
 _PEOPLE = (1, 4, 16)  # tracks that go through WHAM together
 _TRACK_SIZE = (1920, 1080)  # pixels
+_SLOW = 5.0  # seconds of a batch at which the search for the largest ends: slow cards would search for minutes
 _GB = 1e9
 
 Work = Callable[[], object]
@@ -43,10 +44,11 @@ Work = Callable[[], object]
 def rates(ways: list[tuple[str, int, Work]], name: str, seconds: float) -> list[list[Cell]]:
     """Rows of SPEED_COLUMNS. ways: what is measured, how many at a time, and a call that does so many.
 
-    All are measured in turn, for about so many seconds each, after a call that does not count.
+    All are measured in turn, for about so many seconds each, after a call that does not count; for 0, one call each.
     """
-    for _, _, work in ways:
-        work()
+    if seconds:
+        for _, _, work in ways:
+            work()
     best = [0.0] * len(ways)
     for _ in range(_ROUNDS if seconds else 1):
         for number, (_, count, work) in enumerate(ways):
@@ -178,11 +180,13 @@ def short_memory(model: Any, make: Callable[[], BatchedNetwork], name: str, most
 
 
 def _largest_batch(network: BatchedNetwork, most: int) -> int:
-    """The largest batch that fits, of twice the present one, four times and so on, up to ``most``."""
-    fits = network.batch
-    while fits < most:
+    """The largest batch that fits, of twice the present one, four times and so on, up to ``most`` or a slow one."""
+    fits, passed = network.batch, 0.0
+    while fits < most and passed < _SLOW:
         network.batch = 2 * fits
+        begun = time.perf_counter()
         network(_crops(network.batch))
+        passed = time.perf_counter() - begun
         if network.batch < 2 * fits:  # memory ran short, and it was halved
             return network.batch
         fits *= 2
