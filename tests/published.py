@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel
@@ -15,6 +16,8 @@ from wham_blender.body.body import Body
 from wham_blender.models.hmr2 import HMR2
 from wham_blender.models.vitpose import ViTPose
 from wham_blender.models.wham import WHAM
+from wham_blender.pipeline.people.movenet import MoveNet
+from wham_blender.pipeline.people.yolo import Yolo
 from wham_blender.weights.library import Library
 
 _UPRIGHT = [1.0, 0.0, 0.0, 0.0, -1.0, 0.0] + [1.0, 0.0, 0.0, 0.0, 1.0, 0.0] * 23  # in a camera's axes, y down
@@ -58,11 +61,26 @@ def yolo(config: str = "yolov8n.yaml", kind: type[nn.Module] = DetectionModel) -
     return {"epoch": -1, "model": model.half(), "ema": None, "train_args": {"imgsz": 640}}
 
 
-def library(folder: Path, depth: int, roles: tuple[str, ...] = ("yolo", "vitpose", "hmr2", "wham")) -> Library:
+class SeesLikeMoveNet(Yolo):
+    """A YOLO that runs, and then gives MoveNet's boxes: one with drawn numbers detects nothing."""
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `Yolo`."""
+        super().__call__(image)
+        boxes, scores, _ = MoveNet(weights.find("detector"))(image)
+        return boxes, np.where(scores > 0.25, 0.9, 0.0), np.zeros((len(boxes), 0, 3), np.float32)
+
+
+def library(
+    folder: Path,
+    depth: int,
+    roles: tuple[str, ...] = ("yolo", "vitpose", "hmr2", "wham"),
+    yolo_config: str = "yolov8n.yaml",
+) -> Library:
     """A weight library in ``folder`` with a file for each role; transformers have ``depth`` blocks."""
     folder.mkdir(parents=True, exist_ok=True)
     made = {
-        "yolo": ("yolov8n.pt", yolo),
+        "yolo": (Path(yolo_config).with_suffix(".pt").name, lambda: yolo(yolo_config)),
         "vitpose": ("vitpose.pth", lambda: {"meta": {"epoch": 210}, "state_dict": vitpose(depth)}),
         "hmr2": ("hmr2a.ckpt", lambda: {"state_dict": hmr2(depth)}),
         "wham": ("wham.pth.tar", lambda: {"epoch": 1, "model": wham()}),

@@ -95,8 +95,15 @@ class TestEnvironments:
         lock = (build.WORKER_PACKAGE / "requirements.txt").read_text("utf-8")
         entries = re.findall(r"^[\w.-]+==.*\\\n(?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", lock, re.MULTILINE)
         assert len(entries) == len(re.findall("==", re.sub(" ; .*", "", lock))) > 50
-        wanted = re.findall(r"^\S+==\S+", (build.WORKER_PACKAGE / "requirements.in").read_text("utf-8"), re.MULTILINE)
-        assert set(wanted) <= {entry.split()[0] for entry in entries}
+        names = ("requirements.in", "requirements-full.in")
+        wanted, full = ((build.WORKER_PACKAGE / name).read_text("utf-8") for name in names)
+        found = re.findall(r"^\S+==\S+", wanted + full, re.MULTILINE)
+        assert len(found) > 10
+        assert set(found) <= {entry.split()[0] for entry in entries}
+        only_full = set((build.WORKER_PACKAGE / "full_packages.txt").read_text("utf-8").split())
+        assert only_full >= set(re.findall(r"^([\w.-]+)==", full, re.MULTILINE))
+        assert not only_full & set(re.findall(r"^([\w.-]+)==", wanted, re.MULTILINE))
+        assert only_full <= {entry.split("==")[0] for entry in entries}
 
 
 LONG = ["tests/end_to_end", "tests/training", "tests/fuzz"]
@@ -226,7 +233,12 @@ def test_zip_has_everything_at_its_root_and_nothing_else(tmp_path):
     assert names >= {"blender_manifest.toml", "__init__.py", "motion.py", "LICENSE", "NOTICE.md"}
     documents = {f"docs/{path.name}" for path in (build.ROOT / "docs").glob("*.md")}
     assert {name for name in names if name.startswith("docs/")} == documents != set()
-    assert names >= {"pipeline/requirements.txt", "pipeline/self_test.mp4", "bundled_weights/manifest.toml"}
+    assert names >= {
+        "pipeline/requirements.txt",
+        "pipeline/full_packages.txt",
+        "pipeline/self_test.mp4",
+        "bundled_weights/manifest.toml",
+    }
     assert names >= {f"bundled_weights/{entry.path.name}" for entry in weights.manifest().values()}
     assert not [name for name in names if name.startswith("wham_blender/") or "__pycache__" in name or "tests" in name]
 

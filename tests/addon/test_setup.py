@@ -37,12 +37,13 @@ def wheels(tmp_path, monkeypatch):
     """A folder of packages, and a copy of the add-on that requires these and one more that is missing."""
     folder = tmp_path / "wheels"
     folder.mkdir()
-    lock = [make_wheel(folder / f"{name}-1.0-py3-none-any.whl") for name in ("tiny", "torch")]
+    lock = [make_wheel(folder / f"{name}-1.0-py3-none-any.whl") for name in ("tiny", "torch", "extra")]
     make_wheel(folder / "torch-1.0+cpu-py3-none-any.whl")
     copy = tmp_path / "extension/wham_blender"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "*.mp4"))
     (copy / "pipeline/requirements.txt").write_text("".join(lock), "utf-8")
     (copy / "pipeline/requirements.in").write_text("tiny==1.0\nlarge==2.0\n", "utf-8")
+    (copy / "pipeline/full_packages.txt").write_text("extra\n", "utf-8")
     (copy / "pipeline/download_sizes.json").write_text("{}", "utf-8")
     monkeypatch.setattr(process, "_PACKAGE", copy)
     monkeypatch.setattr(python_environment, "PIPELINE", copy / "pipeline")
@@ -65,9 +66,13 @@ def test_install_repair_check_move_remove(addon_preferences, wheels, tmp_path):
     assert str(Path.home()) not in report["text"] or Path.home() == Path("/")
 
     next(python.parents[1].glob("lib/*/site-packages/tiny.py")).unlink()
+    assert settings.lacks_full_packages()
+    assert not list(python.parents[1].glob("lib/*/site-packages/extra.py"))
     with pytest.raises(RuntimeError, match="lacks large"):
-        wham.repair_worker()
+        wham.repair_worker(full=True)
     assert list(python.parents[1].glob("lib/*/site-packages/tiny.py"))
+    assert list(python.parents[1].glob("lib/*/site-packages/extra.py"))
+    assert not settings.lacks_full_packages()
     with pytest.raises(RuntimeError, match="lacks large"):
         wham.check_worker()
     assert wham.copy_worker_report() == {"FINISHED"}

@@ -17,8 +17,8 @@ from wham_blender.addon.jobs.queue import Work, job_queue
 from wham_blender.addon.operators import background
 from wham_blender.addon.operators.weights import WHAM_OT_download_weights
 from wham_blender.addon.ui import weights_box
-from wham_blender.addon.worker import fetch
-from wham_blender.weights.library import Library
+from wham_blender.addon.worker import fetch, python_environment
+from wham_blender.weights.library import NEEDED, Library
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +106,12 @@ def test_the_panel_names_what_is_missing(monkeypatch):
     assert shown == "The file of SMPL, female is missing: see the preferences"
     monkeypatch.setattr(Library, "missing", lambda self: [])
     assert " ".join(drawn(weights_box.draw_quality, "AUTO")) == "Full quality if an NVIDIA graphics card is found"
+    monkeypatch.setattr(weights_box, "lacks_full_packages", lambda: True)
+    assert " ".join(drawn(weights_box.draw_quality, "AUTO")).startswith("Full quality needs more packages")
+    button = f"wham.install_worker Install Packages for Full Quality ({python_environment.full_download()} MB)"
+    assert button in drawn(weights_box.draw_weights)
+    monkeypatch.setattr(Library, "missing", lambda self: [each for each in weights.published() if each.role in NEEDED])
+    assert button not in drawn(weights_box.draw_weights), "as long as there is no file of full quality"
 
 
 def test_nothing_is_downloaded_without_consent(monkeypatch):

@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 Cell = str | int | float | None
 
@@ -34,8 +35,12 @@ def report(
         cells = zip(line, widths, numeric, strict=True)
         print("  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in cells).rstrip())
     if json_path:
-        records = [dict(zip(columns, row, strict=True)) for row in rows]
-        Path(json_path).write_text(json.dumps({"title": title, "rows": records}, indent=2) + "\n", "utf-8")
+        Path(json_path).write_text(json.dumps(record(title, columns, rows), indent=2) + "\n", "utf-8")
+
+
+def record(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> dict[str, Any]:
+    """The table as a JSON object: one object a row."""
+    return {"title": title, "rows": [dict(zip(columns, row, strict=True)) for row in rows]}
 
 
 def _show(cell: Cell) -> str:

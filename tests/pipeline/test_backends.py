@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from itertools import combinations
 from pathlib import Path
 
@@ -79,3 +81,46 @@ def test_a_mixture_has_all_networks(roles: set[str], there: set[str]) -> None:
     unused = {"hmr2"} if "hmr2" in roles and "wham" not in roles else set()
     assert mixed.quality == ("draft" if roles == unused else "mixed")
     assert roles - unused <= has
+
+
+def test_without_the_packages_of_full_quality(there: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    assert backends.choose("draft", CARD).quality == "draft"
+    there.update({"vitpose", "wham"})
+    assert backends.choose("auto", CARD).quality == "mixed"  # the landmark net follows people
+    there.update(NEEDED)
+    automatic = backends.choose("auto", CARD)
+    assert automatic.quality == "draft"
+    assert "click Install Packages for Full Quality" in automatic.reason
+    for quality in ("mixed", "full"):
+        with pytest.raises(PipelineError, match=r"lacks the packages of full quality.*Or choose draft") as error:
+            backends.choose(quality, CARD)
+        assert error.value.code == "full-packages-missing"
+
+
+def test_draft_quality_imports_no_package_that_only_full_quality_needs() -> None:
+    """Modules that need such a package are imported where they are used, in functions."""
+    names = {
+        "lap",
+        "ultralytics",
+        "torchvision",
+        "PIL",
+        "matplotlib",
+        "polars",
+        "psutil",
+        "yaml",
+        "requests",
+        "packaging",
+    }
+    package = Path(backends.__file__).parents[2]
+    late = {"yolo", "detection_tracker"}
+    for folder in ("pipeline", "models", "body"):
+        for path in (package / folder).rglob("*.py"):
+            for statement in ast.parse(path.read_text("utf-8")).body:
+                imported = set(re.findall(r"\w+", ast.unparse(statement))) if _is_import(statement) else set()
+                if path.stem not in late:
+                    assert not imported & (names | late), f"{path}: {ast.unparse(statement)}"
+
+
+def _is_import(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Import | ast.ImportFrom)

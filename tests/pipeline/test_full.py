@@ -24,7 +24,6 @@ from wham_blender.pipeline.array_file import ArrayFile
 from wham_blender.pipeline.clip import video_reader
 from wham_blender.pipeline.people import vitpose_stage, yolo
 from wham_blender.pipeline.people.batched_network import CROP
-from wham_blender.pipeline.people.movenet import MoveNet
 from wham_blender.pipeline.stages.job import Job
 from wham_blender.pipeline.stages.pose import MESH_ARRAYS
 from wham_blender.pipeline.stages.run import run
@@ -35,18 +34,11 @@ END = 10  # frames of 60 a second
 LOOKS = 6
 
 
-class SeesLikeMoveNet(yolo.Yolo):
-    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        super().__call__(image)
-        boxes, scores, _ = MoveNet(weights.find("detector"))(image)
-        return boxes, np.where(scores > 0.25, 0.9, 0.0), np.zeros((len(boxes), 0, 3), np.float32)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def stand_ins() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vit, "DEPTH", 2)
-        patch.setattr(yolo, "Yolo", SeesLikeMoveNet)
+        patch.setattr(yolo, "Yolo", published.SeesLikeMoveNet)
         yield
 
 

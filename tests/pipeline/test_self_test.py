@@ -45,6 +45,7 @@ def test_the_report_says_what_is_wrong(tmp_path, monkeypatch, capsys, breaks, se
 
     if breaks == "package":
         (tmp_path / "requirements.in").write_text("numpy==0.1\nno-such-package==1.0\n", "utf-8")
+        (tmp_path / "requirements-full.in").write_text("not-there-either==1.0\n", "utf-8")
         monkeypatch.setattr(self_test, "_HERE", tmp_path)
     elif breaks == "torch":
         monkeypatch.setitem(sys.modules, "torch", None)
@@ -61,7 +62,10 @@ def test_the_report_says_what_is_wrong(tmp_path, monkeypatch, capsys, breaks, se
     assert self_test.main(["--json", "-o", str(tmp_path / "report.json")]) == 1
     last = decode(capsys.readouterr().out.splitlines()[-1])
     assert isinstance(last, Failed)
-    assert not json.loads((tmp_path / "report.json").read_text("utf-8"))["whole"]
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert not report["whole"]
+    if breaks == "package":
+        assert ["not-there-either", "not installed: only full quality needs it"] in report["details"]
     assert re.search(sentence, last.text)
 
 

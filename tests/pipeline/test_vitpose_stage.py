@@ -22,27 +22,28 @@ from wham_blender.pipeline.people.tracking import DetectionRow
 from wham_blender.pipeline.pose import hmr2_features
 
 CPU = torch.device("cpu")
+OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
 
 
 class Small(nn.Module):
     """A network that takes so many pictures and no more."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, error: RuntimeError) -> None:
         super().__init__()
-        self.most, self.sizes = most, list[int]()
+        self.most, self.error, self.sizes = most, error, list[int]()
 
     def half_precision_parts(self) -> list[nn.Module]:
         return []
 
     def forward(self, pictures: Tensor) -> Tensor:
         if len(pictures) > 2 * self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+            raise self.error
         self.sizes.append(len(pictures) // 2)
         return pictures.mean((1, 2, 3))
 
 
-def network(most: int, told: list[str]) -> tuple[BatchedNetwork, Small]:
-    small = Small(most)
+def network(most: int, told: list[str], error: RuntimeError = OUT_OF_MEMORY) -> tuple[BatchedNetwork, Small]:
+    small = Small(most, error)
 
     def infer(pictures: Tensor) -> tuple[Tensor, ...]:
         plain, mirrored = small(pictures).chunk(2)
@@ -53,9 +54,16 @@ def network(most: int, told: list[str]) -> tuple[BatchedNetwork, Small]:
     return made, small
 
 
-def test_a_batch_is_halved_until_it_fits() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        OUT_OF_MEMORY,
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_batch_is_halved_until_it_fits(error: RuntimeError) -> None:
     told: list[str] = []
-    net, small = network(3, told)
+    net, small = network(3, told, error)
     crops = np.random.default_rng(0).integers(0, 255, (11, *CROP), dtype=np.uint8)
     plain, both = net(crops)
     assert small.sizes == [2] * 5 + [1]
@@ -82,11 +90,11 @@ def test_no_memory_for_the_network_is_the_same_sentence() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     with pytest.raises(PipelineError, match=r"too little memory for HMR2\.0, even"):
-        BatchedNetwork(Large(1), lambda pictures: (pictures,), "HMR2.0", CPU, print)  # type: ignore[arg-type]
+        BatchedNetwork(Large(1, OUT_OF_MEMORY), lambda pictures: (pictures,), "HMR2.0", CPU, print)  # type: ignore[arg-type]
 
 
 def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
-    net = BatchedNetwork(Small(9), lambda pictures: (pictures @ pictures[:, :2],), "net", CPU, print)  # type: ignore[arg-type]
+    net = BatchedNetwork(Small(9, OUT_OF_MEMORY), lambda pictures: (pictures @ pictures[:, :2],), "net", CPU, print)  # type: ignore[arg-type]
     with pytest.raises(RuntimeError):
         net(np.zeros((2, *CROP), np.uint8))
     assert net.batch > 1

@@ -17,7 +17,7 @@ from tests import published
 from tests.parity.test_wrong_files import Evil
 from wham_blender.models.wham import WHAM
 from wham_blender.pipeline.clip import video_reader
-from wham_blender.pipeline.people import tracking, yolo
+from wham_blender.pipeline.people import detection_tracker, tracking, yolo
 from wham_blender.weights import WeightsError
 
 CLIP = Path(__file__).parents[1] / "clips" / "balance_cam01.mp4"
@@ -142,7 +142,7 @@ def test_the_finder_tracks_whom_the_detector_is_sure_of() -> None:
         boxes = np.array([[100 + 2 * looks, 100, 200 + 2 * looks, 400], [400, 100, 450, 300]], np.float32)
         return boxes, np.array(scores, np.float32), np.zeros((2, 0, 3), np.float32)
 
-    finder = tracking.DetectionTracker(detect, yolo.NEW_TRACK_SCORE)
+    finder = detection_tracker.DetectionTracker(detect, yolo.NEW_TRACK_SCORE)
     for looks in range(6):
         if looks == 3:
             scores[0] = 0.2  # half hidden: found before, so still found

@@ -130,6 +130,7 @@ def packages(tmp_path, monkeypatch, environment):
 
     monkeypatch.setattr(installer, "_make_environment", copy)
     (tmp_path / "lists/download_sizes.json").write_text("{}", "utf-8")
+    (tmp_path / "lists/full_packages.txt").write_text("many\nmore\n", "utf-8")
     clear_caches()
 
     def write(*entries, build="pypi"):

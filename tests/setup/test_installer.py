@@ -162,6 +162,24 @@ def test_without_pytorchs_index_the_larger_build_is_taken_only_on_demand(index, 
         installer.install(BASE, "CUDA")
 
 
+def test_packages_of_full_quality_come_when_they_are_asked_for_and_stay(index, packages, monkeypatch):
+    lock = [index.add("tiny"), index.add("torch"), index.add("many"), index.add("more", place="simple")]
+    index.add("torch", "1.0+cpu", "whl/cpu")
+    packages(*lock, build="cpu")
+    sizes = {"torch": 3000, "others": 200, "full": 90}
+    monkeypatch.setattr(python_environment, "download_sizes", lambda: sizes)
+    installer.install(BASE, "CPU")
+    assert sorted(index.fetched) == ["tiny", "torch"]
+    assert python_environment.lacks_full_packages()
+    installer.install(BASE, "CPU", full=True)
+    assert sorted(index.fetched) == ["many", "more", "tiny", "torch"]
+    assert not python_environment.lacks_full_packages()
+    packages(*lock[:3], index.add("more", "2.0"), build="cpu")  # a new version of the add-on
+    installer.install(BASE, "CPU")
+    assert index.fetched[4:] == ["more"]
+    assert not python_environment.lacks_full_packages()
+
+
 def test_without_a_network_from_a_folder(index, packages, tmp_path):
     packages(index.add("tiny"))
     index.missing = True

@@ -36,14 +36,15 @@ def _index(monkeypatch):
 
 
 def test_sizes_are_of_each_systems_wheels():
-    assert lock.sizes(LOCK) == {
-        "linux-x86_64": {"torch": 800, "others": 1},
-        "linux-arm64": {"torch": 700, "others": 1},
-        "win32-x86_64": {"torch": 100, "others": 1},
-        "darwin-arm64": {"torch": 90, "others": 1},
+    assert lock.sizes(LOCK, ["tiny"]) == {
+        "linux-x86_64": {"torch": 800, "others": 0, "full": 1},
+        "linux-arm64": {"torch": 700, "others": 0, "full": 1},
+        "win32-x86_64": {"torch": 100, "others": 0, "full": 1},
+        "darwin-arm64": {"torch": 90, "others": 0, "full": 1},
     }
+    assert lock.sizes(LOCK, [])["darwin-arm64"] == {"torch": 90, "others": 1, "full": 0}
 
 
 def test_a_package_without_a_wheel_is_told():
     with pytest.raises(SystemExit, match=r"torch 1\.0 has no wheel for win32-x86_64"):
-        lock.sizes(LOCK.replace("    --hash=sha256:cc \\\n", ""))
+        lock.sizes(LOCK.replace("    --hash=sha256:cc \\\n", ""), [])

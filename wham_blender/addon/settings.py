@@ -27,6 +27,11 @@ def worker_python() -> Path:
     return python_environment.find(worker_path())
 
 
+def lacks_full_packages() -> bool:
+    """Whether the worker that jobs use was installed without the packages that only full quality needs."""
+    return not worker_path() and python_environment.lacks_full_packages()
+
+
 def jobs_folder() -> Path:
     """The folder that contains the jobs' folders."""
     chosen = preferences()

@@ -92,7 +92,7 @@ class HandBody(nn.Module):
             bone = self.rest[chains[:, joint + 1]] - self.rest[chains[:, joint]]
             position = position + (rotation @ bone[..., None])[..., 0]
             placed.append(position)
-        points = joints.new_zeros(len(joints), POINTS, 3)
+        points = position.new_zeros(len(joints), POINTS, 3)
         points[:, chains.flatten()] = torch.stack(placed, 2).flatten(1, 2)
         return points
 

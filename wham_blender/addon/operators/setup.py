@@ -31,6 +31,11 @@ class _InstallOperator(JobOperator):
         description="Where PyTorch's own index cannot be used, take the much larger build with CUDA from PyPI",
         options={"SKIP_SAVE"},
     )
+    full: BoolProperty(
+        name="Full Quality",
+        description="Also install the packages that only Full quality needs. A worker that has them keeps them",
+        options={"SKIP_SAVE"},
+    )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -47,7 +52,7 @@ class _InstallOperator(JobOperator):
         python_environment.check_folder()
         base = python_environment.base_python(_option("base_python"))
         command = python_environment.install_command(
-            base, _option("torch_build") or "AUTO", _option("wheels_folder"), self.repair, self.larger
+            base, _option("torch_build") or "AUTO", _option("wheels_folder"), self.repair, self.larger, self.full
         )
         return Job(command, python_environment.data_folder() / "install.log")
 

@@ -6,8 +6,9 @@ import bpy
 
 from ... import weights
 from ...weights.library import BODIES, NEEDED
-from ..settings import library
+from ..settings import lacks_full_packages, library
 from ..translations import translate
+from ..worker import python_environment
 from .ui_text import draw_sentence
 
 
@@ -21,6 +22,9 @@ def draw_weights(layout: bpy.types.UILayout) -> None:
     state = f"Full Quality: {len(missing)} files are missing" if missing else "Full Quality: all files are there"
     layout.label(text=translate(state))
     draw_sentence(layout, "Draft and Fast quality need none of these files.", icon="NONE", dim=True)
+    if lacks_full_packages() and len(missing) < len(NEEDED):
+        text = f"Install Packages for Full Quality ({python_environment.full_download()} MB)"
+        layout.operator("wham.install_worker", text=translate(text), icon="IMPORT").full = True
     layout.operator("wham.find_weights", text="Search Folder for Files", icon="FILE_FOLDER")
     for entry in entries:
         layout.separator(type="LINE")
@@ -58,6 +62,8 @@ def draw_quality(layout: bpy.types.UILayout, quality: str) -> None:
         if available:
             draw_sentence(layout, f"Files of Full quality: {', '.join(available)}", icon="CHECKMARK")
         draw_sentence(layout, f"Missing for Full quality: {', '.join(entry.title for entry in missing)}")
+    elif lacks_full_packages():
+        draw_sentence(layout, "Full quality needs more packages: see the preferences", icon="ERROR")
     elif quality == "AUTO":
         draw_sentence(layout, "Full quality if an NVIDIA graphics card is found")
 

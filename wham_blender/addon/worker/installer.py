@@ -1,12 +1,15 @@
 """Installs, checks, repairs, removes and moves the worker, in a process that writes messages of protocol.py. No bpy.
 
-    installer install --base PYTHON --build AUTO|CUDA|CPU [--wheels FOLDER] [--repair] [--larger]
+    installer install --base PYTHON --build AUTO|CUDA|CPU [--wheels FOLDER] [--repair] [--larger] [--full]
     installer check PYTHON
     installer remove
     installer move FOLDER
 
 Installing does the same work from nothing, after an interruption, over an older version, and to repair: complete
-packages stay, the rest is downloaded. Every package must have one of the hashes in ``pipeline/requirements.txt``. The
+packages stay, the rest is downloaded. Packages that only full quality needs (``pipeline/full_packages.txt``) are left
+out until ``--full`` asks for them; from then on they are part of the worker.
+
+Every package must have one of the hashes in ``pipeline/requirements.txt``. The
 exception is PyTorch's own index if this copy has no ``requirements-BUILD.txt`` with its hashes (tools/lock.py writes
 them where that index can be reached): then PyTorch's version is pinned, and its files are checked against the hashes
 that the index itself gives over HTTPS.
@@ -46,11 +49,14 @@ _SAME_WITH_PIP = {"package-changed", "worker-disk-full", "worker-folder-not-writ
 _PAUSE = 0.2  # seconds between two messages about the progress of a move
 
 
-def install(base: Path, wish: str, wheels: str = "", repair: bool = False, larger: bool = False) -> Path:
+def install(
+    base: Path, wish: str, wheels: str = "", repair: bool = False, larger: bool = False, full: bool = False
+) -> Path:
     """Install the worker into python_environment.worker_folder() and return its interpreter.
 
     ``larger``: where PyTorch's index cannot be used, take PyPI's build, which is much larger than was announced.
-    Raises WorkerError or BuildError; the next attempt uses what was done by then.
+    ``full``: also the packages that only full quality needs; a worker that has them keeps them. Raises
+    WorkerError or BuildError; the next attempt uses what was done by then.
     """
     folder = python_environment.worker_folder()
     protocol.send(protocol.Progress("prepare", 0, 1, 0.0))
@@ -58,10 +64,15 @@ def install(base: Path, wish: str, wheels: str = "", repair: bool = False, large
     build = _build(folder, wish, repair)
     protocol.send(protocol.Log(f"Python {base_python} at {base}; {build.reason}"))
     before = python_environment.read_marker(folder, python_environment.STARTED)
+    # Workers of earlier versions, which do not say so, have them.
+    full = full or before.get("full", "yes" if before else "no") == "yes"
+    megabytes = python_environment.download_size(build, full) or 0
+    if python_environment.lacks_full_packages():
+        megabytes = python_environment.full_download()
     python = python_environment.python_of(folder)
     if before.get("build") != build.name or before.get("python") != ".".join(map(str, base_python.version[:2])):
         delete(folder)
-        _check_space(folder, build)
+        _check_space(folder, megabytes)
     (folder / python_environment.MARKER).unlink(missing_ok=True)
     python_environment.self_test_report().unlink(missing_ok=True)
     if not _runs(python):
@@ -70,11 +81,12 @@ def install(base: Path, wish: str, wheels: str = "", repair: bool = False, large
         "build": build.name,
         "python": ".".join(map(str, base_python.version[:2])),
         "packages": python_environment.fingerprint(),
+        "full": "yes" if full else "no",
     }
     replace_text(folder / python_environment.STARTED, json.dumps(content))
     for name in damaged(folder, thoroughly=repair):
         protocol.send(protocol.Log(f"{name} is damaged and is installed again"))
-    _install_packages(_Fetch(python, wheels, build), build, larger)
+    _install_packages(_Fetch(python, wheels, megabytes), build, larger, full)
     if broken := damaged(folder, forget=False):
         raise WorkerError(
             f"{', '.join(broken)} could not be installed completely; the log says more. Try again.",
@@ -150,8 +162,8 @@ def _build(folder: Path, wish: str, repair: bool) -> pytorch.Build:
     return pytorch.choose(wish, *pytorch.here(), pytorch.cards())
 
 
-def _check_space(folder: Path, build: pytorch.Build) -> None:
-    megabytes = python_environment.download_size(build)
+def _check_space(folder: Path, megabytes: int) -> None:
+    """Raise WorkerError if the disk has too little space for so large a download; 0: its size is not known."""
     free = location.free_space(folder)
     if megabytes and free < (needed := megabytes * _MB * (1 + _UNPACKED)):
         raise WorkerError(
@@ -196,15 +208,15 @@ def _make_environment(base: Path, folder: Path, base_python: python_environment.
         )
 
 
-def _install_packages(fetch: _Fetch, build: pytorch.Build, larger: bool) -> None:
-    lock = (python_environment.PIPELINE / "requirements.txt").read_text("utf-8")
-    build_lock = python_environment.PIPELINE / f"requirements-{build.name}.txt"
+def _install_packages(fetch: _Fetch, build: pytorch.Build, larger: bool, full: bool) -> None:
+    lock = _lock("requirements.txt", full)
+    build_lock = f"requirements-{build.name}.txt"
     if build.name == "pypi":
         fetch(lock)
-    elif build_lock.exists():
-        fetch(build_lock.read_text("utf-8"), "--extra-index-url", build.index)
+    elif (python_environment.PIPELINE / build_lock).exists():
+        fetch(_lock(build_lock, full), "--extra-index-url", build.index)
     else:
-        fetch(_entries(lock, torch=False), last=False)
+        fetch(_of_torch(lock, False), last=False)
         pins = re.findall(r"^(torch|torchvision)==([\w.]+)", lock, re.MULTILINE)
         try:
             fetch("\n".join(f"{name}=={version}+{build.name}" for name, version in pins), "--index-url", build.index)
@@ -219,20 +231,33 @@ def _install_packages(fetch: _Fetch, build: pytorch.Build, larger: bool) -> None
                     "Try again later, or click Download the Larger PyTorch.",
                     code="larger-download",
                 ) from problem
-            fetch(_entries(lock, torch=True))
+            fetch(_of_torch(lock, True))
 
 
-def _entries(lock: str, torch: bool) -> str:
-    """The entries of a lock file that PyTorch's index has, or all others."""
-    entries = re.split(r"^(?=[\w.-]+==)", lock, flags=re.MULTILINE)[1:]
-    return "".join(entry for entry in entries if bool(TORCH.match(entry)) == torch)
+def _lock(name: str, full: bool) -> str:
+    """A lock file; without ``full`` its entries of packages that only full quality needs are left out."""
+    left_out = frozenset() if full else python_environment.full_packages()
+    entries = _entries((python_environment.PIPELINE / name).read_text("utf-8"))
+    return "".join(entry for entry in entries if entry.partition("==")[0] not in left_out)
+
+
+def _of_torch(lock: str, torch: bool) -> str:
+    """The entries of a lock that PyTorch's index has, or all others."""
+    return "".join(entry for entry in _entries(lock) if bool(TORCH.match(entry)) == torch)
+
+
+def _entries(lock: str) -> list[str]:
+    return re.split(r"^(?=[\w.-]+==)", lock, flags=re.MULTILINE)[1:]
 
 
 class _Fetch:
     """Installs lists of packages into an environment, with uv if there is one, else with pip; reports progress."""
 
-    def __init__(self, python: Path, wheels: str, build: pytorch.Build) -> None:
-        """Raises WorkerError if the folder ``wheels`` is missing; it is empty where packages are downloaded."""
+    def __init__(self, python: Path, wheels: str, megabytes: int) -> None:
+        """``megabytes``: size of all downloads, 0 if it is not known.
+
+        Raises WorkerError if the folder ``wheels`` is missing; it is empty where packages are downloaded.
+        """
         if wheels and not Path(wheels).is_dir():
             raise WorkerError(
                 f"There is no folder {wheels}. Choose the one that has the packages, or none.",
@@ -241,7 +266,7 @@ class _Fetch:
         self.wheels = wheels
         self._python = python
         self._downloads = python_environment.downloads_folder()
-        self._meter = _DownloadMeter(python_environment.download_size(build) or 0)
+        self._meter = _DownloadMeter(megabytes)
         self._log = self._downloads / "pip.log"
         self._pip_options: list[str] = []
         self._settings = pip.settings(python)
@@ -407,6 +432,7 @@ def main(arguments: list[str] | None = None) -> int:
     install_options.add_argument("--wheels", default="")
     install_options.add_argument("--repair", action="store_true")
     install_options.add_argument("--larger", action="store_true")
+    install_options.add_argument("--full", action="store_true")
     commands.add_parser("check").add_argument("python", type=Path)
     commands.add_parser("remove")
     commands.add_parser("move").add_argument("folder", type=Path)
@@ -417,7 +443,9 @@ def main(arguments: list[str] | None = None) -> int:
             return check(options.python)
         with location.exclusive():
             if options.command == "install":
-                python = install(options.base, options.build, options.wheels, options.repair, options.larger)
+                python = install(
+                    options.base, options.build, options.wheels, options.repair, options.larger, options.full
+                )
                 return check(python, _SELF_TEST_BEGINS)
             if options.command == "remove":
                 remove()

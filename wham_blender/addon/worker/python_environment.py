@@ -234,16 +234,18 @@ def check_base(python: Path) -> Interpreter:
     return base
 
 
-def install_command(base: Path, build: str, wheels: str = "", repair: bool = False, larger: bool = False) -> list[str]:
+def install_command(
+    base: Path, build: str, wheels: str = "", repair: bool = False, larger: bool = False, full: bool = False
+) -> list[str]:
     """The command that installs, updates or repairs the worker's environment; Blender's interpreter runs it.
 
     ``build`` is one of pytorch.WISHES; ``wheels`` a folder that has all packages, for computers without a network;
-    ``larger`` accepts a larger download than `download_text` announces.
+    ``larger`` accepts a larger download than `download_text` announces; ``full`` adds what only full quality needs.
     """
     options = ["--base", str(base), "--build", build]
     if wheels:
         options += ["--wheels", wheels]
-    options += ["--repair"] * repair + ["--larger"] * larger
+    options += ["--repair"] * repair + ["--larger"] * larger + ["--full"] * full
     return _command("install", *options)
 
 
@@ -283,11 +285,16 @@ def download_text(wish: str, nvidia_cards: list[pytorch.Card]) -> str:
     return f"{build.reason} Downloads {about}{size / 1000:.1f} GB, and takes twice that on the disk"
 
 
-def download_size(build: pytorch.Build) -> int | None:
-    """Megabytes that an installation downloads here; None if only PyTorch's index knows."""
+def download_size(build: pytorch.Build, full: bool = False) -> int | None:
+    """Megabytes that an installation downloads here; None if only PyTorch's index knows.
+
+    ``full``: with the packages that only full quality needs.
+    """
     sizes = download_sizes()
     torch = {"pypi": sizes.get("torch"), "cpu": _TORCH_CPU}.get(build.name)
-    return sizes["others"] + torch if sizes and torch is not None else None
+    if not sizes or torch is None:
+        return None
+    return sizes["others"] + torch + (full_download() if full else 0)
 
 
 def larger_download() -> int:
@@ -295,9 +302,24 @@ def larger_download() -> int:
     return download_sizes().get("torch", 0)
 
 
+def full_download() -> int:
+    """Megabytes of the packages that only full quality needs."""
+    return download_sizes().get("full", 0)
+
+
+def lacks_full_packages() -> bool:
+    """Whether the installed worker is complete, but without the packages that only full quality needs."""
+    return not os.environ.get("WHAM_WORKER_PYTHON") and read_marker(worker_folder(), MARKER).get("full") == "no"
+
+
+def full_packages() -> frozenset[str]:
+    """Names of the packages that only full quality needs."""
+    return frozenset((PIPELINE / "full_packages.txt").read_text("utf-8").split())
+
+
 @cache
 def download_sizes() -> dict[str, int]:
-    """Megabytes of the packages for this system: ``torch`` with what only it needs, and the ``others``."""
+    """Megabytes of the packages for this system: ``torch`` with what only it needs, ``others``, and ``full``'s."""
     system, machine = pytorch.here()
     sizes: dict[str, dict[str, int]] = _read(PIPELINE / "download_sizes.json", dict[str, dict[str, int]])
     return sizes.get(f"{system}-{machine}", {})
@@ -306,9 +328,7 @@ def download_sizes() -> dict[str, int]:
 @cache
 def fingerprint() -> str:
     """Hash of the lists of packages."""
-    return hashlib.sha256(
-        b"".join(path.read_bytes() for path in sorted(PIPELINE.glob("requirements*.txt")))
-    ).hexdigest()
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PIPELINE.glob("*.txt")))).hexdigest()
 
 
 def read_marker(folder: Path, name: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ everything on the CPU.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -24,6 +25,7 @@ CROP = (vit.HEIGHT, vit.WIDTH, 3)  # shape of the networks' input, uint8 RGB
 
 MAX_BATCH = 32  # crops, and as many mirrored: larger batches are not faster, but hold more frames in memory
 _CPU_BATCH = 4  # larger batches are not faster on the processor
+_CPU_OUT_OF_MEMORY = r"not enough memory|can't allocate memory"
 _MEMORY_FRACTION = 0.7  # of the card's free memory that a batch may use; set by hand
 
 
@@ -113,5 +115,5 @@ class BatchedNetwork:
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    """CUDA raises a class of its own, the CPU's allocator a RuntimeError with this text."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    """CUDA raises a class of its own, the CPU's allocator a RuntimeError with one of these texts (Linux and others)."""
+    return isinstance(error, torch.OutOfMemoryError) or re.search(_CPU_OUT_OF_MEMORY, str(error)) is not None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from ... import weights
 from ...weights.library import NEEDED, Library
 from ..errors import PipelineError
 
+_LACKS_PACKAGES = (
+    "The worker lacks the packages of full quality: click Install Packages for Full Quality in the preferences."
+)
 QUALITIES = ("auto", "fast", "draft", "mixed", "full")
 
 
@@ -61,16 +65,20 @@ def choose(quality: str, device: str, folder: Path | None = None) -> Backend:
                 "or choose auto or draft.",
                 code="full-quality-files-missing",
             )
+        _check_packages(set(NEEDED))
         slow = "" if card else " Without a CUDA card it takes many seconds for every frame."
         return _published(library, set(NEEDED), "Full quality, as asked for." + slow)
     lacks = f" For full quality are missing: {_list(missing)}." if missing else ""
     if quality == "auto" and not card:
         here = "" if missing else " Its files are here: choose full to have it nonetheless, at many seconds a frame."
         return _draft(f"Draft quality, as full quality wants an NVIDIA card and a PyTorch with CUDA.{here}{lacks}")
+    useful = _useful({role for role in NEEDED if library.path(role)})
+    if quality == "auto" and _lacks_packages(useful):
+        return _draft(f"Draft quality. {_LACKS_PACKAGES}{lacks}")
+    _check_packages(useful)
     if not missing:
         why = "as its files are here" + (" and a CUDA card" if card else "")
         return _published(library, set(NEEDED), f"Full quality, {why}.")
-    useful = _useful({role for role in NEEDED if library.path(role)})
     if not useful:
         return _draft(f"Draft quality.{lacks}")
     titles = [weights.published_for(role).title for role in NEEDED if role in useful]
@@ -83,6 +91,19 @@ def _useful(available: set[str]) -> set[str]:
     HMR2.0's features fit the published WHAM only: the open WHAM was trained on the open lifter's.
     """
     return available if "wham" in available else available - {"hmr2"}
+
+
+def _lacks_packages(roles: set[str]) -> bool:
+    """Whether this Python lacks packages that these published networks need.
+
+    They are for YOLO, and for ByteTrack, which follows people where the landmark net does not run.
+    """
+    return ("yolo" in roles or {"vitpose", "hmr2"} <= roles) and find_spec("ultralytics") is None
+
+
+def _check_packages(roles: set[str]) -> None:
+    if _lacks_packages(roles):
+        raise PipelineError(f"{_LACKS_PACKAGES} Or choose draft quality.", code="full-packages-missing")
 
 
 def _draft(reason: str) -> Backend:

@@ -15,7 +15,7 @@ from ..people import movenet
 from ..people.hands import FAST_LOOK_INTERVAL, LOOK_INTERVAL, HandLandmarker, HandTracker
 from ..people.landmark_tracker import LOOKBACK, LandmarkTracker
 from ..people.landmarks import Landmarker
-from ..people.tracking import DetectionTracker, Detector, PeopleSource
+from ..people.tracking import Detector, PeopleSource
 from ..people.types import Detections
 from ..people.watch import process_clip
 from ..progress import Progress
@@ -90,7 +90,7 @@ def build_people_source(context: JobContext, write_crops: Append | None) -> Peop
     if "yolo" in files:
         import torch
 
-        from ..people import yolo
+        from ..people import yolo  # needs packages that draft quality does without
 
         detect, score = yolo.Yolo(files["yolo"].path, torch.device(context.device)), yolo.NEW_TRACK_SCORE
     else:
@@ -104,6 +104,8 @@ def build_people_source(context: JobContext, write_crops: Append | None) -> Peop
     if "landmarks" in files:
         people, hands = LandmarkTracker(detect, Landmarker(files["landmarks"]), lookback, hands), None
     else:
+        from ..people.detection_tracker import DetectionTracker  # needs them, too
+
         people, lookback = DetectionTracker(detect, score), 0
     if not more:
         return people
