@@ -2,10 +2,11 @@
 
 ``build.py bench hands [--films N] [--first SEED] [--folder FOLDER] [--json FILE]``. Films are drawn once, into
 out/hands: gestures (grasp, point, count, wave, fist, flat, as around a stick) with the arms at the sides, before the
-body, raised, stretched and behind the back, seen by several cameras. Constants were tried on films from seed 100 on;
-others are held out.
+body, raised, stretched and behind the back, seen by several cameras. In every second three films one of the hands holds a stick. Constants were
+tried on films from seed 100 on; others are held out.
 
-Rows are sizes of hands, pixels from wrist to middle fingertip if they lay in the picture's plane. fingers: 20 finger
+Rows are sizes of hands, pixels from wrist to middle fingertip if they lay in the picture's plane; hands with a stick
+have their own. fingers: 20 finger
 joints and tips from the true ones with the wrists on each other, millimetres; net: the same of the net's own metres
 with the palms on each other; wrist: its orientation to the camera, degrees; of the net's metres and of the body lifter,
 too. flips: frames whose wrist is off by more than 90 degrees. seen: % of the hands in view. false: frames in which a
@@ -41,6 +42,8 @@ _FPS, _FRAMES, _KEY_FRAMES = 30, 90, 18
 _HIDDEN, _IN_VIEW = 0.08, 0.6  # share of a hand's pixels that are drawn, below and above which it counts as such
 _ELSEWHERE = 0.7  # lengths of the hand that the seen points may be off on average
 _PALM = [0, 5, 9, 13, 17]  # of MediaPipe's points
+_STICK_SIDES, _STICK_PARTS = 8, 60  # of the stick's mesh
+_SKIN = 0.009  # metres between the joints of a finger and what the finger lies on
 _UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # SMPL's y up to the world's z up, facing -y
 # Degrees of bending of the joints of index, middle, little and ring finger; of the thumb's first joint towards and
 # from the palm, and of its others; of spreading.
@@ -117,8 +120,15 @@ def _keyed(keys: np.ndarray) -> np.ndarray:
     )
 
 
-def _motion(skeletons: list[HandSkeleton], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Poses (F, 24, 3) and hand poses (F, 30, 3) of a film, axis-angle."""
+def holding_side(seed: int) -> int | None:
+    """The side of a film's hand that holds a stick, 0 left, 1 right, if one does."""
+    return seed % 2 if seed // 3 % 2 else None
+
+
+def _motion(
+    skeletons: list[HandSkeleton], holding: int | None, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Poses (F, 24, 3) and hand poses (F, 30, 3) of a film, axis-angle; the side ``holding`` holds a stick."""
     count = -(-_FRAMES // _KEY_FRAMES) + 1
     body, hands = np.zeros((count, 24, 3)), np.zeros((count, 30, 3))
     gestures = list(_GESTURES)
@@ -135,6 +145,9 @@ def _motion(skeletons: list[HandSkeleton], rng: np.random.Generator) -> tuple[np
             gesture = gestures[rng.integers(len(gestures))]
             hands[key, 15 * side : 15 * side + 15] = finger_rotations(skeletons[side], gesture, side, rng)
         body[key, 0] = (0, rng.normal(0, 0.2), 0)
+    if holding is not None:  # a grip that stays
+        part = slice(15 * holding, 15 * holding + 15)
+        hands[:, part] = finger_rotations(skeletons[holding], "stick", holding, rng)
     poses, fingers = _keyed(body), _keyed(hands)
     for side in (0, 1):  # a wave, for a second
         begin, wrist = rng.integers(_FRAMES - 30), JOINT_NAMES.index(f"{('left', 'right')[side]}_wrist")
@@ -142,6 +155,54 @@ def _motion(skeletons: list[HandSkeleton], rng: np.random.Generator) -> tuple[np
         rows = slice(begin, begin + 30)
         poses[rows, wrist] = (Rotation.from_rotvec(poses[rows, wrist]) * shake).as_rotvec()
     return poses, fingers
+
+
+@dataclass(frozen=True)
+class _Stick:
+    """A round stick of varying length in a fist."""
+
+    radius: float  # metres
+    ends: tuple[float, float]  # metres from the middle of the fist, along the direction from little finger to index
+
+    @classmethod
+    def any(cls, points: np.ndarray, rng: np.random.Generator) -> _Stick:
+        """A stick that fits into the fist of points (21, 3)."""
+        _, _, inner = _fist(points)
+        length, share = rng.uniform(0.4, 1.1), rng.uniform(0.15, 0.85)
+        return cls(float(np.clip(inner - _SKIN, 0.006, 0.02)), (-share * length, (1 - share) * length))
+
+    def vertices(self, points: np.ndarray) -> np.ndarray:
+        """The mesh ((_STICK_PARTS + 1) * _STICK_SIDES, 3) in the fist of points (21, 3)."""
+        centre, along, _ = _fist(points)
+        across = np.cross(along, np.eye(3)[np.abs(along).argmin()])
+        across /= np.linalg.norm(across)
+        angles = np.arange(_STICK_SIDES) / _STICK_SIDES * 2 * np.pi
+        ring = np.outer(np.cos(angles), across) + np.outer(np.sin(angles), np.cross(along, across))
+        places = centre + np.linspace(*self.ends, _STICK_PARTS + 1)[:, None] * along
+        return np.asarray((places[:, None] + self.radius * ring).reshape(-1, 3))
+
+    @staticmethod
+    def quads() -> np.ndarray:
+        """(Q, 4), seen from outside in counter-clockwise order."""
+        part, side = np.mgrid[:_STICK_PARTS, :_STICK_SIDES].reshape(2, -1)
+        following = (side + 1) % _STICK_SIDES
+        corners = [(part, side), (part, following), (part + 1, following), (part + 1, side)]
+        return np.stack([_STICK_SIDES * at + around for at, around in corners], 1)
+
+
+def _fist(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Middle (3,), direction (3,) from little finger to index and radius of what the fingers (21, 3) are bent around."""
+    centres, radii = [], []
+    for chain in FINGER_POINTS[[0, 1, 3, 2]]:  # from index to little finger: circles through three joints
+        a, b, c = points[chain[:3]]
+        first, second = a - c, b - c
+        normal = np.cross(first, second)
+        centre = c + np.cross((first @ first) * second - (second @ second) * first, normal) / (2 * normal @ normal)
+        centres.append(centre)
+        radii.append(np.linalg.norm(a - centre))
+    middle = np.mean(centres, 0)
+    _, _, axes = np.linalg.svd(np.array(centres) - middle)
+    return middle, axes[0] * np.sign(axes[0] @ (centres[0] - centres[3])), float(np.min(radii))
 
 
 def _view(seed: int, rng: np.random.Generator) -> View:
@@ -169,7 +230,8 @@ def draw(seed: int, crew: Crew, path: Path) -> Truth:
     skeletons = of_body(crew.body, betas)
     shape = torch.from_numpy(betas)[None].expand(_FRAMES, -1)
     rest = crew.body.rest_joints(shape[:1])[0].numpy().astype(float)
-    poses, fingers = _motion(skeletons, rng)
+    holding = holding_side(seed)
+    poses, fingers = _motion(skeletons, holding, rng)
     local, local_fingers = (torch.from_numpy(rotation_matrices(each)).float() for each in (poses, fingers))
     vertices = crew.body.vertices(local, shape, hand_poses=local_fingers).numpy() @ _UP.T
     joints, tips = (each.numpy() @ _UP.T for each in crew.body.hand_points(local, local_fingers, shape))
@@ -185,8 +247,15 @@ def draw(seed: int, crew: Crew, path: Path) -> Truth:
     places = places @ _UP.T - (0, 0, low)
     view = _view(seed, rng)
     place = Place("room", np.zeros((1, 2)), (-view.rotation.T @ view.translation)[None, :2], rng)
-    studio = Studio(crew, place, [HandColours(crew.body).on(Painter(crew.body, rng, 64).dress())], view.size, rng)
-    owner = _hand_of_quads(crew)
+    colours = HandColours(crew.body).on(Painter(crew.body, rng, 64).dress())
+    quads, owner, thing, meshes = crew.quads, _hand_of_quads(crew), None, list(vertices)
+    if holding is not None:
+        stick = _Stick.any(points[0, holding], rng)
+        thing = _Stick.quads(), np.tile(rng.uniform(0.1, 0.9, 3), (len(_Stick.quads()), 1))
+        quads = np.concatenate([quads, thing[0] + vertices.shape[1]])
+        owner = np.concatenate([owner, np.zeros(len(thing[0]), int)])
+        meshes = [np.concatenate([mesh, stick.vertices(hands[holding])]) for mesh, hands in zip(meshes, points, strict=True)]
+    studio = Studio(crew, place, [colours], view.size, rng, thing=thing)
     shown = np.zeros((_FRAMES, 2))
     parents = [JOINT_NAMES.index(name) for name in ("pelvis", "spine3", "neck")]
     with av.open(str(path), "w") as container:
@@ -195,9 +264,9 @@ def draw(seed: int, crew: Crew, path: Path) -> Truth:
         stream.options = {"crf": "23", "preset": "superfast"}
         for frame in range(_FRAMES):
             bones = places[frame, [parents[:2], parents[1:]]]
-            image = studio.developed([studio.picture(view, [vertices[frame]], [bones])])
+            image = studio.developed([studio.picture(view, [meshes[frame]], [bones])])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
-            shown[frame] = _shown(view, vertices[frame], crew.quads, owner)
+            shown[frame] = _shown(view, meshes[frame], quads, owner)
         container.mux(stream.encode())
     truth = Truth(
         points=view.to_camera(points),

@@ -175,12 +175,18 @@ class Studio:
     """Draws the pictures of one film."""
 
     def __init__(
-        self, crew: Crew, place: Place, colours: list[np.ndarray], size: tuple[int, int], rng: np.random.Generator
-    ) -> None:
+        self, crew: Crew, place: Place, colours: list[np.ndarray], size: tuple[int, int], rng: np.random.Generator,
+        *, thing: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:  # fmt: skip
+        """``thing``: quadrilaterals (Q, 4) of a mesh that follows the people's, and their colours (Q, 3), RGB 0..1."""
         self._place, self._rng = place, rng
         count = len(crew.body.smpl.v_template)
-        self._quads = np.concatenate([crew.quads + count * person for person in range(len(colours))])
-        self._colours = np.concatenate([each.reshape(-1, 2, 3).mean(1) for each in colours])[:, ::-1] * 255
+        quads = [crew.quads + count * person for person in range(len(colours))]
+        painted = [each.reshape(-1, 2, 3).mean(1) for each in colours]
+        if thing is not None:
+            quads, painted = [*quads, thing[0] + count * len(colours)], [*painted, thing[1]]
+        self._quads = np.concatenate(quads)
+        self._colours = np.concatenate(painted)[:, ::-1] * 255
         self._ambient = rng.uniform(0.4, 0.6)
         self._softness = rng.uniform(0.4, 0.9)
         border = (size[1] + _GRAIN_SHIFT, size[0] + _GRAIN_SHIFT, 3)
