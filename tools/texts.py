@@ -32,7 +32,7 @@ DETAILS = {
     "smpl_file.py", "bone_names.py", "vrm_humanoid.py", "rig_probe.py", "yolo.py", "picture.py", "protocol.py",
     "wham.py", "wham_weights.py", "camera_motion.py", "calibration.py", "batched_network.py", "container.py",
     "smpl_armature.py", "folders.py", "finger_bones.py", "animation.py", "body.py", "corrected_animation.py",
-    "array_file.py", "__main__.py", "meshes.py", "foot_mesh.py", "transfer.py", "reference_pose.py",
+    "array_file.py", "__main__.py", "farm_job.py", "meshes.py", "foot_mesh.py", "transfer.py", "reference_pose.py",
 }  # fmt: skip
 # Words in places of texts that are names, or the same in all languages.
 NAMES = {
