@@ -38,6 +38,7 @@ DETAILS = {
 NAMES = {
     "", "%", "WHAM", "PyTorch", "CPU", "FBX", "BVH", "Godot, glTF", "Unreal Engine", "Unity", "USD", "SMPL", "YOLO",
     "HMR2.0", "ViTPose-H", "X", "Y", "Z", "0°", "90°", "180°", "270°", "NVIDIA GPU", "OK", "…", "check", "install",
+    "Deadline Cloud", "Flamenco", "Flamenco Manager",
 }  # fmt: skip
 # Classes whose properties no panel draws.
 RECORDS = {"WHAM_PG_motion"}

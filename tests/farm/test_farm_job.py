@@ -96,16 +96,16 @@ def test_wrong_options_are_a_sentence_in_the_job_s_folder(tmp_path: Path, capsys
 
 def test_what_a_job_says_is_kept_and_comes_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tell = farm_job.Reporter(tmp_path / "job")
-    said = [
-        protocol.Environment("Python 3.11"), protocol.Clip("00ff"), protocol.Progress("detect", 5, 10, 0.25),
-        protocol.Progress("detect", 6, 10, 0.3), protocol.People([PERSON]), protocol.Log("a line\x1b"),
-        protocol.Warn("Dark.", "dark"), protocol.Done("/farm/motion.npz"),
-    ]  # fmt: skip
-    for message in said:
+    kept = FarmStatus(
+        progress=protocol.Progress("detect", 5, 10, 0.25), clip=protocol.Clip("00ff"),
+        environment=protocol.Environment("Python 3.11"), people=protocol.People([PERSON]),
+        warnings=[protocol.Warn("Dark.", "dark")], done=True,
+    )  # fmt: skip
+    said = [kept.environment, kept.clip, kept.progress, protocol.Progress("detect", 6, 10, 0.3), kept.people]
+    for message in (*said, protocol.Log("a line\x1b"), *kept.warnings, protocol.Done("/farm/motion.npz")):
+        assert message is not None
         tell(message)
-    assert farm_status.load(tmp_path / "job") == FarmStatus(
-        progress=said[2], clip=said[1], environment=said[0], people=said[4], warnings=[said[6]], done=True
-    )
+    assert farm_status.load(tmp_path / "job") == kept
     assert capsys.readouterr().out.splitlines() == [
         "Python 3.11", "openjd_progress: 25.0", "openjd_status: detect 5 of 10", "People: 1", "a line?", "Dark.",
         "openjd_progress: 100.0", "Wrote /farm/motion.npz",
