@@ -87,6 +87,7 @@ ENVIRONMENTS = {
     ),
     "train": Environment((ROOT / "tools/training/requirements.txt",), ("3.11", "3.12", "3.13"), base="worker"),
     "readers": Environment((LOCKS / "readers.txt",), ("3.11", "3.12", "3.13")),
+    "farm": Environment((LOCKS / "farm.txt",), ("3.11", "3.12", "3.13")),
     **{name: Environment((LOCKS / f"{name}.txt",), (python,)) for name, python in BLENDERS.items()},
 }
 

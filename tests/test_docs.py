@@ -13,6 +13,7 @@ from wham_blender.addon.ui import explanations
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
+_NO_OPTIONS = {"storage_state", "show_options", "show_weights", "show_farm"}  # of the preferences
 # Sentences that are no fault: what went well, what only the log says, what a panel explains.
 NO_FAULTS = {
     "… is in the world of …, under its camera and at its time",
@@ -220,7 +221,7 @@ def options(file: str, *classes: str) -> list[str]:
 )
 def test_each_option_is_explained(file, classes):
     text = (DOCS / "options.md").read_text("utf-8")
-    names = [name for name in options(file, *classes) if name not in {"storage_state", "show_options", "show_weights"}]
+    names = [name for name in options(file, *classes) if name not in _NO_OPTIONS]
     assert names
     assert [name for name in names if f"`{name}`" not in text] == []
 

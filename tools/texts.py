@@ -32,12 +32,13 @@ DETAILS = {
     "smpl_file.py", "bone_names.py", "vrm_humanoid.py", "rig_probe.py", "yolo.py", "picture.py", "protocol.py",
     "wham.py", "wham_weights.py", "camera_motion.py", "calibration.py", "batched_network.py", "container.py",
     "smpl_armature.py", "folders.py", "finger_bones.py", "animation.py", "body.py", "corrected_animation.py",
-    "array_file.py", "__main__.py", "meshes.py", "foot_mesh.py", "transfer.py", "reference_pose.py",
+    "array_file.py", "__main__.py", "farm_job.py", "meshes.py", "foot_mesh.py", "transfer.py", "reference_pose.py",
 }  # fmt: skip
 # Words in places of texts that are names, or the same in all languages.
 NAMES = {
     "", "%", "WHAM", "PyTorch", "CPU", "FBX", "BVH", "Godot, glTF", "Unreal Engine", "Unity", "USD", "SMPL", "YOLO",
     "HMR2.0", "ViTPose-H", "X", "Y", "Z", "0°", "90°", "180°", "270°", "NVIDIA GPU", "OK", "…", "check", "install",
+    "Deadline Cloud", "Flamenco", "Flamenco Manager",
 }  # fmt: skip
 # Classes whose properties no panel draws.
 RECORDS = {"WHAM_PG_motion"}

@@ -19,6 +19,8 @@ WARNINGS = 100  # kept of one job
 CORRECTIONS = 1_000  # of each kind, made by hand to one clip
 CORRECTIONS_BYTES = 1 * MB  # of their document: four kinds of 250 bytes each
 BOX_FRAMES = 300  # through which a person is followed from a box drawn by hand: 1.4 MB each wait in memory
+FARM_BYTES = 4 * GB  # of one file of a farm's job; the copy of a film of two hours, 1280 pixels large, has 3 GB
+ANSWER_BYTES = 1 * MB  # of a farm's; the description of a job type has 3 kB
 RIG_MAP_BYTES = 32 * KB  # the largest bundled map, Rigify's, has 4 kB; tomllib takes under 50 ms for so many bytes
 
 # Zip archives, which .npz files and PyTorch's checkpoints are.

@@ -98,7 +98,8 @@ class Layout:
 
 def test_panel_and_preferences_draw():
     drawn: list[tuple] = []
-    options = {"storage_state": "worker 5.00 GB", "show_options": True, "show_weights": True, "torch_build": "AUTO"}
+    options = {"storage_state": "worker 5.00 GB", "show_options": True, "show_weights": True, "show_farm": True}
+    options |= {"torch_build": "AUTO", "farm": "FLAMENCO"}
     stand_in = type("Panel", (), {"layout": Layout(drawn), **options})()
     WHAM_PT_import.draw(stand_in, bpy.context)
     preferences.WHAM_AP_preferences.draw(stand_in, bpy.context)

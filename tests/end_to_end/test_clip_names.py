@@ -143,5 +143,5 @@ def test_sentences_show_any_name(
         assert failed.code == "clip-unreadable"
         assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", failed.text)
         assert " is not a video, or it was cut off" in failed.text
-    options = worker._parser(messages=False).parse_args(["-o", "m.npz", "--", "-o *.mov "])
+    options = worker._parser(None).parse_args(["-o", "m.npz", "--", "-o *.mov "])
     assert options.clip == Path("-o *.mov ")

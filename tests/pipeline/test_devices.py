@@ -155,13 +155,13 @@ def test_what_a_build_supports(capability: tuple[int, int], architectures: list[
      ("cuda:0 NVIDIA GeForce RTX 4090", "cuda:0 NVIDIA GeForce RTX 4090")],
 )  # fmt: skip
 def test_the_command_line_takes(text: str, device: str) -> None:
-    assert command._parser(False).parse_args(["clip.mp4", "-o", "m.npz", "--device", text]).device == device
+    assert command._parser(None).parse_args(["clip.mp4", "-o", "m.npz", "--device", text]).device == device
 
 
 @pytest.mark.parametrize("text", ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "cuda:1000", "cpu fast", "cuda:1RTX", "mps"])
 def test_the_command_line_refuses(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        command._parser(False).parse_args(["clip.mp4", "-o", "m.npz", "--device", text])
+        command._parser(None).parse_args(["clip.mp4", "-o", "m.npz", "--device", text])
     assert "is neither auto nor cpu nor cuda nor cuda:N" in capsys.readouterr().err
 
 

@@ -3,7 +3,7 @@
 import bpy
 
 from . import hooks, properties, translations
-from .jobs import queue
+from .jobs import farm, queue
 from .operators import (
     background,
     bake,
@@ -25,12 +25,14 @@ from .operators import (
     rig_maps,
     setup,
     smooth_motion,
+    submit_to_farm,
     time_motion,
     view_clip,
     weights,
 )
 from .panels import bake as bake_panel
 from .panels import correct, import_clip, preferences, result, rig_map
+from .panels import farm as farm_panel
 from .panels import jobs as job_panel
 from .retarget import pose_backup, rig_map_state, rig_preview
 from .ui import contact_overlay, device_menu, person_menu, presets, thumbnails, timeline_bars
@@ -44,6 +46,7 @@ _CLASSES = (
     background.WHAM_OT_cancel,
     import_motion.WHAM_OT_import_motion,
     import_video.WHAM_OT_import_video,
+    submit_to_farm.WHAM_OT_submit_to_farm,
     jobs.WHAM_OT_import_job,
     jobs.WHAM_OT_resume_job,
     jobs.WHAM_OT_import_person,
@@ -95,6 +98,7 @@ _CLASSES = (
     presets.WHAM_OT_add_import_preset,
     presets.WHAM_PT_import_presets,
     import_clip.WHAM_PT_import,
+    farm_panel.WHAM_PT_farm,
     result.WHAM_PT_result,
     result.WHAM_PT_result_people,
     result.WHAM_PT_result_details,
@@ -124,10 +128,12 @@ def register() -> None:
     queue.register()
     thumbnails.register()
     job_panel.register()
+    farm.register()
 
 
 def unregister() -> None:
     """Stop running jobs and undo register() in reverse order."""
+    farm.unregister()
     job_panel.unregister()
     thumbnails.unregister()
     queue.unregister()

@@ -1,5 +1,6 @@
 """Access to the add-on's preferences for its other modules: the worker's Python, the folders of jobs and weights."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
@@ -38,6 +39,32 @@ def jobs_folder() -> Path:
     if chosen and chosen.jobs_folder:
         return Path(bpy.path.abspath(chosen.jobs_folder))
     return python_environment.data_folder() / "jobs"
+
+
+@dataclass(frozen=True)
+class Farm:
+    """The preferences of a render farm; empty texts are not set."""
+
+    kind: str = "DEADLINE"  # or FLAMENCO
+    folder: str = ""  # of the jobs, on storage that the farm shares with this computer
+    python: str = ""  # the worker's, as the farm's machines see it
+    addon: str = ""  # the extension's folder, as the farm's machines see it
+    manager: str = ""  # address of Flamenco's Manager
+
+    @property
+    def is_set(self) -> bool:
+        """Whether nothing is missing."""
+        return bool(self.folder and self.python and self.addon and (self.kind != "FLAMENCO" or self.manager))
+
+
+def farm() -> Farm:
+    """The farm that the preferences describe."""
+    chosen = preferences()
+    if chosen is None:
+        return Farm()
+    texts = (chosen.farm_folder, chosen.farm_python, chosen.farm_addon, chosen.flamenco_url)
+    folder, python, addon, manager = (text.strip() for text in texts)
+    return Farm(chosen.farm, bpy.path.abspath(folder), python, addon.rstrip("/\\"), manager.rstrip("/"))
 
 
 def library() -> Library:

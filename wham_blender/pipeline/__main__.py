@@ -43,13 +43,15 @@ _NO_MEMORY = re.compile(
 Tell = Callable[[protocol.Message], None]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the job that the command line asks for; returns the exit code."""
+def main(arguments: list[str] | None = None, tell: Tell | None = None) -> int:
+    """Run the job that the command line asks for; returns the exit code. ``tell`` gets what would be printed."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser("--json" in arguments).parse_args(arguments)
+    if tell is None and "--json" in arguments:
+        tell = protocol.send
+    options = _parser(tell).parse_args(arguments)
+    tell = tell or _Terminal()
     name = one_line(options.clip.name)
     cancelled = protocol.Failed(f"Cancelled: {name} was not imported. What was finished is kept.", code="cancelled")
-    tell: Tell = protocol.send if options.json else _Terminal()
     _handle_cancel_signals(lambda: tell(cancelled))
     try:
         tell(_result(options, tell))
@@ -92,7 +94,7 @@ def _handle_cancel_signals(before_exit: Callable[[], None]) -> None:
         last_words = threading.Thread(target=before_exit, daemon=True)  # it waits if nobody reads the messages
         last_words.start()
         last_words.join(_LAST_WORDS_TIMEOUT)
-        _exit_now(_CANCELLED)
+        exit_now(_CANCELLED)
 
     threading.Thread(target=exit_after_timeout, name="cancel", daemon=True).start()
     signal.set_wakeup_fd(sender.detach())
@@ -106,7 +108,7 @@ def _cancel(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _exit_now(code: int) -> NoReturn:
+def exit_now(code: int) -> NoReturn:
     """End the process without the libraries' exit handlers, which take a second or two."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
@@ -166,23 +168,23 @@ def _environment() -> str:
 class _Parser(argparse.ArgumentParser):
     """Reports wrong options as a message, too, if messages were asked for."""
 
-    messages = False
+    tell: Tell | None = None
 
     def error(self, message: str) -> NoReturn:
         """End the process."""
-        if self.messages:
-            protocol.send(
+        if self.tell:
+            self.tell(
                 protocol.Failed(f"The worker refused an option: {message}. Correct its value.", code="option-invalid")
             )
         super().error(message)
 
 
-def _parser(messages: bool) -> argparse.ArgumentParser:
+def _parser(tell: Tell | None) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -I PATH/wham_blender/launch.py wham_blender.pipeline",
         description="Turn a clip of a person into a Motion file.",
     )
-    parser.messages = messages
+    parser.tell = tell
     parser.add_argument(
         "clip", type=_clip, metavar="CLIP",
         help="the video; or a folder of numbered pictures, one of them, or a pattern such as shot_####.png",
@@ -350,4 +352,4 @@ def _new_bar() -> Any:
 
 
 if __name__ == "__main__":
-    _exit_now(main())
+    exit_now(main())

@@ -38,6 +38,8 @@ class Jobs:
         self.all: list[JobRecord] = []
         self.sizes: dict[str, int] = {}  # bytes, by the job's name
         self.elsewhere: set[str] = set()  # names of those that another Blender works on
+        # By the job's name: how far a farm has come, or a sentence that says why that is not known.
+        self.on_farm: dict[str, protocol.Progress | str] = {}
         self._scan: threading.Thread | None = None
 
     def find(self, name: str) -> JobRecord | None:
@@ -116,9 +118,16 @@ def prepare(clip: Path, options: dict[str, Any]) -> ImportWork:
     Motion files of an earlier job on the clip are kept if they are still valid (results_key.py). Raises JobError if the
     clip is missing, an option is not valid or a job on the clip is running, and WorkerError if there is no worker.
     """
-    clip, options = _checked_clip(clip, options)
-    _check_options(options)
+    clip, options = checked(clip, options)
     python = worker_python()
+    return ImportWork(*new_record(clip, options), python)
+
+
+def new_record(clip: Path, options: dict[str, Any]) -> tuple[JobRecord, FolderLock]:
+    """A job's record, which is kept on disk and among the jobs, and the lock of its folder.
+
+    Clip and options as `checked` gives them. Raises JobError.
+    """
     folder = job_record.folder_for(jobs_folder(), clip, options["clip_start"], options["clip_end"])
     if any(work.name == folder.name and work.result is None for work in works()):
         raise JobError(
@@ -126,6 +135,11 @@ def prepare(clip: Path, options: dict[str, Any]) -> ImportWork:
         )
     lock = FolderLock(folder)
     earlier = job_record.load(folder)
+    if earlier and earlier.status is Status.ON_FARM:
+        lock.release()
+        raise JobError(
+            f"{clip.name} is on the farm already. Wait for its result, or discard that job first.", code="job-on-farm"
+        )
     record = JobRecord(folder, str(clip), options, created=time.time(), clip_state=clip_state(clip))
     record.results_key = _current_key(record)
     if earlier and earlier.clip_state == record.clip_state:
@@ -142,13 +156,13 @@ def prepare(clip: Path, options: dict[str, Any]) -> ImportWork:
             code="job-folder-not-writable",
         ) from error
     jobs.put(record)
-    return ImportWork(record, lock, python)
+    return record, lock
 
 
-def _checked_clip(clip: Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+def checked(clip: Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     """The absolute path of a clip, of a sequence its first picture; and the options, with a sequence's frame rate.
 
-    Raises JobError if there is no such clip.
+    Raises JobError if there is no such clip, or if an option is not valid.
     """
     if not clip.name:
         raise JobError("No clip was named. Choose a video file.", code="no-clip-named")
@@ -179,7 +193,9 @@ def _checked_clip(clip: Path, options: dict[str, Any]) -> tuple[Path, dict[str, 
             f"from {lowest:g} to {highest:g}.",
             code="option-invalid",
         )
-    return clip, options | {"sequence_fps": rate}
+    options = options | {"sequence_fps": rate}
+    _check_options(options)
+    return clip, options
 
 
 def _check_options(options: dict[str, Any]) -> None:
@@ -252,15 +268,19 @@ class ImportWork(Work):
         self._scene = bpy.context.scene.name
         self.reading: Reading | None = None  # of the motion, when the worker has ended
 
+    def command(self) -> list[str]:
+        """The command that runs the worker on the clip."""
+        return module_command(self._python, _WORKER, *worker_arguments(self.record))
+
     def start(self) -> Job:
-        """Start the worker on the clip."""
+        """Start the command's process."""
         record = self.record
         state = clip_state(Path(record.clip))
         if state != record.clip_state:  # changed while the job was queued
             record.clip_state, record.clip_sha256, record.people = state, "", []
         if (key := _current_key(record)) != record.results_key:
             record.results_key, record.results = key, {}
-        job = Job(module_command(self._python, _WORKER, *worker_arguments(record)), record.log)
+        job = Job(self.command(), record.log)
         record.status, record.started, record.pid = Status.RUNNING, time.time(), job.pid
         keep(record)
         return job
@@ -349,15 +369,20 @@ def worker_arguments(record: JobRecord) -> list[str]:
     options = record.options
     arguments = [
         record.clip, "-o", str(record.result_path(record.person)), "--json", "--resume", str(record.folder),
-        "--person", options["person"].strip(), "--gender", options["gender"].lower(),
-        "--quality", options["quality"].lower(), "--device", options["device"].strip() or "auto",
-        "--weights", str(library().folder),
+        "--person", options["person"].strip(), "--quality", options["quality"].lower(),
+        "--device", options["device"].strip() or "auto", "--weights", str(library().folder),
         "--start", str(options["clip_start"]),
     ]  # fmt: skip
     if record.corrections.is_file():
         arguments += ["--corrections", str(record.corrections)]
     if options["clip_end"]:
         arguments += ["--end", str(options["clip_end"])]
+    return arguments + further_arguments(options)
+
+
+def further_arguments(options: dict[str, Any]) -> list[str]:
+    """Those of the pipeline's command line that neither choose frames, people and networks nor name files."""
+    arguments = ["--gender", options["gender"].lower()]
     if options.get("sequence_fps"):
         arguments += ["--fps", f"{options['sequence_fps']:.9g}"]
     if options.get("rotate", "0") != "0":  # jobs of earlier versions have no such option

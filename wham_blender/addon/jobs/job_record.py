@@ -44,6 +44,7 @@ class Status(enum.Enum):
 
     QUEUED = "waits"
     RUNNING = "running"
+    ON_FARM = "on the farm"
     CANCELLED = "cancelled"
     FAILED = "failed"
     DONE = "ready to import"
@@ -79,6 +80,8 @@ class JobRecord:
     clip_sha256: Annotated[str, AtMost(64)] = ""  # of the clip that the worker read
     clip_state: Annotated[list[int], AtMost(10)] = field(default_factory=list)  # image_sequence.clip_state at the start
     environment: Text = ""  # versions of the worker's packages, and its graphics card
+    # The job's folder on the storage shared with a farm, while its result is not here; empty in jobs of this computer.
+    farm: Annotated[str, OsPath(), AtMost(limits.TEXT)] = ""
 
     @property
     def name(self) -> str:

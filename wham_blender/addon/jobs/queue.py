@@ -196,7 +196,7 @@ class JobQueue:
         )
         if shown != self._shown:
             self._shown = shown
-            _redraw_panels()
+            redraw_panels()
         return _TICK if self.busy or self.finishing else None
 
 
@@ -207,7 +207,8 @@ def _unexpected(work: Work, error: Exception) -> protocol.Failed:
     return protocol.Failed(text, code="unexpected")
 
 
-def _redraw_panels() -> None:
+def redraw_panels() -> None:
+    """Draw the add-on's panels again."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             for region in area.regions:

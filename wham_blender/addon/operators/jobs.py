@@ -16,6 +16,7 @@ from ... import corrections, protocol
 from ...errors import CodedError, reason
 from ..build_scene import build
 from ..jobs import error_report, job_record
+from ..jobs.farm import farm_watch
 from ..jobs.import_job import is_active, jobs, keep, results_are_valid, usable_options, works
 from ..jobs.job_record import ENDED, JobRecord, Status
 from ..properties import OF_ONE_CLIP, PlacementOptions, VideoOptions, option_names, placement_settings
@@ -136,8 +137,8 @@ class WHAM_OT_resume_job(_RecordOperator, bpy.types.Operator):
     bl_label = "Resume"
 
     def do(self, context: bpy.types.Context, record: JobRecord) -> set[str]:
-        """Import the clip again with the same options."""
-        return rerun(self, record, {})
+        """Import the clip again with the same options; on the farm if it was there."""
+        return rerun(self, record, {}, on_farm=bool(record.farm))
 
 
 class WHAM_OT_import_person(_RecordOperator, bpy.types.Operator):
@@ -171,11 +172,12 @@ class WHAM_OT_import_person(_RecordOperator, bpy.types.Operator):
             return self._refuse(error_message(error))
 
 
-def rerun(operator: bpy.types.Operator, record: JobRecord, changes: dict[str, Any]) -> set[str]:
+def rerun(operator: bpy.types.Operator, record: JobRecord, changes: dict[str, Any], on_farm: bool = False) -> set[str]:
     """Run a job again with changed options: in the background, or blocking, as the operator was called."""
+    verb = bpy.ops.wham.submit_to_farm if on_farm else bpy.ops.wham.import_video
     execution = "INVOKE_DEFAULT" if from_window(operator) else "EXEC_DEFAULT"
     try:
-        return bpy.ops.wham.import_video(execution, True, filepath=record.clip, **(usable_options(record) | changes))
+        return verb(execution, True, filepath=record.clip, **(usable_options(record) | changes))
     except RuntimeError as error:
         report(operator, {"ERROR"}, error_message(error))
         return {"CANCELLED"}
@@ -235,8 +237,10 @@ class WHAM_OT_refresh_jobs(bpy.types.Operator):
     bl_label = "Refresh Jobs"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Scan the jobs folder, in a window in a thread."""
+        """Scan the jobs folder, in a window in a thread; without one, look at the jobs on the farm, too."""
         jobs.refresh()
+        if bpy.app.background:
+            farm_watch.look()
         return {"FINISHED"}
 
 

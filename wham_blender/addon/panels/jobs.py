@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import bpy
 
+from ...protocol import Progress
 from ..jobs import job_record
 from ..jobs.import_job import blocked, is_active, is_interrupted, jobs, usable_options, works
 from ..jobs.job_record import JobRecord, Status
@@ -13,7 +14,7 @@ from ..jobs.queue import job_queue
 from ..scene import character
 from ..translations import translate
 from ..ui import thumbnails
-from ..ui.ui_text import draw_sentence
+from ..ui.ui_text import draw_bar, draw_sentence
 from .sidebar import SidebarPanel
 
 _SHOWN_JOBS = 8  # the newest
@@ -21,6 +22,7 @@ _SHOWN_PEOPLE = 50  # of each, the largest; the option Person takes the numbers 
 _ICONS = {
     Status.QUEUED: "TIME",
     Status.RUNNING: "PLAY",
+    Status.ON_FARM: "NETWORK_DRIVE",
     Status.CANCELLED: "CANCEL",
     Status.FAILED: "ERROR",
     Status.DONE: "IMPORT",
@@ -145,6 +147,8 @@ def _draw_ended(layout: bpy.types.UILayout, record: JobRecord, there: Collection
         row.operator("wham.copy_report", icon="COPYDOWN").job = name
         explain = row.operator("wham.explain", text="", icon="QUESTION")
         explain.sentence, explain.code = record.error, record.error_code
+    elif record.status is Status.ON_FARM:
+        _draw_on_farm(layout, record)
     elif record.status is Status.DONE:
         waiting = any(work.record is record for work in works())
         windows = bpy.context.window_manager.windows
@@ -160,6 +164,16 @@ def _draw_ended(layout: bpy.types.UILayout, record: JobRecord, there: Collection
     if record.status in {Status.FAILED, Status.CANCELLED}:
         text = "Try Again" if record.status is Status.FAILED else "Resume"
         layout.operator("wham.resume_job", text=text, icon="FILE_REFRESH").job = name
+
+
+def _draw_on_farm(layout: bpy.types.UILayout, record: JobRecord) -> None:
+    """Draw how far a job on the farm is, as its folder on the shared storage said at the last look."""
+    seen = jobs.on_farm.get(record.name)
+    draw_sentence(layout, _state_text(record, record.status.value), icon="BLANK1", dim=True)
+    if isinstance(seen, Progress):
+        draw_bar(layout, seen)
+    elif seen:
+        draw_sentence(layout, seen)
 
 
 def draw_people(layout: bpy.types.UILayout, record: JobRecord, there: Collection[int]) -> None:

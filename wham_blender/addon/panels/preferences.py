@@ -47,6 +47,32 @@ class WHAM_AP_preferences(bpy.types.AddonPreferences):
         description="Folder in which jobs keep their files. If empty, a folder beside the worker is used",
         subtype="DIR_PATH",
     )
+    farm: EnumProperty(
+        name="Render Farm",
+        description="Program that distributes jobs to the machines of the farm",
+        items=[
+            ("DEADLINE", "Deadline Cloud", "Write a job bundle, and submit it if Deadline Cloud's program is here"),
+            ("FLAMENCO", "Flamenco", "Send the job to a Flamenco Manager that has the job type Video as Motion"),
+        ],
+    )
+    farm_folder: StringProperty(
+        name="Shared Folder",
+        description="Folder for the farm's jobs and results, on storage that this computer and the farm share",
+        subtype="DIR_PATH",
+    )
+    farm_python: StringProperty(
+        name="Python on the Farm",
+        description="The worker's Python, as the farm's machines see it",
+    )
+    farm_addon: StringProperty(
+        name="Extension on the Farm",
+        description="Folder of this extension, with launch.py in it, as the farm's machines see it",
+    )
+    flamenco_url: StringProperty(
+        name="Flamenco Manager",
+        description="Address of the Manager, such as http://flamenco.local:8080",
+    )
+    show_farm: BoolProperty(name="Render Farm", description="Show the options for jobs on a render farm")
     storage_state: StringProperty(options={"SKIP_SAVE"})
     show_options: BoolProperty(name="Options", description="Show options for the installation of the worker")
     show_weights: BoolProperty(
@@ -54,11 +80,14 @@ class WHAM_AP_preferences(bpy.types.AddonPreferences):
     )
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw the boxes of the worker, the weight files and the data folder."""
+        """Draw the boxes of the worker, the weight files, the render farm and the data folder."""
         _draw_worker(self.layout.box(), self)
         box = self.layout.box()
         if _draw_fold(box, self, "show_weights"):
             draw_weights(box)
+        box = self.layout.box()
+        if _draw_fold(box, self, "show_farm"):
+            _draw_farm(box, self)
         _draw_storage(self.layout.box(), self)
 
 
@@ -101,6 +130,16 @@ def _draw_fold(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferenc
     head.alignment = "LEFT"
     head.prop(preferences, name, icon="DOWNARROW_HLT" if is_open else "RIGHTARROW", emboss=False)
     return is_open
+
+
+def _draw_farm(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences) -> None:
+    """Draw which farm there is, and where its files are."""
+    column = layout.column()
+    column.use_property_split = True
+    for name in ("farm", "farm_folder", "farm_python", "farm_addon"):
+        column.prop(preferences, name)
+    if preferences.farm == "FLAMENCO":
+        column.prop(preferences, "flamenco_url")
 
 
 def _draw_storage(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences) -> None:

@@ -51,11 +51,8 @@ def draw_progress(layout: bpy.types.UILayout) -> None:
     work, progress = job_queue.running, job_queue.progress
     if work is not None:
         column = layout.column(align=True)
-        row = column.row(align=True)
-        row.progress(factor=progress.fraction if progress else 0.0, text=translate(_bar_text(work.cancelled, progress)))
+        row = draw_bar(column, progress, work.cancelled)
         row.operator("wham.cancel", text="", icon="CANCEL").job = getattr(work, "name", "")
-        if progress:
-            column.label(text=_stage_text(progress))
         if work.shows_output and job_queue.job and job_queue.job.last_line:
             draw_sentence(column, job_queue.job.last_line, icon="NONE", dim=True, most=2)
     elif job_queue.error:
@@ -65,6 +62,18 @@ def draw_progress(layout: bpy.types.UILayout) -> None:
         explain.sentence, explain.code = job_queue.error, job_queue.error_code
         if job_queue.error_log:
             row.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = job_queue.error_log
+
+
+def draw_bar(
+    layout: bpy.types.UILayout, progress: protocol.Progress | None, cancelled: bool = False
+) -> bpy.types.UILayout:
+    """Draw a progress as a bar with its stage below; returns the bar's row."""
+    column = layout.column(align=True)
+    row = column.row(align=True)
+    row.progress(factor=progress.fraction if progress else 0.0, text=translate(_bar_text(cancelled, progress)))
+    if progress:
+        column.label(text=_stage_text(progress))
+    return row
 
 
 def _bar_text(cancelled: bool, progress: protocol.Progress | None) -> str:
