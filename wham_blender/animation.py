@@ -61,11 +61,13 @@ class Animation:
     def pose(self, joints: Collection[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Positions (F, J, 3) of the joints and their rotations from rest (F, J, 4), both in the world.
 
-        joints: those that are wanted, and all of whose parents are among them; the others are left unset. None: all.
+        joints: those that are wanted, and all of whose parents are among them; the others are left unset, those after
+        the last of them left out. None: all.
         """
-        count = len(self.heads)
-        positions = np.empty((len(self), count, 3))
-        rotations = np.empty((len(self), count, 4))
+        count = len(self.heads) if joints is None else max(joints) + 1
+        # Each joint's rows side by side in memory: with those of other joints between them it takes twice as long.
+        positions = np.empty((count, len(self), 3)).swapaxes(0, 1)
+        rotations = np.empty((count, len(self), 4)).swapaxes(0, 1)
         for joint, parent in enumerate(ALL_PARENTS[:count]):
             if joints is not None and joint not in joints:
                 continue
@@ -77,9 +79,13 @@ class Animation:
                 positions[:, joint] = positions[:, parent] + offset
         return positions, rotations
 
-    def foot_points(self) -> np.ndarray:
-        """Positions (F, 4, 3) of toes and heels in the world, in the order of FOOT_POINTS."""
-        positions, rotations = self.pose(_LEG_JOINTS)  # of all joints, it would take several times as long
+    def foot_points(self, pose: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+        """Positions (F, 4, 3) of toes and heels in the world, in the order of FOOT_POINTS.
+
+        pose: what `pose` has returned, if that is known.
+        """
+        # Of all joints, the pose would take several times as long.
+        positions, rotations = self.pose(_LEG_JOINTS) if pose is None else pose
         joints = list(FOOT_JOINTS)
         return positions[:, joints] + quaternions.rotate(rotations[:, joints], self.feet - self.heads[joints])
 
@@ -186,10 +192,23 @@ def low_pass(values: np.ndarray, cutoff: float, rate: float) -> np.ndarray:
     line = flat[0] + np.linspace(0, 1, count)[:, None] * (flat[-1] - flat[0])
     # 16 motions long at most: more changes nothing, and keyframes close together would need any amount of memory.
     margin = min(int(np.ceil(2 * rate / cutoff)), 16 * count)
-    padded = np.pad(flat - line, ((margin, margin), (0, 0)), mode="reflect", reflect_type="odd")
+    after = _fast_length(count + 2 * margin) - count - margin
+    padded = np.pad(flat - line, ((margin, after), (0, 0)), mode="reflect", reflect_type="odd")
     gain = 1 / (1 + (np.fft.rfftfreq(len(padded), 1 / rate) / cutoff) ** 4)
     smooth = np.fft.irfft(np.fft.rfft(padded, axis=0) * gain[:, None], len(padded), axis=0)
     return (smooth[margin : margin + count] + line).reshape(values.shape)
+
+
+def _fast_length(count: int) -> int:
+    """The first number from ``count`` on without prime factors above 5: an FFT of others takes several times as long."""
+    while True:
+        rest = count
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return count
+        count += 1
 
 
 def smoothed(animation: Animation, cutoff: float, rate: float) -> Animation:
@@ -213,12 +232,12 @@ def _with_feet_of(before: Animation, after: Animation, cutoff: float, rate: floa
 
     Without the filter, feet that tremble on the floor would go on trembling.
     """
-    old_positions, old_rotations = before.pose()
+    old_positions, old_rotations = before.pose(_LEG_JOINTS)
     for leg in LEGS:
         planted, ankle = np.logical_or.reduce(before.contacts[:, leg.points], axis=1), leg.ankle
         if not planted.any():
             continue
-        target, foot = old_positions[:, ankle].copy(), quaternions.without_jumps(old_rotations[:, ankle])
+        target, foot = old_positions[:, ankle].copy(), quaternions.without_jumps(old_rotations[:, ankle]).copy()
         for start, stop in true_intervals(planted):
             target[start:stop] = low_pass(target[start:stop], cutoff, rate)
             foot[start:stop] = quaternions.normalized(low_pass(foot[start:stop], cutoff, rate))
@@ -256,15 +275,16 @@ def planted_again(animation: Animation, rate: float) -> Animation:
     contact than three times the fade of a leg's correction (0.2 s) stay as they are.
     """
     ease = EASE * rate
+    local = animation.rotations.copy()
+    animation = replace(animation, rotations=local)
     for _ in range(_PASSES):
-        positions, rotations = animation.pose(_LEG_JOINTS)
-        points = animation.foot_points()
+        positions, rotations = pose = animation.pose(_LEG_JOINTS)
+        points = animation.foot_points(pose)
         goals = [_planted_foot(animation.contacts[:, leg.points], points[:, leg.points], positions[:, leg.ankle], ease)
                  for leg in LEGS]  # fmt: skip
         shift = _into_reach(animation, positions, [positions[:, leg.ankle] + moved for leg, (moved, _) in
                                                    zip(LEGS, goals, strict=True)], ease)  # fmt: skip
         positions += shift[:, None]
-        local = animation.rotations.copy()
         for leg, (moved, twist) in zip(LEGS, goals, strict=True):
             target = positions[:, leg.ankle] - shift + moved
             foot = quaternions.multiply(twist, rotations[:, leg.ankle])
@@ -272,7 +292,7 @@ def planted_again(animation: Animation, rate: float) -> Animation:
             legs = leg_rotations(leg, positions, rotations, target, foot, HINGED)
             for joint, values in zip((leg.hip, leg.knee, leg.ankle), legs.swapaxes(0, 1), strict=True):
                 local[changed, joint] = values[changed]
-        animation = replace(animation, root=animation.root + shift, rotations=local)
+        animation = replace(animation, root=animation.root + shift)
     return animation
 
 

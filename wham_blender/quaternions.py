@@ -147,10 +147,15 @@ def heading(rotations: np.ndarray) -> np.ndarray:
 
 
 def without_jumps(rotations: np.ndarray) -> np.ndarray:
-    """The same rotations (F, ..., 4) with signs for which each frame's quaternion is near the one before."""
-    jumps = np.sum(rotations[1:] * rotations[:-1], -1, keepdims=True) < 0
+    """The same rotations (F, ..., 4) with signs for which each frame's quaternion is near the one before.
+
+    The array itself, if they have such signs already.
+    """
+    jumps = np.einsum("...i,...i->...", rotations[1:], rotations[:-1]) < 0
+    if not jumps.any():
+        return rotations
     signs = np.cumprod(np.where(jumps, -1.0, 1.0), axis=0)
-    return np.concatenate([rotations[:1], rotations[1:] * signs])
+    return np.concatenate([rotations[:1], rotations[1:] * signs[..., None]])
 
 
 def of_euler(angles: np.ndarray, order: str) -> np.ndarray:

@@ -9,6 +9,7 @@ import bpy
 from bpy.props import EnumProperty
 
 from ... import corrections
+from ...animation import Animation
 from ...corrected_animation import bridged, with_swapped_sides
 from ...corrections import Distrusted, Part, Place, Swapped
 from ..scene import character, recorded_corrections
@@ -24,11 +25,11 @@ class CorrectFrames(RangeEdit):
         self.first, self.last = selected_range(context)
         return context.window_manager.invoke_props_dialog(self)
 
-    def corrected_range(self, context: bpy.types.Context, armature: bpy.types.Object) -> tuple[float, float]:
+    def corrected_range(self, context: bpy.types.Context, motion: Animation, owner: str) -> tuple[float, float]:
         """First and last scene frame; raises CharacterError if the motion has no keyframe between them."""
         if not (self.first or self.last):
             self.first, self.last = selected_range(context)
-        return self.frame_range(armature, 1)
+        return self.frame_range(motion, owner, 1)
 
 
 def selected_range(context: bpy.types.Context) -> tuple[int, int]:
@@ -66,8 +67,8 @@ class WHAM_OT_distrust_frames(CorrectFrames, bpy.types.Operator):
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Bridge the range."""
-        first, last = self.corrected_range(context, armature)
         motion = character.read(armature)
+        first, last = self.corrected_range(context, motion, armature.name)
         if motion.frames[0] > first - 1e-3 or motion.frames[-1] < last + 1e-3:
             raise CharacterError(
                 f"Frames {first:.0f} to {last:.0f} reach to an end of the motion of {armature.name}, where nothing can "
@@ -78,7 +79,7 @@ class WHAM_OT_distrust_frames(CorrectFrames, bpy.types.Operator):
         character.check(armature, after)
         seen = seen_range(armature, first, last)
         said = recorded(armature, Distrusted(seen[2], *seen[:2]) if seen else None)
-        character.write(armature, after)
+        character.write(armature, after, motion)
         return f"Frames {first:.0f} to {last:.0f} are bridged. {said}"
 
 
@@ -97,11 +98,11 @@ class WHAM_OT_swap_sides(CorrectFrames, bpy.types.Operator):
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Exchange the limbs in the range."""
-        first, last = self.corrected_range(context, armature)
-        part = Part[self.part]
-        after = with_swapped_sides(character.read(armature), first, last, part)
+        motion, part = character.read(armature), Part[self.part]
+        first, last = self.corrected_range(context, motion, armature.name)
+        after = with_swapped_sides(motion, first, last, part)
         character.check(armature, after)
         seen = seen_range(armature, first, last)
         said = recorded(armature, Swapped(seen[2], *seen[:2], part) if seen else None)
-        character.write(armature, after)
+        character.write(armature, after, motion)
         return f"Left and right are exchanged in frames {first:.0f} to {last:.0f}. {said}"

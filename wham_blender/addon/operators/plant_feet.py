@@ -29,6 +29,6 @@ class WHAM_OT_plant_again(CharacterEdit, bpy.types.Operator):
                 code="no-contacts-to-plant",
             )
         after = animation.planted_again(before, character.key_rate(armature, before))
-        character.write(armature, after)
+        character.write(armature, after, read)
         moved = np.linalg.norm(after.foot_points() - before.foot_points(), axis=-1).max()
         return f"Feet planted; they moved by {100 * moved:.1f} cm at most"

@@ -7,6 +7,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty
 
 from ... import animation, cycles
+from ...animation import Animation
 from ...cycles import Cycle
 from ...errors import CodedError
 from ..scene import character
@@ -40,15 +41,14 @@ class RangeEdit(CharacterEdit):
         self.first, self.last = ends
         return context.window_manager.invoke_props_dialog(self)
 
-    def frame_range(self, armature: bpy.types.Object, shortest: int) -> tuple[float, float]:
+    def frame_range(self, motion: Animation, owner: str, shortest: int) -> tuple[float, float]:
         """First and last scene frame; raises CharacterError if the range has fewer than ``shortest`` keyframes."""
-        motion = character.read(armature)
         frames = motion.frames
         first, last = (self.first, self.last) if self.first or self.last else (frames[0], frames[-1])
         inside = len(animation.between(motion, first, last))
         if inside < shortest:
             raise CharacterError(
-                f"{armature.name} has {inside} keys between frames {first:.0f} and {last:.0f}; at least {shortest} are "
+                f"{owner} has {inside} keys between frames {first:.0f} and {last:.0f}; at least {shortest} are "
                 f"needed. Its motion goes from {frames[0]:.0f} to {frames[-1]:.0f}.",
                 code="too-few-keys",
             )
@@ -63,7 +63,7 @@ class WHAM_OT_trim_motion(RangeEdit, bpy.types.Operator):
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Trim the character."""
-        first, last = self.frame_range(armature, 1)
+        first, last = self.frame_range(character.read(armature), armature.name, 1)
         character.trim(armature, first, last)
         return f"{armature.wham_motion.frames} keyframes are left"
 
@@ -143,7 +143,8 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Show a dialog with the cycles found; it starts with the best one, or the preview range if there is one."""
         try:
-            self._find(character.active(context))
+            armature = character.active(context)
+            self._find(armature, character.read(armature))
         except CodedError as error:
             report(self, {"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -162,18 +163,18 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
         for name in (*(("first", "last") if self.cycle == "RANGE" else ()), "blend", "in_place", "repeat"):
             layout.prop(self, name)
 
-    def _find(self, armature: bpy.types.Object) -> None:
+    def _find(self, armature: bpy.types.Object, motion: Animation) -> None:
         """Find the cycles of a character; they stay with the class, since each redo makes a new operator."""
-        motion = character.read(armature)
         rate = armature.wham_motion.keyed_rate
         type(self).found = cycles.cycles(motion, rate, self.blend, len(_CYCLES))
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Make the cycle."""
+        motion = character.read(armature)
         if self.cycle == "RANGE":
-            first, last = self.frame_range(armature, 2 * self.blend + 2)
+            first, last = self.frame_range(motion, armature.name, 2 * self.blend + 2)
         else:
-            self._find(armature)
+            self._find(armature, motion)
             if len(self.found) < int(self.cycle):
                 raise CharacterError(
                     f"{armature.name} has {len(self.found)} cycles between heel strikes. Choose another one, a range, "
@@ -181,7 +182,7 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
                     code="no-such-cycle",
                 )
             first, last = self.found[int(self.cycle) - 1].first, self.found[int(self.cycle) - 1].last
-        chosen = animation.between(character.read(armature), first, last)
+        chosen = animation.between(motion, first, last)
         blended = animation.looped(chosen, self.blend, in_place=False)
         cycle = animation.planted_cycle(blended, character.key_rate(armature, blended))
         rate = armature.wham_motion.keyed_rate

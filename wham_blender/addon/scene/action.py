@@ -17,6 +17,7 @@ from .smpl_armature import BODY_TO_BLENDER
 CONSTANT, LINEAR, _BEZIER = 0, 1, 2  # values of Keyframe.interpolation, as foreach_set takes them
 _SAME_FRAME = 1e-3  # frames
 _SAME_VALUE = 1e-6  # of locations and quaternions: smaller differences are rounding to float32
+_FEW = 1 / 16  # of the rows: up to here it takes less time to key them one by one than to key all; measured
 _FREE, _ALIGNED, _AUTO_CLAMPED = 0, 3, 4  # values of Keyframe.handle_left_type
 
 
@@ -52,16 +53,19 @@ class ActionKeys:
 
         Raises LookupError if one of its F-curves is missing, ValueRefused for values that are no finite numbers.
         """
-        columns = []
+        values = np.empty((len(frames), size))
         for index in range(size):
             curve = self._find(data_path, index)
             points = _points(curve)
             if len(points) == len(frames) and np.abs(points[:, 0] - frames).max() < _SAME_FRAME:
-                columns.append(points[:, 1])
+                values[:, index] = points[:, 1]
+            elif _is_stepped(curve):
+                rows = np.searchsorted(points[:, 0], frames + _SAME_FRAME, "right").clip(1) - 1
+                values[:, index] = points[rows, 1]
             else:  # the user has removed or added keyframes
-                columns.append(np.array([curve.evaluate(frame) for frame in frames]))
-        values = np.stack(columns, 1).astype(float)
-        if not (finite := np.isfinite(values).all(1)).all():
+                values[:, index] = [curve.evaluate(frame) for frame in frames]
+        if not np.isfinite(values).all():
+            finite = np.isfinite(values).all(1)
             raise ValueRefused(
                 f"{data_path} in {self.action.name} is no number at frame {frames[np.argmin(finite)]:.0f}. Undo what "
                 "set it, or delete that keyframe.",
@@ -85,6 +89,17 @@ class ActionKeys:
             curve = self._curve(data_path, index, group)
             _set_points(curve, np.stack([self.frames if frames is None else frames, column], 1), interpolation)
 
+    def change(self, data_path: str, before: np.ndarray, after: np.ndarray, group: str) -> None:
+        """Key a property that has the values ``before`` (F, n) at ``self.frames`` with others (F, n).
+
+        If few rows differ, only these are keyed; if none does, the curves are not touched.
+        """
+        rows = np.flatnonzero((before != after).any(1))
+        if len(rows) > _FEW * len(after):
+            self.write(data_path, after, group)
+        else:
+            self.write_rows(data_path, after[rows], group, self.frames[rows])
+
     def write_rows(self, data_path: str, values: np.ndarray, group: str, frames: np.ndarray) -> None:
         """Key a property with values (n, k) at scene frames (n,); all its other keyframes stay as they are.
 
@@ -93,9 +108,11 @@ class ActionKeys:
         for index, column in enumerate(values.T):
             curve = self._curve(data_path, index, group)
             keys = curve.keyframe_points
-            changed = False
+            changed, row = False, -1
             for frame, value in zip(frames.tolist(), column.tolist(), strict=True):
-                row = bisect_left(keys, frame - _SAME_FRAME, key=_frame_of)
+                row += 1  # mostly it is the next one, and looking for it takes longer than all the rest
+                if not 0 < row < len(keys) or abs(keys[row].co[0] - frame) > _SAME_FRAME:
+                    row = bisect_left(keys, frame - _SAME_FRAME, key=_frame_of)
                 if row == len(keys) or keys[row].co[0] > frame + _SAME_FRAME:  # the user has deleted that keyframe
                     keys.insert(frame, value, options={"FAST"}).interpolation = "LINEAR"
                     changed = True
@@ -215,6 +232,13 @@ def trim_curve(curve: bpy.types.FCurve, first: float, last: float) -> None:
 
 def _frame_of(key: bpy.types.Keyframe) -> float:
     return float(key.co[0])
+
+
+def _is_stepped(curve: bpy.types.FCurve) -> bool:
+    """Whether an F-curve holds each value until the next keyframe, so that it needs no evaluation frame by frame."""
+    types = np.empty(len(curve.keyframe_points), np.int32)
+    curve.keyframe_points.foreach_get("interpolation", types)
+    return not curve.modifiers and not (types != CONSTANT).any()
 
 
 def _points(curve: bpy.types.FCurve, part: str = "co") -> np.ndarray:
