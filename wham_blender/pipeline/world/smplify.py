@@ -329,7 +329,7 @@ class _Window:
 class _LBFGS(torch.optim.LBFGS):
     """PyTorch's L-BFGS without the import of PyTorch's compiler.
 
-    A wrapper around this method imports it at the first call: more than half of the fit's time in a process's first job.
+    A wrapper around this method imports it at the first call: most of the time of a process's first fit.
     """
 
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
