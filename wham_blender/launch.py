@@ -70,12 +70,9 @@ def _awaited_arguments(module: str, lines: queue.SimpleQueue[bytes]) -> list[str
     with contextlib.suppress(Exception):  # the job itself meets the fault again, and reports it
         importlib.import_module(f"{module}.preload")
     try:
-        arguments = json.loads(lines.get(timeout=STANDBY_SECONDS))
+        return [str(each) for each in json.loads(lines.get(timeout=STANDBY_SECONDS))]
     except queue.Empty:
         sys.exit(0)
-    if not isinstance(arguments, list) or not all(isinstance(each, str) for each in arguments):
-        sys.exit("The arguments on standard input are no list of texts.")
-    return arguments
 
 
 def _end_with_input(lines: queue.SimpleQueue[bytes]) -> None:

@@ -265,7 +265,7 @@ def prepared(tmp_path, monkeypatch):
 
 def test_a_prepared_process_runs_one_job(prepared, tmp_path):
     standby.prepare(prepared)
-    waiting = standby._process.pid
+    waiting = standby.pid
     logs = [tmp_path / "first" / "worker.log", tmp_path / "second" / "worker.log"]
     first, second = (Job([*prepared, "clip é.mp4"], log) for log in logs)
     for job in (first, second):
@@ -278,10 +278,11 @@ def test_a_prepared_process_runs_one_job(prepared, tmp_path):
 
 def test_a_cancel_ends_a_prepared_process(prepared, tmp_path):
     standby.prepare(prepared)
-    waiting = standby._process.pid
+    waiting = standby.pid
     job = Job([*prepared, "clip.mp4"], tmp_path / "worker.log")
     job.cancel()
     to_end(job)
+    assert isinstance(job.result, Failed)
     assert job.result.code == "cancelled"
     assert job.pid == waiting
     assert not is_running(waiting)
@@ -290,7 +291,7 @@ def test_a_cancel_ends_a_prepared_process(prepared, tmp_path):
 @pytest.mark.parametrize("change", ["source", "variable", "command", "death"])
 def test_an_outdated_process_runs_nothing(change, prepared, tmp_path, monkeypatch):
     standby.prepare(prepared)
-    waiting = standby._process.pid
+    waiting = standby.pid
     if change == "source":
         (tmp_path / "wham_blender" / "worker" / "__main__.py").write_text("print('new')", "utf-8")
     elif change == "variable":

@@ -242,6 +242,11 @@ class Standby:
         self._command: list[str] = []
         self._state: object = None
 
+    @property
+    def pid(self) -> int:
+        """The process ID; 0 if there is no process."""
+        return self._process.pid if self._process else 0
+
     def prepare(self, command: list[str]) -> None:
         """Start a process for a later job with a command of `module_command` without arguments. Does not wait or fail.
 

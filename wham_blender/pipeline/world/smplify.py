@@ -7,6 +7,7 @@ supplement of WHAM (arXiv 2312.07531).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -317,12 +318,21 @@ class _Window:
         for names, iterations in zip(stages, _ITERATIONS, strict=True):
             free = parameters.free(best_values, names)
             with suppress(_NotFiniteError):  # the best values so far are kept
-                lbfgs = torch.optim.LBFGS(free, max_iter=iterations, history_size=20, line_search_fn="strong_wolfe")
+                lbfgs = _LBFGS(free, max_iter=iterations, history_size=20, line_search_fn="strong_wolfe")
                 lbfgs.step(closure)
         if not best < before:
             return None
         parameters.free(best_values, ())
         return parameters.correction()
+
+
+class _LBFGS(torch.optim.LBFGS):
+    """PyTorch's L-BFGS without the import of PyTorch's compiler.
+
+    A wrapper around this method imports it at the first call: most of the time of a process's first fit.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 
 
 class _Parameters:
