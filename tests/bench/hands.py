@@ -2,8 +2,8 @@
 
 ``build.py bench hands [--films N] [--first SEED] [--folder FOLDER] [--json FILE]``. Films are drawn once, into
 out/hands: gestures (grasp, point, count, wave, fist, flat, as around a stick) with the arms at the sides, before the
-body, raised, stretched and behind the back, seen by several cameras. In every second three films one of the hands holds a stick. Constants were
-tried on films from seed 100 on; others are held out.
+body, raised, stretched and behind the back, seen by several cameras. In films 3 to 5, 9 to 11 and so on one hand holds
+a stick. Constants were tried on films from seed 100 on; others are held out.
 
 Rows are sizes of hands, pixels from wrist to middle fingertip if they lay in the picture's plane; hands with a stick
 have their own. fingers: 20 finger
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import av
@@ -191,7 +192,7 @@ class _Stick:
 
 
 def _fist(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Middle (3,), direction (3,) from little finger to index and radius of what the fingers (21, 3) are bent around."""
+    """Middle (3,), direction (3,) from little finger to index and radius of what fingers (21, 3) are bent around."""
     centres, radii = [], []
     for chain in FINGER_POINTS[[0, 1, 3, 2]]:  # from index to little finger: circles through three joints
         a, b, c = points[chain[:3]]
@@ -254,7 +255,9 @@ def draw(seed: int, crew: Crew, path: Path) -> Truth:
         thing = _Stick.quads(), np.tile(rng.uniform(0.1, 0.9, 3), (len(_Stick.quads()), 1))
         quads = np.concatenate([quads, thing[0] + vertices.shape[1]])
         owner = np.concatenate([owner, np.zeros(len(thing[0]), int)])
-        meshes = [np.concatenate([mesh, stick.vertices(hands[holding])]) for mesh, hands in zip(meshes, points, strict=True)]
+        meshes = [
+            np.concatenate([mesh, stick.vertices(hands[holding])]) for mesh, hands in zip(meshes, points, strict=True)
+        ]
     studio = Studio(crew, place, [colours], view.size, rng, thing=thing)
     shown = np.zeros((_FRAMES, 2))
     parents = [JOINT_NAMES.index(name) for name in ("pelvis", "spine3", "neck")]
@@ -330,10 +333,16 @@ class Measured:
     shown: np.ndarray
     seen: np.ndarray  # bool
     elsewhere: np.ndarray  # bool
+    holds: np.ndarray  # bool: a stick
 
 
 def measure(
-    truth: Truth, side: int, found: tuple[Motion, Placed, Person], skeletons: tuple[HandSkeleton, HandSkeleton]
+    truth: Truth,
+    side: int,
+    found: tuple[Motion, Placed, Person],
+    skeletons: tuple[HandSkeleton, HandSkeleton],
+    *,
+    holds: bool,
 ) -> Measured:
     """``found``: result, body without hands, and track; ``skeletons``: the result's hand and the true one."""
     result, placed, person = found
@@ -373,6 +382,7 @@ def measure(
         wrist=blank * wrist_error(result), net_fingers=net_blank * 1e3 * net_fingers.mean(1),
         net_wrist=net_blank * _degrees(own, wrists), lifter_wrist=blank * wrist_error(placed),
         shown=truth.shown[rows, side], seen=seen, elsewhere=net & (off > _ELSEWHERE * size),
+        holds=np.full(len(rows), holds),
     )  # fmt: skip
 
 
@@ -414,7 +424,8 @@ def main() -> None:
         truths = of_body(crew.body, true_betas)
         for side, skeleton in enumerate(of_body(runner.body, results[0].betas)):
             found = results[0], runner.returned["place_people"][0], tracks.people[0]
-            measured.append(measure(truth, side, found, (skeleton, truths[side])))
+            holds = holding_side(seed) == side
+            measured.append(measure(truth, side, found, (skeleton, truths[side]), holds=holds))
     report("Hands of drawn films", *_table(measured), options.json)
 
 
@@ -423,8 +434,8 @@ def _table(measured: list[Measured]) -> tuple[list[str], list[list[Cell]]]:
     columns += ["flips", "false"]
     every = {name: np.concatenate([getattr(each, name) for each in measured]) for name in vars(measured[0])}
     rows: list[list[Cell]] = []
-    for low, high in SIZES:
-        row = (every["size"] >= low) & (every["size"] < high)
+    for (low, high), holds in product(SIZES, (False, True)):
+        row = (every["size"] >= low) & (every["size"] < high) & (every["holds"] == holds)
         in_view = row & (every["shown"] > _IN_VIEW)
         hand = {name: values[in_view] for name, values in every.items()}
         wrong = row & ((every["seen"] & (every["shown"] < _HIDDEN)) | every["elsewhere"])
@@ -433,7 +444,7 @@ def _table(measured: list[Measured]) -> tuple[list[str], list[list[Cell]]]:
         mean = {name: float(np.nanmean(hand[name])) if np.isfinite(hand[name]).any() else None for name in
                 ("fingers", "net_fingers", "wrist", "net_wrist", "lifter_wrist")}  # fmt: skip
         rows.append([
-            f"{low} to {high} px" if high < 1000 else f"over {low} px",
+            (f"{low} to {high} px" if high < 1000 else f"over {low} px") + ", stick" * holds,
             int(in_view.sum()), 100 * float(hand["seen"].mean()),
             mean["fingers"], mean["net_fingers"], mean["wrist"],
             float(np.nanpercentile(hand["wrist"], 95)) if mean["wrist"] is not None else None,

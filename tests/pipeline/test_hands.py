@@ -265,6 +265,23 @@ def test_hands_whose_points_are_right_are_lifted_rightly(
     assert np.degrees(np.abs(found.angles - angles).mean()) < 20
 
 
+def test_a_hand_is_not_turned_over_where_the_body_s_wrist_and_the_net_s_depth_are_wrong(
+    lifter: HandLifter, skeletons: list[HandSkeleton]
+) -> None:
+    count, wrong = 16, slice(6, 10)
+    joints = Rotation.from_rotvec(skeletons[1].rotations(np.tile(RELAXED, (count, 1))).reshape(-1, 3))
+    wrist = np.tile(Rotation.from_euler("xz", (-1.2, 0.9)).as_matrix(), (count, 1, 1))
+    points = hand_points(skeletons[1], joints.as_matrix().reshape(-1, 15, 3, 3)) @ wrist.swapaxes(1, 2)
+    centre = np.tile([0.2, 0.0, 2.5], (count, 1))
+    hands, body_wrist = seen_points(points, centre), wrist.copy()
+    hands[wrong, :, 4] *= -1
+    body_wrist[wrong] = body_wrist[wrong] @ Rotation.from_euler("x", 2.6).as_matrix()
+    arm = SeenArm(wrist, body_wrist, hand_length(skeletons[1]) / centre[:, 2])
+    found = lift(lifter, hands, np.ones(count), arm, CAMERA_K, 1)
+    off = Rotation.from_matrix(found.rotation.swapaxes(1, 2) @ wrist).magnitude()
+    assert np.degrees(off.max()) < 30
+
+
 def hand_points(skeleton: HandSkeleton, joints: np.ndarray) -> np.ndarray:
     """Points (F, 21, 3) from the wrist, in its axes, of joints (F, 15, 3, 3)."""
     points = np.zeros((len(joints), 21, 3))
@@ -389,16 +406,20 @@ def test_a_hand_that_is_no_longer_seen_relaxes_in_a_third_of_a_second_and_comes_
     assert (result.hand_confidence[:20, 0] > 0.9).all()
 
 
-def test_a_frame_that_is_wrong_is_outvoted_and_a_glimpse_is_no_hand(body: Body, skeletons: list[HandSkeleton]) -> None:
+def test_a_frame_that_is_wrong_is_outvoted_and_a_glimpse_or_a_doubtful_hand_is_none(
+    body: Body, skeletons: list[HandSkeleton]
+) -> None:
     person = placed(body)
     hand = as_seen(person, 1, Rotation.from_rotvec([0.3, 0, 0]))
     hand.rotation[30] = hand.rotation[30] @ Rotation.from_rotvec([0, 2.5, 0]).as_matrix()
     off = wrists_in_camera(with_hands(person, [unseen(), hand], skeletons))[:, 1].swapaxes(1, 2) @ hand.rotation[10]
     assert np.degrees(Rotation.from_matrix(off).magnitude()).max() < 30
     glimpse = as_seen(person, 1, Rotation.from_rotvec([0.3, 0, 0]), slice(20, 23))
-    result = with_hands(person, [unseen(), glimpse], skeletons)
-    assert not result.hand_confidence.any()
-    np.testing.assert_array_equal(result.poses, person.poses)
+    doubtful = replace(hand, score=np.full(FRAMES, 0.1))
+    for each in (glimpse, doubtful):
+        result = with_hands(person, [unseen(), each], skeletons)
+        assert not result.hand_confidence.any()
+        np.testing.assert_array_equal(result.poses, person.poses)
 
 
 def test_a_frame_that_is_wrong_does_not_shift_later_ones_by_a_revolution(

@@ -18,8 +18,8 @@ from .lifter_features import load_network
 _MIRROR = np.array([-1.0, 1, 1])
 _KNUCKLES = [5, 9, 9, 13]  # points above the wrist in the input's axes, as in `people.hands.crop_around_hand`
 _FOREARM = (-1.0, 0.0, 0.0)  # from the right elbow to the wrist in the rest pose
-# The lifter follows the body's wrist where the picture is ambiguous, and takes a palm for a back where that is wrong. So
-# it lifts each look with the wrist twisted about the forearm by these angles, too, and `_consistent` chooses.
+# The lifter follows the body's wrist where the picture is ambiguous, and takes a palm for a back where that is wrong.
+# So it lifts each look with the wrist twisted about the forearm by these angles, too, and `_consistent` chooses.
 _TWISTS = np.radians([0.0, 90, 180, -90])
 # Costs of a radian between the rotations of two frames, and of one from the body's wrist, where a radian of expected
 # error costs 1, and the angle above which they do not grow; the best of a grid on the bench's films 100 to 103.
