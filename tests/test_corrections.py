@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from wham_blender import corrections, limits
-from wham_blender.corrections import Box, Continued, Corrections, CorrectionsError, Distrusted, Part, Place, Swapped
+from wham_blender.corrections import (
+    Box,
+    Continued,
+    Corrections,
+    CorrectionsError,
+    Distrusted,
+    Part,
+    Pinned,
+    Place,
+    Swapped,
+)
 
 HERE = Place(12, 0.25, 0.5)
 CHANGES = (
@@ -17,7 +28,9 @@ CHANGES = (
     Continued(HERE, Place(40, 0.75, 0.5), 38),
     Box(10, 1, 21, 0.1, 0.2, 0.4, 0.9),
     Box(10, 1, 21, 0.1, 0.2, 0.4, 0.9, HERE),
+    Pinned(HERE, 12, 6.0, {"left_knee": (0.8, 0.6, 0.0, 0.0)}, (0.0, 0.1, 0.0)),
 )
+PIN = '{"pinned": [{"person": {"frame": 1, "x": 0, "y": 0}, "frame": 1, "falloff": 2, "rotations": {%s}}]}'
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -27,7 +40,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / corrections.FILE_NAME
     path.write_text(document.text(), "utf-8")
     assert corrections.load(path) == document
-    assert (len(document), document.boxes, document.swapped) == (5, CHANGES[3:], CHANGES[1:2])
+    assert (len(document), document.boxes, document.swapped) == (6, CHANGES[3:5], CHANGES[1:2])
+    assert document.for_worker() == replace(document, pinned=())
     assert json.loads(document.text())["swapped"][0]["part"] == "LOWER"
     assert not corrections.parse("", "nobody")
 
@@ -45,6 +59,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ('{"boxes": [{"frame": 5, "first": 1, "last": 9, "x1": 0.5, "y1": 0, "x2": 0.5, "y2": 1}]}', "no area"),
         ('{"boxes": [{"frame": 50, "first": 1, "last": 9, "x1": 0, "y1": 0, "x2": 1, "y2": 1}]}', "in frames 1 to 9"),
         ('{"boxes": [{"frame": 5, "first": 1, "last": 999, "x1": 0, "y1": 0, "x2": 1, "y2": 1}]}', "more than 300"),
+        (PIN % '"tail": [1, 0, 0, 0]', "the pose of frame 1 has rotations of no joint, or that are none"),
+        (PIN % '"head": [0, 0, 0, 0]', "the pose of frame 1 has rotations"),
         (" " * (limits.CORRECTIONS_BYTES + 1), "has more than"),
     ],
 )

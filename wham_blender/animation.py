@@ -200,7 +200,7 @@ def low_pass(values: np.ndarray, cutoff: float, rate: float) -> np.ndarray:
 
 
 def _fast_length(count: int) -> int:
-    """The first number from ``count`` on without prime factors above 5: an FFT of others takes several times as long."""
+    """The first number at or above ``count`` without prime factors above 5: other FFTs take several times as long."""
     while True:
         rest = count
         for prime in (2, 3, 5):

@@ -2,7 +2,7 @@
 
 It names frames by their numbers in the clip and people by a place in one frame, so that it still holds when the clip
 is processed again and people are found and numbered anew. The character keeps it, and so does the job's folder, in
-``corrections.json``. Standard library only.
+``corrections.json``.
 """
 
 from __future__ import annotations
@@ -10,21 +10,23 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from . import limits, records
 from .errors import CodedError, reason
 from .files import read_bounded
 from .records import AtMost, InvalidRecord, Within
+from .skeleton import ALL_JOINT_NAMES
 
 VERSION = 1
 FILE_NAME = "corrections.json"  # in a job's folder
 
 _Frame = Annotated[int, Within(1, limits.CLIP_FRAME)]
 _Fraction = Annotated[float, Within(-1, 2)]  # people reach beyond the picture
-_Change = TypeVar("_Change", "Distrusted", "Swapped", "Continued", "Box")
+_Component = Annotated[float, Within(-1, 1)]  # of a quaternion
+_Metres = Annotated[float, Within(-1000, 1000)]
 
 
 class CorrectionsError(CodedError):
@@ -91,6 +93,25 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Pinned:
+    """In a frame a person has a pose that the animator has given them; the motion around it bends to it.
+
+    The add-on applies it; the worker does not know of it.
+    """
+
+    person: Place
+    frame: _Frame
+    falloff: Annotated[float, Within(0, limits.CLIP_FRAME)]  # frames of the clip before and after
+    # Of the joints that were posed, by their names: quaternions w x y z from rest, relative to the parent's; of the
+    # pelvis, relative to the pelvis of the motion.
+    rotations: Annotated[dict[str, tuple[_Component, ...]], AtMost(len(ALL_JOINT_NAMES))]
+    moved: tuple[_Metres, ...] = (0.0, 0.0, 0.0)  # of the pelvis, in its axes as the motion has them
+
+
+Change = Distrusted | Swapped | Continued | Box | Pinned
+
+
+@dataclass(frozen=True)
 class Corrections:
     """All corrections of one clip."""
 
@@ -99,23 +120,30 @@ class Corrections:
     swapped: Annotated[tuple[Swapped, ...], AtMost(limits.CORRECTIONS)] = ()
     continued: Annotated[tuple[Continued, ...], AtMost(limits.CORRECTIONS)] = ()
     boxes: Annotated[tuple[Box, ...], AtMost(limits.CORRECTIONS)] = ()
+    pinned: Annotated[tuple[Pinned, ...], AtMost(limits.CORRECTIONS)] = ()
 
     def __len__(self) -> int:
-        return len(self.distrusted) + len(self.swapped) + len(self.continued) + len(self.boxes)
+        return sum(len(getattr(self, name)) for name in KINDS.values())
 
     def text(self) -> str:
         """The document as JSON."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if value}
         return json.dumps(values, indent=1, default=lambda value: value.name)
 
-    def with_change(self, change: Distrusted | Swapped | Continued | Box) -> Corrections:
+    def with_change(self, change: Change) -> Corrections:
         """The document with one more correction. Raises CorrectionsError if that is not valid, or has no space."""
-        lists = {Distrusted: "distrusted", Swapped: "swapped", Continued: "continued", Box: "boxes"}
-        values = {name: getattr(self, name) for name in lists.values()}
-        values[lists[type(change)]] += (change,)
-        return parse(Corrections(**values).text(), "this character")
+        name = KINDS[type(change)]
+        return parse(replace(self, **{name: (*getattr(self, name), change)}).text(), "this character")
+
+    def for_worker(self) -> Corrections:
+        """The document without what the add-on applies itself."""
+        return replace(self, pinned=())
 
 
+# The field of the document with the corrections of each kind
+KINDS: dict[type, str] = {
+    Distrusted: "distrusted", Swapped: "swapped", Continued: "continued", Box: "boxes", Pinned: "pinned",
+}  # fmt: skip
 NO_CORRECTIONS = Corrections()
 
 
@@ -151,6 +179,11 @@ def _check(document: Corrections) -> None:
             )
         if box.x2 - box.x1 < _SMALLEST or box.y2 - box.y1 < _SMALLEST:
             raise InvalidRecord(f"the box of frame {box.frame} has no area")
+    for pin in document.pinned:
+        rotations = pin.rotations.values()  # unit quaternions whose components were rounded
+        are_rotations = all(len(each) == 4 and abs(sum(part * part for part in each) - 1) < 0.01 for each in rotations)
+        if not are_rotations or pin.rotations.keys() - set(ALL_JOINT_NAMES) or len(pin.moved) != 3:
+            raise InvalidRecord(f"the pose of frame {pin.frame} has rotations of no joint, or that are none")
 
 
 _SMALLEST = 0.01  # of the picture's sides: nobody can be recognised in a smaller box

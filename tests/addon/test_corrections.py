@@ -92,6 +92,46 @@ def test_a_pinned_pose_is_reached_and_nothing_beyond_changes(walker):
     assert moved[11, 2] > 0.03
 
 
+def move_marker(walker):
+    walker.animation_data.action.pose_markers[0].frame = 12
+
+
+@pytest.mark.parametrize(
+    ("operator", "options", "prepare"),
+    [
+        ("pin_pose", {"falloff": 6}, lambda walker: turn(walker, 20)),
+        ("plant_again", {}, move_marker),
+        ("distrust_frames", {"first": 15, "last": 20}, None),
+        ("swap_sides", {"first": 10, "last": 15}, None),
+        ("add_box", {"box": (0.1, 0.2, 0.3, 0.9)}, None),
+        ("remove_correction", {"number": 0}, None),
+        ("clear_corrections", {}, None),
+        ("trim_to_motion", {"speed": 0.8, "margin": 0.0}, None),
+        ("loop_motion", {"blend": 5}, None),
+        ("reduce_keys", {}, None),
+    ],
+)
+def test_each_correction_is_one_step_of_undo_with_what_it_records(walker, operator, options, prepare):
+    def state():
+        armature = bpy.data.objects[name]
+        document, steps = recorded_corrections.document(armature), armature.wham_motion.steps
+        return document, steps, {path: points.tolist() for path, points in keys(armature).items()}
+
+    name = walker.name
+    bpy.ops.wham.distrust_frames(first=30, last=31)
+    if prepare:
+        prepare(walker)
+    bpy.ops.ed.undo_push(message="before")
+    before = state()
+    assert getattr(bpy.ops.wham, operator)("EXEC_DEFAULT", True, **options) == {"FINISHED"}
+    after = state()
+    assert after != before
+    bpy.ops.ed.undo()
+    assert state() == before
+    bpy.ops.ed.redo()
+    assert state() == after
+
+
 def test_a_pose_that_is_keyed_already_is_pinned_too(walker):
     before = character.read(walker)
     turn(walker, 20)
@@ -208,6 +248,19 @@ def test_a_character_is_processed_again_with_its_corrections(person, fake_worker
     record = known_jobs.find(again.wham_motion.job)
     assert record is not None
     assert record.person == "2"
+    # A pinned pose is bent to again, in a world that the animator has turned; the worker gets none of it.
+    bpy.ops.wham.turn_motion(angle=1.0)
+    turn(again, 30)
+    bpy.ops.wham.pin_pose(falloff=4)
+    (pin,) = recorded_corrections.document(again).pinned
+    assert (pin.frame, list(pin.rotations)) == (40, ["left_shoulder"])
+    bent = character.read(again).rotations[:, 16]
+    assert bpy.ops.wham.process_again() == {"FINISHED"}
+    third = bpy.context.view_layer.objects.active
+    assert third is not again
+    rotations = character.read(third).rotations[:, 16]
+    assert np.abs(np.sum(rotations * bent, 1)).min() > 1 - 1e-6
+    bpy.ops.wham.remove_correction(number=2)
     # One document for all characters of the clip.
     bpy.ops.wham.remove_correction(number=1)
     assert recorded_corrections.document(walker).boxes == ()

@@ -227,6 +227,18 @@ def test_scenes_own_settings_stay_unless_the_clips_are_asked_for(motion_path):
     assert (render.fps, render.pixel_aspect_x, scene.frame_start, scene.frame_end) == (25, 1.0, 1, 40)
 
 
+def test_a_character_does_not_stand_in_the_cube_of_the_first_scene(motion_path):
+    bpy.ops.mesh.primitive_cube_add()
+    cube = bpy.context.object
+    cube.location.x = 0.5
+    bpy.ops.wham.import_motion(filepath=str(motion_path))
+    assert cube.visible_get()  # somebody has moved it
+    cube.location.x = 0
+    bpy.context.view_layer.update()
+    bpy.ops.wham.import_motion(filepath=str(motion_path))
+    assert not cube.visible_get()
+
+
 def test_one_undo_removes_the_import(motion_path):
     kept = ("objects", "actions", "collections", "armatures", "meshes", "cameras")
     bpy.ops.mesh.primitive_cube_add()

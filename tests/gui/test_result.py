@@ -69,6 +69,7 @@ def test_the_character_is_framed_and_the_range_is_its_own(window: Window, import
 def test_steps_are_bars_in_the_timeline(window: Window, imported: None) -> None:
     picture = window.picture()
     x, y, width, height = window.ask("(lambda a: [a.x, a.y, a.width, a.height])(areas('DOPESHEET_EDITOR')[0])")
+    y += window.ask(f"{_WINDOW}.y")
     timeline = picture[HEIGHT - y - height : HEIGHT - y, x : x + width].astype(int)
     blue = (timeline[..., 0] - timeline[..., 2] > 80).any(0)
     orange = (timeline[..., 2] - timeline[..., 0] > 80).any(0)

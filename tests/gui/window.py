@@ -23,10 +23,12 @@ import numpy as np
 from debian import Unavailable
 
 DRIVER = Path(__file__).with_name("driver.py")
-WIDTH, HEIGHT = 1280, 960
+SCREEN = 1920, 1080  # pixels
+HEIGHT = SCREEN[1]
+SIZE = 1280, 960  # of Blender's window, which is in the screen's upper left corner
 _WINDOWS = "bpy.context.window_manager.windows"
 _SCROLL = 10  # steps of the wheel, less than the height of the sidebar
-_ROW = 17  # pixels between two looks for a button, which is 20 high
+_ROW = 17  # pixels between two looks for a button, which is 20 high at scale 1
 
 # The namespace's first process: it makes what Blender needs to see, starts the X server, and ends with its input,
 # a pipe from the test. The kernel ends all others with it.
@@ -73,7 +75,7 @@ class Window:
             "LIBGL_ALWAYS_SOFTWARE": "1", "MESA_SHADER_CACHE_DIR": "/var/cache/mesa",  # kept in the root
             "BLENDER_USER_RESOURCES": str(folder / "blender"), **environ,
         }  # fmt: skip
-        init = _INIT.replace("SIZE", f"{WIDTH}x{HEIGHT}x24")
+        init = _INIT.replace("SIZE", f"{SCREEN[0]}x{SCREEN[1]}x24")
         spaces = ["--mount", "--pid", "--net", "--fork", "--kill-child"]
         self._init = subprocess.Popen(
             ["unshare", *spaces, "sh", "-c", init, "init", *map(str, [root, folder, *shared])],
@@ -88,6 +90,8 @@ class Window:
         self._enter += [f"{name}={value}" for name, value in environ.items()]
         self._blender: subprocess.Popen[bytes] | None = None
         self._row = 0.0  # where a button was found last
+        self.size, self.scale = SIZE, 1.0
+        self.clicks = 0
         self._hand = self._new_hand()
 
     def command(self, *words: str) -> str:
@@ -100,7 +104,7 @@ class Window:
         """Start Blender and wait until it answers."""
         self._socket = self.folder / "driver.socket"
         self._socket.unlink(missing_ok=True)
-        geometry = ["--window-geometry", "0", "0", str(WIDTH), str(HEIGHT)]
+        geometry = ["--window-geometry", "0", str(HEIGHT - self.size[1]), *map(str, self.size)]  # from the lower left
         # Before what else this machine does: a window that is drawn in software and has to wait is no user's.
         command = [
             "nice",
@@ -215,8 +219,17 @@ class Window:
         self._do("mousemove", round(x), round(y))
 
     def click(self, x: float, y: float, times: int = 1) -> None:
-        """Point and click."""
+        """Point and click; a double click counts as one."""
+        self.clicks += 1
         self._do("mousemove", round(x), round(y), "sleep", 0.1, "click", "--repeat", times, "--delay", 60, 1)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press the button at one place and release it at another."""
+        self._do("mousemove", *map(round, start), "sleep", 0.2, "mousedown", 1, "sleep", 0.1)
+        for part in (0.5, 1.0):
+            self._do("mousemove", *(round(a + part * (b - a)) for a, b in zip(start, end, strict=True)), "sleep", 0.1)
+        self._do("mouseup", 1)
+        time.sleep(0.3)
 
     def press(self, *keys: str) -> None:
         """Press keys, as ctrl+z, one after the other."""
@@ -256,7 +269,8 @@ class Window:
         near = self._row if near is None else near
         region = region or self.panel()
         x = region.x + column * region.width
-        rows = range(region.y + _ROW, region.y + region.height - _ROW, _ROW)
+        step = round(_ROW * self.scale)
+        rows = range(region.y + step, region.y + region.height - step, step)
         for steps in (0, _SCROLL, -4 * _SCROLL):
             if steps:
                 self.scroll(region, steps)
@@ -269,10 +283,10 @@ class Window:
 
     def shot(self, name: str) -> None:
         """Keep a picture of the window."""
-        cv2.imwrite(str(self.shots / f"{name}.png"), self.picture())
+        cv2.imwrite(str(self.shots / f"{name}.png"), self.picture()[: self.size[1], : self.size[0]])
 
     def picture(self) -> np.ndarray:
-        """What the window shows: (HEIGHT, WIDTH, 3) uint8 BGR."""
+        """What the screen shows: (1080, 1920, 3) uint8 BGR."""
         self.ask("bpy.context.scene.name")  # what was asked for before is drawn by the time of the next answer
         time.sleep(0.2)
         path = self.folder / "picture.png"
@@ -291,6 +305,17 @@ class Window:
         """How many pixels of a line are blue, as the filled part of a progress bar is."""
         blue, _, red = self.picture()[round(y), round(left) : round(right)].astype(int).T
         return int((blue > red + 40).sum())
+
+    def resize(self, size: tuple[int, int], scale: float) -> None:
+        """Give Blender's window another size in pixels, and its interface another scale."""
+        self.size, self.scale = size, scale
+        number = self.command("xdotool", "search", "--onlyvisible", "--class", "blender").split()[0]
+        # Blender learns its place from a move only, and needs it for what the pointer is over.
+        self.command("xdotool", "windowmove", number, "9", "9", "windowsize", number, *map(str, size), "sleep", "0.2")
+        self.command("xdotool", "windowmove", number, "0", "0")
+        self.ask(f"bpy.context.preferences.view.ui_scale = {scale}")
+        place = [0, HEIGHT - size[1], *size]
+        self.wait_for(f"(lambda w: [w.x, w.y, w.width, w.height])({_WINDOWS}[0]) == {place}", 10)
 
     def show_tab(self) -> None:
         """Open the sidebar of the 3D view, and in it the tab Video Motion."""

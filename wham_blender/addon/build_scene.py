@@ -138,6 +138,9 @@ def _build_scene(
         context.scene.frame_set(max(timing.start_frame, 0))  # a frame beside the motion would show no film
     elif context.scene.camera is None:
         context.scene.camera = camera_object
+    if cube := scene_settings.startup_cube(context.scene, np.concatenate([person.trans for person in people])):
+        cube.hide_set(True)
+        report({"INFO"}, f"{cube.name} is hidden, as the character would stand in it")
     return armatures
 
 

@@ -128,7 +128,7 @@ def _result(options: argparse.Namespace, tell: Tell) -> protocol.Done:
         tell(protocol.Environment(_environment()))
         values = {name: value for name, value in vars(options).items() if name not in ("json", "corrections")}
         if options.corrections:
-            values["corrections"] = corrections.load(options.corrections)
+            values["corrections"] = corrections.load(options.corrections).for_worker()
         return protocol.Done(str(run(Job(**values), tell)))
     except ImportError as error:
         if _NO_MEMORY.search(str(error)):

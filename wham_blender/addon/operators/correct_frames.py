@@ -3,15 +3,13 @@
 They change the motion at once, without the worker, and record the correction for when the clip is processed again.
 """
 
-import math
-
 import bpy
 from bpy.props import EnumProperty
 
 from ... import corrections
 from ...animation import Animation
 from ...corrected_animation import bridged, with_swapped_sides
-from ...corrections import Distrusted, Part, Place, Swapped
+from ...corrections import Change, Distrusted, Part, Swapped
 from ..scene import character, recorded_corrections
 from ..scene.character import CharacterError
 from .time_motion import RangeEdit
@@ -42,16 +40,7 @@ def selected_range(context: bpy.types.Context) -> tuple[int, int]:
     return (max(before), min(after)) if before and after else (frame, frame)
 
 
-def seen_range(armature: bpy.types.Object, first: float, last: float) -> tuple[int, int, Place] | None:
-    """The frames of the clip at scene frames, and a place of the person; None if the character does not know them."""
-    begin, end = character.clip_frame(armature, math.ceil(first - 1e-3)), character.clip_frame(armature, last)
-    if begin is None or end is None:
-        return None
-    place = recorded_corrections.place_of(armature, begin, end)
-    return None if place is None else (begin, end, place)
-
-
-def recorded(armature: bpy.types.Object, change: Distrusted | Swapped | None) -> str:
+def recorded(armature: bpy.types.Object, change: Change | None) -> str:
     """Keep a correction, and say so in a sentence; None: the character does not know its frames in the clip."""
     if change is None:
         return "Process Again will not know of it: this character was imported without its clip's frames"
@@ -77,7 +66,7 @@ class WHAM_OT_distrust_frames(CorrectFrames, bpy.types.Operator):
             )
         after = bridged(motion, first, last, character.key_rate(armature, motion))
         character.check(armature, after)
-        seen = seen_range(armature, first, last)
+        seen = recorded_corrections.seen_range(armature, first, last)
         said = recorded(armature, Distrusted(seen[2], *seen[:2]) if seen else None)
         character.write(armature, after, motion)
         return f"Frames {first:.0f} to {last:.0f} are bridged. {said}"
@@ -102,7 +91,7 @@ class WHAM_OT_swap_sides(CorrectFrames, bpy.types.Operator):
         first, last = self.corrected_range(context, motion, armature.name)
         after = with_swapped_sides(motion, first, last, part)
         character.check(armature, after)
-        seen = seen_range(armature, first, last)
+        seen = recorded_corrections.seen_range(armature, first, last)
         said = recorded(armature, Swapped(seen[2], *seen[:2], part) if seen else None)
         character.write(armature, after, motion)
         return f"Left and right are exchanged in frames {first:.0f} to {last:.0f}. {said}"

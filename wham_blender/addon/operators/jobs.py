@@ -20,6 +20,7 @@ from ..jobs.farm import farm_watch
 from ..jobs.import_job import is_active, jobs, keep, results_are_valid, usable_options, works
 from ..jobs.job_record import ENDED, JobRecord, Status
 from ..properties import OF_ONE_CLIP, PlacementOptions, VideoOptions, option_names, placement_settings
+from ..scene import pinned_poses
 from ..scene.character import is_character
 from ..scene.reading import Reading
 from ..settings import jobs_folder, library, worker_python
@@ -110,7 +111,12 @@ class WHAM_OT_import_job(ReadingOperator, _RecordOperator, PlacementOptions, bpy
             record.warn(bake_error)
         record.status, record.error, record.error_code = Status.IMPORTED, "", ""
         keep(record)
-        _keep_corrections([obj for obj in bpy.data.objects if obj not in before], record)
+        imported = [obj for obj in bpy.data.objects if obj not in before and is_character(obj)]
+        _keep_corrections(imported, record)
+        try:
+            pinned_poses.apply(imported)
+        except CodedError as error:
+            report(self, {"WARNING"}, str(error))
         frame_characters(context)
         return {"FINISHED"}
 
@@ -126,7 +132,7 @@ def _keep_corrections(imported: list[bpy.types.Object], record: JobRecord) -> No
     text = ""
     with contextlib.suppress(CodedError, OSError):  # without one, or with one that the worker has refused
         text = corrections.load(record.corrections).text()
-    for armature in filter(is_character, imported):
+    for armature in imported:
         armature.wham_motion.corrections = text
 
 

@@ -9,9 +9,10 @@ from bpy.props import FloatProperty
 from ... import quaternions
 from ...animation import Animation, resampled, selected
 from ...corrected_animation import inserted, pinned
-from ..scene import character
+from ..scene import character, pinned_poses
 from ..scene.character import CharacterError
 from ..scene.checks import LAST_FRAME
+from .correct_frames import recorded
 from .edit import CharacterEdit
 
 # Radians and metres by which a pose must differ from the motion: smaller differences are those of Blender's float32.
@@ -49,13 +50,15 @@ class WHAM_OT_pin_pose(CharacterEdit, bpy.types.Operator):
         pose = character.posed(armature, now, context)
         motion, pose = _without_key(before, now, pose)
         part = pinned(motion, pose, max(self.falloff, 1.0), character.key_rate(armature, before))
+        pin = pinned_poses.described(armature, resampled(motion, pose.frames), pose, max(self.falloff, 1.0))
         if armature.wham_motion.reduced:  # the curves between few keyframes cannot be changed in some rows only
             character.write(armature, inserted(before, part))
         else:
             character.write_rows(armature, before, part)
             character.update_statistics(armature, inserted(before, part))
         context.scene.frame_set(context.scene.frame_current, subframe=context.scene.frame_subframe)
-        return f"Pinned at frame {frame:g}; the motion bends to it within {self.falloff:g} frames"
+        said = recorded(armature, pin)
+        return f"Pinned at frame {frame:g}; the motion bends to it within {self.falloff:g} frames. {said}"
 
 
 def _without_key(before: Animation, now: Animation, pose: Animation) -> tuple[Animation, Animation]:

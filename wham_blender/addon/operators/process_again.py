@@ -14,16 +14,16 @@ from ..scene import character, recorded_corrections
 from ..scene.character import CharacterError
 from ..settings import jobs_folder
 from ..translations import report
-from .correct_frames import seen_range
 from .edit import CharacterEdit
 from .jobs import rerun
+from .view_clip import ClipView, film_view
 
 _BOX_SECONDS = 2.0  # before and after, in which a drawn box is used unless frames are given; set by hand
 
 
 def _place(armature: bpy.types.Object, first: float, last: float) -> tuple[int, int, corrections.Place]:
     """Frames of the clip and a place of the person. Raises CharacterError if the character does not know them."""
-    seen = seen_range(armature, first, last)
+    seen = recorded_corrections.seen_range(armature, first, last)
     if seen is None:
         raise CharacterError(
             f"{armature.name} was imported without its clip's frames, so the clip cannot be corrected by it. Import "
@@ -125,12 +125,26 @@ def _render_region(armature: bpy.types.Object, scene: bpy.types.Scene) -> tuple[
     return tuple((value - 0.5) / size + 0.5 for corner in corners for value, size in zip(corner, share, strict=True))
 
 
-class WHAM_OT_draw_box(bpy.types.Macro):
+class WHAM_OT_draw_box(ClipView, bpy.types.Operator):
     """Draw a box around the person in the view through the clip's camera, where the detector has failed"""
 
     bl_idname = "wham.draw_box"
     bl_label = "Draw Box"
-    bl_options = {"UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Wait for the box in the view with the film: the panel may be beside another one."""
+        area, region = film_view(context)
+        with context.temp_override(area=area, region=region):
+            bpy.ops.wham.draw_region("INVOKE_DEFAULT")
+        return {"FINISHED"}
+
+
+class WHAM_OT_draw_region(bpy.types.Macro):
+    """Draw a box around the person in the view through the clip's camera, where the detector has failed"""
+
+    bl_idname = "wham.draw_region"
+    bl_label = "Draw Box"
+    bl_options = {"UNDO", "INTERNAL"}
 
 
 class WHAM_OT_remove_correction(CharacterEdit, bpy.types.Operator):
@@ -200,6 +214,7 @@ CLASSES = (
     WHAM_OT_continue_person,
     WHAM_OT_add_box,
     WHAM_OT_draw_box,
+    WHAM_OT_draw_region,
     WHAM_OT_remove_correction,
     WHAM_OT_clear_corrections,
     WHAM_OT_process_again,
@@ -207,6 +222,6 @@ CLASSES = (
 
 
 def register() -> None:
-    """Define what Draw Box does: Blender's own Render Region, then Use Box."""
-    WHAM_OT_draw_box.define("VIEW3D_OT_render_border")
-    WHAM_OT_draw_box.define("WHAM_OT_add_box")
+    """Define what follows Draw Box: Blender's own Render Region, then Use Box."""
+    WHAM_OT_draw_region.define("VIEW3D_OT_render_border")
+    WHAM_OT_draw_region.define("WHAM_OT_add_box")

@@ -198,7 +198,7 @@ def _channels(armature: bpy.types.Object, changed: Animation) -> tuple[np.ndarra
 
 
 def _turn_axes(rotations: np.ndarray, rest: np.ndarray) -> None:
-    """Multiply the axes of rotations (F, J, 4) by each joint's matrix, the first three rows and columns of (J, 4, 4)."""
+    """Multiply the axes of rotations (F, J, 4) by the upper left 3 x 3 of each joint's matrix (J, 4, 4), in place."""
     for joint, matrix in enumerate(rest):  # one matrix product a joint takes a tenth of the time of one of all
         rotations[:, joint, 1:] = rotations[:, joint, 1:] @ matrix[:3, :3].T
 
@@ -229,13 +229,25 @@ def write_clip_frames(keys: ActionKeys, armature: bpy.types.Object, numbers: np.
 
 def clip_frame(armature: bpy.types.Object, frame: float) -> int | None:
     """The number of the clip's frame that is shown at a scene frame; None if the character does not know it."""
+    known = _clip_frames(armature)
+    return None if known is None else max(1, round(float(np.interp(frame, *known))))
+
+
+def scene_frame(armature: bpy.types.Object, number: int) -> float | None:
+    """The scene frame at which a frame of the clip is shown; None if the character does not know it."""
+    known = _clip_frames(armature)
+    return None if known is None else float(np.interp(number, *known[::-1]))
+
+
+def _clip_frames(armature: bpy.types.Object) -> tuple[np.ndarray, np.ndarray] | None:
+    """Scene frames and the numbers of the clip's frames that are shown there, both (F,)."""
+    path = f'["{_CLIP_FRAME}"]'
     try:
         keys = ActionKeys(armature)
-        frames = keys.frames_of(f'["{_CLIP_FRAME}"]')
-        numbers = keys.read(f'["{_CLIP_FRAME}"]', 1, frames)[:, 0]
+        frames = keys.frames_of(path)
+        return frames, keys.read(path, 1, frames)[:, 0]
     except LookupError:
         return None
-    return max(1, round(float(np.interp(frame, frames, numbers))))
 
 
 def check(armature: bpy.types.Object, changed: Animation) -> None:

@@ -21,7 +21,7 @@ def check_numbers(values: ArrayLike, name: str) -> None:
     """Raise ValueRefused if a number is NaN, infinite or huge; Blender's own limits of properties let NaN pass."""
     numbers = np.atleast_1d(np.asarray(values, float))
     # The extremes, which are NaN if one number is: of a long motion, a list of what is wrong takes much longer.
-    if numbers.size and not (-_LARGEST <= numbers.min() and numbers.max() <= _LARGEST):
+    if numbers.size and not (numbers.min() >= -_LARGEST and numbers.max() <= _LARGEST):
         wrong = numbers[~(np.abs(numbers) <= _LARGEST)]
         raise ValueRefused(
             f"{name} is {wrong[0]:g}, with which nothing can be done. Give it a usual number.", code="number-unusable"

@@ -7,16 +7,20 @@ processed again.
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 
 import bpy
 import numpy as np
 
-from ...corrections import Box, Continued, Corrections, Distrusted, Part, Place, Swapped, parse
+from ...corrections import KINDS, Change, Corrections, Part, Place, parse
 from ...motion import Motion
 from ...skeleton import COCO_NAMES
+from . import character
 
 _HIPS = [COCO_NAMES.index("left_hip"), COCO_NAMES.index("right_hip")]
 _MOST_PLACES = 2_000  # kept of a character, evenly distributed over its frames: 40 kB
+_NEAR = 0.1  # of the picture's sides: whoever is farther from a place is somebody else; set by hand
 _OUTSIDE = 2.0  # of the picture's sides: places farther away are no places of corrections
 
 
@@ -35,7 +39,7 @@ def store(armature: bpy.types.Object, corrections: Corrections) -> None:
             other.corrections = text
 
 
-def add(armature: bpy.types.Object, change: Distrusted | Swapped | Continued | Box) -> None:
+def add(armature: bpy.types.Object, change: Change) -> None:
     """Keep one more correction. Raises CorrectionsError if it is not valid."""
     store(armature, document(armature).with_change(change))
 
@@ -84,6 +88,26 @@ def place_of(armature: bpy.types.Object, first: float, last: float) -> Place | N
     return Place(int(frame), float(x), float(y))
 
 
+def seen_range(armature: bpy.types.Object, first: float, last: float) -> tuple[int, int, Place] | None:
+    """The frames of the clip at scene frames, and a place of the person; None if the character does not know them."""
+    begin, end = character.clip_frame(armature, math.ceil(first - 1e-3)), character.clip_frame(armature, last)
+    if begin is None or end is None:
+        return None
+    place = place_of(armature, begin, end)
+    return None if place is None else (begin, end, place)
+
+
+def person_at(armatures: list[bpy.types.Object], place: Place) -> bpy.types.Object | None:
+    """The character who is seen at a place of the picture, or nearest to it; None if nobody is near."""
+    near = []
+    for armature in armatures:
+        if len(places := _places(armature)):
+            row = np.abs(places[:, 0] - place.frame).argmin()
+            near.append((float(np.linalg.norm(places[row, 1:] - [place.x, place.y])), armature.name, armature))
+    distance, _, nearest = min(near, default=(np.inf, "", None))
+    return nearest if distance < _NEAR else None
+
+
 def sentences(corrections: Corrections) -> list[str]:
     """What each correction says, for the panel, in the order of `without`."""
     return [
@@ -94,19 +118,18 @@ def sentences(corrections: Corrections) -> list[str]:
         ),
         *(f"Another track from frame {each.first} on" for each in corrections.continued),
         *(f"Box in frame {each.frame}, for frames {each.first} to {each.last}" for each in corrections.boxes),
+        *(f"Pose in frame {each.frame}" for each in corrections.pinned),
     ]
 
 
 def without(corrections: Corrections, number: int) -> Corrections:
     """The corrections without one of them, counted from 0 as `sentences` lists them."""
-    kept: dict[str, list[Distrusted | Swapped | Continued | Box]] = {}
-    for name in ("distrusted", "swapped", "continued", "boxes"):
-        for each in getattr(corrections, name):
-            kept.setdefault(name, [])
-            if number != 0:
-                kept[name].append(each)
-            number -= 1
-    return Corrections(**{name: tuple(changes) for name, changes in kept.items()})  # type: ignore[arg-type]
+    kept: dict[str, tuple[Change, ...]] = {}
+    for name in KINDS.values():
+        changes = getattr(corrections, name)
+        kept[name] = tuple(change for row, change in enumerate(changes) if row != number)
+        number -= len(changes)
+    return replace(corrections, **kept)  # type: ignore[arg-type]
 
 
 PARTS = [

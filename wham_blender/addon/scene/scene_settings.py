@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 
 import bpy
+import numpy as np
+from mathutils import Matrix
 
 _CACHES = {"MESH_SEQUENCE_CACHE", "TRANSFORM_CACHE"}  # modifier and constraint
 # Grease pencil objects' data are in one of these lists, and of one of these types, by Blender's version.
@@ -45,6 +47,19 @@ def _set_range(scene: bpy.types.Scene, start: int, end: int) -> None:
     scene.use_preview_range = start < 0  # which hides the range, and may begin earlier
     if scene.use_preview_range:
         scene.frame_preview_start, scene.frame_preview_end = start, end
+
+
+def startup_cube(scene: bpy.types.Scene, places: np.ndarray) -> bpy.types.Object | None:
+    """The cube of Blender's first scene if it is as it was there and visible, and somebody at places (F, 3) is in it.
+
+    None otherwise.
+    """
+    cube = scene.objects.get("Cube")
+    if cube is None or cube.type != "MESH" or cube.modifiers or cube.animation_data or not cube.visible_get():
+        return None
+    corners = np.array([vertex.co for vertex in cube.data.vertices]) if len(cube.data.vertices) == 8 else np.zeros(1)
+    is_untouched = cube.matrix_world == Matrix() and (np.abs(corners) == 1).all()
+    return cube if is_untouched and (np.abs(places[:, :2]) < 1).all(1).any() else None
 
 
 def rate_of(scene: bpy.types.Scene) -> float:
