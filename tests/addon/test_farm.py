@@ -7,6 +7,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 import pytest
@@ -49,6 +50,12 @@ def preferences(tmp_path, monkeypatch):
 def manager(preferences):
     """A stand-in for Flamenco's Manager: ``asked`` are paths and contents, ``answers`` status and text by path."""
 
+    asked: list[tuple[str, object]] = []
+    answers = {
+        "/api/v3/jobs/type/video-as-motion": (200, '{"name": "video-as-motion", "settings": [], "etag": "abc"}'),
+        "/api/v3/jobs": (200, '{"id": "1234", "status": "queued"}'),
+    }
+
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_):
             pass
@@ -60,22 +67,17 @@ def manager(preferences):
             self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
         def _answer(self, content):
-            server.asked.append((self.path, content))
-            status, text = server.answers[self.path]
+            asked.append((self.path, content))
+            status, text = answers[self.path]
             self.send_response(status)
             self.send_header("Location", "/elsewhere")
             self.end_headers()
             self.wfile.write(text.encode())
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked = []
-    server.answers = {
-        "/api/v3/jobs/type/video-as-motion": (200, '{"name": "video-as-motion", "settings": [], "etag": "abc"}'),
-        "/api/v3/jobs": (200, '{"id": "1234", "status": "queued"}'),
-    }
     threading.Thread(target=server.serve_forever, daemon=True).start()
     preferences.farm, preferences.flamenco_url = "FLAMENCO", f"http://127.0.0.1:{server.server_port}/"
-    yield server
+    yield SimpleNamespace(asked=asked, answers=answers)
     server.shutdown()
     server.server_close()
 

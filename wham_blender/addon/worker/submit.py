@@ -112,7 +112,8 @@ def _ask(address: str, path: str, content: dict[str, Any] | None = None) -> dict
     except records.InvalidRecord as error:
         cause = reason(error)
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: the address itself
-        cause = reason(error.reason if isinstance(error, urllib.error.URLError) and error.args else error)
+        inner = error.reason if isinstance(error, urllib.error.URLError) else error
+        cause = reason(inner if isinstance(inner, Exception) else error)
     raise SubmitError(
         f"There is no Flamenco Manager at {address}: {cause}. Check the address in the preferences, and whether the "
         "Manager runs.",
@@ -131,12 +132,11 @@ def _refused(address: str, path: str, error: urllib.error.HTTPError) -> SubmitEr
             code="farm-job-type-missing",
         )
     try:
-        told = f", {one_line(records.parse(text, limits.ANSWER_BYTES)['message'][:300])}"
+        told = f"{error.code}, {one_line(records.parse(text, limits.ANSWER_BYTES)['message'][:300])}"
     except (records.InvalidRecord, KeyError, TypeError):
-        told = ""
+        told = str(error.code)
     return SubmitError(
-        f"The Flamenco Manager at {address} did not take the job ({error.code}{told}). Correct what it says, or try "
-        "again.",
+        f"The Flamenco Manager at {address} did not take the job ({told}). Correct what it says, or try again.",
         code="farm-refused",
     )
 
