@@ -29,21 +29,21 @@ SECONDS = 10
 QUALITIES = ("draft", "fast")
 
 
-def one_person(folder: Path) -> Path:
-    """The bench's clip, 1080 x 1920 pixels, written into the folder."""
+def one_person(folder: Path, seconds: float = SECONDS, scale: float = 1.0) -> Path:
+    """The bench's clip, so many seconds long, 1080 x 1920 pixels times a scale, written into the folder."""
     reader = cv2.VideoCapture(str(CLIP))
     rate = reader.get(cv2.CAP_PROP_FPS)
     pictures = []
     decoded, picture = reader.read()
     while decoded:
         picture[:, :EDGE] = 0
-        pictures.append(picture)
+        pictures.append(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
         decoded, picture = reader.read()
     loop = [*pictures, *pictures[-2:0:-1]]
     path = folder / "one_person.mp4"
     height, width = pictures[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
-    for number in range(round(SECONDS * rate)):
+    for number in range(round(seconds * rate)):
         writer.write(loop[number % len(loop)])
     writer.release()
     return path

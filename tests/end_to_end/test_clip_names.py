@@ -16,8 +16,8 @@ from tests.clips import make
 from tests.end_to_end.test_command import CLIP, WAIT, finish, start
 from wham_blender import motion, protocol
 from wham_blender.motion import Motion
-from wham_blender.pipeline import __main__ as worker
 from wham_blender.pipeline.clip import video_reader
+from wham_blender.pipeline.options import job_parser
 
 FRAMES = 30
 QUICK = ("--quality", "fast", "--no-refine", "--no-hands")
@@ -139,5 +139,5 @@ def test_sentences_show_any_name(tmp_path: Path) -> None:
         assert failed.code == "clip-unreadable"
         assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", failed.text)
         assert " is not a video, or it was cut off" in failed.text
-    options = worker._parser(messages=False).parse_args(["-o", "m.npz", "--", "-o *.mov "])
+    options = job_parser(messages=False).parse_args(["-o", "m.npz", "--", "-o *.mov "])
     assert options.clip == Path("-o *.mov ")

@@ -153,12 +153,12 @@ def test_a_signal_ends_a_library_s_long_call() -> None:
     # One call into C that would take hours and lets no Python code of its thread run.
     code = """
 import hashlib, os, signal, threading
-from wham_blender.pipeline import __main__ as worker
+from wham_blender.pipeline import job_process
 
 def kill():
     os.kill(os.getpid(), signal.SIGTERM)
 
-worker._handle_cancel_signals(lambda: print("last words"))
+job_process.handle_cancel_signals(lambda: print("last words"))
 threading.Timer(1, kill).start()
 hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 """

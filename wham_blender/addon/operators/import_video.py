@@ -5,6 +5,7 @@ from pathlib import Path
 import bpy
 from bpy.props import StringProperty
 
+from ...clip_folder import CLIP_SUFFIXES
 from ...image_sequence import PICTURE_SUFFIXES
 from ..jobs.import_job import prepare
 from ..jobs.job_record import Status
@@ -18,8 +19,6 @@ from ..ui.options import draw_options
 from ..worker.process import JobError
 from ..worker.python_environment import WorkerError
 from .background import error_message, from_window
-
-CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
 
 
 class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):

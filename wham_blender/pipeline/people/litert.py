@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from ...weights import WeightFile
+from ..processors import processor_cores
 
-_THREADS = min(os.cpu_count() or 1, 4)
+_THREADS = min(processor_cores(), 4)
 
 
 class LiteRTNetwork:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 
 import torch
 
@@ -12,6 +13,7 @@ from ...errors import one_line
 from .. import cuda
 from ..clip.image_sequence import Clip
 from ..clip.video_reader import ClipInfo
+from ..network_store import Network, NetworkStore
 from .backends import Backend
 from .cache import StageCache, Tell
 from .job import Job
@@ -28,6 +30,7 @@ class JobContext:
     device: torch.device
     cache: StageCache
     tell: Tell
+    networks: NetworkStore = field(default_factory=NetworkStore)
 
     @property
     def clip(self) -> Clip:
@@ -38,6 +41,13 @@ class JobContext:
     def size(self) -> tuple[int, int]:
         """Width and height of the picture, pixels, upright."""
         return self.info.width, self.info.height
+
+    def network(self, role: str, load: Callable[[], Network], *more: Hashable) -> Network:
+        """The network of a role's file on the job's device, from an earlier job of this process or loaded now.
+
+        ``more``: what else it was loaded from.
+        """
+        return self.networks.get((role, self.backend.files[role].sha256, str(self.device), *more), load)
 
     def log(self, text: str) -> None:
         """Write a line to the log."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 from ... import motion, protocol
 from ...corrections import Corrections
 from ...folders import cache_folder
+from ...motion import MotionFileError
 from .. import devices
 from ..clip import film, quicktime_metadata, video_reader
 from ..clip.image_sequence import Clip, PictureClip, clip_of, content_sha256, description
+from ..network_store import NetworkStore
 from ..people.types import Detections, frame_rate
 from ..progress import JobProgress, StageRates
 from ..world.placement import Placed
 from ..world.plausibility import implausible
 from ..world.resample import resample_to_clip
+from ..world.smooth import foot_sliding
 from . import backends
-from .cache import StageCache, Tell
+from .cache import StageCache, Tell, kept_message, source_digest
 from .camera import SolvedCamera, solve_camera
 from .context import JobContext
 from .detect import detect_people
@@ -31,11 +36,16 @@ from .world import place_people
 
 _SLOW_MOTION = 1.5  # frames filmed a second over frames played a second: below, metadata are rounded
 _CLIP_STAGES = ("detect", "tracks", "camera")  # done for the whole clip, and for each person
+RESULT_KEY = "result_key"  # in a motion file's ``meta``
+# Where files are, what computes it, and what was chosen by it, which the weights show.
+_NOT_OF_MOTION = {"clip", "output", "resume", "device", "quality", "weights", "corrections", "skip_finished"}
 _PERSON_STAGES = ("features", "wham", "placement", "smplify", "hands", "write")
 
 
-def run(job: Job, tell: Tell) -> Path:
+def run(job: Job, tell: Tell, networks: NetworkStore | None = None) -> Path:
     """Run all stages of a job and return the path of the Motion file.
+
+    ``networks``: those of earlier jobs in this process; None: they are loaded for this job.
 
     Raises PipelineError, WeightsError or MotionFileError, with a sentence for the animator.
     """
@@ -56,23 +66,30 @@ def run(job: Job, tell: Tell) -> Path:
         tell(protocol.Log(note))
     clip_sha256 = content_sha256(clip)
     tell(protocol.Clip(clip_sha256))
+    key = result_key(job, backend, clip_sha256)
+    if job.skip_finished and _has_key(job.output, key):
+        tell(kept_message(job.output.name))
+        return job.output
     folder = job.resume or cache_folder() / "jobs" / clip_sha256[:20]
     rates = StageRates(folder.parent / "rates.json", _machine(devices.device_name(device), backend), backend.files)
     progress = JobProgress(rates, tell)
     frames = (info.last_frame(job.end) or 0) - job.start + 1
     person_stages = [stage for stage in _PERSON_STAGES if _is_part_of(stage, job)]
     progress.expect((*_CLIP_STAGES, *person_stages), max(frames, 1))
-    context = JobContext(job, info, clip_sha256, backend, device, StageCache(folder, tell, progress), tell)
+    cache = StageCache(folder, tell, progress)
+    context = JobContext(job, info, clip_sha256, backend, device, cache, tell, networks or NetworkStore())
 
     tracks = clean_tracks(context, detect_people(context))
     progress.expect(person_stages, sum(map(len, tracks.people)))
-    networks = load_networks(context)
+    wham_and_body = load_networks(context)
     camera = solve_camera(context, tracks)
-    features = extract_features(context, tracks, camera, networks.wham.d_feat)
-    lifted = run_wham(context, tracks, camera, features, networks)
+    features = extract_features(context, tracks, camera, wham_and_body.wham.d_feat)
+    lifted = run_wham(context, tracks, camera, features, wham_and_body)
     placed = add_hands(context, tracks, camera, lifted, place_people(context, tracks, camera, lifted))
     progress.begin("write")
     motions = _motions(context, tracks, camera, lifted, placed)
+    for person, person_placed in zip(motions, placed, strict=True):
+        person.meta |= {RESULT_KEY: key, "sliding": foot_sliding(person_placed, lifted.body)}
     _check_result(context, tracks.numbers, motions)
     detections = tracks.detected.detections
     if reason := reason_for_copy(context, detections):
@@ -85,6 +102,23 @@ def run(job: Job, tell: Tell) -> Path:
     motion.save(job.output, motions, smplh=job.smplh)
     progress.finish()
     return job.output
+
+
+def result_key(job: Job, backend: backends.Backend, clip_sha256: str) -> str:
+    """A hash of everything that a job's motion depends on: clip, options, weights and the source of all stages."""
+    options = {name: value for name, value in vars(job).items() if name not in _NOT_OF_MOTION}
+    options["corrections"] = job.corrections.text() if job.corrections else ""
+    weights = {role: file.sha256 for role, file in sorted(backend.files.items())}
+    content = json.dumps([clip_sha256, options, weights, source_digest(Path(__file__).resolve())], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _has_key(path: Path, key: str) -> bool:
+    """Whether a motion file is there, whole, and of this `result_key`."""
+    try:
+        return motion.load(path)[0].meta.get(RESULT_KEY) == key
+    except MotionFileError:
+        return False
 
 
 def _frame_rate(context: JobContext, detections: Detections) -> float:
