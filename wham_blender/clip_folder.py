@@ -40,7 +40,7 @@ def clips_in(folder: Path) -> list[Path]:
                     sequences.setdefault(series(entry.name), []).append(entry.name)
     except OSError as error:
         raise ClipFolderError(
-            f"The clips in {folder} cannot be listed: {error.strerror}. Check the path, and that your user may read it.",
+            f"The clips in {folder} cannot be listed: {error.strerror}. Check the path, and that you may read it.",
             code="clip-folder-unreadable",
         ) from error
     names = [*videos, *(min(pictures) for pictures in sequences.values() if len(pictures) > 1)]

@@ -176,9 +176,13 @@ def test_a_cancelled_batch_ends_its_processes_and_keeps_what_is_finished(tmp_pat
         threading.Thread(target=cancel, daemon=True).start()
         return real(pool, tasks, report)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ProcessPool, "run", run)
-        code, messages, rows = batch(out, str(clips), "--processes=2")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in what they run behind
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ProcessPool, "run", run)
+            code, messages, rows = batch(out, str(clips), "--processes=2")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert code == 130
     assert isinstance(messages[-1], protocol.Failed)
     assert messages[-1].code == "cancelled"
