@@ -43,6 +43,8 @@ NO_FAULTS = {
     "The worker is whole: Python …, PyTorch … on …; the self-test took … s",
     "The worker, weights and jobs are in … now",
     "Turn a clip of a person into a Motion file",
+    "Turn many clips into Motion files",
+    "… clips are done, … were done before, … failed",
     "Without a CUDA card it takes many seconds for every frame",
     "uv failed, so pip is used",
 }

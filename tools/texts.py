@@ -32,8 +32,11 @@ DETAILS = {
     "smpl_file.py", "bone_names.py", "vrm_humanoid.py", "rig_probe.py", "yolo.py", "picture.py", "protocol.py",
     "wham.py", "wham_weights.py", "camera_motion.py", "calibration.py", "batched_network.py", "container.py",
     "smpl_armature.py", "folders.py", "finger_bones.py", "animation.py", "body.py", "corrected_animation.py",
-    "array_file.py", "__main__.py", "farm_job.py", "meshes.py", "foot_mesh.py", "transfer.py", "reference_pose.py",
+    "array_file.py", "options.py", "job_process.py", "terminal.py", "farm_job.py", "meshes.py", "foot_mesh.py",
+    "transfer.py", "reference_pose.py",
 }  # fmt: skip
+# Folders of commands that the add-on does not start: only a terminal shows their texts, in English.
+COMMANDS = {"batch"}
 # Words in places of texts that are names, or the same in all languages.
 NAMES = {
     "", "%", "WHAM", "PyTorch", "CPU", "FBX", "BVH", "Godot, glTF", "Unreal Engine", "Unity", "USD", "SMPL", "YOLO",
@@ -252,7 +255,8 @@ def _of_weights() -> list[str]:
 @cache
 def templates() -> tuple[str, ...]:
     """The texts of the add-on, each once, with numbered holes."""
-    of_code = [text.strip() for path in sorted(PACKAGE.rglob("*.py")) for text in Module(path).shown()]
+    files = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name not in COMMANDS]
+    of_code = [text.strip() for path in files for text in Module(path).shown()]
     return tuple(numbered(text) for text in dict.fromkeys(of_code + _of_weights()) if text not in NAMES)
 
 

@@ -77,3 +77,7 @@ PICTURE_BYTES = 1 * GB  # of one file of an image sequence; 100 megapixels of 16
 SEQUENCE_PICTURES = 100_000  # more than an hour at 24 a second; Blender asks for the state of each in a second
 FOLDER_ENTRIES = 200_000  # files in the folder of an image sequence, which are listed in half a second
 SEQUENCE_FPS = (1.0, 1000.0)  # slower, nobody can be followed; the networks look at 30 a second
+
+# Batches.
+BATCH_CLIPS = 100_000  # of one batch: ten times the largest that was asked for; their table has 20 MB
+BATCH_LIST_BYTES = 64 * MB  # of a list of clips: 600 bytes a clip

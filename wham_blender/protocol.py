@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
@@ -104,6 +105,7 @@ class Done:
 
 
 Message = Progress | Log | Warn | Clip | People | Environment | Failed | Done
+Tell = Callable[[Message], None]
 _KINDS = (Progress, Log, Warn, Clip, People, Environment, Failed, Done)
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in _KINDS}
 

@@ -54,6 +54,24 @@ def test_dropped_clips_become_characters_with_the_panels_options(fake_worker, mo
         bpy.ops.wham.drop_clips(directory=str(clip.parent), files=files[1:2])
 
 
+def test_a_folder_s_clips_become_characters_with_the_panels_options(fake_worker, motion_path, clip, tmp_path):
+    fake_worker(DELIVER.format(motion=str(motion_path)))
+    bpy.context.scene.wham.start_frame = 20
+    folder = tmp_path / "takes"
+    (folder / "empty").mkdir(parents=True)
+    for name in ("a.mp4", "B.MOV"):
+        shutil.copy(clip, folder / name)
+    (folder / "notes.txt").touch()
+    assert bpy.ops.wham.import_folder(directory=str(folder)) == {"FINISHED"}
+    assert {image.name for image in bpy.data.images} == {"a.mp4", "B.MOV"}
+    armatures = [thing for thing in bpy.data.objects if thing.type == "ARMATURE"]
+    assert [armature.wham_motion.first_frame for armature in armatures] == [20, 20]
+    with pytest.raises(RuntimeError, match=r"The folder empty has no clips\. Choose one with videos"):
+        bpy.ops.wham.import_folder(directory=str(folder / "empty"))
+    with pytest.raises(RuntimeError, match=r"The clips in .*gone cannot be listed: No such file or directory\."):
+        bpy.ops.wham.import_folder(directory=str(folder / "gone"))
+
+
 def test_every_option_reaches_the_worker(fake_worker, clip, jobs):
     fake_worker("say(protocol.Failed(' '.join(arguments)))\n")
     with pytest.raises(RuntimeError) as caught:

@@ -15,7 +15,8 @@ from wham_blender.addon.scene import character
 
 SKIPPED = {
     # They start processes, use the network, or read and write folders of jobs, weights and the worker.
-    *("cancel", "clean_jobs", "copy_report", "copy_worker_report", "discard_job", "drop_clips", "import_job"),
+    *("cancel", "clean_jobs", "copy_report", "copy_worker_report", "discard_job", "drop_clips", "import_folder"),
+    *("import_job",),
     *("import_person", "import_video", "refresh_jobs", "resume_job", "install_worker", "check_worker", "repair_worker"),
     *("remove_worker", "move_worker", "measure_storage"),
     *("import_motion",),  # opens a motion file: tests/test_motion_file.py and test_import_motion.py

@@ -18,6 +18,7 @@ from wham_blender import motion, protocol
 from wham_blender.motion import Motion
 from wham_blender.pipeline import __main__ as worker
 from wham_blender.pipeline.clip import video_reader
+from wham_blender.pipeline.options import job_parser
 
 FRAMES = 30
 QUICK = ("--quality", "fast", "--no-refine", "--no-hands")
@@ -131,7 +132,7 @@ def test_names_may_have_any_bytes(name: bytes, messages: bool, film: Path, tmp_p
 def test_sentences_show_any_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(worker, "_handle_cancel_signals", lambda before_exit: None)  # those of this process stay
+    monkeypatch.setattr(worker, "handle_cancel_signals", lambda before_exit: None)  # those of this process stay
     for name in ODD:
         clip = tmp_path / os.fsdecode(name)
         clip.write_bytes(b"no video")
@@ -143,5 +144,5 @@ def test_sentences_show_any_name(
         assert failed.code == "clip-unreadable"
         assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", failed.text)
         assert " is not a video, or it was cut off" in failed.text
-    options = worker._parser(None).parse_args(["-o", "m.npz", "--", "-o *.mov "])
+    options = job_parser(None).parse_args(["-o", "m.npz", "--", "-o *.mov "])
     assert options.clip == Path("-o *.mov ")

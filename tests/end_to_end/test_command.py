@@ -155,12 +155,12 @@ def test_a_signal_ends_a_library_s_long_call() -> None:
     # One call into C that would take hours and lets no Python code of its thread run.
     code = """
 import hashlib, os, signal, threading
-from wham_blender.pipeline import __main__ as worker
+from wham_blender.pipeline import job_process
 
 def kill():
     os.kill(os.getpid(), signal.SIGTERM)
 
-worker._handle_cancel_signals(lambda: print("last words"))
+job_process.handle_cancel_signals(lambda: print("last words"))
 threading.Timer(1, kill).start()
 hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 """
@@ -271,7 +271,7 @@ def test_what_nobody_expects_is_a_sentence(
         raise fault
 
     monkeypatch.setattr(run, "run", failing)
-    monkeypatch.setattr(worker, "_handle_cancel_signals", lambda before_exit: None)  # those of this process stay
+    monkeypatch.setattr(worker, "handle_cancel_signals", lambda before_exit: None)  # those of this process stay
     assert worker.main([str(CLIP), "-o", str(tmp_path / "m.npz"), "--json"]) == 1
     out, err = capfd.readouterr()
     failed = protocol.decode(out.splitlines()[-1])

@@ -10,8 +10,8 @@ import pytest
 import build
 from wham_blender import farm_status, motion, protocol, records
 from wham_blender.farm_status import FarmStatus
-from wham_blender.pipeline import __main__ as worker
 from wham_blender.pipeline import farm_job
+from wham_blender.pipeline.options import job_parser
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "wham_blender/farm/template.json"
@@ -76,7 +76,7 @@ def test_the_command_is_that_of_one_clip(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(farm_job, "run_clip", run_clip)
     options = "--options=--focal-length 26 -o 'else where.npz'"
     assert farm_job.main(["walk.mp4", str(tmp_path), "--person=2", f"--end={end}", options]) == 7
-    options_of_worker = worker._parser(None).parse_args(asked)
+    options_of_worker = job_parser(None).parse_args(asked)
     assert (options_of_worker.person, options_of_worker.focal_length) == (2, 26.0)
     assert options_of_worker.end == (None if end == "0" else 8)
     assert options_of_worker.output == tmp_path / farm_status.MOTION  # whatever the options say

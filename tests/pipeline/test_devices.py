@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from tests.pipeline.cards import CUDA_13, FakeCard, install
-from wham_blender.pipeline import __main__ as command
 from wham_blender.pipeline import cuda, devices
 from wham_blender.pipeline.errors import PipelineError
+from wham_blender.pipeline.options import job_parser
 from wham_blender.pipeline.people import batched_network
 from wham_blender.pipeline.people.batched_network import BatchedNetwork
 
@@ -155,13 +155,13 @@ def test_what_a_build_supports(capability: tuple[int, int], architectures: list[
      ("cuda:0 NVIDIA GeForce RTX 4090", "cuda:0 NVIDIA GeForce RTX 4090")],
 )  # fmt: skip
 def test_the_command_line_takes(text: str, device: str) -> None:
-    assert command._parser(None).parse_args(["clip.mp4", "-o", "m.npz", "--device", text]).device == device
+    assert job_parser(None).parse_args(["clip.mp4", "-o", "m.npz", "--device", text]).device == device
 
 
 @pytest.mark.parametrize("text", ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "cuda:1000", "cpu fast", "cuda:1RTX", "mps"])
 def test_the_command_line_refuses(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        command._parser(None).parse_args(["clip.mp4", "-o", "m.npz", "--device", text])
+        job_parser(None).parse_args(["clip.mp4", "-o", "m.npz", "--device", text])
     assert "is neither auto nor cpu nor cuda nor cuda:N" in capsys.readouterr().err
 
 

@@ -3,7 +3,7 @@
 FOLDER, on the shared storage, gets motion.npz, the stages, so that a second attempt goes on from there, and
 status.json, which the add-on reads (farm_status.py). Progress and failure are printed as Open Job Description's lines,
 ``openjd_progress: 41.5``, which Deadline Cloud understands and which are plain words in the log of any other farm.
-OPTIONS are those of `pipeline.__main__`; ``--end 0`` stands for the clip's last frame, as farms have no empty numbers.
+OPTIONS are those of `pipeline.options`; ``--end 0`` stands for the clip's last frame, as farms have no empty numbers.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from pathlib import Path
 from .. import protocol
 from ..errors import one_line
 from ..farm_status import MOTION, FarmStatus
-from .__main__ import exit_now
 from .__main__ import main as run_clip
+from .job_process import FAILED, exit_now
 
 _PAUSE = 1.0  # seconds between two progresses in the log and on the shared storage; set by hand
-_FAILED = 1  # exit code
 _ATTEMPTS = 5  # to write the end of a job, a second apart: network drives fail for moments; set by hand
 
 
@@ -98,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         message = f"--options: {error}"
         tell(protocol.Failed(f"The worker refused an option: {message}. Correct its value.", code="option-invalid"))
-        return _FAILED
+        return FAILED
     others += ["--end", known.end] if known.end != "0" else []
     # After what was asked for: results are looked for in this folder only.
     return run_clip([*others, f"--output={known.folder / MOTION}", f"--resume={known.folder}", "--", known.clip], tell)

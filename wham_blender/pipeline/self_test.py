@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -30,7 +29,7 @@ _HERE = Path(__file__).resolve().parent
 _CLIP = _HERE / "self_test.mp4"  # eight frames of tests/clips/balance_cam01.mp4 (BSD-3-Clause, perfanalytics)
 _PELVIS_HEIGHT = (0.6, 1.3)  # metres: the range for the person in the clip, who stands on one leg
 
-Tell = Callable[[protocol.Message], None]
+Tell = protocol.Tell
 
 
 class SelfTestError(CodedError):

@@ -5,6 +5,7 @@ from pathlib import Path
 import bpy
 from bpy.props import CollectionProperty, StringProperty
 
+from ...clip_folder import CLIP_SUFFIXES
 from ...errors import one_line
 from ...image_sequence import PICTURE_SUFFIXES, may_name_sequence, series
 from ..properties import VideoOptions, option_names
@@ -12,7 +13,7 @@ from ..translations import report
 from ..ui.options import draw_options
 from .background import error_message
 from .import_motion import WHAM_OT_import_motion
-from .import_video import CLIP_SUFFIXES, WHAM_OT_import_video
+from .import_video import WHAM_OT_import_video
 
 
 class WHAM_OT_drop_clips(bpy.types.Operator):
@@ -50,18 +51,23 @@ class WHAM_OT_drop_clips(bpy.types.Operator):
             suffixes = ", ".join((*CLIP_SUFFIXES, *PICTURE_SUFFIXES))
             report(self, {"ERROR"}, f"No clip was dropped. Choose files that end in {suffixes}.")
             return {"CANCELLED"}
-        settings = context.scene.wham
-        settings.filepath = str(clips[0])
-        options = {name: getattr(settings, name) for name in option_names(VideoOptions)}
-        execution = "INVOKE_DEFAULT" if self.options.is_invoke else "EXEC_DEFAULT"
-        failed = 0
-        for clip in clips:
-            try:
-                bpy.ops.wham.import_video(execution, filepath=str(clip), **options)
-            except RuntimeError as error:  # the other clips must not miss their import
-                report(self, {"ERROR"}, error_message(error))
-                failed += 1
-        return {"FINISHED"} if failed < len(clips) else {"CANCELLED"}
+        return import_clips(self, context, clips)
+
+
+def import_clips(operator: bpy.types.Operator, context: bpy.types.Context, clips: list[Path]) -> set[str]:
+    """Import each clip with the panel's options, in a window as background jobs; returns the operator's result."""
+    settings = context.scene.wham
+    settings.filepath = str(clips[0])
+    options = {name: getattr(settings, name) for name in option_names(VideoOptions)}
+    execution = "INVOKE_DEFAULT" if operator.options.is_invoke else "EXEC_DEFAULT"
+    failed = 0
+    for clip in clips:
+        try:
+            bpy.ops.wham.import_video(execution, filepath=str(clip), **options)
+        except RuntimeError as error:  # the other clips must not miss their import
+            report(operator, {"ERROR"}, error_message(error))
+            failed += 1
+    return {"FINISHED"} if failed < len(clips) else {"CANCELLED"}
 
 
 class _ViewportHandler:

@@ -6,6 +6,7 @@ from pathlib import Path
 import bpy
 from bpy.props import StringProperty
 
+from ...clip_folder import CLIP_SUFFIXES
 from ...image_sequence import PICTURE_SUFFIXES
 from ..jobs.import_job import prepare, prepare_worker
 from ..jobs.job_record import Status
@@ -20,8 +21,6 @@ from ..ui.options import draw_options
 from ..worker.process import JobError
 from ..worker.python_environment import WorkerError
 from .background import error_message, from_window
-
-CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
 
 
 class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):

@@ -2,6 +2,7 @@
 
 import bpy
 
+from ..operators.import_folder import WHAM_OT_import_folder
 from ..operators.import_motion import WHAM_OT_import_motion
 from ..operators.import_video import WHAM_OT_import_video
 from ..properties import VideoOptions, copy_options, placement_settings
@@ -39,6 +40,7 @@ class WHAM_PT_import(SidebarPanel, bpy.types.Panel):
         operator = layout.operator(WHAM_OT_import_video.bl_idname, icon="ARMATURE_DATA")
         operator.filepath = settings.filepath
         copy_options(settings, operator, VideoOptions)
+        layout.operator(WHAM_OT_import_folder.bl_idname, icon="FILE_FOLDER")
         draw_progress(layout)
         draw_failed(layout)
 
@@ -52,6 +54,7 @@ def _draw_no_worker(layout: bpy.types.UILayout, sentence: str) -> None:
 
 def _draw_import_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     menu.layout.operator(WHAM_OT_import_video.bl_idname, text="Video as Motion (.mp4, .mov, ...)")
+    menu.layout.operator(WHAM_OT_import_folder.bl_idname, text="Folder of Videos as Motion")
     menu.layout.operator(WHAM_OT_import_motion.bl_idname, text="Motion (.npz)")
 
 

@@ -16,6 +16,7 @@ from av.video import VideoStream
 from ... import limits
 from ...files import open_regular
 from ..errors import PipelineError
+from ..processors import processor_cores
 
 # Containers of films and single pictures. Those that name other files or addresses, such as playlists (hls, dash),
 # scripts (concat), image sequences (image2) and network sessions (sdp), are left out: they would be opened, too.
@@ -24,7 +25,7 @@ _FORMATS = (
     "wtv,png_pipe,jpeg_pipe,bmp_pipe,tiff_pipe,webp_pipe"
 )
 _NO_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
-THREADS = min(8, os.cpu_count() or 1)  # each holds frames of its own, and the networks are slower than eight
+THREADS = min(8, processor_cores())  # each holds frames of its own, and the networks are slower than eight
 _BUFFER = 256 * limits.KB
 
 CONVERT = "Convert the clip to MP4 (H.264), for example by rendering it from Blender's video editor, and try again."

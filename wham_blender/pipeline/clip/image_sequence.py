@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,11 +18,12 @@ from ...errors import one_line
 from ...files import read_bounded, sha256_of
 from ...image_sequence import ImageSequence, SequenceError
 from ..errors import PipelineError
+from ..processors import processor_cores
 from . import picture, video_reader
 from .video_reader import ClipInfo, Frame
 
 DEFAULT_FPS = 24.0
-_THREADS = min(4, os.cpu_count() or 1)  # that read and decode pictures ahead
+_THREADS = min(4, processor_cores())  # that read and decode pictures ahead
 _MOST_LISTED = 20  # gaps in a sentence
 
 

@@ -8,14 +8,15 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from ...weights import WeightFile
+from ..processors import processor_cores
 
 _MOST_THREADS = 4  # with more, the small networks get no faster
 
 
 def thread_count() -> int:
     """Threads for one network: the processors that this process may use, and OMP_NUM_THREADS at most."""
-    # Without affinity, two processes with one processor each would share four threads' time with each other.
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # Without that, two processes with one processor each would share four threads' time with each other.
+    usable = processor_cores()
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list: one number a nesting level
     return max(1, min(usable, _MOST_THREADS, int(wanted) if wanted.isdecimal() else usable))
 

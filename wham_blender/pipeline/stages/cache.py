@@ -26,7 +26,7 @@ from ..errors import folder_not_writable, write_failed
 from ..progress import JobProgress, Progress
 from .import_closure import import_closure
 
-Tell = Callable[[protocol.Message], None]
+Tell = protocol.Tell
 Arrays = dict[str, np.ndarray]
 
 _PACKAGE = Path(__file__).resolve().parents[2]
@@ -120,9 +120,14 @@ class StageCache:
             save(path, arrays | {_KEY: np.array(key)})
             self.timings[stage] = round(self.timings.get(stage, 0.0) + time.monotonic() - begun, 3)
         else:
-            self._tell(protocol.Log(f"{stage}: kept from an earlier run"))
+            self._tell(kept_message(stage))
         self.progress.finish(kept)
         return arrays
+
+
+def kept_message(what: str) -> protocol.Log:
+    """The line of the log for what an earlier run has made."""
+    return protocol.Log(f"{what}: kept from an earlier run")
 
 
 def _key(stage: str, settings: list[Any], make: Callable[..., Arrays]) -> str:

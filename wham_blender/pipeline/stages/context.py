@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 
 from ... import protocol
 from ...errors import one_line
 from .. import cuda
 from ..clip.image_sequence import Clip
 from ..clip.video_reader import ClipInfo
+from ..network_store import Network, NetworkStore
 from .backends import Backend
 from .cache import StageCache, Tell
 from .job import Job
+
+RESULT_KEY = "result_key"  # in a motion file's ``meta``
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,12 @@ class JobContext:
     job: Job
     info: ClipInfo
     clip_sha256: str
+    result_key: str  # a hash of all that the job's motion depends on: see `run.result_key`
     backend: Backend
     device: str  # cpu or cuda:N
     cache: StageCache
     tell: Tell
+    networks: NetworkStore = field(default_factory=NetworkStore)
 
     @property
     def clip(self) -> Clip:
@@ -36,6 +42,13 @@ class JobContext:
     def size(self) -> tuple[int, int]:
         """Width and height of the picture, pixels, upright."""
         return self.info.width, self.info.height
+
+    def network(self, role: str, load: Callable[[], Network], *more: Hashable) -> Network:
+        """The network of a role's file on the job's device, from an earlier job of this process or loaded now.
+
+        ``more``: what else it was loaded from.
+        """
+        return self.networks.get((role, self.backend.files[role].sha256, str(self.device), *more), load)
 
     def log(self, text: str) -> None:
         """Write a line to the log."""

@@ -92,17 +92,23 @@ def build_people_source(context: JobContext, write_crops: Append | None) -> Peop
 
         from ..people import yolo  # needs packages that draft quality does without
 
-        detect, score = yolo.Yolo(files["yolo"].path, torch.device(context.device)), yolo.NEW_TRACK_SCORE
+        device = torch.device(context.device)
+        detect = context.network("yolo", lambda: yolo.Yolo(files["yolo"].path, device))
+        score = yolo.NEW_TRACK_SCORE
     else:
-        detect, score = movenet.MoveNet(files["detector"]), movenet.NEW_TRACK_SCORE
+        detect = context.network("detector", lambda: movenet.MoveNet(files["detector"]))
+        score = movenet.NEW_TRACK_SCORE
     more = "vitpose" in files or write_crops is not None  # networks that want the frames in full
     # Frames wait in memory, so fewer of large ones.
     lookback = min(LOOKBACK, int(_FRAMES_BYTES / (3 * context.info.width * context.info.height))) if more else LOOKBACK
     interval = FAST_LOOK_INTERVAL if context.backend.quality == "fast" else LOOK_INTERVAL
-    hands = HandTracker(HandLandmarker(files["hands"]), interval) if "hands" in files else None
+    hands = None
+    if "hands" in files:
+        hands = HandTracker(context.network("hands", lambda: HandLandmarker(files["hands"])), interval)
     people: PeopleSource
     if "landmarks" in files:
-        people, hands = LandmarkTracker(detect, Landmarker(files["landmarks"]), lookback, hands), None
+        landmarker = context.network("landmarks", lambda: Landmarker(files["landmarks"]))
+        people, hands = LandmarkTracker(detect, landmarker, lookback, hands), None
     else:
         from ..people.detection_tracker import DetectionTracker  # needs them, too
 
@@ -115,7 +121,9 @@ def build_people_source(context: JobContext, write_crops: Append | None) -> Peop
 
     vitpose = None
     if "vitpose" in files:
-        device = torch.device(context.device)
-        vitpose = vitpose_stage.vitpose(vitpose_stage.load_vitpose(files["vitpose"].path), device, context.log)
+        path, on_device = files["vitpose"].path, torch.device(context.device)
+        vitpose = context.network(
+            "vitpose", lambda: vitpose_stage.vitpose(vitpose_stage.load_vitpose(path), on_device, context.log)
+        )
     frame_rate = min(context.info.fps, video_reader.NETWORK_FPS)
     return vitpose_stage.ViTPoseStage(people, vitpose, write_crops, frame_rate, lookback, hands)

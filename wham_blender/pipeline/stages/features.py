@@ -42,7 +42,9 @@ def extract_features(context: JobContext, tracks: Tracks, camera: SolvedCamera, 
     @cache  # loaded once, and only if features are missing from the stage cache
     def network() -> BatchedNetwork:
         device = torch.device(context.device)
-        return hmr2_features.hmr2_network(hmr2_features.load_hmr2(file.path), device, context.log)
+        return context.network(
+            "hmr2", lambda: hmr2_features.hmr2_network(hmr2_features.load_hmr2(file.path), device, context.log)
+        )
 
     features = []
     for number, person in people:
@@ -59,7 +61,9 @@ def _from_lifter(
     lifter, temporal = (context.backend.files[role] for role in ("lifter", "temporal"))
 
     def extract(_progress: Progress) -> Arrays:
-        networks = lifter_features.PoseNetworks.load(lifter.path, temporal.path)
+        networks = context.network(
+            "lifter", lambda: lifter_features.PoseNetworks.load(lifter.path, temporal.path), temporal.sha256
+        )
         return joined(map(vars, lifter_features.extract_features(networks, person, context.size, camera.camera_K)))
 
     settings = [*settings, camera.camera_K.tolist(), lifter.sha256, temporal.sha256]

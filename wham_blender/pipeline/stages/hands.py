@@ -30,7 +30,7 @@ def add_hands(
         return placed
     body = lifted.body if lifted.body.has_hands else Body.load(weights.find("body").path)
     file = context.backend.files["hand_lifter"]
-    lifter = load_hand_lifter(file.path)
+    lifter = context.network("hand_lifter", lambda: load_hand_lifter(file.path))
     shown = []
     for number, person, person_placed in zip(tracks.numbers, tracks.people, placed, strict=True):
         skeletons = of_body(body, person_placed.betas if body is lifted.body else np.zeros(10, np.float32))

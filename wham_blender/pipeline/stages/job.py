@@ -43,6 +43,7 @@ class Job:
     world: str = "placed"  # placed (from the picture, WHAM and planted feet), or wham (the network's own rollout)
     smooth: float = 0.0  # seconds: movements that repeat within them are filtered out
     corrections: Corrections = NO_CORRECTIONS  # of people and tracks, made by hand
+    skip_finished: bool = False  # leave the motion file as it is if `run.result_key` is that of this job
     smplh: bool = False  # write AMASS's poses of SMPL-H, with the fingers, instead of SMPL's
 
 

@@ -15,8 +15,9 @@ from ..people.types import Detections, frame_rate
 from ..world.placement import Placed
 from ..world.plausibility import implausible
 from ..world.resample import resample_to_clip
+from ..world.smooth import foot_sliding
 from .camera import SolvedCamera, solve_camera
-from .context import JobContext
+from .context import RESULT_KEY, JobContext
 from .detect import Detected
 from .features import extract_features
 from .film import copy_for_blender, reason_for_copy
@@ -38,6 +39,8 @@ def write_motions(context: JobContext, detected: Detected, networks: Networks) -
     placed = add_hands(context, tracks, camera, lifted, place_people(context, tracks, camera, lifted))
     progress.begin("write")
     motions = _motions(context, tracks, camera, lifted, placed)
+    for person, person_placed in zip(motions, placed, strict=True):
+        person.meta |= {RESULT_KEY: context.result_key, "sliding": foot_sliding(person_placed, lifted.body)}
     _check_result(context, tracks.numbers, motions)
     detections = tracks.detected.detections
     if reason := reason_for_copy(context, detections):

@@ -55,8 +55,14 @@ class Lifted:
 
 def load_networks(context: JobContext) -> Networks:
     """Load WHAM and its body. Raises WeightsError if a file is damaged or another one."""
-    wham = wham_weights.load_wham(context.backend.files["wham"].path)
-    return Networks(wham.to(context.device), _load_body(context).to(context.device))
+    files = context.backend.files
+    bodies = [files[role].sha256 for role in ("body", "smpl") if role in files]
+
+    def load() -> Networks:
+        wham = wham_weights.load_wham(files["wham"].path)
+        return Networks(wham.to(context.device), _load_body(context).to(context.device))
+
+    return context.network("wham", load, *bodies)
 
 
 def _load_body(context: JobContext) -> Body:

@@ -1,4 +1,4 @@
-"""Smooths a placed motion: low-pass filters poses and trajectory, keeps planted feet in place."""
+"""Smooths a placed motion, keeping planted feet in place; and measures how far planted feet slide."""
 
 from __future__ import annotations
 
@@ -23,8 +23,24 @@ def smooth(placed: Placed, body: Body, seconds: float) -> Placed:
     if seconds <= 0:
         return placed
     count = len(placed.poses)
+    result = animation.smoothed(_animation(placed, body), 1 / seconds, FPS)
+    return replace(
+        placed,
+        poses=quaternions.to_axis_angle(result.rotations).reshape(count, 72).astype(np.float32),
+        trans=(result.root - placed.rest_joints[0]).astype(np.float32),
+    )
+
+
+def foot_sliding(placed: Placed, body: Body) -> float | None:
+    """The mean speed of planted foot points along the floor, metres a second; None if no foot is ever planted."""
+    return animation.sliding(_animation(placed, body), FPS)
+
+
+def _animation(placed: Placed, body: Body) -> Animation:
+    """A placed person as an animation with a key in each frame at FPS frames a second."""
+    count = len(placed.poses)
     # Rest joints and foot points are in SMPL's axes, y up; the root's rotation leads from these to the world, z up.
-    before = Animation(
+    return Animation(
         frames=np.arange(count, dtype=float),
         root=(placed.trans + placed.rest_joints[0]).astype(float),
         rotations=quaternions.without_jumps(
@@ -36,12 +52,6 @@ def smooth(placed: Placed, body: Body, seconds: float) -> Placed:
         probabilities=placed.contacts,
         confidence=np.ones(count),
         visible=np.ones(count, bool),
-    )
-    result = animation.smoothed(before, 1 / seconds, FPS)
-    return replace(
-        placed,
-        poses=quaternions.to_axis_angle(result.rotations).reshape(count, 72).astype(np.float32),
-        trans=(result.root - placed.rest_joints[0]).astype(np.float32),
     )
 
 
