@@ -24,15 +24,11 @@ BUILTIN_ERRORS = {"ValueError", "LookupError", "TypeError", "ArgumentTypeError",
 SHOWERS = {"draw_sentence", "label"}  # what panels explain, or show of what was said elsewhere
 SAYERS = {"Failed", "Warn", "_refuse", "_failed", "report"}  # what is called with a sentence, beside the errors
 
-# Files whose half sentences are details of damaged files, of records or of names: they stay English, as do files that
-# only the log, the terminal or a report for whoever helps reads. Their whole sentences are translated nonetheless.
+# Files whose half sentences only the log, the terminal or a report for whoever helps reads, or words of bones' names:
+# they stay English. Their whole sentences are translated nonetheless.
 DETAILS = {
-    "archives.py", "cache.py", "checkpoints.py", "error_report.py", "explanations.py", "files.py", "hooks.py",
-    "launch.py", "loading.py", "maps.py", "motion.py", "records.py", "restricted_pickle.py", "self_test.py",
-    "smpl_file.py", "bone_names.py", "vrm_humanoid.py", "rig_probe.py", "yolo.py", "picture.py", "protocol.py",
-    "wham.py", "wham_weights.py", "camera_motion.py", "calibration.py", "batched_network.py", "container.py",
-    "smpl_armature.py", "folders.py", "finger_bones.py", "animation.py", "body.py", "corrected_animation.py",
-    "array_file.py", "__main__.py", "meshes.py", "foot_mesh.py", "transfer.py", "reference_pose.py",
+    "__main__.py", "array_file.py", "bone_names.py", "cache.py", "calibration.py", "camera_motion.py",
+    "error_report.py", "explanations.py", "launch.py", "protocol.py", "reference_pose.py", "smpl_armature.py", "vrm_humanoid.py",
 }  # fmt: skip
 # Words in places of texts that are names, or the same in all languages.
 NAMES = {
@@ -49,6 +45,10 @@ NOT_SHOWN = re.compile(
     r"no window|Blender … .*|… meanwhile|POSE|REST|… film|… camera|… Person …|… s, made with.*|1 where the .*|"
     r"How (likely|surely) the .*|Confidence of the keypoints, .*|Number of the frame of the clip, .*|… …|… … GB|… is|"
     r"f holds no .*|2 if .*|… if … else …|Python …, …; …|python -I .*|Turn a clip of a person into a .*|import .*|"
+    r"look at packages|load PyTorch|Examined in|… at …|…, … processor cores|… \(tried with …\)|"
+    r"Other versions than tried|"
+    r"CUDA …|PyTorch's build|processor or Metal|compute capability ….…|not used: …|NVIDIA's driver|"
+    r"… frames, mean confidence …, … s|The NVIDIA card is not used: ….|"
     r"Wrote …|no CUDA card|, … s left|… of ……|Person …: frames … to …, … of the picture high"
 )
 
@@ -220,7 +220,7 @@ def _is_item(node: ast.Tuple) -> bool:
 
 def _is_text(text: str) -> bool:
     """Whether a translation can differ: more than names, numbers and holes."""
-    code = re.search(r"https?://\S+$|^\S*[\\\[_=]\S*$|^[a-z_]+[.=]|…_|_…|\\[wds]", text)
+    code = re.search(r"https?://\S+$|^\S*[\\\[_=]\S*$|^[a-z_]+(?:\.| ?=)|…_|_…|\\[wds]", text)
     words = re.search(r"[^\W\d_]{2,}", text.replace(HOLE, ""))
     return text not in NAMES and bool(words) and not code and not NOT_SHOWN.fullmatch(" ".join(text.split()))
 
@@ -248,11 +248,16 @@ def _of_weights() -> list[str]:
     return [file["does"] for files in manifest.values() for file in files if "does" in file]
 
 
+def _of_presets() -> list[str]:
+    """The names of the presets that ship, which Blender makes of their files' names."""
+    return [path.stem.replace("_", " ") for path in sorted((PACKAGE / "presets").rglob("*.py"))]
+
+
 @cache
 def templates() -> tuple[str, ...]:
     """The texts of the add-on, each once, with numbered holes."""
     of_code = [text.strip() for path in sorted(PACKAGE.rglob("*.py")) for text in Module(path).shown()]
-    return tuple(numbered(text) for text in dict.fromkeys(of_code + _of_weights()) if text not in NAMES)
+    return tuple(numbered(text) for text in dict.fromkeys(of_code + _of_weights() + _of_presets()) if text not in NAMES)
 
 
 def main() -> int:

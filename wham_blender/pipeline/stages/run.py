@@ -104,7 +104,7 @@ def _probe(job: Job, clip: Clip) -> tuple[video_reader.ClipInfo, str]:
         speed = filmed / info.fps
         note = (
             f"By the clip's metadata, it was filmed at {filmed:.5g} frames a second and is played at {info.fps:.5g}: "
-            f"Speed is {speed:.4g}."
+            f"Slow Motion is {speed:.4g}."
         )
     return video_reader.probe(clip, job.rotate, speed), note
 
@@ -128,7 +128,7 @@ def _check_result(context: JobContext, numbers: list[int], motions: list[motion.
     """Warn of people whose motion cannot be right."""
     for index, fault in implausible(motions).items():
         context.warn(
-            f"The motion of person {numbers[index]} in {context.job.clip.name} cannot be right: the body {fault}. See "
+            f"The motion of person {numbers[index]} in {context.job.clip.name} cannot be right: {fault}. See "
             "whether the clip lies on its side, its camera moves, or the person is seen in part only.",
             code="result-implausible",
         )
