@@ -28,7 +28,8 @@ SAYERS = {"Failed", "Warn", "_refuse", "_failed", "report"}  # what is called wi
 # they stay English. Their whole sentences are translated nonetheless.
 DETAILS = {
     "__main__.py", "array_file.py", "bone_names.py", "cache.py", "calibration.py", "camera_motion.py",
-    "error_report.py", "explanations.py", "launch.py", "protocol.py", "reference_pose.py", "smpl_armature.py", "vrm_humanoid.py",
+    "error_report.py", "explanations.py", "launch.py", "protocol.py", "reference_pose.py", "smpl_armature.py",
+    "vrm_humanoid.py",
 }  # fmt: skip
 # Words in places of texts that are names, or the same in all languages.
 NAMES = {
@@ -49,7 +50,7 @@ NOT_SHOWN = re.compile(
     r"Other versions than tried|"
     r"CUDA …|PyTorch's build|processor or Metal|compute capability ….…|not used: …|NVIDIA's driver|"
     r"… frames, mean confidence …, … s|The NVIDIA card is not used: ….|"
-    r"Wrote …|no CUDA card|, … s left|… of ……|Person …: frames … to …, … of the picture high"
+    r"Wrote …|no CUDA card|upper body|, … s left|… of ……|Person …: frames … to …, … of the picture high"
 )
 
 
