@@ -104,7 +104,7 @@ def _within(hole: str, file: str) -> str:
     """What the code filled in: translated if it is a text itself, or a list of them. A name is none."""
     for mark in ("; ", ", "):  # first, as a template would take a list of its own texts for one
         pieces = [_clause(piece, file) for piece in hole.split(mark)]
-        if None not in pieces:
+        if len(pieces) > 1 and None not in pieces:
             return mark.join(filter(None, pieces))
     whole = _clause(hole, file)
     return whole or "".join(_clause(piece, file) or piece for piece in re.split(r"(; |, )", hole))
