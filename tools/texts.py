@@ -20,7 +20,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wham_blender"
 LANGUAGES = PACKAGE / "addon" / "translations"
 HOLE = "…"  # what the code fills in: a name, a number, another sentence
-BUILTIN_ERRORS = {"ValueError", "LookupError", "TypeError", "ArgumentTypeError", "KeyError"}  # details of others
 SHOWERS = {"draw_sentence", "label"}  # what panels explain, or show of what was said elsewhere
 SAYERS = {"Failed", "Warn", "_refuse", "_failed", "report"}  # what is called with a sentence, beside the errors
 
@@ -50,6 +49,8 @@ NOT_SHOWN = re.compile(
     r"Other versions than tried|"
     r"CUDA …|PyTorch's build|processor or Metal|compute capability ….…|not used: …|NVIDIA's driver|"
     r"… frames, mean confidence …, … s|The NVIDIA card is not used: ….|"
+    r"the cycle must be longer than .*|the bodies have not the same .*|there is nothing to bridge.*|no person to save|"
+    r"any YOLO|its file|it has more … than …|"
     r"Wrote …|no CUDA card|upper body|, … s left|… of ……|Person …: frames … to …, … of the picture high"
 )
 
@@ -166,9 +167,6 @@ class Module:
                 "print",
                 "run",
             }:
-                told |= {id(part) for part in ast.walk(node)}
-            raised = node.exc if isinstance(node, ast.Raise) and "addon" not in self.path.parts else None
-            if isinstance(raised, ast.Call) and called(raised.func) in BUILTIN_ERRORS:
                 told |= {id(part) for part in ast.walk(node)}
             if isinstance(node, (ast.JoinedStr, ast.BinOp)):
                 holes = [part.value for part in ast.walk(node) if isinstance(part, ast.FormattedValue)]
