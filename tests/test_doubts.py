@@ -86,7 +86,7 @@ def _jump(animation: Animation) -> Animation:
         (_unsure, r"unsure here \(20%\)"),
         (_sliding, r"left toe is planted but slides 15 cm"),
         (_sunk, "5 cm below the floor"),
-        (_knee, "left knee bends forward by 23 degrees"),
+        (_knee, "the left knee bends forward by 23 degrees"),
         (_jump, r"right wrist jumps by"),
     ],
 )

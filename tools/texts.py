@@ -20,20 +20,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wham_blender"
 LANGUAGES = PACKAGE / "addon" / "translations"
 HOLE = "…"  # what the code fills in: a name, a number, another sentence
-BUILTIN_ERRORS = {"ValueError", "LookupError", "TypeError", "ArgumentTypeError", "KeyError"}  # details of others
 SHOWERS = {"draw_sentence", "label"}  # what panels explain, or show of what was said elsewhere
 SAYERS = {"Failed", "Warn", "_refuse", "_failed", "report"}  # what is called with a sentence, beside the errors
 
-# Files whose half sentences are details of damaged files, of records or of names: they stay English, as do files that
-# only the log, the terminal or a report for whoever helps reads. Their whole sentences are translated nonetheless.
+# Files whose half sentences only the log, the terminal or a report for whoever helps reads, or words of bones' names:
+# they stay English. Their whole sentences are translated nonetheless.
 DETAILS = {
-    "archives.py", "cache.py", "checkpoints.py", "error_report.py", "explanations.py", "files.py", "hooks.py",
-    "launch.py", "loading.py", "maps.py", "motion.py", "records.py", "restricted_pickle.py", "self_test.py",
-    "smpl_file.py", "bone_names.py", "vrm_humanoid.py", "rig_probe.py", "yolo.py", "picture.py", "protocol.py",
-    "wham.py", "wham_weights.py", "camera_motion.py", "calibration.py", "batched_network.py", "container.py",
-    "smpl_armature.py", "folders.py", "finger_bones.py", "animation.py", "body.py", "corrected_animation.py",
-    "array_file.py", "options.py", "job_process.py", "terminal.py", "farm_job.py", "meshes.py", "foot_mesh.py",
-    "transfer.py", "reference_pose.py",
+    "array_file.py", "bone_names.py", "cache.py", "calibration.py", "camera_motion.py", "error_report.py",
+    "explanations.py", "farm_job.py", "job_process.py", "launch.py", "loading.py", "options.py", "protocol.py",
+    "reference_pose.py", "smpl_armature.py", "terminal.py", "vrm_humanoid.py",
 }  # fmt: skip
 # Folders of commands that the add-on does not start: only a terminal shows their texts, in English.
 COMMANDS = {"batch"}
@@ -53,7 +48,13 @@ NOT_SHOWN = re.compile(
     r"no window|Blender … .*|… meanwhile|POSE|REST|… film|… camera|… Person …|… s, made with.*|1 where the .*|"
     r"How (likely|surely) the .*|Confidence of the keypoints, .*|Number of the frame of the clip, .*|… …|… … GB|… is|"
     r"f holds no .*|2 if .*|… if … else …|Python …, …; …|python -I .*|Turn a clip of a person into a .*|import .*|"
-    r"Wrote …|no CUDA card|, … s left|… of ……|Person …: frames … to …, … of the picture high"
+    r"look at packages|load PyTorch|Examined in|… at …|…, … processor cores|… \(tried with …\)|"
+    r"Other versions than tried|"
+    r"CUDA …|PyTorch's build|processor or Metal|compute capability ….…|not used: …|NVIDIA's driver|"
+    r"… frames, mean confidence …, … s|The NVIDIA card is not used: ….|"
+    r"the cycle must be longer than .*|the bodies have not the same .*|there is nothing to bridge.*|no person to save|"
+    r"any YOLO|its file|it has more … than …|"
+    r"Wrote …|no CUDA card|upper body|, … s left|… of ……|Person …: frames … to …, … of the picture high"
 )
 
 
@@ -170,9 +171,6 @@ class Module:
                 "run",
             }:
                 told |= {id(part) for part in ast.walk(node)}
-            raised = node.exc if isinstance(node, ast.Raise) and "addon" not in self.path.parts else None
-            if isinstance(raised, ast.Call) and called(raised.func) in BUILTIN_ERRORS:
-                told |= {id(part) for part in ast.walk(node)}
             if isinstance(node, (ast.JoinedStr, ast.BinOp)):
                 holes = [part.value for part in ast.walk(node) if isinstance(part, ast.FormattedValue)]
                 choices = {id(part) for hole in holes for part in _choices(hole)}
@@ -224,7 +222,7 @@ def _is_item(node: ast.Tuple) -> bool:
 
 def _is_text(text: str) -> bool:
     """Whether a translation can differ: more than names, numbers and holes."""
-    code = re.search(r"https?://\S+$|^\S*[\\\[_=]\S*$|^[a-z_]+[.=]|…_|_…|\\[wds]", text)
+    code = re.search(r"https?://\S+$|^\S*[\\\[_=]\S*$|^[a-z_]+(?:\.| ?=)|…_|_…|\\[wds]", text)
     words = re.search(r"[^\W\d_]{2,}", text.replace(HOLE, ""))
     return text not in NAMES and bool(words) and not code and not NOT_SHOWN.fullmatch(" ".join(text.split()))
 
@@ -252,12 +250,17 @@ def _of_weights() -> list[str]:
     return [file["does"] for files in manifest.values() for file in files if "does" in file]
 
 
+def _of_presets() -> list[str]:
+    """The names of the presets that ship, which Blender makes of their files' names."""
+    return [path.stem.replace("_", " ") for path in sorted((PACKAGE / "presets").rglob("*.py"))]
+
+
 @cache
 def templates() -> tuple[str, ...]:
     """The texts of the add-on, each once, with numbered holes."""
     files = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name not in COMMANDS]
     of_code = [text.strip() for path in files for text in Module(path).shown()]
-    return tuple(numbered(text) for text in dict.fromkeys(of_code + _of_weights()) if text not in NAMES)
+    return tuple(numbered(text) for text in dict.fromkeys(of_code + _of_weights() + _of_presets()) if text not in NAMES)
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from . import quaternions
 from .animation import Animation
 from .motion import true_intervals
-from .skeleton import FOOT_POINTS, JOINT_NAMES
+from .skeleton import FOOT_POINTS, JOINT_NAMES, PHRASES
 
 # Limits beyond which something is shown; set by hand, well above what the demo and calm walks have.
 _LOW_CONFIDENCE = 0.45  # of the keypoints, the mean over the body
@@ -86,7 +86,7 @@ def _unseen(animation: Animation, rate: float) -> Iterator[Doubt]:
         yield _doubt(
             animation, rows, "smooth_motion",
             f"The keypoints are unsure here ({animation.confidence[slice(*rows)].mean():.0%}). Compare with the film; "
-            "Smooth Motion calms what trembles.",
+            "Smooth Motion removes jitter.",
         )  # fmt: skip
 
 
@@ -103,8 +103,8 @@ def _sliding(animation: Animation, feet: np.ndarray, rate: float) -> Iterator[Do
             if length >= _LONGEST_SLIDE:
                 yield _doubt(
                     animation, (start, stop), "mark_contacts",
-                    f"The {point.replace('_', ' ')} is planted but slides {100 * length:.0f} cm. Mark Contacts with a "
-                    "higher threshold lets it go.",
+                    f"Here {PHRASES[point]} is planted but slides {100 * length:.0f} cm. If it moves in the film, use "
+                    "Mark Contacts with a higher threshold.",
                 )  # fmt: skip
 
 
@@ -116,7 +116,8 @@ def _knees(animation: Animation, rate: float) -> Iterator[Doubt]:
             worst = np.degrees(-bend[slice(*rows)].min())
             yield _doubt(
                 animation, rows, "smooth_motion",
-                f"The {side} knee bends forward by {worst:.0f} degrees. Rotate it back by hand, or smooth the motion.",
+                f"Here {PHRASES[f'{side}_knee']} bends forward by {worst:.0f} degrees. Rotate it back by hand, or use "
+                "Smooth Motion.",
             )  # fmt: skip
 
 
@@ -146,6 +147,6 @@ def _jumps(animation: Animation, positions: np.ndarray, rate: float) -> Iterator
             most = 100 * away[max(rows[0] - 1, 0) : rows[1] - 1].max()
             yield _doubt(
                 animation, rows, "smooth_motion",
-                f"The {name.replace('_', ' ')} jumps by {most:.0f} cm in a frame. Delete its bad keyframes, or smooth "
-                "the motion.",
+                f"Here {PHRASES[name]} jumps by {most:.0f} cm in a frame. Delete its bad keyframes, or use Smooth "
+                "Motion.",
             )  # fmt: skip

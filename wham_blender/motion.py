@@ -72,8 +72,8 @@ class _Array:
             raise ValueError(f"{name} holds numbers that are not finite")
         lowest, highest = array.min(), array.max()
         if not self.lowest <= lowest <= highest <= self.highest:
-            allowed = f"from {self.lowest:g} to {self.highest:g}"
-            raise ValueError(f"{name} has values from {lowest:g} to {highest:g}, not {allowed}")
+            allowed = f"{self.lowest:g} to {self.highest:g}"
+            raise ValueError(f"{name} has values from {lowest:g} to {highest:g}, outside of {allowed}")
         if self.dtype in (bool, np.int64) and array.dtype.kind == "f" and (array != np.rint(array)).any():
             raise ValueError(f"{name} holds fractions")
         converted: np.ndarray = array.astype(self.dtype, copy=False)

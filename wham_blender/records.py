@@ -98,7 +98,7 @@ def _no_constant(name: str) -> None:
 def _finite(text: str) -> float:
     """The number of a JSON text; 1e999 would be infinite."""
     if not math.isfinite(number := float(text)):
-        raise InvalidRecord(f"{text[:20]} is larger than any number")
+        raise InvalidRecord(f"the number {text[:20]} is too large")
     return number
 
 
@@ -114,17 +114,17 @@ def make(kind: type[Record], values: object, name: str = "") -> Record:
     another type or range. Numbers are finite, and texts are valid Unicode.
     """
     if not isinstance(values, dict):
-        raise InvalidRecord(f"{name or kind.__name__} is {_shown(values)}, not an object")
+        raise InvalidRecord(f"the record {name or kind.__name__} is {_shown(values)}, not an object")
     hints: dict[str, Any] = _hints(kind)  # type: ignore[arg-type]
     if unknown := values.keys() - hints.keys():
-        raise InvalidRecord(f"{name or kind.__name__} has the unknown field {min(map(str, unknown))!r}")
+        raise InvalidRecord(f"the record {name or kind.__name__} has the unknown field {min(map(str, unknown))!r}")
     required = {
         field.name
         for field in dataclasses.fields(kind)  # type: ignore[arg-type]
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
     if missing := required - values.keys():
-        raise InvalidRecord(f"{name or kind.__name__} lacks {min(missing)}")
+        raise InvalidRecord(f"the record {name or kind.__name__} lacks {min(missing)}")
     prefix = f"{name}." if name else ""
     return kind(**{key: value_of(hints[key], value, f"{prefix}{key}") for key, value in values.items()})
 
@@ -142,13 +142,13 @@ def value_of(hint: Any, value: Any, name: str) -> Any:
         lengths = [rule for rule in arguments[1:] if isinstance(rule, AtMost)]
         if isinstance(value, (str, list, dict)) and any(rule.check(value) for rule in lengths):
             # Before the items are looked at: that could take a second for a file of a few MB.
-            raise InvalidRecord(f"{name} is {_shown(value)}, {lengths[0].check(value)}")
+            raise InvalidRecord(f"the field {name} is {_shown(value)}, {lengths[0].check(value)}")
         if any(isinstance(rule, OsPath) for rule in arguments[1:]):
             _expect(isinstance(value, str), name, value, "a text")
         else:
             value = value_of(arguments[0], value, name)
         if problem := "; ".join(filter(None, (rule.check(value) for rule in arguments[1:]))):
-            raise InvalidRecord(f"{name} is {_shown(value)}, {problem}")
+            raise InvalidRecord(f"the field {name} is {_shown(value)}, {problem}")
         return value
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
@@ -165,7 +165,7 @@ def value_of(hint: Any, value: Any, name: str) -> Any:
         return make(hint, value, name)  # type: ignore[arg-type]
     if isinstance(hint, type) and issubclass(hint, enum.Enum):  # stored by name
         names = hint.__members__
-        _expect(isinstance(value, str) and value in names, name, value, f"one of {', '.join(names)}")
+        _expect(isinstance(value, str) and value in names, name, value, f"one of these values: {', '.join(names)}")
         return hint[value]
     check, description = _SIMPLE[hint]
     _expect(check(value), name, value, description)
@@ -207,7 +207,7 @@ _SIMPLE: dict[Any, tuple[Callable[[object], bool], str]] = {
 
 def _expect(valid: bool, name: str, value: object, description: str) -> None:
     if not valid:
-        raise InvalidRecord(f"{name} is {_shown(value)}, not {description}")
+        raise InvalidRecord(f"the field {name} is {_shown(value)}, not {description}")
 
 
 def _shown(value: object) -> str:

@@ -34,6 +34,23 @@ COCO_NAMES = (
 
 FOOT_POINTS = ("left_toe", "left_heel", "right_toe", "right_heel")
 
+# How sentences name joints, foot points and limbs: whole phrases, as no language translates the side by itself.
+PHRASES = {
+    "root": "the root", "pelvis": "the pelvis", "spine": "the spine", "neck": "the neck", "head": "the head",
+    "left_hip": "the left hip", "right_hip": "the right hip", "hip": "the hip",
+    "left_knee": "the left knee", "right_knee": "the right knee", "knee": "the knee",
+    "left_ankle": "the left ankle", "right_ankle": "the right ankle", "ankle": "the ankle",
+    "left_foot": "the left toes", "right_foot": "the right toes",
+    "left_collar": "the left collar", "right_collar": "the right collar",
+    "left_shoulder": "the left shoulder", "right_shoulder": "the right shoulder", "shoulder": "the shoulder",
+    "left_elbow": "the left elbow", "right_elbow": "the right elbow", "elbow": "the elbow",
+    "left_wrist": "the left wrist", "right_wrist": "the right wrist", "wrist": "the wrist",
+    "left_toe": "the left toe", "right_toe": "the right toe",
+    "left_heel": "the left heel", "right_heel": "the right heel",
+    "left_leg": "the left leg", "right_leg": "the right leg",
+    "left_arm": "the left arm", "right_arm": "the right arm",
+}  # fmt: skip
+
 
 def mirror_permutation(names: tuple[str, ...]) -> np.ndarray:
     """Index of each name's left-right counterpart: ``mirrored = values[..., permutation, :]``.

@@ -288,7 +288,7 @@ def test_import_onto_rigs(motion_path, tmp_path, motion):
             lambda: bpy.data.objects.new("Rock", bpy.data.meshes.new("Rock")),
             "Select the armature to bake the motion onto",
         ),
-        (lambda: legless(), "mixamo has no pair of legs that could be found"),
+        (lambda: legless(), "Not found in mixamo: two legs"),
     ],
 )
 def test_objects_that_are_no_two_legged_rig_are_refused(source, make_it, said):

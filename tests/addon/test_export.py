@@ -253,7 +253,7 @@ def test_motions_that_no_file_can_hold_are_told(source, tmp_path):
         write(source, tmp_path / "walk.fbx")
     last.co[0], value = 30, last.co[1]
     last.co[1] = float("nan")
-    with pytest.raises(CodedError, match="A bone's place in dance is nan"):
+    with pytest.raises(CodedError, match="The location of a bone of dance is nan"):
         write(source, tmp_path / "walk.fbx")
     last.co[1] = value
     source.scale = 0, 1, 1

@@ -72,7 +72,7 @@ def thumbs_for_legs(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
     return (
         wrong,
         "rig-map-not-connected",
-        "thumb_01_l, which is named for left hip, is a child of hand_l in the left arm",
+        "thumb_01_l, which is named for the left hip, is a child of hand_l, which belongs to the left arm",
     )
 
 
@@ -99,7 +99,7 @@ def a_leg_of_the_other_side(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
 
 def a_knee_of_the_other_side(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
     wrong = exchanged(fitted(rig), ("left_knee", "right_knee"))
-    return wrong, "rig-map-not-connected", "calf_r, which is named for left knee, is not a child of thigh_l"
+    return wrong, "rig-map-not-connected", "calf_r, which is named for the left knee, is not a child of thigh_l"
 
 
 def everything_of_the_other_side(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
@@ -108,7 +108,7 @@ def everything_of_the_other_side(rig: bpy.types.Object) -> tuple[RigMap, str, st
 
 def forearm_for_upper_arm(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
     wrong = exchanged(fitted(rig), ("left_shoulder", "left_elbow"))
-    return wrong, "rig-map-not-connected", "upperarm_l, which is named for left elbow, is a parent of lowerarm_l"
+    return wrong, "rig-map-not-connected", "upperarm_l, which is named for the left elbow, is a parent of lowerarm_l"
 
 
 def a_control_for_a_hand(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
@@ -128,11 +128,11 @@ def a_control_far_from_its_hand(rig: bpy.types.Object) -> tuple[RigMap, str, str
 
 def one_bone_twice(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
     wrong = with_bones(fitted(rig), left_wrist="lowerarm_l")
-    return wrong, "rig-map-bone-twice", "lowerarm_l is named for left elbow and for left wrist"
+    return wrong, "rig-map-bone-twice", "lowerarm_l is named for the left elbow and for the left wrist"
 
 
 def the_pelvis_as_root(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
-    return replace(fitted(rig), root="pelvis"), "rig-map-bone-twice", "pelvis is named for pelvis and for root"
+    return replace(fitted(rig), root="pelvis"), "rig-map-bone-twice", "pelvis is named for the pelvis and for the root"
 
 
 def the_spine_upside_down(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
@@ -158,14 +158,18 @@ def a_limb_that_goes_back(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
         back = upper.head_local.lerp(fore.head_local, 0.3)
         add_bone(rig, f"back_{letter}", fore.name, back, back + Vector((0, 0, 0.1)))
         bones[f"{side}_wrist"] = f"back_{letter}"
-    return with_bones(fitted(rig), **bones), "rig-map-proportions", "the left arm of .*back_l folds back on itself"
+    return (
+        with_bones(fitted(rig), **bones),
+        "rig-map-proportions",
+        "the left arm folds back on itself, with the bones .*back_l",
+    )
 
 
 def a_finger_for_a_forearm(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
     hand = rig.data.bones["hand_l"]
     add_bone(rig, "finger", "hand_l", hand.tail_local, hand.tail_local + hand.vector * 0.3)
     wrong = with_bones(fitted(rig), left_elbow="hand_l", left_wrist="finger")
-    return wrong, "rig-map-not-symmetric", "left and right differ, from elbow to wrist one side is"
+    return wrong, "rig-map-not-symmetric", "left and right differ, as from the elbow to the wrist one side is"
 
 
 RUINS: tuple[Callable[[bpy.types.Object], tuple[RigMap, str, str]], ...] = (
@@ -262,10 +266,10 @@ def test_unusual_proportions_are_reported_and_baked(source, capfd):
     bake(source, rig, plant_feet=False)
     assert rig.animation_data.action is not None
     said = capfd.readouterr().out
-    assert "its proportions are unusual, look whether the map is right: legs: 34% of" not in said
+    assert "its proportions are unusual, check whether the map is right: the legs: 34% of" not in said
     rig = make.make_rig("mixamo", legs=0.2)
     bake(source, rig, plant_feet=False)
-    assert "its proportions are unusual, look whether the map is right: legs:" in capfd.readouterr().out
+    assert "its proportions are unusual, check whether the map is right: the legs:" in capfd.readouterr().out
     rig = make.make_rig("mixamo", legs=0.04)
     with pytest.raises(RuntimeError, match=r"legs: \d+% of the length of trunk and legs"):
         bake(source, rig, plant_feet=False)
@@ -298,7 +302,7 @@ def test_skin_that_is_torn_apart_is_noted(walk, capfd):
 def test_feet_under_the_floor_are_noted(walk, monkeypatch, capfd):
     rig = make.make_rig("mixamo", object_matrix=Matrix.Scale(0.5, 4))
     bake(walk, rig)
-    assert "under the floor" not in capfd.readouterr().out
+    assert "below the floor" not in capfd.readouterr().out
     lock_feet = foot_locking.lock_feet
 
     def sunk(*arguments):
@@ -307,4 +311,4 @@ def test_feet_under_the_floor_are_noted(walk, monkeypatch, capfd):
 
     monkeypatch.setattr(foot_locking, "lock_feet", sunk)
     bake(walk, rig)
-    assert re.search(r"foot is \d+ cm under the floor in frame", capfd.readouterr().out)
+    assert re.search(r"foot is \d+ cm below the floor in frame", capfd.readouterr().out)

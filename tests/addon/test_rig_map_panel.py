@@ -92,9 +92,9 @@ def test_what_is_wrong_is_said():
     bpy.ops.wham.guess_rig_map()
     knee = rows("left_knee")[0]
     for bone, said in (
-        ("", "No bone is named for left knee. Choose it in the list"),
+        ("", "No bone is named for the left knee. Choose it in the list"),
         ("right_knee", "right_knee is named for two joints"),
-        ("gone", "smplx has no bone gone, which is named for left knee"),
+        ("gone", "smplx has no bone gone, which is named for the left knee"),
     ):
         knee.bone = bone
         with pytest.raises(RuntimeError, match=said):
@@ -175,7 +175,7 @@ def test_a_bone_that_the_map_s_check_refuses_is_said_in_the_panel():
     bpy.ops.wham.set_rig_map_bone(joint="left_shoulder", bone="left_elbow")
     bpy.ops.wham.set_rig_map_bone(joint="left_elbow", bone="left_shoulder")
     drawn = draw()
-    assert "left_shoulder, which is named for left elbow, is a parent of left_elbow" in sentences(drawn)
+    assert "left_shoulder, which is named for the left elbow, is a parent of left_elbow" in sentences(drawn)
 
 
 def test_names_are_shortened_in_their_middle():
@@ -207,7 +207,7 @@ def test_a_refused_rig_gets_all_rows_and_the_reason(kind, said):
     with pytest.raises(maps.MapError, match=said):
         rig_map_state.map_of(rig)
     rows("pelvis")[0].bone = rig.data.bones[0].name
-    assert "No bone is named for left hip" in sentences(draw())
+    assert "No bone is named for the left hip" in sentences(draw())
     assert said in sentences(draw())
 
 
@@ -224,7 +224,7 @@ def test_a_refused_rig_is_mapped_by_hand_and_baked(motion_path):
         for part in ("UpperLeg", "LowerLeg", "Foot", "Toes", "Shoulder", "UpperArm", "LowerArm", "Hand"):
             rig.data.bones[was[side + part]].name = f"{part[::-1].lower()}x.{side[0]}"
     was = {bone["was"]: bone.name for bone in rig.data.bones}
-    refuse = maps.MapError("It has no pair of legs that could be found.", code="limbs-not-found")
+    refuse = maps.MapError("Not found in it: two legs.", code="limbs-not-found")
 
     def cannot(*_arguments):
         raise refuse

@@ -76,11 +76,11 @@ def test_it_follows_the_map(source):
     bpy.ops.wham.preview_rig_map()
     elbow = rig.pose.bones["left_elbow"].matrix.copy()
     bpy.ops.wham.clear_rig_map_bone(joint="left_elbow")
-    assert "No bone is named for left elbow" in str(rig_preview.error())
+    assert "No bone is named for the left elbow" in str(rig_preview.error())
     assert state_of(rig)[0] == before[0]  # no pose, but the preview goes on
     bpy.ops.wham.set_rig_map_bone(joint="left_elbow", bone="left_shoulder")
     bpy.ops.wham.set_rig_map_bone(joint="left_shoulder", bone="left_elbow")
-    assert "left_shoulder, which is named for left elbow, is a parent of left_elbow" in str(rig_preview.error())
+    assert "left_shoulder, which is named for the left elbow, is a parent of left_elbow" in str(rig_preview.error())
     bpy.ops.wham.set_rig_map_bone(joint="left_shoulder", bone="left_shoulder")
     bpy.ops.wham.set_rig_map_bone(joint="left_elbow", bone="left_elbow")
     assert rig_preview.error() is None
@@ -93,7 +93,7 @@ def test_a_wrong_map_is_said_and_nothing_is_changed(source):
     rig = rig_of("smplx")
     before = state_of(rig)
     bpy.ops.wham.clear_rig_map_bone(joint="left_elbow")
-    with pytest.raises(RuntimeError, match="No bone is named for left elbow"):
+    with pytest.raises(RuntimeError, match="No bone is named for the left elbow"):
         bpy.ops.wham.preview_rig_map()
     assert state_of(rig) == before
     assert not pose_backup.is_kept(rig)

@@ -41,7 +41,7 @@ RIGHT = {
     **dict.fromkeys(("shared_action", "muted_curves", "scaling_track", "tracked"), HELD),
     "solo_track": "the NLA track NlaTrack is not solo any more",
     "nla_off": "",
-    **dict.fromkeys(("moving_object", "moving_parent"), "its object moves, and the keys make up for that"),
+    **dict.fromkeys(("moving_object", "moving_parent"), "its object moves, and the keyframes compensate for that"),
     **{f"blend {kind}": f"blended with {kind.title()} at influence 1, and replaces now" for kind in
        ("COMBINE", "ADD", "SUBTRACT", "MULTIPLY")},
     "influence 0.3": "blended with Replace at influence 0.3, and replaces now",
@@ -51,8 +51,8 @@ IN_STRIPS = {"nla_off": "its NLA was switched off, and is on now"}  # what is sa
 # Cases that leave the rig as it was: the message, with its remedy.
 REFUSED = {
     "growing_parent": r"its size changes while the motion plays.*Clear its parent",
-    "driven_rotation": r"do not turn as they are keyed.*mixamorig:LeftArm\. Mute their constraints and drivers",
-    "copied_rotation": r"do not turn as they are keyed.*mixamorig:LeftArm\. Mute their constraints and drivers",
+    "driven_rotation": r"hold their rotation \(.*mixamorig:LeftArm.*\)\. Mute their constraints and drivers",
+    "copied_rotation": r"hold their rotation \(.*mixamorig:LeftArm.*\)\. Mute their constraints and drivers",
     "driven_location": r"mixamorig:Spine1 is \d+ cm off\. Mute the drivers of mixamorig:Spine1",
     "driven_helper": r"is \d+ degrees off\. Mute the drivers of helper",
 }

@@ -120,7 +120,7 @@ def test_a_world_of_another_size_gets_the_size_of_the_first(body, bring):
     ("change", "why"),
     [
         ({"camera_K": np.array([[1000.0, 0, 610], [0, 1000, 390], [0, 0, 1]])}, "its lens is 28.1 mm instead of 25.3"),
-        ({"speed": 2.0}, "the option Speed is another one"),
+        ({"speed": 2.0}, "its Slow Motion is set to another value"),
     ],
 )
 def test_another_camera_gives_another_world_and_says_why(body, bring, change, why):

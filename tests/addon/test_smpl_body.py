@@ -99,7 +99,7 @@ def test_without_the_file_only_bones_are_made_and_it_is_said(smpl, library, tmp_
     _, path = full_motion(smpl, "male", tmp_path)
     assert bpy.ops.wham.import_motion(filepath=str(path)) == {"FINISHED"}
     assert objects("MESH") == []
-    assert "made with SMPL, and the preferences have no male one that fits it" in capfd.readouterr().out
+    assert "made with SMPL's male body, and the preferences have no file of it that fits" in capfd.readouterr().out
     (tmp_path / "SMPL_MALE.pkl").write_bytes(pickle.dumps(smpl | {"evil": print}))
     library.choose(tmp_path / "SMPL_MALE.pkl")
     bpy.ops.wham.import_motion(filepath=str(path))

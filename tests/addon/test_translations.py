@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import bpy
 import pytest
 
-from wham_blender.addon import translations
+from wham_blender.addon import registration, translations
 from wham_blender.addon.ui import ui_text
 
 GERMAN = {
@@ -18,6 +18,8 @@ GERMAN = {
     "{0} has the shape {1}": "{0}: Form {1}",
     "{0} to {1}": "{0} bis {1}",
     "Camera": "Kamera",
+    "the left knee": "linkes Knie",
+    "Here {0} bends forward by {1} degrees. Rotate it back by hand, or use Smooth Motion.": "Um {1} Grad gebeugt: {0}.",
 }
 
 
@@ -42,6 +44,17 @@ def german(monkeypatch):
         (
             "There is no clip at 1 to 2.mp4. Choose a video file.",
             "Unter 1 to 2.mp4 ist kein Clip. Eine Videodatei wählen.",
+        ),
+        (
+            "Here the left knee bends forward by 20 degrees. Rotate it back by hand, or use Smooth Motion.",
+            "Um 20 Grad gebeugt: linkes Knie.",
+        ),
+        # a list of clauses is none of them with the others in its hole
+        ("it has 3 vertices; skin has the shape 4; Arm", "3 Punkte; skin: Form 4; Arm"),
+        (
+            "The job cannot be kept in Camera: it has 3 vertices, it has 4 vertices. Make space, or choose another "
+            "jobs folder in the preferences.",
+            "Der Auftrag passt nicht nach Camera (3 Punkte, 4 Punkte). Platz schaffen.",
         ),
         # one after the other
         (
@@ -98,6 +111,21 @@ def test_text_without_blanks_is_wrapped():
     assert ui_text.wrap_to_width("two words", 100) == ["two words"]
 
 
+def test_labels_are_looked_up_where_blenders_catalogue_has_nothing():
+    """Its "Film" is a renderer's, its "Knee" a curve's; it comes before the add-on's texts."""
+    for cls in registration._CLASSES:
+        kind = cls.bl_rna
+        if issubclass(cls, (bpy.types.Operator, bpy.types.Macro)):
+            kind = getattr(bpy.ops.wham, cls.bl_idname.removeprefix("wham.")).get_rna_type()
+        own = {name for base in cls.__mro__ for name in vars(base).get("__annotations__", ())
+               if base.__module__.startswith("wham_blender")}  # fmt: skip
+        own -= {"name"}  # of property groups: Blender's own
+        found = {each.translation_context for each in kind.properties if each.identifier in own}
+        if issubclass(cls, (bpy.types.Operator, bpy.types.Macro, bpy.types.Panel, bpy.types.Menu)):
+            found.add(kind.translation_context)
+        assert found <= {translations.CONTEXT}, cls
+
+
 def test_blender_gets_the_texts_of_its_language_and_loses_them(monkeypatch):
     """A stand-in for Blender's registry: this bpy has no languages."""
     known: dict[str, dict] = {}
@@ -108,7 +136,8 @@ def test_blender_gets_the_texts_of_its_language_and_loses_them(monkeypatch):
     monkeypatch.setattr(translations, "load", lambda file: GERMAN if file == "de_DE" else {})
     translations.register()
     texts = known["wham_blender.addon.translations"]["de_DE"]
-    assert texts["*", "Mark Contacts"] == texts["Operator", "Mark Contacts"] == "Kontakte markieren"
+    for context in ("*", "Operator", translations.CONTEXT):
+        assert texts[context, "Mark Contacts"] == "Kontakte markieren"
     assert not any("{0}" in english for _, english in texts)
     app.locale = "en_US"
     handlers.translation_update_post[0]()

@@ -294,7 +294,7 @@ def test_a_motion_that_goes_far_away_is_not_baked(scene):
     before = state()
     with pytest.raises(RuntimeError, match="hero cannot get a motion: there is no usual number for mixamorig:Hips"):
         bpy.ops.wham.bake_to_rig(plant_feet=False)
-    with pytest.raises(RuntimeError, match="After this edit the location of dance is"):
+    with pytest.raises(RuntimeError, match="The location of dance after this edit is"):
         bpy.ops.wham.turn_motion()
     assert state() == before
 

@@ -82,7 +82,7 @@ def test_a_chosen_file_is_listed(library, body):
 def test_a_wrong_file_is_refused_with_what_it_seems_to_be(body):
     with pytest.raises(RuntimeError, match=r"is not WHAM: it seems to be SMPL\. Choose wham_vit"):
         bpy.ops.wham.choose_weights(role="wham", filepath=str(body))
-    with pytest.raises(RuntimeError, match="no file of full quality called 'wam': choose one of yolo, vitpose"):
+    with pytest.raises(RuntimeError, match="no file of Full quality called 'wam': choose one of yolo, vitpose"):
         bpy.ops.wham.choose_weights(role="wam", filepath=str(body))
 
 

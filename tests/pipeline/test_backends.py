@@ -34,8 +34,8 @@ def test_without_published_files(device: str, there: set[str]) -> None:
     chosen = backends.choose("auto", device)
     assert chosen.quality == "draft"
     assert set(chosen.files) == DRAFT
-    assert chosen.reason.endswith("For full quality are missing: YOLO, ViTPose-H, HMR2.0 and WHAM.")
-    assert ("wants an NVIDIA card" in chosen.reason) == (device == CPU)
+    assert chosen.reason.endswith("Full quality lacks these files: YOLO, ViTPose-H, HMR2.0, WHAM.")
+    assert ("needs an NVIDIA card" in chosen.reason) == (device == CPU)
     assert not chosen.keeps_crops
 
 
@@ -45,10 +45,10 @@ def test_with_all_published_files(there: set[str]) -> None:
     assert full.quality == "full"
     assert full.published
     assert set(full.files) == set(NEEDED)
-    assert full.reason == "Full quality, as its files are here and a CUDA card."
+    assert full.reason == "Full quality, as its files and a CUDA card are here."
     on_cpu = backends.choose("auto", CPU)
     assert on_cpu.quality == "draft"
-    assert "Its files are here: choose full to have it nonetheless" in on_cpu.reason
+    assert "Its files are here: choose Full to have it nonetheless" in on_cpu.reason
     asked = backends.choose("full", CPU)
     assert asked.quality == "full"
     assert "Without a CUDA card it takes many seconds for every frame." in asked.reason
@@ -70,7 +70,7 @@ def test_a_mixture_has_all_networks(roles: set[str], there: set[str]) -> None:
     mixed = backends.choose("auto", CARD)
     assert mixed == backends.choose("mixed", CPU)
     has = set(mixed.files)
-    assert "For full quality are missing: " in mixed.reason
+    assert "Full quality lacks these files: " in mixed.reason
     assert ("yolo" in has) != ("detector" in has)
     assert "vitpose" in has or "landmarks" in has  # keypoints
     assert ("hmr2" in has) != ("lifter" in has)  # features and first poses

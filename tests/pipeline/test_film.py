@@ -171,7 +171,7 @@ def test_a_phones_slow_motion_is_recognised_and_can_be_overridden(plain: motion.
     said, output = imported(phone, tmp_path / "auto")
     (person,) = motion.load(output)
     assert person.meta["speed"] == pytest.approx(4.0, rel=1e-3)
-    assert any("Speed is 4" in message.text for message in said if isinstance(message, protocol.Log))
+    assert any("Slow Motion is 4" in message.text for message in said if isinstance(message, protocol.Log))
     assert np.abs(person.time - plain.time).max() < 0.001
     (person,) = motion.load(imported(phone, tmp_path / "as played", speed=1.0)[1])
     assert person.meta["speed"] == 1.0

@@ -205,8 +205,8 @@ def test_yolo_and_vitpose_work_with_open_networks(library: Library, tmp_path: Pa
     mixed = job(tmp_path, Library(tmp_path), quality="mixed", end=6)
     (person,) = motion.load(run(mixed, told.append))
     assert told[0] == protocol.Log(
-        "YOLO and ViTPose-H of full quality, the rest as in draft quality. "
-        "For full quality are missing: HMR2.0 and WHAM."
+        "Networks of Full quality: YOLO, ViTPose-H. The others are those of Draft quality. "
+        "Full quality lacks these files: HMR2.0, WHAM."
     )
     assert person.meta["quality"] == "mixed"
     assert set(person.meta["weights"]) == {

@@ -417,7 +417,7 @@ def test_a_good_motion_is_plausible(balancing: Motion) -> None:
 
 
 def test_a_body_below_the_floor(balancing: Motion) -> None:
-    assert implausible([balancing, raised(balancing, -1.6)]) == {1: "is 1.6 m below the floor"}
+    assert implausible([balancing, raised(balancing, -1.6)]) == {1: "the body is 1.6 m below the floor"}
     partly = raised(balancing, 0)
     partly.trans[: len(partly) // 3, 2] -= 1.6
     assert not implausible([partly]).get(0, "").endswith("floor")
@@ -425,20 +425,20 @@ def test_a_body_below_the_floor(balancing: Motion) -> None:
 
 def test_somebody_on_a_roof_is_right_unless_nobody_is_on_the_floor(balancing: Motion) -> None:
     assert implausible([balancing, raised(balancing, 2)]) == {}
-    assert implausible([raised(balancing, 2)]) == {0: "floats 2.0 m above the floor"}
+    assert implausible([raised(balancing, 2)]) == {0: "the body floats 2.0 m above the floor"}
 
 
 def test_impossible_speeds(balancing: Motion) -> None:
     one_jump = moving(balancing, np.where(np.arange(len(balancing)) < 20, 0, 5.0))
     assert implausible([one_jump]) == {}
     fast = moving(balancing, 30 * (balancing.time - balancing.time[0]))
-    assert implausible([fast])[0].startswith("moves at 3")
+    assert implausible([fast])[0].startswith("the body moves at 3")
     flails = balancing.poses.copy()
     flails[1::2, 3 * 16 + 2] += 3  # the left upper arm turns over within a frame of 1/60 second
-    assert implausible([replace(balancing, poses=flails)])[0].startswith("moves its limbs at ")
+    assert implausible([replace(balancing, poses=flails)])[0].startswith("the limbs move at ")
 
 
 def test_the_warning_of_an_implausible_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wham_blender.pipeline.stages.motions.implausible", lambda people: {0: "floats"})
+    monkeypatch.setattr("wham_blender.pipeline.stages.motions.implausible", lambda people: {0: "the body floats"})
     said, _ = told(WALK, tmp_path, end=3)
     assert warned(said)["result-implausible"].startswith("The motion of person 1 in walk_and_jump.mp4 cannot be right")

@@ -129,7 +129,7 @@ def test_a_damaged_weight_file(
 def test_full_quality_names_the_missing_files(write_clip: WriteClip, tmp_path: Path) -> None:
     text = sentence(write_clip(), tmp_path, quality="full", weights=tmp_path)
     assert text.startswith("Full quality needs files that are missing: YOLO, ViTPose-H, HMR2.0 and WHAM. Get them in")
-    assert text.endswith("or choose auto or draft.")
+    assert text.endswith("or choose Auto or Draft.")
 
 
 def test_unusable_cuda_says_why(write_clip: WriteClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

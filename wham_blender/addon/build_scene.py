@@ -184,7 +184,7 @@ def _world(contents: Contents, scene: bpy.types.Scene, report: Report) -> _World
         report(
             {"WARNING"},
             f"This person does not join the others of {_clip_name(contents)}, but gets a world and a camera of their "
-            f"own: {why}. Import All People to have everybody in one world.",
+            f"own: {why}. Import the clip again with Person set to All People to have everybody in one world.",
         )
         return None
     return _World(found, alignment)

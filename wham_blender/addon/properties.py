@@ -294,7 +294,7 @@ class VideoOptions(_GivenNumbers, PlacementOptions):
         max=_LAST_OF_CLIP,
     )
     speed: FloatProperty(
-        name="Speed",
+        name="Slow Motion",
         description="How many times slower the film is played than it was filmed: 8 for slow motion of 240 frames a "
         "second played at 30, 1 for the film's own time. Automatic (0): read from the phone's metadata, or 1",
         min=0.0,

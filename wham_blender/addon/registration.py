@@ -117,7 +117,7 @@ def register() -> None:
     """Register all classes, then the properties and menu entries that use them."""
     translations.register()
     for cls in _CLASSES:
-        bpy.utils.register_class(cls)
+        bpy.utils.register_class(translations.in_context(cls))
     process_again.register()
     properties.register()
     pose_backup.register()

@@ -114,11 +114,11 @@ def choose(wish: str, warn: Warn) -> str:
         return "cpu"
     if not cuda.version():
         raise PipelineError(
-            "This worker's PyTorch was built without CUDA. Choose the device cpu, or auto.", code="cuda-not-usable"
+            "This worker's PyTorch was built without CUDA. Set Device to CPU or Auto.", code="cuda-not-usable"
         )
-    why = "".join(f"{card}: {fault}. " for card, fault in faults.items())
+    why = "; ".join(f"{card}: {fault}" for card, fault in faults.items()) or "none was found"
     raise PipelineError(
-        f"No CUDA card can be used on this computer. {why}Choose the device cpu, or auto.", code="cuda-not-usable"
+        f"No CUDA card can be used on this computer ({why}). Set Device to CPU or Auto.", code="cuda-not-usable"
     )
 
 

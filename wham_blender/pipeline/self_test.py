@@ -159,9 +159,13 @@ def _check_devices(report: Report) -> str:
     if driver := _driver():
         report.add("NVIDIA's driver", driver)
         if not report.cards:
-            reason = f"needs a newer one for CUDA {cuda.version()}" if cuda.version() else "is without CUDA"
-            report.add("Note", f"An NVIDIA card is there, with driver {driver}, but this PyTorch {reason}.")
-            return f"the processor, although there is an NVIDIA card: this PyTorch {reason} (driver {driver})"
+            reason = (
+                f"the NVIDIA driver {driver} is too old for this PyTorch's CUDA {cuda.version()}"
+                if cuda.version()
+                else f"this PyTorch is without CUDA, though there is an NVIDIA card with driver {driver}"
+            )
+            report.add("Note", f"The NVIDIA card is not used: {reason}.")
+            return f"the processor ({reason})"
     if torch.backends.mps.is_available():
         report.add("Metal", "available")
     return ", ".join(names) or f"the processor ({os.cpu_count()} cores)"

@@ -116,7 +116,7 @@ def published_for(role: str) -> Published:
     entries = {entry.role: entry for entry in published()}
     if role not in entries:
         raise WeightsError(
-            f"There is no file of full quality called '{role}': choose one of {', '.join(entries)}.",
+            f"There is no file of Full quality called '{role}': choose one of {', '.join(entries)}.",
             code="weights-role-unknown",
         )
     return entries[role]

@@ -165,10 +165,10 @@ def _fetch(entry: Published, part: Path, progress: Progress, account: tuple[str,
             reason = str(error)
         failures = 0 if _size(part) > before else failures + 1
         if failures >= _ATTEMPTS:
-            next_time = "goes on from there" if _sent(part).resumable else "begins anew"
+            again = "it continues from there" if _sent(part).resumable else "it starts from the beginning"
             raise WeightsError(
                 f"The connection to {_host(entry.address)} broke off ({reason}); {_size(part) / 1e6:.0f} MB of "
-                f"{entry.name} are here. Check the internet connection and click Download again: it {next_time}.",
+                f"{entry.name} are here. Check the internet connection and click Download again: {again}.",
                 code="download-broken-off",
             )
         time.sleep(pause * failures)

@@ -97,7 +97,7 @@ class Library:
         if actual is None or (wanted and actual != role):
             seems = published_for(actual).title if actual else content.description
             raise WeightsError(
-                f"{path.name} is not {wanted.title if wanted else 'a file of full quality'}: it seems to be "
+                f"{path.name} is not {wanted.title if wanted else 'a file of Full quality'}: it seems to be "
                 f"{seems}. Choose {wanted.name if wanted else 'another file'}.",
                 code="weights-wrong-file",
             )

@@ -192,7 +192,7 @@ def _check_scale(rig: bpy.types.Object) -> None:
         Space.of_matrix(np.array(rig.matrix_world))
     except ValueError as error:
         raise ExportError(
-            f"{rig.name} cannot be exported: {error}. Give it a size again.", code="rig-scale-zero"
+            f"{rig.name} cannot be exported: {error}. Correct these values in its properties.", code="rig-scale-zero"
         ) from error
 
 
@@ -221,7 +221,7 @@ def _sampled(
     for mesh in found:
         mesh.forget()
     skeleton = _with_root(known, skeleton, root_motion, scene.render.fps / scene.render.fps_base)
-    check_numbers(skeleton.heads, f"A bone's place in {rig.name}")
+    check_numbers(skeleton.heads, f"The location of a bone of {rig.name}")
     placed = []
     scene.frame_set(frames[0])
     with _changed(rig.data, pose_position="REST"):

@@ -354,7 +354,7 @@ def blocked(window: bpy.types.Window) -> str:
     if bpy.app.is_job_running("RENDER"):
         return "ready: waits for the render"
     if any(operator.bl_idname.startswith("TRANSFORM_OT_") for operator in window.modal_operators):
-        return "ready: waits for your hand"
+        return "ready: waits until you have moved, rotated or scaled"
     return ""
 
 

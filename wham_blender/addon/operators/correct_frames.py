@@ -43,9 +43,9 @@ def selected_range(context: bpy.types.Context) -> tuple[int, int]:
 def recorded(armature: bpy.types.Object, change: Change | None) -> str:
     """Keep a correction, and say so in a sentence; None: the character does not know its frames in the clip."""
     if change is None:
-        return "Process Again will not know of it: this character was imported without its clip's frames"
+        return "Process Again does not apply it, as this character was imported without its clip's frames"
     recorded_corrections.add(armature, change)
-    return "Process Again gives it, too"
+    return "Process Again applies it, too"
 
 
 class WHAM_OT_distrust_frames(CorrectFrames, bpy.types.Operator):

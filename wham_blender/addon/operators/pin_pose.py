@@ -21,14 +21,14 @@ _LEAST_KEYED = 0.035, 0.02  # the same of a pose that is keyed already, from its
 
 
 class WHAM_OT_pin_pose(CharacterEdit, bpy.types.Operator):
-    """Bend the motion around the current frame to the pose that you have given the character there"""
+    """Blend the motion around the current frame into the pose that you have given the character there"""
 
     bl_idname = "wham.pin_pose"
     bl_label = "Pin Pose"
 
     falloff: FloatProperty(
         name="Falloff",
-        description="Number of scene frames before and after, over which the motion passes over to the pose. Frames "
+        description="Number of scene frames before and after, over which the motion is blended into the pose. Frames "
         "farther away are not changed",
         default=12.0,
         min=1.0,
@@ -58,7 +58,7 @@ class WHAM_OT_pin_pose(CharacterEdit, bpy.types.Operator):
             character.update_statistics(armature, inserted(before, part))
         context.scene.frame_set(context.scene.frame_current, subframe=context.scene.frame_subframe)
         said = recorded(armature, pin)
-        return f"Pinned at frame {frame:g}; the motion bends to it within {self.falloff:g} frames. {said}"
+        return f"Pinned at frame {frame:g}; the motion is blended into it over {self.falloff:g} frames. {said}"
 
 
 def _without_key(before: Animation, now: Animation, pose: Animation) -> tuple[Animation, Animation]:

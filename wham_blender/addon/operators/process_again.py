@@ -79,10 +79,10 @@ class WHAM_OT_add_box(CharacterEdit, bpy.types.Operator):
         options={"SKIP_SAVE"},
     )
     clip_first: IntProperty(
-        name="First Frame", description="First frame of the clip in which it is used; 0: by itself", min=0
+        name="First Frame", description="First frame of the clip in which it is used; 0: automatic", min=0
     )
     clip_last: IntProperty(
-        name="Last Frame", description="Last frame of the clip in which it is used; 0: by itself", min=0
+        name="Last Frame", description="Last frame of the clip in which it is used; 0: automatic", min=0
     )
     new_person: BoolProperty(
         name="Somebody Else",

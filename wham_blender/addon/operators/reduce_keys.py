@@ -10,7 +10,7 @@ from .edit import CharacterEdit
 
 
 class WHAM_OT_reduce_keys(CharacterEdit, bpy.types.Operator):
-    """Replace the character's keyframes by smooth curves with few of them. Other edits key every frame again"""
+    """Replace the character's keyframes by smooth curves with few keyframes. Other edits key every frame again"""
 
     bl_idname = "wham.reduce_keys"
     bl_label = "Reduce Keys"
@@ -35,4 +35,4 @@ class WHAM_OT_reduce_keys(CharacterEdit, bpy.types.Operator):
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Reduce the keyframes."""
         before, after = reduce_keys(armature, self.angle_error, self.distance_error)
-        return f"{after} keys instead of {before}"
+        return f"{after} keyframes instead of {before}"

@@ -75,8 +75,8 @@ class WHAM_OT_trim_to_motion(CharacterEdit, bpy.types.Operator):
     bl_label = "Trim to Motion"
 
     speed: FloatProperty(
-        name="Speed",
-        description="Speed of the fastest joint from which on the character moves, in meters per second",
+        name="Minimum Speed",
+        description="The character moves while its fastest joint is faster than this, in meters per second",
         default=0.3,  # above the sway of a standing person; set by hand
         min=0.0,
         max=100.0,
@@ -99,7 +99,7 @@ class WHAM_OT_trim_to_motion(CharacterEdit, bpy.types.Operator):
         return f"The motion goes from frame {first:.0f} to {last:.0f}"
 
 
-_CYCLES = ("Best", "Second", "Third", "Fourth", "Fifth")
+_CYCLES = ("Best Cycle", "Second Cycle", "Third Cycle", "Fourth Cycle", "Fifth Cycle")
 _BETWEEN_STRIKES = (
     "From one heel strike to a later one of the same foot; cycles are sorted by how well pose, speed and planted feet "
     "agree at both ends"
@@ -117,7 +117,7 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
         description="What becomes the cycle",
         items=[
             ("RANGE", "Range", "The range of frames below. Both ends should show the same phase of a step"),
-            *((str(number), f"{name} Cycle", _BETWEEN_STRIKES) for number, name in enumerate(_CYCLES, 1)),
+            *((str(number), name, _BETWEEN_STRIKES) for number, name in enumerate(_CYCLES, 1)),
         ],
     )
     blend: IntProperty(

@@ -139,7 +139,7 @@ class WHAM_OT_choose_weights(_FileOperator, _LibraryOperator, bpy.types.Operator
         """The command that checks the file and adds it to the library."""
         if not self.filepath:
             raise weights.WeightsError(
-                "No weight file was named. Choose a file of full quality.", code="weights-none-named"
+                "No weight file was named. Choose a file of Full quality.", code="weights-none-named"
             )
         return fetch.choose_command(library().folder, self.role, Path(bpy.path.abspath(self.filepath)))
 
@@ -162,7 +162,7 @@ class WHAM_OT_find_weights(_LibraryOperator, bpy.types.Operator):
         """The command that searches the folder and adds what is missing to the library."""
         if not self.directory:
             raise weights.WeightsError(
-                "No folder was named. Choose the one that holds files of full quality.", code="weights-none-named"
+                "No folder was named. Choose the one that holds files of Full quality.", code="weights-none-named"
             )
         return fetch.search_command(library().folder, Path(bpy.path.abspath(self.directory)))
 

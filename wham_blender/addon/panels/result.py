@@ -5,7 +5,7 @@ import bpy
 from ..jobs.import_job import jobs
 from ..jobs.job_record import JobRecord
 from ..scene import character
-from ..translations import translate
+from ..translations import CONTEXT, translate
 from ..ui.ui_text import draw_sentence, wrap_to_region
 from .jobs import draw_people
 from .sidebar import SidebarPanel
@@ -50,8 +50,8 @@ class WHAM_PT_result(_CharacterPanel, bpy.types.Panel):
         column.prop(context.scene.wham, "show_contacts")
         if context.scene.wham.show_contacts:
             legend = column.row(align=True)
-            legend.label(text="Left planted", icon="COLLECTION_COLOR_05")
-            legend.label(text="Right planted", icon="COLLECTION_COLOR_02")
+            legend.label(text="Left planted", text_ctxt=CONTEXT, icon="COLLECTION_COLOR_05")
+            legend.label(text="Right planted", text_ctxt=CONTEXT, icon="COLLECTION_COLOR_02")
         column.prop(context.scene.wham, "show_confidence")
         render = context.scene.render
         rate = render.fps / render.fps_base
@@ -105,7 +105,7 @@ def _draw_statistics(layout: bpy.types.UILayout, values: list[tuple[str, str]]) 
     for name, value in values:
         lines = wrap_to_region(translate(value), _NAME_WIDTH)
         row = box.split(factor=0.36)
-        row.label(text=name)
+        row.label(text=name, text_ctxt=CONTEXT)
         if len(lines) > 2:  # too long to stand beside the name
             draw_sentence(box, value, icon="NONE", dim=True)
             continue
@@ -134,7 +134,7 @@ def details(armature: bpy.types.Object) -> list[tuple[str, str]]:
     record = armature.wham_motion
     return [
         ("Clip", record.clip or "unknown"),
-        *([("Speed", f"played {record.speed:.4g} times slower than filmed")] if record.speed != 1 else []),
+        *([("Slow Motion", f"played {record.speed:.4g} times slower than filmed")] if record.speed != 1 else []),
         *([("Film", f"a copy, because {record.film}")] if record.film else []),
         ("People", str(record.people)),
         ("Height", f"{character.height(armature):.2f} m"),

@@ -10,7 +10,7 @@ from ...errors import CodedError
 from ..retarget import map_check, maps, rig_map_state, rig_preview
 from ..retarget.bone_names import decoded
 from ..retarget.rig_map_state import WHAM_PG_rig_bone
-from ..translations import translate
+from ..translations import CONTEXT, translate
 from ..ui.ui_text import draw_sentence, shortened
 from .sidebar import SidebarPanel
 
@@ -93,7 +93,7 @@ def _draw_faults(layout: bpy.types.UILayout) -> Collection[str]:
 def _draw_section(layout: bpy.types.UILayout, title: str, joints: dict[str, str], wrong: Collection[str]) -> None:
     """Draw the rows of some joints under a heading."""
     column = layout.column(align=True)
-    column.label(text=title)
+    column.label(text=title, text_ctxt=CONTEXT)
     for joint, name in joints.items():
         rows = [row for row in rig_map_state.state().bones if row.joint == joint]
         for number, row in enumerate(rows, 1):
@@ -109,7 +109,7 @@ def _draw_row(
     if not rig_map_state.other_side(row.joint):
         actions.pop(1)
     line = layout.split(factor=_LABELS, align=True)
-    line.label(text=name)
+    line.label(text=name, text_ctxt=CONTEXT)
     buttons = line.row(align=True)
     buttons.alert = row.bone in wrong or confidence < _LOW_CONFIDENCE
     icon = "NONE" if confidence >= _HIGH_CONFIDENCE and row.bone not in wrong else "QUESTION"

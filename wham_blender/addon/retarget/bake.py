@@ -93,7 +93,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
         with leftovers.without_limits(rig):
             still = bake_check.check_rig(rig, target, rig_probed, pose, rig_motion, tolerance)
         if still:
-            baked.warnings.append(_held_fingers(rig, f"{leftovers.listed(still)} do not turn as they are keyed"))
+            baked.warnings.append(_held_fingers(rig, f"{leftovers.listed(still)} do not rotate as they are keyed"))
         _add_leftovers(baked, rig, keys, keyed.deforming_parent, motion.frames)
     reference_pose.keep(rig, keyed.reference)
     if not keyed.reference.is_rest:
@@ -102,7 +102,7 @@ def bake(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, optio
     baked.notes += notes
     baked.warnings += without_fingers
     if object_motion is not None:
-        baked.notes.append("its object moves, and the keys make up for that")
+        baked.notes.append("its object moves, and the keyframes compensate for that")
     if held:
         count = len({bone for bone, _ in held.values()})
         bones = f"{count} bones" if count > 1 else next(iter(held.values()))[0]
@@ -205,7 +205,7 @@ def _object(
         space = Space.of_matrix(matrices[0])
     except ValueError as error:
         raise BakeError(
-            f"{rig.name} cannot get a motion: {error}. Give it a size again.", code="rig-scale-zero"
+            f"{rig.name} cannot get a motion: {error}. Correct these values in its properties.", code="rig-scale-zero"
         ) from error
     try:
         motion = rig_animation.motion_of_object(matrices)

@@ -119,8 +119,10 @@ def _hidden(rig: bpy.types.Object) -> str:
 
 def _summary(rig: bpy.types.Object, written: BakedAction, options: Options) -> str:
     """The report of one bake: number of keys, largest errors, notes."""
-    keys = f"{rig.name}: {written.keys} keys in {written.action.name}"
+    keys = f"{rig.name}: {written.keys} keyframes in {written.action.name}"
+    notes = list(written.notes)
     if options.reduce_keys:
-        errors = f"{math.degrees(written.angle_error):.2f} degrees and {1000 * written.distance_error:.1f} mm"
-        keys += f" instead of {written.unreduced_keys}, errors at most {errors}"
-    return "; ".join([keys, *written.notes])
+        angle, distance = math.degrees(written.angle_error), 1000 * written.distance_error
+        keys = f"{rig.name}: {written.keys} keyframes instead of {written.unreduced_keys} in {written.action.name}"
+        notes.insert(0, f"errors are at most {angle:.2f} degrees and {distance:.1f} mm")
+    return "; ".join([keys, *notes])

@@ -23,6 +23,7 @@ from .maps import LIMBS, MapError, RigMap
 __all__ = ["Guess", "Skeleton", "guess"]
 
 # Set by hand, judged on the test rigs (tests/rigs) with and without names.
+_TWO_LEGS = "two legs, chains of bones from the hips down to the floor that mirror each other"
 _BEYOND_DOUBT = 8.0  # score of a map at which no other frame is tried: names fit too, without them it is about 1
 # Logarithm of how probable it is that the rest pose is none in which a body stands, and the pose as it is one is.
 _POSE_FOR_REST = -2.0
@@ -107,7 +108,7 @@ class _Body(Limbs):
             leg = self.best_leg()
             if leg is None:
                 self._refuse_four_legs()
-                raise self._missing("legs", "hips down to the floor")
+                raise self._missing(_TWO_LEGS)
         except MapError as error:
             return -100.0, error
         try:
@@ -115,17 +116,16 @@ class _Body(Limbs):
             arm = self.best_arm(leg)
             self._refuse_animals(leg, arm)
             if arm is None and leg.score < leg.shape_score:  # by their names, what was found are no legs
-                raise self._missing("legs", "hips down to the floor")
+                raise self._missing(_TWO_LEGS)
             if arm is None:
-                raise self._missing("arms", "chest to the hands")
+                raise self._missing("two arms, chains of bones from the chest to the hands that mirror each other")
             return leg.score + arm.score, self._assemble(leg, arm)
         except MapError as error:
             return leg.score - 20.0, error
 
-    def _missing(self, limbs: str, extent: str) -> MapError:
+    def _missing(self, limbs: str) -> MapError:
         return MapError(
-            f"{self.name} has no pair of {limbs} that could be found: two chains of bones from the {extent}, mirror "
-            "images of each other. Choose another rig, or name its bones by hand and save the map.",
+            f"Not found in {self.name}: {limbs}. Choose another rig, or name its bones by hand and save the map.",
             code="limbs-not-found",
         )
 

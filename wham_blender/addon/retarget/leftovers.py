@@ -34,7 +34,7 @@ def listed(names: Iterable[str]) -> str:
     """Names of bones in a sentence, the first ones."""
     found = list(names)
     more = len(found) - _MOST_NAMED
-    return ", ".join(found[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join([*found[:_MOST_NAMED], *([f"and {more} more of them"] if more > 0 else [])])
 
 
 # --- limits ----------------------------------------------------------------------------------------------------------

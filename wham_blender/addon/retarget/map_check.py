@@ -12,6 +12,7 @@ from itertools import pairwise
 import bpy
 import numpy as np
 
+from ...skeleton import PHRASES
 from . import armature as armatures
 from . import reference_pose
 from .maps import LIMBS, MapError, RigMap
@@ -29,10 +30,10 @@ _SIDES = ("left", "right")
 # on 11 character files by other makers, with chibi, robot and motion capture skeletons among them. The inner bounds are
 # those values and a fifth more, the outer ones about twice as far.
 _RATIOS: dict[str, tuple[float, float, float, float]] = {
-    "legs": (0.12, 0.33, 0.80, 0.93),  # of the size; measured 0.39 to 0.71
-    "arms": (0.08, 0.16, 0.83, 1.60),  # of the size; 0.19 to 0.69
-    "thighs": (0.12, 0.26, 0.72, 0.88),  # of the legs; 0.31 to 0.60
-    "upper arms": (0.12, 0.30, 0.72, 0.88),  # of the arms; 0.45 to 0.60
+    "the legs": (0.12, 0.33, 0.80, 0.93),  # of the size; measured 0.39 to 0.71
+    "the arms": (0.08, 0.16, 0.83, 1.60),  # of the size; 0.19 to 0.69
+    "the thighs": (0.12, 0.26, 0.72, 0.88),  # of the legs; 0.31 to 0.60
+    "the upper arms": (0.12, 0.30, 0.72, 0.88),  # of the arms; 0.45 to 0.60
     "the distance of the hips": (0.01, 0.08, 0.63, 1.20),  # of the size; 0.12 to 0.52
     "the distance of the shoulders": (0.03, 0.12, 0.70, 1.50),  # of the size; 0.15 to 0.58
 }
@@ -90,8 +91,9 @@ def _and_above(bone: bpy.types.PoseBone) -> list[bpy.types.PoseBone]:
 
 
 def joint_label(joint: str) -> str:
-    """A joint's name in sentences and in the panel: "left knee"."""
-    return joint.replace("_", " ")
+    """A joint, limb or bone of a chain in sentences: "the left knee", "the bone 2/4 of the spine"."""
+    chain, _, number = joint.partition(" ")
+    return f"the bone {number} of {PHRASES[chain]}" if number else PHRASES.get(joint, joint)
 
 
 def check(rig: bpy.types.Object, rig_map: RigMap) -> list[str]:
@@ -124,7 +126,7 @@ def faults(rig: bpy.types.Object, rig_map: RigMap) -> list[MapFault]:
 def _twice(fit: _Fit) -> Iterator[MapFault]:
     rig_map = fit.rig_map
     named = [(joint_label(joint), bone) for joint, bone in rig_map.mapped_bones().items()]
-    named += [("root", rig_map.root)] if rig_map.root else []
+    named += [(joint_label("root"), rig_map.root)] if rig_map.root else []
     first: dict[str, str] = {}
     for joint, bone in named:
         if bone in first:
@@ -186,8 +188,8 @@ def _in_another_limb(fit: _Fit) -> Iterator[MapFault]:
         if carrier is not None and limbs[carrier] != own:
             yield MapFault(
                 f"The rig map {fit.name} does not fit {fit.rig.name}: {bone}, which is named for {joint_label(joint)}, "
-                f"is a child of {carrier} in the {joint_label(limbs[carrier])}. Correct them in the list of the rig "
-                "map.",
+                f"is a child of {carrier}, which belongs to {joint_label(limbs[carrier])}. Correct them in the list of "
+                "the rig map.",
                 code="rig-map-not-connected",
                 bones=(bone, carrier),
             )
@@ -245,15 +247,15 @@ class _Shape:
         size, legs = self.size, self.legs
         upper, fore = self.length("shoulder", "elbow") or 0.0, self.length("elbow", "wrist")
         found = {
-            "legs": (legs / size, ("hip", "knee", "ankle")),
-            "thighs": ((self.length("hip", "knee") or 0.0) / max(legs, 1e-12), ("hip", "knee", "ankle")),
+            "the legs": (legs / size, ("hip", "knee", "ankle")),
+            "the thighs": ((self.length("hip", "knee") or 0.0) / max(legs, 1e-12), ("hip", "knee", "ankle")),
             "the distance of the hips": (float(np.linalg.norm(self.apart("hip"))) / size, ("hip",)),
             "the distance of the shoulders": (float(np.linalg.norm(self.apart("shoulder"))) / size, ("shoulder",)),
         }
         if fore is not None:
             arms = max(upper + fore, 1e-12)
-            found["arms"] = arms / size, ("shoulder", "elbow", "wrist")
-            found["upper arms"] = upper / arms, ("shoulder", "elbow", "wrist")
+            found["the arms"] = arms / size, ("shoulder", "elbow", "wrist")
+            found["the upper arms"] = upper / arms, ("shoulder", "elbow", "wrist")
         return found
 
     def mirrored_off(self, part: str) -> float:
@@ -285,9 +287,9 @@ def _misshapen(fit: _Fit, shape: _Shape) -> Iterator[MapFault]:
             upper, lower = (_unit(shape.at[end] - shape.at[start]) for start, end in pairwise(joints))
             if upper @ lower < _FOLDED:
                 yield MapFault(
-                    f"The rig map {fit.name} does not fit {fit.rig.name}: the {joint_label(limb)} of "
-                    f"{', '.join(fit.bones(*joints))} folds back on itself. Put these bones in their order, or choose "
-                    "others in the list of the rig map.",
+                    f"The rig map {fit.name} does not fit {fit.rig.name}: {joint_label(limb)} folds back on "
+                    f"itself, with the bones {', '.join(fit.bones(*joints))}. Put these bones in their order, or "
+                    "choose others in the list of the rig map.",
                     code="rig-map-proportions",
                     bones=fit.bones(*joints),
                 )
@@ -306,8 +308,8 @@ def _misshapen(fit: _Fit, shape: _Shape) -> Iterator[MapFault]:
         if not lowest <= value <= highest:
             bones = fit.bones(*(f"{side}_{part}" for side in _SIDES for part in parts))
             yield MapFault(
-                f"The rig map {fit.name} does not fit {fit.rig.name}: its proportions are no person's, "
-                f"{_measured(name, value)}. Correct {', '.join(bones)} in the list of the rig map, or choose another "
+                f"The rig map {fit.name} does not fit {fit.rig.name}: its proportions are no person's "
+                f"({_measured(name, value)}). Correct {', '.join(bones)} in the list of the rig map, or choose another "
                 "character.",
                 code="rig-map-proportions",
                 bones=bones,
@@ -316,8 +318,8 @@ def _misshapen(fit: _Fit, shape: _Shape) -> Iterator[MapFault]:
         if ratio > _LENGTHS_DIFFER[1]:
             bones = fit.bones(*(f"{side}_{part}" for side in _SIDES for part in (start, end)))
             yield MapFault(
-                f"The rig map {fit.name} does not fit {fit.rig.name}: left and right differ, from {start} to {end} "
-                f"one side is {ratio:.1f} times as long. Correct {', '.join(bones)} in the list of the rig map.",
+                f"The rig map {fit.name} does not fit {fit.rig.name}: left and right differ, as "
+                f"{_longer(start, end, ratio)}. Correct {', '.join(bones)} in the list of the rig map.",
                 code="rig-map-not-symmetric",
                 bones=bones,
             )
@@ -325,8 +327,8 @@ def _misshapen(fit: _Fit, shape: _Shape) -> Iterator[MapFault]:
         if (off := shape.mirrored_off(part)) > _PLACES_DIFFER[1]:
             bones = fit.bones(f"left_{part}", f"right_{part}")
             yield MapFault(
-                f"The rig map {fit.name} does not fit {fit.rig.name}: {' and '.join(bones)} are no mirror images of "
-                f"each other, {off:.0%} of the body apart. Correct them in the list of the rig map.",
+                f"The rig map {fit.name} does not fit {fit.rig.name}: {bones[0]} and {bones[1]} are no mirror images "
+                f"of each other, {off:.0%} of the body apart. Correct them in the list of the rig map.",
                 code="rig-map-not-symmetric",
                 bones=bones,
             )
@@ -348,8 +350,9 @@ def _wrong_sides(fit: _Fit, shape: _Shape) -> Iterator[MapFault]:
         bones = fit.bones(f"left_{part}", f"right_{part}")
         if len(bones) == 2 and shape.apart(part) @ left < _CROSSED * size:
             yield MapFault(
-                f"The rig map {fit.name} does not fit {fit.rig.name}: {bones[0]}, which is named for left {part}, "
-                f"lies on the right of {bones[1]}, named for right {part}. Exchange them in the list of the rig map.",
+                f"The rig map {fit.name} does not fit {fit.rig.name}: {bones[0]}, which is named for "
+                f"{joint_label(f'left_{part}')}, lies on the right of {bones[1]}, named for "
+                f"{joint_label(f'right_{part}')}. Exchange them in the list of the rig map.",
                 code="rig-map-sides",
                 bones=bones,
             )
@@ -358,8 +361,8 @@ def _wrong_sides(fit: _Fit, shape: _Shape) -> Iterator[MapFault]:
     if all(foot is not None and _unit(foot) @ ahead < _TOES_BEHIND for foot in feet):
         bones = fit.bones("left_foot", "right_foot")
         yield MapFault(
-            f"The rig map {fit.name} does not fit {fit.rig.name}: the toes {' and '.join(bones)} point backwards, so "
-            "that left and right of the whole body are exchanged. Exchange them in the list of the rig map.",
+            f"The rig map {fit.name} does not fit {fit.rig.name}: the toes {bones[0]} and {bones[1]} point backwards, "
+            "so that left and right of the whole body are exchanged. Exchange them in the list of the rig map.",
             code="rig-map-sides",
             bones=bones,
         )
@@ -368,8 +371,13 @@ def _wrong_sides(fit: _Fit, shape: _Shape) -> Iterator[MapFault]:
 def _measured(name: str, value: float) -> str:
     """What is unusual, as a clause."""
     _, low, high, _ = _RATIOS[name]
-    whole = {"thighs": "the legs", "upper arms": "the arms"}.get(name, "trunk and legs")
-    return f"{name}: {value:.0%} of the length of {whole}; {low:.0%} to {high:.0%} is usual"
+    whole = {"the thighs": "the legs", "the upper arms": "the arms"}.get(name, "trunk and legs")
+    return f"{name}: {value:.0%} of the length of {whole} ({low:.0%} to {high:.0%} is usual)"
+
+
+def _longer(start: str, end: str, ratio: float) -> str:
+    """That a segment of one side is longer than the other's, as a clause."""
+    return f"from {joint_label(start)} to {joint_label(end)} one side is {ratio:.1f} times as long"
 
 
 # --- skin ------------------------------------------------------------------------------------------------------------
@@ -452,13 +460,11 @@ def _notes(fit: _Fit) -> list[str]:
         if not _RATIOS[name][1] <= value <= _RATIOS[name][2]
     ]
     unusual += [
-        f"from {start} to {end} one side is {ratio:.1f} times as long"
-        for start, end, ratio in shape.lengths_differ()
-        if ratio > _LENGTHS_DIFFER[0]
+        _longer(start, end, ratio) for start, end, ratio in shape.lengths_differ() if ratio > _LENGTHS_DIFFER[0]
     ]
     unusual += [
-        f"{' and '.join(fit.bones(f'left_{part}', f'right_{part}'))} are no mirror images of each other"
+        f"{fit.bone(f'left_{part}')} and {fit.bone(f'right_{part}')} are no mirror images of each other"
         for part in ("hip", "shoulder")
         if shape.mirrored_off(part) > _PLACES_DIFFER[0]
     ]
-    return [f"its proportions are unusual, look whether the map is right: {'; '.join(unusual)}"] if unusual else []
+    return [f"its proportions are unusual, check whether the map is right: {'; '.join(unusual)}"] if unusual else []

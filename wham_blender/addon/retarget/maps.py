@@ -156,9 +156,9 @@ class RigMap:
         return {*self.optional, *twists, *fingers, *(self.control(bone) for bone in fingers)}
 
     def mapped_bones(self) -> dict[str, str]:
-        """All bones of joints, spine and neck, without fingers, by a name to show: "left_hip", "spine 2 of 4"."""
+        """All bones of joints, spine and neck, without fingers, by a name to show: "left_hip", "spine 2/4"."""
         chains = {
-            f"{chain} {number} of {len(bones)}": bone
+            f"{chain} {number}/{len(bones)}": bone
             for chain, bones in (("spine", self.spine), ("neck", self.neck))
             for number, bone in enumerate(bones, 1)
         }
@@ -209,7 +209,7 @@ def _fit(rig_map: RigMap, names: _Names) -> RigMap:
     }
     prefix = min(missing_by_prefix, key=lambda candidate: len(missing_by_prefix[candidate]))
     if missing := missing_by_prefix[prefix]:
-        shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
+        shown = ", ".join([*missing[:6], *([f"and {len(missing) - 6} more of them"] if len(missing) > 6 else [])])
         raise MapError(
             f"The rig lacks {len(missing)} of the {len(required)} bones in the map {rig_map.name}: {shown}. "
             "Choose another map, or guess a map and correct it.",
@@ -399,7 +399,7 @@ def _checked(table: dict[str, Any]) -> RigMap:
     # Version 0.1 called the key "mover": maps that users saved with it stay readable.
     rig_map = records.make(RigMap, {("location_bone" if key == "mover" else key): table[key] for key in table}, "map")
     if missing := [joint for joint in REQUIRED_JOINTS if joint not in rig_map.bones]:
-        raise ValueError(f"[bones] lacks {', '.join(missing)}")
+        raise ValueError(f"the table [bones] lacks {', '.join(missing)}")
     for chain, at, top in ((rig_map.spine, rig_map.spine_at, 3.0), (rig_map.neck, rig_map.neck_at, 1.0)):
         if len(chain) != len(at) or list(at) != sorted(at) or (at and (at[0] < 0 or at[-1] != top)):
             raise ValueError(f"spine_at and neck_at need one ascending number a bone, the last one {top:g}")
@@ -408,9 +408,9 @@ def _checked(table: dict[str, Any]) -> RigMap:
         raise ValueError(f"the bone {duplicates[0]} is named for two joints")
     required = {*(rig_map.bones[joint] for joint in REQUIRED_JOINTS), rig_map.location_bone}
     if contradictory := required & set(rig_map.optional):
-        raise ValueError(f"{min(contradictory)} cannot be optional")
+        raise ValueError(f"the bone {min(contradictory)} cannot be optional")
     if unmapped := [bone for bone in (rig_map.location_bone, *rig_map.controls) if bone not in mapped]:
-        raise ValueError(f"{unmapped[0]} has a control but is mapped to no joint")
+        raise ValueError(f"the bone {unmapped[0]} has a control but is mapped to no joint")
     return rig_map
 
 

@@ -20,6 +20,7 @@ from . import transfer
 from .rig_probe import ProbedRig
 from .transfer import Target
 
+_FEET = {"left": "the left foot", "right": "the right foot"}  # as sentences name them
 _FRAMES = 5  # that are looked at: a whole mesh is deformed in each
 _MOST_VERTICES = 2_000_000  # of all meshes together; more would take longer than the bake
 # Of an edge that is torn, in leg lengths more than at rest, and relative to its length there. Measured on 12 character
@@ -78,16 +79,14 @@ def notes(
                     continue  # a shape that another modifier makes
                 by, first, second = skin.torn(mesh, metres)
                 if by > torn[0]:
-                    ends = " and ".join(dict.fromkeys((skin.bone(first), skin.bone(second))))
-                    torn = (
-                        by,
-                        f"{skin.original.name} is stretched by {by:.2g} m at {ends} in frame {motion.frames[row]:.0f}",
-                    )
+                    ends = ", ".join(dict.fromkeys((skin.bone(first), skin.bone(second))))
+                    name, frame = skin.original.name, motion.frames[row]
+                    torn = by, f"{name} is stretched by {by:.2g} m near {ends} in frame {frame:.0f}"
             depth, side = feet.depth(shown, row)
             if on_floor and depth > sunk[0]:
                 sunk = (
                     depth,
-                    f"the {side} foot is {100 * depth:.0f} cm under the floor in frame {motion.frames[row]:.0f}",
+                    f"{_FEET[side]} is {100 * depth:.0f} cm below the floor in frame {motion.frames[row]:.0f}",
                 )
     return [text for _, text in (torn, sunk) if text]
 

@@ -15,14 +15,13 @@ import numpy as np
 from mathutils import Euler, Quaternion, Vector
 
 from .controls import Control
-from .leftovers import limits, unevenly_scaled
+from .leftovers import limits, listed, unevenly_scaled
 from .maps import IK_INFLUENCE, MapError, RigMap
 from .reference_pose import ReferencePose
 from .rig_animation import between_controls
 
 _TEST_ROTATION = Quaternion(Vector((1, 2, 3)).normalized(), 0.6)  # about an arbitrary axis, to detect partial copies
 _TOLERANCE = 2e-3  # of rotation matrices, and relative to the rig's size; set by hand, judged on the test rigs
-_MAX_LISTED = 4  # bones in an error message
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def probe(
             heads[name], tails[name], matrices[name] = np.array(pose.head), np.array(pose.tail), np.array(pose.matrix)
         if flat := [name for name, matrix in zip(measured, rest, strict=True) if not _has_scale(matrix)]:
             raise MapError(
-                f"Bones of {armature.name} are scaled to nothing: {_listed(flat)}. Clear their scale in Pose Mode.",
+                f"Bones of {armature.name} are scaled to nothing: {listed(flat)}. Clear their scale in Pose Mode.",
                 code="bones-scaled-to-zero",
             )
         rotation_followers, location_followers, problem = _followers(
@@ -77,8 +76,8 @@ def probe(
         )
         if problem:
             raise MapError(
-                f"Bones of {armature.name} {problem}. Mute their constraints and drivers, or use a rig map that names "
-                "the controls to key instead.",
+                f"Bones of {armature.name} cannot be keyed: {problem}. Mute their constraints and drivers, or use a "
+                "rig map that names the controls to key instead.",
                 code="controls-constrained",
             )
         movements = _location_movements(_Copy(copy, reference), located, measured, rest)
@@ -102,7 +101,7 @@ def probe(
         control.name for control in result if control.name in located and not _has_scale(control.location_matrix)
     ]:
         raise MapError(
-            f"Bones of {armature.name} do not move as they are keyed: {_listed(held)}. Unlock their location: mute "
+            f"Bones of {armature.name} do not move as they are keyed: {listed(held)}. Unlock their location: mute "
             "their constraints, or use a rig map that names the controls to key instead.",
             code="controls-constrained",
         )
@@ -253,15 +252,10 @@ def _followers(
         by_rotation[number, number] = by_location[number, number] = False
     problem = ""
     if constrained:
-        problem = f"do not turn as they are keyed, because constraints or drivers hold them: {_listed(constrained)}"
+        problem = f"constraints or drivers hold their rotation ({listed(constrained)})"
     elif partial:
-        problem = f"rotate only in part with their parents: {_listed(list(dict.fromkeys(partial)))}"
+        problem = f"they rotate only in part with their parents ({listed(dict.fromkeys(partial))})"
     return by_rotation, by_location, problem
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _MAX_LISTED
-    return ", ".join(names[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _location_movements(copy: _Copy, located: list[str], measured: list[str], rest: np.ndarray) -> np.ndarray:

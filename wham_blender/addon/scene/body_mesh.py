@@ -18,6 +18,7 @@ from ...weights.library import BODIES, Library
 
 _JOINT_TOLERANCE = 0.002  # metres: set by hand; joints that differ more from the motion's belong to another body
 _BETAS = 10
+_SMPL = {"neutral": "SMPL's neutral body", "male": "SMPL's male body", "female": "SMPL's female body"}
 _FEET = "J_regressor_feet"
 _OPTIONAL = (_FEET, *smpl_file.HAND_KEYS)
 _ARRAYS = ("v_template", "shapedirs", "J_regressor", "weights", "f", *_OPTIONAL)
@@ -70,7 +71,10 @@ class BodyFiles:
             return None, errors[0]
         made_with = motion.meta.get("weights")
         if isinstance(made_with, dict) and "body" not in made_with:
-            return None, f"The motion was made with SMPL, and the preferences have no {motion.gender} one that fits it"
+            return (
+                None,
+                f"The motion was made with {_SMPL[motion.gender]}, and the preferences have no file of it that fits",
+            )
         return None, "The motion was made with another body than the one that ships inside"
 
 

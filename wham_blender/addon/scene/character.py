@@ -254,12 +254,12 @@ def check(armature: bpy.types.Object, changed: Animation) -> None:
     """Raise ValueRefused if an animation has numbers or scene frames that keyframes cannot have."""
     check_frames(changed.frames, armature.name)
     for values, name in (
-        (changed.root, "location"),
-        (changed.rotations, "rotation"),
-        (changed.heads, "size"),
-        (changed.feet, "size"),
+        (changed.root, f"The location of {armature.name} after this edit"),
+        (changed.rotations, f"A rotation of {armature.name} after this edit"),
+        (changed.heads, f"The size of {armature.name} after this edit"),
+        (changed.feet, f"The size of {armature.name} after this edit"),
     ):
-        check_numbers(values, f"After this edit the {name} of {armature.name}")
+        check_numbers(values, name)
 
 
 def check_rate(armature: bpy.types.Object, rate: float) -> None:
@@ -476,7 +476,7 @@ class CameraPath:
         """See `transform`. Raises ValueRefused if the result has numbers that keyframes cannot have."""
         locations = quaternions.rotate(rotation, scale * self.locations) + offset
         rotations = quaternions.without_jumps(quaternions.multiply(rotation, self.rotations))
-        check_numbers(np.concatenate([locations, rotations], 1), f"After this edit the location of {self.camera.name}")
+        check_numbers(np.concatenate([locations, rotations], 1), f"The location of {self.camera.name} after this edit")
         return replace(self, locations=locations, rotations=rotations)
 
     def write(self) -> None:

@@ -20,6 +20,7 @@ from . import character
 
 _HIPS = [COCO_NAMES.index("left_hip"), COCO_NAMES.index("right_hip")]
 _MOST_PLACES = 2_000  # kept of a character, evenly distributed over its frames: 40 kB
+_LIMBS = {Part.ALL: "the entire body", Part.UPPER: "the arms", Part.LOWER: "the legs"}  # in sentences
 _NEAR = 0.1  # of the picture's sides: whoever is farther from a place is somebody else; set by hand
 _OUTSIDE = 2.0  # of the picture's sides: places farther away are no places of corrections
 
@@ -113,7 +114,7 @@ def sentences(corrections: Corrections) -> list[str]:
     return [
         *(f"Frames {each.first} to {each.last} distrusted" for each in corrections.distrusted),
         *(
-            f"Left and right of the {each.part.value}, frames {each.first} to {each.last}"
+            f"Left and right swapped, {_LIMBS[each.part]}: frames {each.first} to {each.last}"
             for each in corrections.swapped
         ),
         *(f"Another track from frame {each.first} on" for each in corrections.continued),
@@ -133,7 +134,11 @@ def without(corrections: Corrections, number: int) -> Corrections:
 
 
 PARTS = [
-    (Part.ALL.name, "Body", "All limbs, and the body turned round: it was seen from behind and taken for its front"),
+    (
+        Part.ALL.name,
+        "Body",
+        "All limbs, and the body rotated by 180 degrees: it was seen from behind and taken for its front",
+    ),
     (Part.UPPER.name, "Arms", "The upper body"),
     (Part.LOWER.name, "Legs", "The legs"),
 ]

@@ -68,7 +68,7 @@ def align(
     """
     record = world.wham_motion
     if abs(speed / record.speed - 1) > _RATE_TOLERANCE:
-        raise NoSharedWorld("the option Speed is another one")
+        raise NoSharedWorld("its Slow Motion is set to another value")
     if abs(camera.lens_of(solved) / world.data.lens - 1) > _LENS_TOLERANCE:
         raise NoSharedWorld(f"its lens is {camera.lens_of(solved):.1f} mm instead of {world.data.lens:.1f} mm")
     path = character.CameraPath.of(world)

@@ -1,9 +1,11 @@
 """The add-on's texts in the language of Blender's interface.
 
 Each language is a file of this folder, ``{English text: translation}``; ``{0}``, ``{1}`` are what the code fills in.
-Blender itself translates labels and tooltips from what `register` gives it. Sentences arrive filled in, often from the
-worker, and are translated by `translate` where they are shown; what is raised, logged or stored stays English. In
-English, and without a window, nothing is read. ``python3 tools/texts.py`` lists what a file lacks.
+Blender itself translates labels and tooltips from what `register` gives it. Labels are looked up in `CONTEXT`, where
+Blender's own catalogue has nothing: it comes first, and its "Film" is that of a renderer, its "Knee" a curve's and its
+"Floor" a function's. Sentences arrive filled in, often from the worker, and are translated by `translate` where they
+are shown; what is raised, logged or stored stays English. In English, and without a window, nothing is read.
+``python3 tools/texts.py`` lists what a file lacks.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import re
 import sys
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import bpy
 
@@ -31,9 +33,11 @@ FILES = {
     "zh_CN": "zh_HANS",
     "zh_HANS": "zh_HANS",
 }  # Blender's languages, and their files
+CONTEXT = "Import Video as Motion"  # msgctxt of the add-on's labels; pass it as ``text_ctxt`` of a drawn literal
 _MOST_BYTES = 1 << 20  # of a file; the longest has a fifth of that
 _MOST_CHARACTERS = 4000  # of a text; longer ones are shown as they are
 _NAME = __package__ or __name__  # under which Blender knows the texts
+_PACKAGE = __name__.rpartition(".")[0]
 _LETTERS = 8  # that a template needs to be looked for within another text, so that no name is taken for one; by hand
 _HOLE = re.compile(r"\{(\d)\}")
 _SENTENCE_END = re.compile(r"(?<=[.?])\s+")
@@ -74,7 +78,7 @@ def _translated(text: str, file: str) -> str:
             run = " ".join(sentences[:count])
             found = _by_template(run, file, _LETTERS)
             if found is not None or count == 1:
-                shown.append(run if found is None else found)
+                shown.append(_within(run, file) if found is None else found)
                 del sentences[:count]
                 break
     return " ".join(shown)
@@ -98,10 +102,12 @@ def _filled(template: str, values: dict[str, str]) -> str:
 
 def _within(hole: str, file: str) -> str:
     """What the code filled in: translated if it is a text itself, or a list of them. A name is none."""
-    shown = []
-    for piece in [hole] if _clause(hole, file) else re.split(r"(; |, )", hole):
-        shown.append(_clause(piece, file) or piece)
-    return "".join(shown)
+    for mark in ("; ", ", "):  # first, as a template would take a list of its own texts for one
+        pieces = [_clause(piece, file) for piece in hole.split(mark)]
+        if len(pieces) > 1 and None not in pieces:
+            return mark.join(filter(None, pieces))
+    whole = _clause(hole, file)
+    return whole or "".join(_clause(piece, file) or piece for piece in re.split(r"(; |, )", hole))
 
 
 def _clause(text: str, file: str) -> str | None:
@@ -166,8 +172,21 @@ def _update(*_: object) -> None:
 def messages(file: str) -> dict[tuple[str, str], str]:
     """The texts of a file without holes by context and English text, as Blender looks labels and buttons up."""
     contexts = bpy.app.translations.contexts
-    names = (contexts.default, contexts.operator_default)
+    names = (CONTEXT, contexts.default, contexts.operator_default)  # the others: Blender's buttons, menus and tooltips
     return {(name, english): text for english, text in load(file).items() if "{0}" not in english for name in names}
+
+
+def in_context(cls: type) -> type:
+    """A class that is about to be registered, whose labels Blender shall look up in `CONTEXT`."""
+    if issubclass(cls, (bpy.types.Operator, bpy.types.Macro, bpy.types.Panel, bpy.types.Menu)):
+        cls.bl_translation_context = CONTEXT  # type: ignore[attr-defined]
+    for base in cls.__mro__:
+        own = vars(base).get("__annotations__", {})
+        for name, hint in get_type_hints(base).items() if base.__module__.startswith(_PACKAGE) else ():
+            if name in own and hasattr(hint, "keywords"):  # a property of bpy.props; written as text, it is a new one
+                hint.keywords["translation_context"] = CONTEXT
+                own[name] = hint
+    return cls
 
 
 def register() -> None:

@@ -8,7 +8,7 @@ import bpy
 from bpy.props import StringProperty
 
 from ..settings import worker_path
-from ..translations import translate
+from ..translations import CONTEXT, translate
 from ..worker import python_environment
 
 _FIXED = {"AUTO": "Auto", "CPU": "CPU", "CUDA": "NVIDIA GPU"}
@@ -41,9 +41,9 @@ def draw_device(layout: bpy.types.UILayout, source: bpy.types.bpy_struct) -> Non
 
 def draw_menu(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, heading: str, menu: str, text: str) -> None:
     """Draw the menu of an option that is a text, for settings or an operator; it shows ``text``."""
-    row = layout.row(heading=heading)
+    row = layout.row(heading=heading, heading_ctxt=CONTEXT)
     row.context_pointer_set(_SOURCE, getattr(source, "properties", source))
-    row.menu(menu, text=text)
+    row.menu(menu, text=text, text_ctxt=CONTEXT)
 
 
 def options_of_menu(context: bpy.types.Context) -> bpy.types.bpy_struct:

@@ -8,6 +8,7 @@ import bpy
 
 from ...image_sequence import may_name_sequence
 from ..properties import AUTOMATIC, option_title
+from ..translations import CONTEXT
 from .device_menu import draw_device
 from .person_menu import draw_person
 from .weights_box import draw_gender, draw_quality
@@ -31,7 +32,7 @@ def draw_options(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, clip:
     is_sequence = may_name_sequence(bpy.path.abspath(clip))
     for title, names in SECTIONS.items():
         head, body = layout.panel(f"WHAM_{title.lower()}", default_closed=title not in _OPEN)
-        head.label(text=title)
+        head.label(text=title, text_ctxt=CONTEXT)
         if body is None:
             continue
         body.use_property_split = True
@@ -64,9 +65,9 @@ def draw_names(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, names: 
 
 def _draw_number(layout: bpy.types.UILayout, source: bpy.types.bpy_struct, name: str) -> None:
     """Draw a number behind its check box, or that it is automatic."""
-    row = layout.row(heading=option_title(name))
+    row = layout.row(heading=option_title(name), heading_ctxt=CONTEXT)
     row.prop(source, f"{name}_given", text="")
     if getattr(source, name):
         row.prop(source, name, text="")
     else:
-        row.label(text="Auto")
+        row.label(text="Auto", text_ctxt=CONTEXT)

@@ -225,9 +225,9 @@ def check_base(python: Path) -> Interpreter:
     """Raises WorkerError if the worker's environment cannot be made from this interpreter."""
     base = probe(python)
     if not base.is_64_bit or not PYTHONS[0] <= base.version[:2] <= PYTHONS[1]:
-        bits = "" if base.is_64_bit else " (32-bit)"
+        found = f"{base}" if base.is_64_bit else f"{base}, 32-bit"
         raise WorkerError(
-            f"The worker needs Python {_versions()}, 64-bit, and {python} is {base}{bits}. Choose another one in the "
+            f"The worker needs Python {_versions()}, 64-bit, and {python} is {found}. Choose another one in the "
             "preferences under Base Python.",
             code="python-unsuitable",
         )
@@ -281,8 +281,10 @@ def download_text(wish: str, nvidia_cards: list[pytorch.Card]) -> str:
     if size is None:
         others = download_sizes()["others"]
         return f"{build.reason} Downloads {others / 1000:.1f} GB and PyTorch with CUDA, which is 2 to 3 GB more"
-    about = "" if build.name == "pypi" else "about "
-    return f"{build.reason} Downloads {about}{size / 1000:.1f} GB, and takes twice that on the disk"
+    gigabytes = f"{size / 1000:.1f}"
+    if build.name == "pypi":
+        return f"{build.reason} Downloads {gigabytes} GB, and takes twice that on the disk"
+    return f"{build.reason} Downloads about {gigabytes} GB, and takes twice that on the disk"
 
 
 def download_size(build: pytorch.Build, full: bool = False) -> int | None:

@@ -92,12 +92,12 @@ class BatchedNetwork:
         if self.batch == 1:
             raise self._too_large() from error
         self.batch //= 2
-        self._log(f"Memory ran short: {self._name} looks at {self.batch} crops at a time now.")
+        self._log(f"Memory ran short: {self._name} processes {self.batch} crops at a time now.")
 
     def _too_large(self) -> PipelineError:
         return PipelineError(
             f"There is too little memory for {self._name}, even for one picture at a time. Close other programs, "
-            "or choose draft quality.",
+            "or choose Draft quality.",
             code="out-of-memory",
         )
 

@@ -61,28 +61,29 @@ def choose(quality: str, device: str, folder: Path | None = None) -> Backend:
     if quality == "full":
         if missing:
             raise PipelineError(
-                f"Full quality needs files that are missing: {_list(missing)}. Get them in the add-on's preferences, "
-                "or choose auto or draft.",
+                f"Full quality needs files that are missing: {', '.join(missing)}. Get them in the add-on's "
+                "preferences, or choose Auto or Draft.",
                 code="full-quality-files-missing",
             )
         _check_packages(set(NEEDED))
-        slow = "" if card else " Without a CUDA card it takes many seconds for every frame."
-        return _published(library, set(NEEDED), "Full quality, as asked for." + slow)
-    lacks = f" For full quality are missing: {_list(missing)}." if missing else ""
+        slow = "" if card else "Without a CUDA card it takes many seconds for every frame."
+        return _published(library, set(NEEDED), _text("Full quality, as asked for.", slow))
+    lacks = f"Full quality lacks these files: {', '.join(missing)}." if missing else ""
     if quality == "auto" and not card:
-        here = "" if missing else " Its files are here: choose full to have it nonetheless, at many seconds a frame."
-        return _draft(f"Draft quality, as full quality wants an NVIDIA card and a PyTorch with CUDA.{here}{lacks}")
+        here = "" if missing else "Its files are here: choose Full to have it nonetheless, at many seconds a frame."
+        no_card = "Draft quality, as Full quality needs an NVIDIA card and a PyTorch with CUDA."
+        return _draft(_text(no_card, here, lacks))
     useful = _useful({role for role in NEEDED if library.path(role)})
     if quality == "auto" and _lacks_packages(useful):
-        return _draft(f"Draft quality. {_LACKS_PACKAGES}{lacks}")
+        return _draft(_text("Draft quality.", _LACKS_PACKAGES, lacks))
     _check_packages(useful)
     if not missing:
-        why = "as its files are here" + (" and a CUDA card" if card else "")
-        return _published(library, set(NEEDED), f"Full quality, {why}.")
+        return _published(library, set(NEEDED), "Full quality, as its files and a CUDA card are here.")
     if not useful:
-        return _draft(f"Draft quality.{lacks}")
-    titles = [weights.published_for(role).title for role in NEEDED if role in useful]
-    return _published(library, useful, f"{_list(titles)} of full quality, the rest as in draft quality.{lacks}")
+        return _draft(_text("Draft quality.", lacks))
+    titles = ", ".join(weights.published_for(role).title for role in NEEDED if role in useful)
+    reason = f"Networks of Full quality: {titles}. The others are those of Draft quality."
+    return _published(library, useful, _text(reason, lacks))
 
 
 def _useful(available: set[str]) -> set[str]:
@@ -136,5 +137,6 @@ def _open(*roles: str) -> dict[str, weights.WeightFile]:
     return {role: weights.find(role) for role in roles}
 
 
-def _list(names: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+def _text(*sentences: str) -> str:
+    """The sentences that there are, one after the other."""
+    return " ".join(filter(None, sentences))

@@ -41,8 +41,8 @@ def solve_camera(context: JobContext, tracks: Tracks) -> SolvedCamera:
     motion = CameraMotion(**arrays)
     camera_K[[0, 1], [0, 1]] = motion.focal
     millimetres = float(motion.focal) / max(size) * _FILM_WIDTH
-    kind = ["stands still", "turns and stays where it is", "moves"][int(motion.kind.max())]
-    context.log(f"The camera {kind}; its lens is taken for {millimetres:.0f} mm, as on 35 mm film.")
+    kind = ["the camera is static", "the camera pans", "the camera moves"][int(motion.kind.max())]
+    context.log(f"Solved: {kind}, with a focal length of {millimetres:.0f} mm (35 mm equivalent).")
     if not motion.is_estimated.all():
         detections = tracks.detected.detections
         unknown = detections.frame_numbers[detections.network_frames][~motion.is_estimated]

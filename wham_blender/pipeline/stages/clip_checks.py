@@ -35,11 +35,15 @@ def check_clip(context: JobContext, detections: Detections) -> None:
         )
     turn = quarter_turn(detections)
     if turn:
-        how = "are upside down" if turn == 180 else "lie on their sides"
         rotate = (job.rotate + turn) % 360
+        seen = (
+            f"The people in {job.clip.name} are upside down nearly all the time."
+            if turn == 180
+            else f"The people in {job.clip.name} lie on their sides nearly all the time."
+        )
         context.warn(
-            f"The people in {job.clip.name} {how} nearly all the time, as if the clip was turned. If they stood in "
-            f"reality, import it again with Rotate Clip set to {rotate}° (--rotate {rotate}).",
+            f"{seen} If they stood in reality, import the clip again with Rotate Clip set to {rotate}° (--rotate "
+            f"{rotate}).",
             code="clip-turned",
         )
 

@@ -66,7 +66,7 @@ def _check_result(context: JobContext, numbers: list[int], motions: list[motion.
     """Warn of people whose motion cannot be right."""
     for index, fault in implausible(motions).items():
         context.warn(
-            f"The motion of person {numbers[index]} in {context.job.clip.name} cannot be right: the body {fault}. See "
+            f"The motion of person {numbers[index]} in {context.job.clip.name} cannot be right: {fault}. See "
             "whether the clip lies on its side, its camera moves, or the person is seen in part only.",
             code="result-implausible",
         )

@@ -140,8 +140,8 @@ def _with_gender(context: JobContext, lifted: Lifted, people: list[Person], came
     gender = context.job.gender
     if not context.backend.published:
         context.warn(
-            f"The body that ships inside is neither male nor female, so it stays as it is. For a {gender} one "
-            "choose full quality, with SMPL's file of it in the preferences."
+            "The body that ships inside is neither male nor female, so it stays as it is. For a male or female body "
+            "choose Full quality, with SMPL's file of that body in the preferences."
         )
         return lifted
     role = BODIES[gender]

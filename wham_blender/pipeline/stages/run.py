@@ -99,7 +99,7 @@ def _probe(job: Job, clip: Clip) -> tuple[video_reader.ClipInfo, str]:
         speed = filmed / info.fps
         note = (
             f"By the clip's metadata, it was filmed at {filmed:.5g} frames a second and is played at {info.fps:.5g}: "
-            f"Speed is {speed:.4g}."
+            f"Slow Motion is {speed:.4g}."
         )
     return video_reader.probe(clip, job.rotate, speed), note
 

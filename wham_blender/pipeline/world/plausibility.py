@@ -27,13 +27,13 @@ def implausible(people: Sequence[Motion]) -> dict[int, str]:
     for index, (person, heights) in enumerate(zip(people, lowest, strict=True)):
         pelvis, limb = _speeds(person)
         if heights.size and np.median(heights) < _BELOW:
-            found[index] = f"is {-np.median(heights):.1f} m below the floor"
+            found[index] = f"the body is {-np.median(heights):.1f} m below the floor"
         elif nobody_down:
-            found[index] = f"floats {np.median(heights):.1f} m above the floor"
+            found[index] = f"the body floats {np.median(heights):.1f} m above the floor"
         elif pelvis > _PELVIS_SPEED:
-            found[index] = f"moves at {pelvis:.0f} m/s"
+            found[index] = f"the body moves at {pelvis:.0f} m/s"
         elif limb > _LIMB_SPEED:
-            found[index] = f"moves its limbs at {limb:.0f} m/s"
+            found[index] = f"the limbs move at {limb:.0f} m/s"
     return found
 
 
