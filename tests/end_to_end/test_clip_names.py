@@ -24,8 +24,7 @@ QUICK = ("--quality", "fast", "--no-refine", "--no-hands")
 ODD = [
     b"caf\xe9 '\" \n\x1b[2J \xe2\x80\xae.mov",  # Latin-1, quotes, a line, terminal and direction codes
     b"-o *.mov ",  # an option, and a space at the end
-    "\U0001f600".encode() * 62 + b"abc.mov",  # as long as names may be
-    "שלום עולם 映画\u3000\u00a0.mov".encode(),
+    "שלום עולם 映画\u3000\u00a0".encode() + "\U0001f600".encode() * 54 + b".mov",  # as long as names may be
 ]
 
 
@@ -101,7 +100,7 @@ def test_missing_pictures_are_told_and_keep_their_time(film: Path, tmp_path: Pat
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 @pytest.mark.parametrize(
     ("name", "messages"), [*((name, True) for name in ODD), (ODD[0], False)],
-    ids=["bytes", "option", "long", "right to left", "bytes, without messages"],
+    ids=["bytes", "option", "long", "bytes, without messages"],
 )  # fmt: skip
 def test_names_may_have_any_bytes(name: bytes, messages: bool, film: Path, tmp_path: Path) -> None:
     odd = os.fsdecode(name)
@@ -129,12 +128,17 @@ def test_names_may_have_any_bytes(name: bytes, messages: bool, film: Path, tmp_p
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
-def test_sentences_show_any_name(tmp_path: Path) -> None:
+def test_sentences_show_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(worker, "_handle_cancel_signals", lambda before_exit: None)  # those of this process stay
     for name in ODD:
         clip = tmp_path / os.fsdecode(name)
         clip.write_bytes(b"no video")
-        code, (*_, failed), errors = finish(start("--json", "-o", tmp_path / "m.npz", "--", clip, folder=tmp_path))
-        assert (code, errors) == (1, "")
+        assert worker.main(["--json", "-o", str(tmp_path / "m.npz"), "--", str(clip)]) == 1
+        out, err = capfd.readouterr()
+        failed = protocol.decode(out.splitlines()[-1])
+        assert err == ""
         assert isinstance(failed, protocol.Failed)
         assert failed.code == "clip-unreadable"
         assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", failed.text)

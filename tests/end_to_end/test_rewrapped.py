@@ -18,7 +18,7 @@ from wham_blender.pipeline.stages.job import Job
 from wham_blender.pipeline.stages.run import run
 
 CLIP = Path(__file__).parents[1] / "clips" / "walk_and_jump.mp4"
-START, END = 71, 130  # where she walks across the picture
+START, END = 71, 110  # where she walks across the picture
 HIDDEN = 5  # frames before that the edit list hides
 
 
@@ -67,7 +67,7 @@ def walker(clip: Path, folder: Path, start: int = 1, end: int | None = None) -> 
     )  # fmt: skip
     run(job, lambda message: None)
     people = motion.load(folder / "motion.npz")
-    (found,) = [each for each in people if each.keypoints[-1, 0, 0] < each.keypoints[0, 0, 0] - 300]
+    (found,) = [each for each in people if each.keypoints[-1, 0, 0] < each.keypoints[0, 0, 0] - 200]
     return found
 
 

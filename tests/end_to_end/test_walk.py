@@ -22,7 +22,7 @@ CLIP = Path(__file__).parents[1] / "clips" / "walk_and_jump.mp4"
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> list[Motion]:
     folder = tmp_path_factory.mktemp("walk")
-    run(Job(CLIP, folder / "walk.npz", "ALL", resume=folder / "job"), lambda message: None)
+    run(Job(CLIP, folder / "walk.npz", "ALL", hands=False, resume=folder / "job"), lambda message: None)
     return motion.load(folder / "walk.npz")
 
 
