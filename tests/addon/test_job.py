@@ -288,7 +288,7 @@ def test_a_cancel_ends_a_prepared_process(prepared, tmp_path):
     assert not is_running(waiting)
 
 
-@pytest.mark.parametrize("change", ["source", "variable", "command", "death"])
+@pytest.mark.parametrize("change", ["source", "variable", "command", "age", "death"])
 def test_an_outdated_process_runs_nothing(change, prepared, tmp_path, monkeypatch):
     standby.prepare(prepared)
     waiting = standby.pid
@@ -298,6 +298,8 @@ def test_an_outdated_process_runs_nothing(change, prepared, tmp_path, monkeypatc
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     elif change == "command":  # of the installer, say
         prepared = [sys.executable, "-c", "print('other')"]
+    elif change == "age":
+        monkeypatch.setattr(launch, "STANDBY_SECONDS", 0.0)
     else:
         os.kill(waiting, signal.SIGTERM)
         time.sleep(0.2)

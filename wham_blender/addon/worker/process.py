@@ -241,6 +241,7 @@ class Standby:
         self._process: subprocess.Popen[bytes] | None = None
         self._command: list[str] = []
         self._state: object = None
+        self._begin = 0.0  # when it was started
 
     @property
     def pid(self) -> int:
@@ -256,7 +257,7 @@ class Standby:
             return
         self.stop()
         with contextlib.suppress(OSError, ValueError):
-            self._state = _loaded_state()
+            self._state, self._begin = _loaded_state(), time.monotonic()
             self._process = _started([*command[:-1], launch.STANDBY, command[-1]])
             self._command = command
 
@@ -289,6 +290,8 @@ class Standby:
             self._process = None
 
     def _fits(self, command: list[str]) -> bool:
+        if time.monotonic() > self._begin + launch.STANDBY_SECONDS:  # it may be about to end
+            return False
         try:
             return command == self._command and self._state == _loaded_state()
         except OSError:
