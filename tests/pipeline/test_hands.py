@@ -265,23 +265,6 @@ def test_hands_whose_points_are_right_are_lifted_rightly(
     assert np.degrees(np.abs(found.angles - angles).mean()) < 20
 
 
-def test_a_hand_is_not_turned_over_where_the_body_s_wrist_and_the_net_s_depth_are_wrong(
-    lifter: HandLifter, skeletons: list[HandSkeleton]
-) -> None:
-    count, wrong = 16, slice(6, 10)
-    joints = Rotation.from_rotvec(skeletons[1].rotations(np.tile(RELAXED, (count, 1))).reshape(-1, 3))
-    wrist = np.tile(Rotation.from_euler("xz", (-1.2, 0.9)).as_matrix(), (count, 1, 1))
-    points = hand_points(skeletons[1], joints.as_matrix().reshape(-1, 15, 3, 3)) @ wrist.swapaxes(1, 2)
-    centre = np.tile([0.2, 0.0, 2.5], (count, 1))
-    hands, body_wrist = seen_points(points, centre), wrist.copy()
-    hands[wrong, :, 4] *= -1
-    body_wrist[wrong] = body_wrist[wrong] @ Rotation.from_euler("x", 2.6).as_matrix()
-    arm = SeenArm(wrist, body_wrist, hand_length(skeletons[1]) / centre[:, 2])
-    found = lift(lifter, hands, np.ones(count), arm, CAMERA_K, 1)
-    off = Rotation.from_matrix(found.rotation.swapaxes(1, 2) @ wrist).magnitude()
-    assert np.degrees(off.max()) < 30
-
-
 def hand_points(skeleton: HandSkeleton, joints: np.ndarray) -> np.ndarray:
     """Points (F, 21, 3) from the wrist, in its axes, of joints (F, 15, 3, 3)."""
     points = np.zeros((len(joints), 21, 3))

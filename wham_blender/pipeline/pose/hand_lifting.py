@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from ...models.hand_lifter import HandInput, HandLifter
@@ -18,12 +17,6 @@ from .lifter_features import load_network
 _MIRROR = np.array([-1.0, 1, 1])
 _KNUCKLES = [5, 9, 9, 13]  # points above the wrist in the input's axes, as in `people.hands.crop_around_hand`
 _FOREARM = (-1.0, 0.0, 0.0)  # from the right elbow to the wrist in the rest pose
-# The lifter follows the body's wrist where the picture is ambiguous, and takes a palm for a back where that is wrong.
-# So it lifts each look with the wrist twisted about the forearm by these angles, too, and `_consistent` chooses.
-_TWISTS = np.radians([0.0, 90, 180, -90])
-# Costs of a radian between the rotations of two frames, and of one from the body's wrist, where a radian of expected
-# error costs 1, and the angle above which they do not grow; the best of a grid on the bench's films 100 to 103.
-_CHANGE_COST, _BODY_COST, _LARGEST = 5.0, 0.8, 2.0
 
 
 @dataclass(frozen=True)
@@ -57,59 +50,17 @@ def load_hand_lifter(path: str | Path) -> HandLifter:
 def lift(
     lifter: HandLifter, hands: np.ndarray, scores: np.ndarray, arm: SeenArm, camera_K: np.ndarray, side: int
 ) -> LiftedHand:
-    """The hand (F, 21, 5) of one person and side, as in `Person.hands`, with scores (F,); of any value where that is 0.
-
-    Each look is lifted with several orientations of the wrist, of which `_consistent` chooses one a frame.
-    """
-    frames = np.flatnonzero(scores)
-    angles, errors = np.zeros((len(scores), ANGLES)), np.ones((len(scores), ANGLES + 1))
-    rotation = np.tile(np.eye(3), (len(scores), 1, 1))
-    if len(frames):
-        seen_arm, count = arm.at(frames), len(frames) * len(_TWISTS)
-        looks = np.tile(frames, len(_TWISTS))
-        arms = replace(arm.at(looks), wrist=_twisted(seen_arm).reshape(-1, 3, 3))
-        cameras, sides = np.broadcast_to(camera_K, (count, 3, 3)), np.full(count, side)
-        seen, to_input = hand_input(hands[looks], scores[looks], arms, cameras, sides)
-        estimate = lifter(seen)
-        rotations = (to_input.mT @ estimate.rotation).double().numpy()
-        if side == 0:
-            rotations = _MIRROR[:, None] * rotations * _MIRROR
-        rotations, expected = rotations.reshape(len(_TWISTS), -1, 3, 3), estimate.errors.exp().double().numpy()
-        chosen = _consistent(rotations, expected[:, -1].reshape(len(_TWISTS), -1), seen_arm.wrist, frames)
-        rows = chosen * len(frames) + np.arange(len(frames))
-        angles[frames], errors[frames] = estimate.angles.double().numpy()[rows], expected[rows]
-        rotation[frames] = rotations[chosen, np.arange(len(frames))]
-    return LiftedHand(angles, rotation, errors)
-
-
-def _twisted(arm: SeenArm) -> np.ndarray:
-    """The wrist's rotations (H, F, 3, 3), twisted about the forearm by `_TWISTS`."""
-    twists = Rotation.from_rotvec(_TWISTS[:, None] * np.array(_FOREARM)).as_matrix()
-    return np.asarray(arm.elbow @ twists[:, None] @ arm.elbow.swapaxes(1, 2) @ arm.wrist)
-
-
-def _consistent(rotations: np.ndarray, errors: np.ndarray, wrist: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """For each of F frames, rising numbers (F,), the one (F,) of H rotations (H, F, 3, 3) that makes the best course.
-
-    That is the one of the least expected errors (H, F), radians, that stays near the body's wrist (F, 3, 3) and changes
-    little from frame to frame: the shortest path through all of them.
-    """
-    costs = errors + _BODY_COST * np.minimum(_angles(rotations, wrist), _LARGEST)
-    changes = np.minimum(_angles(rotations[:, None, :-1], rotations[None, :, 1:]), _LARGEST) / np.diff(frames)
-    total, before = costs[:, 0], np.zeros((len(frames), len(costs)), int)
-    for row in range(1, len(frames)):
-        paths = total[:, None] + _CHANGE_COST * changes[:, :, row - 1]
-        before[row] = paths.argmin(0)
-        total = costs[:, row] + paths.min(0)
-    chosen = np.full(len(frames), total.argmin())
-    for row in range(len(frames) - 1, 0, -1):
-        chosen[row - 1] = before[row, chosen[row]]
-    return chosen
-
-
-def _angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Angles (...), radians, between rotations (..., 3, 3)."""
-    return np.asarray(np.arccos((((first * second).sum((-2, -1)) - 1) / 2).clip(-1, 1)))
+    """The hand (F, 21, 5) of one person and side, as in `Person.hands`, with scores (F,)."""
+    if not len(hands):
+        return LiftedHand(np.zeros((0, ANGLES)), np.zeros((0, 3, 3)), np.zeros((0, ANGLES + 1)))
+    count = len(hands)
+    cameras, sides = np.broadcast_to(camera_K, (count, 3, 3)), np.full(count, side)
+    seen, to_input = hand_input(hands, scores, arm, cameras, sides)
+    estimate = lifter(seen)
+    rotation = (to_input.mT @ estimate.rotation).double().numpy()
+    if side == 0:
+        rotation = _MIRROR[:, None] * rotation * _MIRROR
+    return LiftedHand(estimate.angles.double().numpy(), rotation, estimate.errors.exp().double().numpy())
 
 
 def hand_input(

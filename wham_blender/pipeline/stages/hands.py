@@ -11,7 +11,7 @@ from ...body.body import Body
 from ...models.hand_lifter import HandLifter
 from ..people.types import Person
 from ..pose.hand_lifting import SeenArm, lift, load_hand_lifter
-from ..pose.hand_skeleton import of_body
+from ..pose.hand_skeleton import ANGLES, of_body
 from ..progress import Progress
 from ..world.hand_poses import SeenHand, arm_of, with_hands
 from ..world.placement import Placed
@@ -53,7 +53,11 @@ def _seen_hands(
     hands = []
     for side, arm in enumerate(arms):
         score = person.hand_scores[:, side].astype(float)
-        found = lift(lifter, person.hands[:, side], score, arm, camera_K, side)
-        hands.append(vars(SeenHand(**vars(found), score=score)))
+        count, seen = len(score), score > 0
+        found = lift(lifter, person.hands[seen, side], score[seen], arm.at(seen), camera_K, side)
+        angles, errors = np.zeros((count, ANGLES)), np.ones((count, ANGLES + 1))
+        rotation = np.tile(np.eye(3), (count, 1, 1))
+        angles[seen], rotation[seen], errors[seen] = found.angles, found.rotation, found.errors
+        hands.append(vars(SeenHand(angles, rotation, errors, score)))
         progress(len(hands), 2)
     return joined(hands)
