@@ -65,7 +65,7 @@ def _as_it_is(model: WHAM, frames: WhamFrames, chunk: int) -> Run:
 
 def _as_graph(model: WHAM, frames: WhamFrames, chunk: int) -> Run:
     """The same, a chunk being one CUDA graph, which is replayed with other inputs."""
-    given = WhamFrames(*(values.clone() for values in _rows(frames, 0, chunk) if values is not None))
+    given = WhamFrames(*(None if values is None else values.clone() for values in _rows(frames, 0, chunk)))  # type: ignore[arg-type]
     state = wham_start(model, frames)
     held = [part.clone() for part in _flat(state)]
     residual = torch.ones(2, dtype=torch.bool, device=frames.x.device)
@@ -90,7 +90,8 @@ def _as_graph(model: WHAM, frames: WhamFrames, chunk: int) -> Run:
             part.copy_(value)
         for begin in range(0, frames.x.shape[1], chunk):
             for values, source in zip(given, _rows(frames, begin, chunk), strict=True):
-                values.copy_(source)
+                if values is not None and source is not None:
+                    values.copy_(source)
             graph.replay()
             poses.append(output.pose.clone())
             for part, value in zip(held, _flat(after), strict=True):
