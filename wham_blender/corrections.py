@@ -133,7 +133,8 @@ class Corrections:
     def with_change(self, change: Change) -> Corrections:
         """The document with one more correction. Raises CorrectionsError if that is not valid, or has no space."""
         name = KINDS[type(change)]
-        return parse(replace(self, **{name: (*getattr(self, name), change)}).text(), "this character")
+        changed = replace(self, **{name: (*getattr(self, name), change)})  # type: ignore[arg-type]
+        return parse(changed.text(), "this character")
 
     def for_worker(self) -> Corrections:
         """The document without what the add-on applies itself."""

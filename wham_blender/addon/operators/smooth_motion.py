@@ -30,5 +30,5 @@ class WHAM_OT_smooth_motion(CharacterEdit, bpy.types.Operator):
             return "Nothing is smoothed at strength 0"
         motion = character.read(armature)
         rate = character.key_rate(armature, motion)
-        character.write(armature, animation.smoothed(motion, 1 / self.strength, rate), motion)
+        character.write(armature, animation.smoothed(motion, 1 / self.strength, rate))
         return f"Smoothed movements faster than {1 / self.strength:.3g} Hz"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import bpy
 import numpy as np
 
@@ -69,7 +71,7 @@ def _with_pin(armature: bpy.types.Object, motion: Animation, pin: Pinned) -> Ani
     if ALL_JOINT_NAMES[0] in pin.rotations:
         rotations[0, 0] = quaternions.multiply(now.rotations[0, 0], rotations[0, 0])
     root[0] += quaternions.rotate(now.rotations[0, 0], np.array(pin.moved))
-    pose = character.replace(now, root=root, rotations=rotations)
+    pose = replace(now, root=root, rotations=rotations)
     record = armature.wham_motion
     falloff = max(pin.falloff * record.keyed_rate / record.clip_rate, 1.0)
     return inserted(motion, pinned(motion, pose, falloff, character.key_rate(armature, motion)))
