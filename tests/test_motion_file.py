@@ -80,7 +80,7 @@ WRONG = {
     "no rows": ({"poses": np.zeros((0, 72))}, "it has no frames"),
     "poses without rows": ({"poses": 3.0}, "poses has shape"),
     "deep meta": ({"meta": "[" * 30_000}, "holds what no motion has"),
-    "endless meta": ({"meta": with_meta(fps=1).replace("1", "1e999")}, "larger than any number"),
+    "endless meta": ({"meta": with_meta(fps=1).replace("1", "1e999")}, "is too large"),
     "NaN in meta": ({"meta": with_meta(fps=float("nan"))}, "NaN is no number"),
     "half a character in meta": ({"meta": with_meta(clip="\ud800.mp4")}, "meta.clip is"),
     "a null character": ({"meta": with_meta(clip="a\0.mp4")}, "meta holds a null character"),

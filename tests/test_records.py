@@ -69,7 +69,7 @@ def test_a_good_record_keeps_its_values_in_their_types():
         ({"count": 1.5}, "not an integer"),
         ({"count": 10**400}, "count is a huge integer"),
         ({"on": 1}, "on is 1, not true or false"),
-        ({"colour": "GREEN"}, "not one of RED, BLUE"),
+        ({"colour": "GREEN"}, "not one of these values: RED, BLUE"),
         ({"colour": ["RED"]}, "a list, not one of"),
         ({"inner": {}}, "inner is a dict, not a list"),
         ({"inner": ["a.png"]}, r"inner\[0\] is 'a.png', not an object"),

@@ -171,8 +171,8 @@ def nowhere():
     [
         (tentacles(60), "too many or too long chains"),
         (tentacles(999), "too many or too long chains"),
-        (tentacles(8, count=100), "no pair of|too many|four legs"),
-        (in_one_place(2000), "no pair of"),
+        (tentacles(8, count=100), "Not found in|too many|four legs"),
+        (in_one_place(2000), "Not found in"),
         (in_one_place(5000), "a character has between 6 and 4000"),
         (nowhere(), "no finite position"),
     ],

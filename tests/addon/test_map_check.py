@@ -146,7 +146,7 @@ def a_head_in_a_hand(rig: bpy.types.Object) -> tuple[RigMap, str, str]:
     return (
         with_bones(fitted(rig), head="lamp"),
         "rig-map-not-connected",
-        "lamp, .* is a child of hand_l in the left arm",
+        "lamp, .* is a child of hand_l, which belongs to the left arm",
     )
 
 
@@ -295,7 +295,7 @@ def test_skin_that_is_torn_apart_is_noted(walk, capfd):
     bpy.data.objects.remove(skin)
     carry(rig, bones, ((0, 5 * len(bones) - 5),))  # from the head of the hips to that of the prop
     bake(walk, rig)
-    assert re.search(r"skin is stretched by [12]\.\d m at mixamorig:Hips and prop in frame 60", capfd.readouterr().out)
+    assert re.search(r"skin is stretched by [12]\.\d m near mixamorig:Hips, prop in frame 60", capfd.readouterr().out)
     assert [thing.name for thing in bpy.data.objects if thing.type == "MESH"] == [f"{walk.name} body", "skin"]
 
 

@@ -106,7 +106,7 @@ def test_a_damaged_file_of_the_users_is_told_and_others_still_fit(tmp_path):
     folder.mkdir(parents=True)
     (folder / "bad.toml").write_text("name = 3", "utf-8")
     assert rig_map_state.user_maps()[1] == [
-        "bad.toml is not a rig map: map lacks bones. It must be a TOML file as Save Map writes it."
+        "bad.toml is not a rig map: the record map lacks bones. It must be a TOML file as Save Map writes it."
     ]
     (folder / "a_folder.toml").mkdir()
     (folder / "gone.toml").symlink_to(folder / "nowhere")
@@ -231,7 +231,7 @@ def test_a_refused_rig_is_mapped_by_hand_and_baked(motion_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rig_map_state.guess, "guess", cannot)
-        with pytest.raises(RuntimeError, match="no pair of legs"):
+        with pytest.raises(RuntimeError, match="two legs"):
             bpy.ops.wham.guess_rig_map()
     constraint = rig.pose.bones[was["LeftLowerLeg"]].constraints.new("IK")
     constraint.target, constraint.subtarget, constraint.chain_count = rig, was["RightHand"], 2

@@ -102,7 +102,7 @@ def test_a_chosen_card_that_cannot_be_used(
 
 def test_cuda_without_a_card_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, version="")
-    with pytest.raises(PipelineError, match=r"PyTorch was built without CUDA\. Choose"):
+    with pytest.raises(PipelineError, match=r"PyTorch was built without CUDA\. Set Device"):
         choose("cuda")
     install(monkeypatch)
     with pytest.raises(PipelineError, match=r"on this computer \(none was found\)\. Set Device to CPU"):
