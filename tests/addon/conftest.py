@@ -37,7 +37,7 @@ def import_file(context, path, clip, settings, report):
 _EVERY_VERSION_ALIKE = {
     f"test_{name}.py"
     for name in (
-        "arriving_rigs", "bake_feet", "changed_skeletons", "feet", "finger_bakes", "foot_locking_on_motions",
+        "arriving_rigs", "bake_feet", "changed_skeletons", "farm", "feet", "finger_bakes", "foot_locking_on_motions",
         "foot_mesh", "guess", "guess_anything", "job", "job_record", "map_check", "maps", "setup", "values",
     )
 }  # fmt: skip

@@ -193,7 +193,9 @@ def test_a_result_comes_back_and_is_imported(clip, motion_path):
     farm_watch.look()
     assert record.status is Status.ON_FARM  # nothing there yet
     drawn: list[tuple] = []
+    assert len(record.warnings) == 1  # how to submit it
     said(record, protocol.Progress("detect", 5, 10, 0.25), PEOPLE)
+    assert record.warnings == []
     job_panel.draw_job(Layout(drawn), record)
     assert ("progress", "25%") in drawn
     assert "on the farm, frames 3-30" in [call[-1] for call in drawn]

@@ -10,6 +10,7 @@ from typing import Any
 import bpy
 
 from ... import protocol
+from ...errors import one_line
 from ...farm_status import FarmStatus
 from ..settings import Farm
 from ..worker import submit
@@ -100,6 +101,7 @@ class FarmWatch:
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._seen: list[tuple[JobRecord, FarmStatus | str | None]] = []
+        self._known: dict[str, FarmStatus | str | None] = {}  # what was seen last, by the farm's folder
         self._last_look = -_PAUSE
 
     def look(self) -> None:
@@ -122,8 +124,10 @@ class FarmWatch:
         self._seen = [(record, bring(record)) for record in waiting]
 
     def _use(self) -> None:
-        seen, self._seen = self._seen, []
+        seen = [(looked_at, status) for looked_at, status in self._seen if self._known.get(looked_at.farm) != status]
+        self._seen = []
         for looked_at, status in seen:
+            self._known[looked_at.farm] = status
             for record in _on_farm():  # not those discarded or submitted again meanwhile
                 if (record.name, record.farm) == (looked_at.name, looked_at.farm):
                     _update(record, status)
@@ -145,14 +149,16 @@ def _update(record: JobRecord, status: FarmStatus | str | None) -> None:
     record.people = status.people.people if status.people else record.people
     record.clip_sha256 = status.clip.sha256 if status.clip else record.clip_sha256
     record.environment = status.environment.text if status.environment else record.environment
+    # The job has begun: how to submit the bundle in that folder is of no use any more.
+    record.warnings = [warning for warning in record.warnings if record.farm not in warning]
     for warning in status.warnings:
-        if warning.text not in record.warnings:
+        if one_line(protocol.clean(warning.text)) not in record.warnings:
             record.warn(warning.text)
     if status.done:
         record.status, record.error, record.error_code, record.farm = Status.DONE, "", "", ""
         record.results[record.person] = record.result_path(record.person).name
     elif status.failed is None:
-        record.status, record.error, record.error_code = Status.ON_FARM, "", ""
+        record.status, record.error, record.error_code, record.ended = Status.ON_FARM, "", "", 0.0
         if status.progress:
             jobs.on_farm[record.name] = status.progress
     elif status.failed.code == "cancelled":
