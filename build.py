@@ -86,6 +86,7 @@ ENVIRONMENTS = {
         ("3.11", "3.12", "3.13"),
     ),
     "train": Environment((ROOT / "tools/training/requirements.txt",), ("3.11", "3.12", "3.13"), base="worker"),
+    "ray": Environment((WORKER_PACKAGE / "requirements_ray.txt",), ("3.11", "3.12", "3.13"), base="worker"),
     "readers": Environment((LOCKS / "readers.txt",), ("3.11", "3.12", "3.13")),
     "farm": Environment((LOCKS / "farm.txt",), ("3.11", "3.12", "3.13")),
     **{name: Environment((LOCKS / f"{name}.txt",), (python,)) for name, python in BLENDERS.items()},
@@ -356,7 +357,8 @@ def run_suite(name: str, arguments: list[str]) -> Tally:
     report = OUT / "test" / f"{name}.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
-    python = blender(name) if name in BLENDERS else environment("worker")
+    needs_ray = name == "long" or any("test_ray.py" in argument for argument in arguments)
+    python = blender(name) if name in BLENDERS else environment("ray" if needs_ray else "worker")
     command: list[str | Path] = [python, "-m", "pytest", "-q", "-rs", f"--junitxml={report}", *arguments]
     started = time.monotonic()
     result = tally(report, stream(command, name, limit=GUI_LIMIT if name == "gui" else SUITE_LIMIT))

@@ -211,3 +211,12 @@ def test_the_documented_recipe_works(tmp_path: Path, batch: Batch, monkeypatch: 
     code, _, rows = batch(Path("listed"), "takes/list.csv")
     assert (code, [row["motion"] for row in rows]) == (0, ["walk.npz", "take_03.npz"])
     assert (tmp_path / "listed/take_03.npz").read_text().endswith(" --person=2 --end=240 --no-hands")
+
+
+def test_a_missing_ray_is_a_sentence(tmp_path: Path, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    touch(tmp_path, "a.mp4")
+    code, messages, rows = batch(tmp_path / "out", str(tmp_path), "--ray=auto")
+    assert (code, rows) == (1, [])
+    assert isinstance(messages[-1], protocol.Failed)
+    assert messages[-1].code == "ray-missing"

@@ -19,6 +19,7 @@ from ..terminal import Terminal
 from .clip_list import BatchClip, find_clips
 from .clip_worker import DONE, KEPT, Outcome, Task
 from .process_pool import ProcessPool, Report, places
+from .ray_pool import RayPool
 from .results_table import ResultsTable
 
 STAGES = f".{FOLDER_NAME}"  # folder of finished stages in the output folder
@@ -76,6 +77,9 @@ def _parser(tell: Tell | None) -> argparse.ArgumentParser:
         "--processes", type=_processes, metavar="N", help="at once; by default as memory, cores and cards allow"
     )
     parser.add_argument(
+        "--ray", metavar="ADDRESS", help="run on the Ray cluster at HOST:PORT, or auto for that of this machine"
+    )
+    parser.add_argument(
         "--keep-stages", action="store_true",
         help="keep the finished stages of each clip, for other options later: 5 to 50 MB a minute",
     )  # fmt: skip
@@ -105,8 +109,8 @@ def _run(options: argparse.Namespace, tell: Tell) -> int:
                 table.add(order[position], outcome)
                 progress.end(position, outcome, one_line(clips[order[position]].clip.name))
         finally:
-            pool.stop()
             table.finish()
+            pool.stop()
     except OSError as error:
         raise folder_not_writable(options.output, error) from error
     counts = Counter(outcome.status for outcome in table.outcomes.values())
@@ -117,6 +121,8 @@ def _run(options: argparse.Namespace, tell: Tell) -> int:
 
 def _pool(options: argparse.Namespace, clips: int) -> Pool:
     uses_cards = options.device != "cpu" and options.quality in _CARD_QUALITIES
+    if options.ray:
+        return RayPool(options.ray, options.processes, uses_cards)
     return ProcessPool(places(options.processes, clips, uses_cards), options.output / _LOG)
 
 

@@ -48,6 +48,11 @@ class Place:
         return environ
 
 
+def workers_on_card(free: int) -> int:
+    """How many processes share a card with so many free bytes."""
+    return min(free // _CARD_BYTES, _MOST_ON_A_CARD)
+
+
 def places(count: int | None, clips: int, uses_cards: bool) -> list[Place]:
     """The places of ``count`` processes; None: as many as memory, cores, cards and the number of clips allow.
 
@@ -55,8 +60,8 @@ def places(count: int | None, clips: int, uses_cards: bool) -> list[Place]:
     """
     cores = processors.processor_cores()
     free = processors.free_card_memory() if uses_cards else []
-    rounds = range(1, _MOST_ON_A_CARD + 1)
-    cards = [number for each in rounds for number, size in enumerate(free) if size >= each * _CARD_BYTES]
+    rounds = range(_MOST_ON_A_CARD)
+    cards = [number for each in rounds for number, size in enumerate(free) if each < workers_on_card(size)]
     if count is None:
         count = min(processors.available_memory() // _PROCESS_BYTES, len(cards) or cores, cores, clips)
     count = max(int(count), 1)
