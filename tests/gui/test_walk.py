@@ -112,6 +112,7 @@ def correct_and_bake(window: Window, name: str) -> None:
     window.wait_for("len([ob for ob in bpy.context.scene.objects if ob.type == 'ARMATURE']) == 2", JOB_SECONDS)
     window.wait_for(_IDLE, 10)
     window.shot(f"{name} 5 people")
+    window.scroll(window.panel(), 100)  # to the end: that is farther than what find looks through
     for words in ("wham.pin_pose", "wham.distrust_frames", "wham.swap_sides"):
         window.find(words)
     window.click(*window.find("wham.draw_box"))
