@@ -157,7 +157,7 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="small networks, a few frames: in seconds")
     parser.add_argument("--device", default="auto", help="auto, cpu, or cuda:N")
     arguments = parser.parse_args()
-    device = devices.choose(arguments.device, lambda text, code: print(f"{text} ({code})"))
+    device = torch.device(devices.choose(arguments.device, lambda text, code: print(f"{text} ({code})")))
     size = SMALL if arguments.small or device.type != "cuda" else PUBLISHED
     about = heading(device)
     print(f"Bench of all networks {about}", flush=True)

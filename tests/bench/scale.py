@@ -33,7 +33,7 @@ import numpy as np
 import psutil
 
 from tests.bench.report import Cell, report
-from tests.bench.speed import one_person
+from tests.bench.speed import LINES, write_clip
 from wham_blender import motion, protocol
 from wham_blender.pipeline.batch.clip_worker import DONE, Outcome, Task
 from wham_blender.pipeline.batch.process_pool import Place, ProcessPool
@@ -98,7 +98,7 @@ def measure_length(seconds: float, scale: float, options: Sequence[str]) -> Leng
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        clip = one_person(folder, seconds, scale)
+        clip = write_clip(folder, lines=round(scale * LINES), seconds=seconds)
         pool = ProcessPool([Place(processor_cores())], folder / "log")
         with _memory_of_children(stage, peaks):
             for _, outcome in pool.run([_task(clip, folder, options, keep=True)], listen):
@@ -212,7 +212,7 @@ def main() -> None:
     _report_lengths(lengths)
     batches: list[Batch] = []
     with tempfile.TemporaryDirectory() as folder:
-        clip = one_person(Path(folder), arguments.frames / 60, arguments.scale)
+        clip = write_clip(Path(folder), lines=round(arguments.scale * LINES), seconds=arguments.frames / 60)
         for count in arguments.processes:
             batches.append(measure_batch(count, arguments.clips, clip, options))
     rows: list[list[Cell]] = [

@@ -120,7 +120,7 @@ def _flat(state: Any) -> list[Tensor]:
 @torch.inference_mode()
 def _print_rows(path: Path, device: torch.device, size: Size, backend: str) -> None:
     if device.type == "cuda":
-        cuda.select(device)
+        cuda.select(str(device))
     model: nn.Module = wham_weights.load_wham(path).to(device)
     assert isinstance(model, WHAM)
     frames = wham_frames(model, 2, size.frames, device)

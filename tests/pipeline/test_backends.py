@@ -107,7 +107,6 @@ def test_draft_quality_imports_no_package_that_only_full_quality_needs() -> None
         "PIL",
         "matplotlib",
         "polars",
-        "psutil",
         "yaml",
         "requests",
         "packaging",

@@ -73,9 +73,9 @@ def test_nothing_is_kept_of_a_clip_that_is_exchanged_while_it_is_decoded(
     monkeypatch.setattr(detect, "process_clip", exchange)
     cache = stage_cache(tmp_path / "job")
     job = Job(clip, tmp_path / "motion.npz")
-    device = "cpu"
-    backend = backends.choose("fast", device)
-    context = JobContext(job, video_reader.probe(clip), sha256_of(clip), backend, device, cache, lambda _message: None)
+    backend, device = backends.choose("fast", "cpu"), "cpu"
+    info, digest = video_reader.probe(clip), sha256_of(clip)
+    context = JobContext(job, info, digest, "", backend, device, cache, lambda _message: None)
     with pytest.raises(PipelineError, match="was changed while it was read"):
         detect.detect_people(context)
     assert not [path.name for path in (tmp_path / "job").iterdir() if path.name.startswith("detect")]
