@@ -42,7 +42,8 @@ NAMES = {
 RECORDS = {"WHAM_PG_motion"}
 # What looks like a text and is none: keys of stages, paths of files, and what only the console prints.
 NOT_SHOWN = re.compile(
-    r"not enough memory\|.*|Base Color|Shape Keys|Rig under test|Contact probabilities|Application Support|check files|download \(MB\)|"
+    r"not enough memory\|.*|"
+    r"Base Color|Shape Keys|Rig under test|Contact probabilities|Application Support|check files|download \(MB\)|"
     r"move \(MB\)|download, MB|PNG or JPEG|job output|looking through files|C:/Program.*|motion capture|[LR] step|"
     r"BEGIN EXCLUSIVE|SELECT .*|Object only|no bone|BT\.2020.*|SMPTE.*|Installing collected|as asked for|"
     r"no window|Blender … .*|… meanwhile|POSE|REST|… film|… camera|… Person …|… s, made with.*|1 where the .*|"
