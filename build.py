@@ -86,7 +86,7 @@ ENVIRONMENTS = {
         ("3.11", "3.12", "3.13"),
     ),
     "train": Environment((ROOT / "tools/training/requirements.txt",), ("3.11", "3.12", "3.13"), base="worker"),
-    "ray": Environment((WORKER_PACKAGE / "requirements_ray.txt",), ("3.11", "3.12", "3.13"), base="worker"),
+    "ray": Environment((WORKER_PACKAGE / "requirements-ray.txt",), ("3.11", "3.12", "3.13"), base="worker"),
     "readers": Environment((LOCKS / "readers.txt",), ("3.11", "3.12", "3.13")),
     "farm": Environment((LOCKS / "farm.txt",), ("3.11", "3.12", "3.13")),
     **{name: Environment((LOCKS / f"{name}.txt",), (python,)) for name, python in BLENDERS.items()},

@@ -58,7 +58,7 @@ class RayPool:
             import ray
         except ImportError as error:
             raise RayError(
-                f"Ray is not in this Python ({reason(error)}). Install pipeline/requirements_ray.txt into the worker's "
+                f"Ray is not in this Python ({reason(error)}). Install pipeline/requirements-ray.txt into the worker's "
                 "Python on each node.",
                 code="ray-missing",
             ) from error
