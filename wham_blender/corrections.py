@@ -94,7 +94,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Pinned:
-    """In a frame a person has a pose that the animator has given them; the motion around it bends to it.
+    """In a frame a person has a pose that the animator has given them; the motion around it is blended into it.
 
     The add-on applies it; the worker does not know of it.
     """

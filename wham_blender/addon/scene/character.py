@@ -119,7 +119,7 @@ def read(armature: bpy.types.Object) -> Animation:
             f"A rotation of {armature.name} is a quaternion of length zero. Undo what set it, or delete that keyframe.",
             code="key-no-number",
         )
-    _turn_axes(rotations, rest)
+    _rotate_axes(rotations, rest)
     rotations /= lengths[..., None]
     rotations[:, 0] = quaternions.multiply(rotation, rotations[:, 0])
     return Animation(
@@ -193,11 +193,11 @@ def _channels(armature: bpy.types.Object, changed: Animation) -> tuple[np.ndarra
     root = quaternions.rotate(quaternions.inverse(rotation), changed.root - location) / scale
     rotations = changed.rotations.copy()
     rotations[:, 0] = quaternions.multiply(quaternions.inverse(rotation), rotations[:, 0])
-    _turn_axes(rotations, rest.swapaxes(1, 2))
+    _rotate_axes(rotations, rest.swapaxes(1, 2))
     return (root - rest[0, :3, 3]) @ rest[0, :3, :3], rotations
 
 
-def _turn_axes(rotations: np.ndarray, rest: np.ndarray) -> None:
+def _rotate_axes(rotations: np.ndarray, rest: np.ndarray) -> None:
     """Multiply the axes of rotations (F, J, 4) by the upper left 3 x 3 of each joint's matrix (J, 4, 4), in place."""
     for joint, matrix in enumerate(rest):  # one matrix product a joint takes a tenth of the time of one of all
         rotations[:, joint, 1:] = rotations[:, joint, 1:] @ matrix[:3, :3].T
