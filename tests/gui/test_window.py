@@ -139,7 +139,7 @@ def test_the_file_menu_asks_for_a_clip(window: Window) -> None:
         window.point(FILE_MENU[0] + 34, IMPORT_ROW - 5)
         window.point(FILE_MENU[0] + 35, IMPORT_ROW)
         time.sleep(0.5)
-        window.press("Right", "Up", "Up")
+        window.press("Right", "Up", "Up", "Up")
         time.sleep(0.5)
         window.shot("menu")
         window.press("Return")

@@ -264,14 +264,14 @@ class Window:
         """Where a button is whose call or path has these words: found by pointing, as a user would.
 
         Looked for in the sidebar, or another region, at one part of its width; from a height on, or where one was found
-        last, up and down; then further down in the region, and above.
+        last, up and down; then further down in the region, at its top, and down from there.
         """
         near = self._row if near is None else near
         region = region or self.panel()
         x = region.x + column * region.width
         step = round(_ROW * self.scale)
         rows = range(region.y + step, region.y + region.height - step, step)
-        for steps in (0, _SCROLL, -4 * _SCROLL):
+        for steps in (0, _SCROLL, -20 * _SCROLL, _SCROLL, _SCROLL, _SCROLL):
             if steps:
                 self.scroll(region, steps)
             for y in sorted(rows, key=lambda row: abs(row - near)):

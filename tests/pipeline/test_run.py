@@ -128,7 +128,7 @@ def test_a_damaged_weight_file(
 
 def test_full_quality_names_the_missing_files(write_clip: WriteClip, tmp_path: Path) -> None:
     text = sentence(write_clip(), tmp_path, quality="full", weights=tmp_path)
-    assert text.startswith("Full quality needs files that are missing: YOLO, ViTPose-H, HMR2.0 and WHAM. Get them in")
+    assert text.startswith("Full quality needs files that are missing: YOLO, ViTPose-H, HMR2.0, WHAM. Get them in")
     assert text.endswith("or choose Auto or Draft.")
 
 

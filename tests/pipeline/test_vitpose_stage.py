@@ -68,8 +68,8 @@ def test_a_batch_is_halved_until_it_fits(error: RuntimeError) -> None:
     plain, both = net(crops)
     assert small.sizes == [2] * 5 + [1]
     assert told == [
-        "Memory ran short: A small net looks at 4 crops at a time now.",
-        "Memory ran short: A small net looks at 2 crops at a time now.",
+        "Memory ran short: A small net processes 4 crops at a time now.",
+        "Memory ran short: A small net processes 2 crops at a time now.",
     ]
     one_by_one = [float(person_crops.normalise(torch.from_numpy(crop[None])).mean()) for crop in crops]
     assert np.allclose(plain, one_by_one, atol=1e-5)

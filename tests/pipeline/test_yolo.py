@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,20 @@ def test_a_network_comes_out_of_its_file_as_it_went_in(config: str, kind: type[n
     while not isinstance(ours, torch.Tensor):
         ours, theirs = ours[0], theirs[0]
     torch.testing.assert_close(ours, theirs)
+
+
+def test_a_network_that_another_thread_loads_meanwhile_does_not_count(
+    plain: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse = yolo.parse_model
+
+    def parse_beside_another(*arguments: Any, **options: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:  # five times as many parameters as the file has
+            pool.submit(nn.Linear, 4000, 4000, device="meta").result()
+        return parse(*arguments, **options)
+
+    monkeypatch.setattr(yolo, "parse_model", parse_beside_another)
+    yolo.load(saved(tmp_path / "good.pt", plain))
 
 
 def test_nothing_in_a_file_is_run_or_made(

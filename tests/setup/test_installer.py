@@ -314,7 +314,7 @@ def test_only_a_build_that_can_exist_is_repaired(data, monkeypatch):
     [
         (probed([3, 10, 2]), r"needs Python 3\.11 to 3\.13, 64-bit, and .*python is 3\.10\.2\. Choose"),
         (probed([3, 14, 0]), r"is 3\.14\.0"),
-        (probed([3, 11, 9], is_64_bit=False), r"is 3\.11\.9 \(32-bit\)"),
+        (probed([3, 11, 9], is_64_bit=False), r"is 3\.11\.9, 32-bit"),
         (probed([3, 11, 9], makes_environments=False), r"cannot make environments.*python3-venv"),
         ("what?", r"does not run \(it does not answer like a Python\)"),
         ("3", r"does not run \(it does not answer like a Python\)"),

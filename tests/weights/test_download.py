@@ -182,7 +182,7 @@ def test_a_connection_that_drops_is_taken_up_where_it_broke(server: Server, tmp_
 
 def test_a_later_call_goes_on_where_an_earlier_one_gave_up(server: Server, tmp_path: Path) -> None:
     server.cut = [70_000] + [0] * 5
-    assert "goes on from there" in sentence(entry(server), tmp_path)
+    assert "continues from there" in sentence(entry(server), tmp_path)
     path, told = fetch(entry(server), tmp_path)
     assert told[0] == (70_000, len(FILE))
     assert path.read_bytes() == FILE

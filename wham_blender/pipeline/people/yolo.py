@@ -8,6 +8,7 @@ one. No class that the file names is instantiated, and the description may name 
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
@@ -194,9 +195,11 @@ def _check_size(description: dict[str, Any], numbers: int) -> None:
 
     It is built and run on PyTorch's device "meta", which knows the shapes of tensors and has no memory for them.
     """
-    counts = Counter[str]()
+    counts, thread = Counter[str](), threading.get_ident()
 
     def count(what: str, number: int, most: int) -> None:
+        if threading.get_ident() != thread:  # hooks are called for all modules, also those that others load meanwhile
+            return
         counts[what] += number
         if counts[what] > most:
             raise ValueError(f"it has more {what} than {'its file' if what == 'parameters' else 'any YOLO'}")
