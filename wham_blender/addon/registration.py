@@ -117,7 +117,8 @@ def register() -> None:
     """Register all classes, then the properties and menu entries that use them."""
     translations.register()
     for cls in _CLASSES:
-        bpy.utils.register_class(translations.in_context(cls))
+        with translations.in_context(cls):
+            bpy.utils.register_class(cls)
     process_again.register()
     properties.register()
     pose_backup.register()

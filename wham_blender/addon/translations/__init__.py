@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -176,17 +178,22 @@ def messages(file: str) -> dict[tuple[str, str], str]:
     return {(name, english): text for english, text in load(file).items() if "{0}" not in english for name in names}
 
 
-def in_context(cls: type) -> type:
-    """A class that is about to be registered, whose labels Blender shall look up in `CONTEXT`."""
+@contextmanager
+def in_context(cls: type) -> Iterator[None]:
+    """While a class is registered: Blender shall look up its labels in `CONTEXT`."""
     if issubclass(cls, (bpy.types.Operator, bpy.types.Macro, bpy.types.Panel, bpy.types.Menu)):
         cls.bl_translation_context = CONTEXT  # type: ignore[attr-defined]
+    texts = []
     for base in cls.__mro__:
         own = vars(base).get("__annotations__", {})
         for name, hint in get_type_hints(base).items() if base.__module__.startswith(_PACKAGE) else ():
-            if name in own and hasattr(hint, "keywords"):  # a property of bpy.props; written as text, it is a new one
+            if name in own and hasattr(hint, "keywords"):  # a property of bpy.props
                 hint.keywords["translation_context"] = CONTEXT
+                texts.append((own, name, own[name]))
                 own[name] = hint
-    return cls
+    yield
+    for own, name, text in texts:  # Blender 4.2 crashes when it quits if classes keep properties that name a type
+        own[name] = text
 
 
 def register() -> None:
