@@ -32,6 +32,19 @@ def import_file(context, path, clip, settings, report):
     return build(context, Reading(path, library()).result(), clip, settings, report)
 
 
+def is_one_undo_step(operator, options, state):
+    """Assert that an operator changes what ``state()`` returns, and that undo and redo bring both states back."""
+    bpy.ops.ed.undo_push(message="before")
+    before = state()
+    assert getattr(bpy.ops.wham, operator)("EXEC_DEFAULT", True, **options) == {"FINISHED"}
+    after = state()
+    assert after != before
+    bpy.ops.ed.undo()
+    assert state() == before
+    bpy.ops.ed.redo()
+    assert state() == after
+
+
 # Files of tests in which Blender's version makes no difference: they compute with what Blender gives them, or talk to
 # processes. When all tests run, these run in the oldest and the newest Blender only, which saves a fifth of the time.
 _EVERY_VERSION_ALIKE = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mathutils import Quaternion
 
-from tests.addon.conftest import DELIVER, make_motion
+from tests.addon.conftest import DELIVER, is_one_undo_step, make_motion
 from tests.addon.test_edits import joints, markers
 from wham_blender import corrections
 from wham_blender import motion as motion_file
@@ -121,15 +121,7 @@ def test_each_correction_is_one_step_of_undo_with_what_it_records(walker, operat
     bpy.ops.wham.distrust_frames(first=30, last=31)
     if prepare:
         prepare(walker)
-    bpy.ops.ed.undo_push(message="before")
-    before = state()
-    assert getattr(bpy.ops.wham, operator)("EXEC_DEFAULT", True, **options) == {"FINISHED"}
-    after = state()
-    assert after != before
-    bpy.ops.ed.undo()
-    assert state() == before
-    bpy.ops.ed.redo()
-    assert state() == after
+    is_one_undo_step(operator, options, state)
 
 
 def test_a_pose_that_is_keyed_already_is_pinned_too(walker):

@@ -9,7 +9,7 @@ import pytest
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Matrix, Vector
 
-from tests.addon.conftest import make_motion
+from tests.addon.conftest import is_one_undo_step, make_motion
 from wham_blender import animation, quaternions
 from wham_blender import motion as motion_file
 from wham_blender.addon.panels.result import WHAM_PT_edit, details, statistics
@@ -369,15 +369,7 @@ def test_each_edit_is_one_step_of_undo_and_comes_back(two, operator, options):
     name = two[0].name
     if operator == "match_scene":
         bpy.context.scene.frame_end = 999
-    bpy.ops.ed.undo_push(message="before")
-    before = state()
-    assert getattr(bpy.ops.wham, operator)("EXEC_DEFAULT", True, **options) == {"FINISHED"}
-    after = state()
-    assert after != before
-    bpy.ops.ed.undo()
-    assert state() == before
-    bpy.ops.ed.redo()
-    assert state() == after
+    is_one_undo_step(operator, options, state)
 
 
 def test_refusals_say_why(two):
