@@ -67,8 +67,9 @@ def pytest_collection_modifyitems(config, items):
     """
     if [Path(argument).resolve() for argument in config.args] != [Path(__file__).parent]:
         return
-    numbers = Counter()
-    chosen, other = [], []
+    numbers: Counter[str] = Counter()
+    chosen: list[pytest.Item] = []
+    other: list[pytest.Item] = []
     for item in items:
         test = item.nodeid.split("[")[0]
         numbers[test] += 1
