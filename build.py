@@ -451,7 +451,8 @@ def bench(name: str | None = None, *arguments: str) -> int:
         print(f"Benches: {', '.join(scripts)}. Run one with: python3 build.py bench NAME [--json FILE]")
         return int(name is not None)
     inside = scripts[name].parent.name == "addon"
-    for environ in [each for each in BLENDERS if find_python(BLENDERS[each])] if inside else ["worker"]:
+    outside = "ray" if name == "scale" else "worker"
+    for environ in [each for each in BLENDERS if find_python(BLENDERS[each])] if inside else [outside]:
         python = blender(environ) if inside else environment(environ)
         suffix = f"-{environ}" if inside else ""
         words = [

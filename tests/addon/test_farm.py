@@ -21,6 +21,7 @@ from wham_blender.addon.jobs.queue import job_queue
 from wham_blender.addon.panels import farm as farm_panel
 from wham_blender.addon.panels import jobs as job_panel
 from wham_blender.addon.worker import submit as submit_process
+from wham_blender.corrections import NO_CORRECTIONS
 from wham_blender.farm_status import FarmStatus
 
 PEOPLE = protocol.People([protocol.FoundPerson(1, 1, 40, 40, 0.5, "person-1.png")])
@@ -113,8 +114,8 @@ def test_flamenco_gets_the_job_with_its_type_s_etag(manager, clip):
     }  # fmt: skip
     assert "--camera static" in settings.pop("options")
     assert settings == {
-        "clip": str(clip), "output_folder": record.farm, "person": "1", "quality": "fast", "clip_start": 3,
-        "clip_end": 30, "python": "/opt/py", "addon_folder": "/opt/wham_blender",
+        "clip": str(clip), "output_folder": record.farm, "person": "1", "quality": "fast", "start": 3,
+        "end": 30, "python": "/opt/py", "addon_folder": "/opt/wham_blender",
     }  # fmt: skip
     script = (submit_process.FARM_FILES / "video_as_motion.js").read_text("utf-8")
     assert set(re.findall(r'key: "(\w+)"', script)) == {*settings, "options"}
@@ -225,8 +226,14 @@ def test_a_failure_on_the_farm_is_shown_and_may_be_mended_there(clip):
     said(record, protocol.Failed("Cancelled.", "cancelled"))
     assert record.status is Status.CANCELLED
     Path(record.farm).rename(f"{record.farm}-first")
+    record.corrections.write_text(NO_CORRECTIONS.text(), "utf-8")
     assert bpy.ops.wham.resume_job(job=record.name) == {"FINISHED"}  # on the farm again
-    assert import_job.jobs.all[0].status is Status.ON_FARM
+    again = import_job.jobs.all[0]
+    assert again.status is Status.ON_FARM
+    corrections = Path(again.farm) / "corrections.json"  # where the farm's worker looks for them
+    assert corrections.read_text("utf-8") == NO_CORRECTIONS.text()
+    references = _read(Path(again.farm) / "bundle/asset_references.json")["assetReferences"]
+    assert references["inputs"]["filenames"] == [str(clip), str(corrections)]
 
 
 def test_a_clip_is_on_the_farm_once(clip, fake_worker):

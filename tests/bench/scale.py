@@ -1,12 +1,13 @@
 """What long clips and many clips cost: memory and time by stage, processes beside each other, a model of a cluster.
 
-``build.py bench scale [--seconds 60 300 900] [--clips 40] [--frames 60] [--processes 1 2] [--scale 1]``
+``build.py bench scale [--seconds 60 300 900] [--clips 40] [--frames 60] [--processes 1 2] [--nodes 1 2] [--scale 1]``
 
 *Length*: the speed bench's clip at several lengths, each in a new process: its largest memory in each stage, sampled
 twenty times a second, and seconds for each frame of the networks' 30 a second.
 
-*Processes*: copies of a short clip as a batch. Efficiency is the clips a second of N processes, from the first that
-ends to the last, over N times those of one process.
+*Processes*, *nodes*: copies of a short clip as a batch, in processes and on Ray's local cluster with one core on each
+node. Efficiency is the clips a second of N processes, from the first that ends to the last, over N times those of the
+first number of processes.
 
 *Model*: a clip takes ``start + frames * rate`` seconds, both fitted to the lengths; a batch gives the longest clip that
 waits to the process that is free first, each of which loads for a while before its first clip. It is checked against
@@ -36,7 +37,9 @@ from tests.bench.report import Cell, report
 from tests.bench.speed import LINES, write_clip
 from wham_blender import motion, protocol
 from wham_blender.pipeline.batch.clip_worker import DONE, Outcome, Task
+from wham_blender.pipeline.batch.command import Pool
 from wham_blender.pipeline.batch.process_pool import Place, ProcessPool
+from wham_blender.pipeline.batch.ray_pool import RayPool
 from wham_blender.pipeline.processors import processor_cores
 
 _FPS = 30  # the networks'
@@ -116,6 +119,7 @@ def measure_length(seconds: float, scale: float, options: Sequence[str]) -> Leng
 class Batch:
     """One run of a batch."""
 
+    engine: str
     processes: int
     total: float  # seconds
     loading: float  # seconds, mean over the processes, from the start to the first clip that each ended
@@ -123,21 +127,44 @@ class Batch:
     memory: float  # bytes of the largest process
 
 
-def measure_batch(processes: int, clips: int, clip: Path, options: Sequence[str]) -> Batch:
-    """Process copies of a clip in so many processes."""
-    with tempfile.TemporaryDirectory() as name:
+@contextmanager
+def _processes(count: int, folder: Path) -> Iterator[Pool]:
+    share = max(processor_cores() // count, 1)
+    yield ProcessPool([Place(share)] * count, folder / "log")
+
+
+@contextmanager
+def _ray_nodes(count: int, _folder: Path) -> Iterator[Pool]:
+    """A cluster of so many nodes on this machine, of one core each."""
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+    for _ in range(count - 1):
+        cluster.add_node(**node)
+    pool = RayPool(cluster.address, count, uses_cards=False)
+    yield pool
+    pool.stop()
+    cluster.shutdown()
+
+
+ENGINES = {"processes": _processes, "Ray nodes": _ray_nodes}
+
+
+def measure_batch(engine: str, processes: int, clips: int, clip: Path, options: Sequence[str]) -> Batch:
+    """Process copies of a clip in so many processes of one of ENGINES."""
+    with tempfile.TemporaryDirectory() as name, ENGINES[engine](processes, Path(name)) as pool:
         folder = Path(name)
         copies = [Path(shutil.copy(clip, folder / f"{number}.mp4")) for number in range(clips)]
         tasks = [_task(copy, folder, options, keep=False) for copy in copies]
         begun, ends, memory = time.monotonic(), list[float](), 0.0
-        share = max(processor_cores() // processes, 1)
-        pool = ProcessPool([Place(share)] * processes, folder / "log")
         for _, outcome in pool.run(tasks, lambda _number, _message: None):
             memory = max(memory, _checked(outcome).memory)
             ends.append(time.monotonic() - begun)
     later = len(ends) - processes  # the first clip of each process has its loading in it
     rate = later / (ends[-1] - statistics.fmean(ends[:processes]))
-    return Batch(processes, ends[-1], statistics.fmean(ends[:processes]) - processes / rate, rate, memory)
+    loading = statistics.fmean(ends[:processes]) - processes / rate
+    return Batch(engine, processes, ends[-1], loading, rate, memory)
 
 
 def simulate(seconds: Sequence[float], workers: int, loading: float) -> float:
@@ -175,8 +202,8 @@ def _report_model(lengths: Sequence[Length], batches: Sequence[Batch], clips: in
     for batch in batches:
         efficiency = batch.rate / (batch.processes * one.rate)
         expected = simulate([1 / (one.rate * efficiency)] * clips, batch.processes, batch.loading)
-        rows.append([batch.processes, batch.total, expected, 100 * (expected / batch.total - 1)])
-    report("Model against the batches", ["processes", "seconds", "of the model", "off %"], rows)
+        rows.append([batch.engine, batch.processes, batch.total, expected, 100 * (expected / batch.total - 1)])
+    report("Model against the batches", ["engine", "number", "seconds", "of the model", "off %"], rows)
     draw = random.Random(0)  # noqa: S311 - not for secrets
     lasts = [draw.uniform(5, 60) for _ in range(10_000)]
     tasks = [start + slope * _FPS * each for each in lasts]
@@ -203,6 +230,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=40, help="of a batch, more than there are processes")
     parser.add_argument("--frames", type=int, default=60, help="of each clip of a batch, at 60 a second")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--nodes", type=int, nargs="*", default=[1, 2], help="of Ray's local cluster")
     parser.add_argument("--scale", type=float, default=1.0, help="of the pictures' sides")
     parser.add_argument("--quality", default="draft")
     parser.add_argument("--rate", type=float, help="seconds a frame of a worker of the cluster, instead of one here")
@@ -213,14 +241,16 @@ def main() -> None:
     batches: list[Batch] = []
     with tempfile.TemporaryDirectory() as folder:
         clip = write_clip(Path(folder), lines=round(arguments.scale * LINES), seconds=arguments.frames / 60)
-        for count in arguments.processes:
-            batches.append(measure_batch(count, arguments.clips, clip, options))
+        runs = zip(ENGINES, (arguments.processes, arguments.nodes), strict=True)
+        for engine, count in [(engine, count) for engine, counts in runs for count in counts]:
+            batches.append(measure_batch(engine, count, arguments.clips, clip, options))
+    one = batches[0].rate / batches[0].processes
     rows: list[list[Cell]] = [
-        [batch.processes, batch.total, batch.loading, batch.rate, batch.rate / batches[0].rate,
-         round(batch.memory / 1e6)]
+        [batch.engine, batch.processes, batch.total, batch.loading, batch.rate, batch.rate / one,
+         100 * batch.rate / one / batch.processes, round(batch.memory / 1e6)]
         for batch in batches
     ]  # fmt: skip
-    columns = ["processes", "seconds", "loading", "clips a second", "times the first", "memory MB each"]
+    columns = ["engine", "number", "seconds", "loading", "clips a second", "times one", "efficiency %", "memory MB each"]
     report(f"{arguments.clips} clips of {arguments.frames} frames, {processor_cores()} cores", columns, rows)
     _report_model(lengths, batches, arguments.clips, arguments.rate)
 

@@ -74,12 +74,16 @@ def test_the_command_is_that_of_one_clip(tmp_path: Path, monkeypatch: pytest.Mon
         return 7
 
     monkeypatch.setattr(farm_job, "run_clip", run_clip)
+    corrections = tmp_path / "corrections.json"
+    if end == "8":
+        corrections.write_text("{}")
     options = "--options=--focal-length 26 -o 'else where.npz'"
     assert farm_job.main(["walk.mp4", str(tmp_path), "--person=2", f"--end={end}", options]) == 7
     options_of_worker = job_parser(None).parse_args(asked)
     assert (options_of_worker.person, options_of_worker.focal_length) == (2, 26.0)
     assert options_of_worker.end == (None if end == "0" else 8)
     assert options_of_worker.output == tmp_path / farm_status.MOTION  # whatever the options say
+    assert options_of_worker.corrections == (corrections if end == "8" else None)
     assert options_of_worker.clip.name == "walk.mp4"
 
 

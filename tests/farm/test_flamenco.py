@@ -22,7 +22,7 @@ def compiled(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_job_is_one_task_that_runs_the_worker_s_command() -> None:
-    given = PATHS | {"person": "ALL", "quality": "fast", "clip_start": 3, "clip_end": 9, "options": "--camera static"}
+    given = PATHS | {"person": "ALL", "quality": "fast", "start": 3, "end": 9, "options": "--camera static"}
     answer = compiled(given)
     (task,) = answer["tasks"]
     assert (task["type"], task["dependencies"]) == ("misc", [])

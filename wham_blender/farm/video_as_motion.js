@@ -13,8 +13,8 @@ const JOB_TYPE = {
           description: "MAIN, ALL, or a number from 1, largest first" },
         { key: "quality", type: "string", default: "auto", choices: ["auto", "fast", "draft", "mixed", "full"],
           visible: "web", description: "Which networks estimate the motion" },
-        { key: "clip_start", type: "int32", default: 1, visible: "web", description: "First frame of the clip, from 1" },
-        { key: "clip_end", type: "int32", default: 0, visible: "web",
+        { key: "start", type: "int32", default: 1, visible: "web", description: "First frame of the clip, from 1" },
+        { key: "end", type: "int32", default: 0, visible: "web",
           description: "Last frame of the clip; 0 for its last" },
         { key: "options", type: "string", default: "", visible: "web",
           description: "Further options of the worker's command line, such as --camera static" },
@@ -40,7 +40,7 @@ function compileJob(job) {
             "-I", "-u", "-X", "utf8", value("addon_folder") + "/launch.py", "wham_blender.pipeline.farm_job",
             value("clip"), value("output_folder"),
             "--person=" + value("person"), "--quality=" + value("quality"),
-            "--start=" + value("clip_start"), "--end=" + value("clip_end"), "--options=" + value("options"),
+            "--start=" + value("start"), "--end=" + value("end"), "--options=" + value("options"),
         ],
     }));
     job.addTask(task);

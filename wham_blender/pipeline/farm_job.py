@@ -1,7 +1,7 @@
 """The worker's command on a render farm, ``launch.py wham_blender.pipeline.farm_job CLIP FOLDER OPTIONS``: one clip.
 
 FOLDER, on the shared storage, gets motion.npz, the stages, so that a second attempt goes on from there, and
-status.json, which the add-on reads (farm_status.py). Progress and failure are printed as Open Job Description's lines,
+status.json, which the add-on reads (farm_status.py). A corrections.json that lies there is applied. Progress and failure are printed as Open Job Description's lines,
 ``openjd_progress: 41.5``, which Deadline Cloud understands and which are plain words in the log of any other farm.
 OPTIONS are those of `pipeline.options`; ``--end 0`` stands for the clip's last frame, as farms have no empty numbers.
 """
@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from .. import protocol
+from ..corrections import FILE_NAME as CORRECTIONS
 from ..errors import one_line
 from ..farm_status import MOTION, FarmStatus
 from .__main__ import main as run_clip
@@ -99,6 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
         tell(protocol.Failed(f"The worker refused an option: {message}. Correct its value.", code="option-invalid"))
         return FAILED
     others += ["--end", known.end] if known.end != "0" else []
+    if (known.folder / CORRECTIONS).is_file():
+        others.append(f"--corrections={known.folder / CORRECTIONS}")
     # After what was asked for: results are looked for in this folder only.
     return run_clip([*others, f"--output={known.folder / MOTION}", f"--resume={known.folder}", "--", known.clip], tell)
 

@@ -59,12 +59,6 @@ def prepare_on_farm(clip: Path, options: dict[str, Any], farm: Farm) -> FarmWork
         keep(record)
         lock.release()
         raise JobError(sentence, code="farm-folder-not-writable") from error
-    if record.corrections.is_file():
-        warning = protocol.Warn(
-            f"The corrections of {record.title} are not used on the farm. Use Process Again when its result is here.",
-            code="farm-corrections",
-        )
-        record.warn(warning.text)
     return FarmWork(record, lock, command)
 
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ... import farm_status, image_sequence, limits, records
+from ... import corrections, farm_status, image_sequence, limits, records
 from ...farm_status import MOTION, FarmStatus
 from ...files import open_regular, replace_text, replaced
 from ..settings import Farm
@@ -30,22 +30,12 @@ def write_bundle(record: JobRecord, farm: Farm) -> Path:
     """Write a Deadline Cloud job bundle into the job's folder on the shared storage; returns it. Raises OSError."""
     bundle = Path(record.farm) / "bundle"
     bundle.mkdir(parents=True)
-    options = record.options
-    values = {
-        "JobName": record.title[:_TITLE],
-        "Clip": record.clip,
-        "OutputFolder": record.farm,
-        "Person": _person(record),
-        "Quality": options["quality"].lower(),
-        "Start": options["clip_start"],
-        "End": options["clip_end"],
-        "Options": shlex.join(further_arguments(options)),
-        "Python": farm.python,
-        "AddonFolder": farm.addon,
-    }
+    settings = {name.title().replace("_", ""): value for name, value in _settings(record, farm).items()}
+    values = {"JobName": record.title[:_TITLE], **settings}
     clip = Path(record.clip)
     is_sequence = image_sequence.find(clip) is not None
-    inputs = {"filenames": [] if is_sequence else [str(clip)], "directories": [str(clip.parent)] * is_sequence}
+    files = [*([] if is_sequence else [str(clip)]), *_with_corrections(record)]
+    inputs = {"filenames": files, "directories": [str(clip.parent)] * is_sequence}
     references = {"inputs": inputs, "outputs": {"directories": [record.farm]}, "referencedPaths": []}
     shutil.copyfile(submit.FARM_FILES / "template.json", bundle / "template.json")
     _write(bundle / "parameter_values.json", {"parameterValues": [{"name": n, "value": v} for n, v in values.items()]})
@@ -55,33 +45,46 @@ def write_bundle(record: JobRecord, farm: Farm) -> Path:
 
 def write_flamenco_job(record: JobRecord, farm: Farm) -> Path:
     """Write what is sent to a Flamenco Manager into the job's folder on the shared storage. Raises OSError."""
-    options = record.options
-    settings = {
-        "clip": record.clip,
-        "output_folder": record.farm,
-        "person": _person(record),
-        "quality": options["quality"].lower(),
-        "clip_start": options["clip_start"],
-        "clip_end": options["clip_end"],
-        "options": shlex.join(further_arguments(options)),
-        "python": farm.python,
-        "addon_folder": farm.addon,
-    }
     job = {
         "name": record.title,
         "type": submit.JOB_TYPE,
         "submitter_platform": _PLATFORMS.get(sys.platform, sys.platform),
         "priority": 50,
-        "settings": settings,
+        "settings": _settings(record, farm),
     }
     path = Path(record.farm) / "flamenco_job.json"
     path.parent.mkdir(parents=True)
+    _with_corrections(record)
     _write(path, job)
     return path
 
 
-def _person(record: JobRecord) -> str:
-    return str(record.options["person"]).strip().upper()
+def _settings(record: JobRecord, farm: Farm) -> dict[str, Any]:
+    """The settings of a farm's job by their names in Flamenco's job type; the template's are spelled ``AddonFolder``."""
+    options = record.options
+    return {
+        "clip": record.clip,
+        "output_folder": record.farm,
+        "person": str(options["person"]).strip().upper(),
+        "quality": options["quality"].lower(),
+        "start": options["clip_start"],
+        "end": options["clip_end"],
+        "options": shlex.join(further_arguments(options)),
+        "python": farm.python,
+        "addon_folder": farm.addon,
+    }
+
+
+def _with_corrections(record: JobRecord) -> list[str]:
+    """Copy the job's corrections into its folder on the shared storage, where the worker looks for them.
+
+    Returns the copies: one, or none. Raises OSError.
+    """
+    if not record.corrections.is_file():
+        return []
+    copy = Path(record.farm) / corrections.FILE_NAME
+    _copy(record.corrections, copy)
+    return [str(copy)]
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from bpy.props import StringProperty
 
 from ... import protocol
 from ...errors import CodedError
+from ..jobs.import_job import ImportWork
 from ..jobs.queue import Work, job_queue
 from ..translations import report, translate
 from ..worker.process import Job
@@ -16,6 +17,20 @@ from ..worker.process import Job
 def from_window(operator: bpy.types.Operator) -> bool:
     """Whether the user called the operator in a window, so that it must not block; a script waits for the result."""
     return operator.options.is_invoke and not bpy.app.background
+
+
+def queued(operator: bpy.types.Operator, work: Work) -> bool:
+    """Queue the work of an operator that was called in a window, and return True; else run it, which blocks.
+
+    The warnings of an import that was run are reported.
+    """
+    if from_window(operator):
+        job_queue.add(work)
+        return True
+    job_queue.run_to_end(work)
+    for warning in work.record.warnings if isinstance(work, ImportWork) else []:
+        report(operator, {"WARNING"}, warning)
+    return False
 
 
 def error_message(error: RuntimeError) -> str:
@@ -79,10 +94,8 @@ class JobOperator(WhenIdle):
             report(self, {"ERROR"}, str(problem))
             return {"CANCELLED"}
         work = _OperatorWork(self, job, recall=from_window(self))
-        if work.recall:
-            job_queue.add(work)
+        if queued(self, work):
             return {"FINISHED"}
-        job_queue.run_to_end(work)
         if isinstance(work.result, protocol.Done):
             return self.finish(context, work.result.path)
         report(self, {"ERROR"}, job_queue.error)

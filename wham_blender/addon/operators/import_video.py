@@ -10,7 +10,6 @@ from ...clip_folder import CLIP_SUFFIXES
 from ...image_sequence import PICTURE_SUFFIXES
 from ..jobs.import_job import prepare, prepare_worker
 from ..jobs.job_record import Status
-from ..jobs.queue import job_queue
 from ..properties import VideoOptions, copy_options, option_names, placement_settings
 from ..retarget.bake_all import target_rigs
 from ..retarget.bake_options import BakeError
@@ -20,7 +19,7 @@ from ..translations import report
 from ..ui.options import draw_options
 from ..worker.process import JobError
 from ..worker.python_environment import WorkerError
-from .background import error_message, from_window
+from .background import error_message, queued
 
 
 class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
@@ -63,12 +62,8 @@ class WHAM_OT_import_video(VideoOptions, bpy.types.Operator):
             copy_options(self, context.scene.wham, VideoOptions)
             report(self, {"ERROR"}, str(problem))
             return {"CANCELLED"}
-        if from_window(self):
-            job_queue.add(work)
+        if queued(self, work):
             return {"FINISHED"}
-        job_queue.run_to_end(work)
-        for warning in work.record.warnings:
-            report(self, {"WARNING"}, warning)
         sentence = work.record.error
         if work.record.status is Status.DONE:
             try:

@@ -7,12 +7,11 @@ from bpy.props import StringProperty
 
 from ... import protocol
 from ..jobs.farm import prepare_on_farm
-from ..jobs.queue import job_queue
 from ..properties import VideoOptions, option_names
 from ..settings import farm
 from ..translations import report
 from ..worker.process import JobError
-from .background import from_window
+from .background import queued
 
 
 class WHAM_OT_submit_to_farm(VideoOptions, bpy.types.Operator):
@@ -35,12 +34,8 @@ class WHAM_OT_submit_to_farm(VideoOptions, bpy.types.Operator):
         except JobError as problem:
             report(self, {"ERROR"}, str(problem))
             return {"CANCELLED"}
-        if from_window(self):
-            job_queue.add(work)
+        if queued(self, work):
             return {"FINISHED"}
-        job_queue.run_to_end(work)
-        for warning in work.record.warnings:
-            report(self, {"WARNING"}, warning)
         if isinstance(work.result, protocol.Failed):
             report(self, {"ERROR"}, work.record.error)
             return {"CANCELLED"}
