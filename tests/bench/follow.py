@@ -6,11 +6,12 @@ as it is. A table by kind of motion, and one by film. ``--ablate``: what each st
 keypoints to the fit. ``--clips``: real clips without truth instead, against the keypoints that the network saw; with
 ``--moving-crops``, against the same clips filmed again by a camera that moves (`moving_crops`).
 
-Columns. PA, MPJPE: 12 joints, millimetres. head: its orientation to the camera, degrees off. off: distance of projected joints from the true ones, % of the true box's
-longer side. kept: share of the true speed, relative to the hips, in 3D and in the picture (`following.speed_products`).
-lag: milliseconds. way: length of the hips' horizontal path, % of the true one (films with more than a metre). climb:
-height gained over the film by the hips' trend, against the truth. hips: slope of their height over the true one.
-lost: % of the frames in which half of a person is in view and nobody follows. taken: changes of identity.
+Columns. PA, MPJPE: 12 joints, millimetres. head: its orientation to the camera, degrees off. off: distance of projected
+joints from the true ones, % of the true box's longer side. kept: share of the true speed, relative to the hips, in 3D
+and in the picture (`following.speed_products`). lag: milliseconds. way: length of the hips' horizontal path, % of the
+true one (films with more than a metre). climb: height gained over the film by the hips' trend, against the truth. hips:
+slope of their height over the true one. lost: % of the frames in which half of a person is in view and nobody follows.
+taken: changes of identity.
 """
 
 from __future__ import annotations

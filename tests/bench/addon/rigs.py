@@ -54,8 +54,8 @@ def main() -> int:
     report(
         "Characters: limbs in degrees; of a person's size, slip in mm a frame of what touches the floor (of vertices "
         "that nothing stretches or creases, of all, and the median of all), of the sole's ends, and without Plant Feet "
-        "(median), lowest sole and highest planted sole in cm; toes in degrees a frame; finger bones in degrees, at all frames "
-        "and with few keys; guess and bake in seconds",
+        "(median), lowest sole and highest planted sole in cm; toes in degrees a frame; finger bones in degrees, keyed "
+        "in all frames and with few keys; guess and bake in seconds",
         _COLUMNS,
         [[row.get(column) for column in _COLUMNS] for row in found],
         asked.json,
