@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import pairwise, product, zip_longest
 
 import bpy
 import numpy as np
@@ -102,7 +102,7 @@ def finger_angle(source: bpy.types.Object, rig: bpy.types.Object, fingers: Mappi
     for side, finger in product(("left", "right"), HAND_FINGERS):
         joints = [f"{side}_{finger}{number}" for number in (1, 2, 3)]
         chain = [joint for joint in joints if joint in fingers]
-        for joint, following in pairwise([*chain, None]):
+        for joint, following in zip_longest(chain, chain[1:]):
             ours, theirs = source.pose.bones[joint], rig.pose.bones[fingers[joint]]
             ends = source.pose.bones[joints[-1]].tail, theirs.tail
             if following is not None:

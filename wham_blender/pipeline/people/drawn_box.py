@@ -6,6 +6,7 @@ Everybody who is seen already is painted out of the pictures: the landmark net w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import product
 
 import cv2
@@ -67,7 +68,7 @@ def follow_from_box(
         track, frame, known = PersonTrack(0, drawn, found, step), drawn + step, 0
         while frames.first <= frame < frames.end and track.missed(frame) < _MISSED and known < _KNOWN:
             last = track.observation
-            looks = look_at(frame, lambda keypoints, last=last: _is_other(keypoints, last), last.box)
+            looks = look_at(frame, partial(_is_other, last=last), last.box)
             mine = [keypoints for keypoints in seen.get(frame, ()) if not _is_other(keypoints, last)]
             known = known + 1 if mine else 0
             observation = _seen_at(looks[0], mine[0], track, frame) if mine else track.look_at(looks[0], frame)
@@ -85,7 +86,7 @@ def follow_from_box(
 
 
 def _seen_at(look: Look, keypoints: np.ndarray, track: PersonTrack, frame: int) -> Observation | None:
-    """The person of a track at keypoints (17, 3) that were seen without the box; None if the landmark net is not sure."""
+    """The person of a track at keypoints (17, 3) that were seen without the box; None if the network is not sure."""
     observation = look(crop_around_keypoints(keypoints))
     return observation if is_person(observation, NEW_QUALITY) and track.distance(frame, observation) < _NEAR else None
 
