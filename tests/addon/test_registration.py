@@ -129,6 +129,16 @@ def test_the_documents_have_the_sections_in_the_order_of_the_panel():
     assert headings == ["Clip", *SECTIONS]  # the field Clip is above all sections
 
 
+def test_the_documents_have_the_names_of_all_choices():
+    chapter = (ROOT / "docs/scripting.md").read_text("utf-8").partition("## Choices")[2].partition("\n## ")[0]
+    known = {(line.split("|")[1].strip(), line.split("|")[3].strip()) for line in chapter.splitlines() if "|" in line}
+    for name in dir(bpy.ops.wham):
+        for option in getattr(bpy.ops.wham, name).get_rna_type().properties:
+            items = option.enum_items_static if option.type == "ENUM" and not option.is_hidden else ()
+            named = [f"`{item.identifier}` {item.name}".removesuffix(f" {item.identifier}") for item in items]
+            assert not named or (f"`{option.identifier}`", ", ".join(named)) in known, (name, option.identifier)
+
+
 def test_every_option_is_in_one_section_and_has_a_tooltip():
     drawn: list[tuple] = []
     settings = bpy.context.scene.wham
