@@ -59,6 +59,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ('{"boxes": [{"frame": 5, "first": 1, "last": 9, "x1": 0.5, "y1": 0, "x2": 0.5, "y2": 1}]}', "no area"),
         ('{"boxes": [{"frame": 50, "first": 1, "last": 9, "x1": 0, "y1": 0, "x2": 1, "y2": 1}]}', "in frames 1 to 9"),
         ('{"boxes": [{"frame": 5, "first": 1, "last": 999, "x1": 0, "y1": 0, "x2": 1, "y2": 1}]}', "more than 300"),
+        ('{"boxes": [{"frame": 5, "first": 1, "last": 9, "x1": 1.2, "y1": 0, "x2": 1.9, "y2": 1}]}', "outside the pic"),
         (PIN % '"tail": [1, 0, 0, 0]', "the pose of frame 1 has rotations of no joint, or that are none"),
         (PIN % '"head": [0, 0, 0, 0]', "the pose of frame 1 has rotations"),
         (" " * (limits.CORRECTIONS_BYTES + 1), "has more than"),
@@ -73,7 +74,9 @@ def test_what_is_wrong_is_a_sentence(wrong: str, why: str) -> None:
 
 def test_there_is_an_end_to_corrections(tmp_path: Path) -> None:
     full = Corrections(distrusted=(CHANGES[0],) * limits.CORRECTIONS)
-    with pytest.raises(CorrectionsError, match="longer than 1000"):
-        full.with_change(CHANGES[0])
+    with pytest.raises(CorrectionsError, match="longer than 1000") as caught:
+        full.with_change(Distrusted(HERE, 3, 999))
+    assert caught.value.code == "correction-invalid"
+    assert full.with_change(CHANGES[0]) == full  # it is there already
     with pytest.raises(CorrectionsError, match="cannot be read"):
         corrections.load(tmp_path)

@@ -131,10 +131,18 @@ class Corrections:
         return json.dumps(values, indent=1, default=lambda value: value.name)
 
     def with_change(self, change: Change) -> Corrections:
-        """The document with one more correction. Raises CorrectionsError if that is not valid, or has no space."""
+        """The document with one more correction, if it lacks it. Raises CorrectionsError as `parse`, of that one."""
         name = KINDS[type(change)]
+        if change in getattr(self, name):
+            return self
         changed = replace(self, **{name: (*getattr(self, name), change)})  # type: ignore[arg-type]
-        return parse(changed.text(), "this character")
+        try:
+            return _parsed(changed.text())
+        except InvalidRecord as error:
+            raise CorrectionsError(
+                f"This correction cannot be used: {reason(error)}. Give it other values; those made before are kept.",
+                code="correction-invalid",
+            ) from error
 
     def for_worker(self) -> Corrections:
         """The document without what the add-on applies itself."""
@@ -151,17 +159,22 @@ NO_CORRECTIONS = Corrections()
 def parse(text: str | bytes, owner: str) -> Corrections:
     """The document of JSON text; without text, an empty one. Raises CorrectionsError, which names the owner."""
     try:
-        values = records.parse(text, limits.CORRECTIONS_BYTES) if text else {}
-        if isinstance(values, dict) and isinstance(values.get("version"), int) and values["version"] > VERSION:
-            raise InvalidRecord(f"it has version {values['version']}, newer than this add-on reads")
-        document = records.make(Corrections, values, "corrections")
-        _check(document)
+        return _parsed(text)
     except InvalidRecord as error:
         raise CorrectionsError(
             f"The corrections of {owner} cannot be used: {reason(error)}. Correct them, or use Clear Corrections and "
             "make them again.",
             code="corrections-invalid",
         ) from error
+
+
+def _parsed(text: str | bytes) -> Corrections:
+    """The document of JSON text. Raises InvalidRecord."""
+    values = records.parse(text, limits.CORRECTIONS_BYTES) if text else {}
+    if isinstance(values, dict) and isinstance(values.get("version"), int) and values["version"] > VERSION:
+        raise InvalidRecord(f"it has version {values['version']}, newer than this add-on reads")
+    document = records.make(Corrections, values, "corrections")
+    _check(document)
     return document
 
 
@@ -180,6 +193,8 @@ def _check(document: Corrections) -> None:
             )
         if box.x2 - box.x1 < _SMALLEST or box.y2 - box.y1 < _SMALLEST:
             raise InvalidRecord(f"the box of frame {box.frame} has no area")
+        if max(box.x1, box.y1) >= 1 or min(box.x2, box.y2) <= 0:
+            raise InvalidRecord(f"the box of frame {box.frame} is outside the picture")
     for pin in document.pinned:
         rotations = pin.rotations.values()  # unit quaternions whose components were rounded
         are_rotations = all(len(each) == 4 and abs(sum(part * part for part in each) - 1) < 0.01 for each in rotations)

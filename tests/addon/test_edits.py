@@ -338,7 +338,7 @@ def test_what_is_known_survives_the_file_and_copying(two, tmp_path):
     bpy.context.view_layer.objects.active = first
     assert statistics(first) == told
     assert set(character.imported_with(first, bpy.context.scene)) == {first, second, bpy.context.scene.camera}
-    # A linked duplicate shares the action: it is turned once, not twice.
+    # A linked duplicate shares the action: it is rotated once, not twice.
     double = first.copy()
     bpy.context.scene.collection.objects.link(double)
     before, seen = joints(first), in_picture(second)
@@ -347,6 +347,11 @@ def test_what_is_known_survives_the_file_and_copying(two, tmp_path):
     assert np.abs(joints(first)[0, 0] - before[0, 0]).max() < 1e-4
     assert np.abs(joints(first)[5, 0] - before[5, 0]).max() > 0.1
     assert np.abs(in_picture(second) - seen).max() < 1e-4
+    for active in (double, first):  # the second time nothing is left to scale
+        bpy.context.view_layer.objects.active = active
+        bpy.ops.wham.set_actor_height(height=2)
+        assert double.wham_motion.height == pytest.approx(2)
+        assert first.wham_motion.height == pytest.approx(2)
 
 
 @pytest.mark.parametrize(

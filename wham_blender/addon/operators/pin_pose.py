@@ -74,8 +74,8 @@ def _check_shows_its_action(armature: bpy.types.Object) -> None:
     alone = animation.action_blend_type == "REPLACE" and animation.action_influence == 1
     if not alone and any(track.strips and not track.mute for track in animation.nla_tracks):
         raise CharacterError(
-            f"{armature.name} shows its action mixed with NLA tracks, and their sum cannot be pinned. Mute the tracks in "
-            "the NLA editor, and pose it again.",
+            f"{armature.name} shows its action mixed with NLA tracks, and their sum cannot be pinned. Mute the tracks "
+            "in the NLA editor, and pose it again.",
             code="pin-mixed-action",
         )
 

@@ -427,9 +427,11 @@ def scale_data(armature: bpy.types.Object, scale: float) -> None:
     for skin, to_armature in skins.items():
         skin.data.transform(to_armature.inverted() @ Matrix.Scale(scale, 4) @ to_armature, shape_keys=True)
         skin.data.update()
-    record = armature.wham_motion
-    record.feet = [scale * value for value in record.feet]
-    record.height *= scale
+    for user in bpy.data.objects:
+        if user.data == armature.data:  # a linked duplicate would be scaled again by its old height
+            record = user.wham_motion
+            record.feet = [scale * value for value in record.feet]
+            record.height *= scale
 
 
 @dataclass(frozen=True)
