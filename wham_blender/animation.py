@@ -188,15 +188,21 @@ def low_pass(values: np.ndarray, cutoff: float, rate: float) -> np.ndarray:
     count = len(values)
     if count < 3:
         return values
-    flat = values.reshape(count, -1)
-    line = flat[0] + np.linspace(0, 1, count)[:, None] * (flat[-1] - flat[0])
     # 16 motions long at most: more changes nothing, and keyframes close together would need any amount of memory.
     margin = min(int(np.ceil(2 * rate / cutoff)), 16 * count)
-    after = _fast_length(count + 2 * margin) - count - margin
-    padded = np.pad(flat - line, ((margin, after), (0, 0)), mode="reflect", reflect_type="odd")
-    gain = 1 / (1 + (np.fft.rfftfreq(len(padded), 1 / rate) / cutoff) ** 4)
-    smooth = np.fft.irfft(np.fft.rfft(padded, axis=0) * gain[:, None], len(padded), axis=0)
-    return (smooth[margin : margin + count] + line).reshape(values.shape)
+    length = _fast_length(count + 2 * margin)
+    gain = 1 / (1 + (np.fft.rfftfreq(length, 1 / rate) / cutoff) ** 4)
+    rows = np.arange(-margin, length - margin) % (2 * count - 2)  # mirrored at both ends, as often as it takes
+    mirrored = np.minimum(rows, 2 * count - 2 - rows)
+    signs = np.where(rows < count, 1.0, -1.0)
+    ramp = np.linspace(0, 1, count)
+    smooth = np.empty(values.shape)
+    # One component at a time stays in the processor's cache: all at once take twice as long.
+    for column, result in zip(values.reshape(count, -1).T, smooth.reshape(count, -1).T, strict=True):
+        line = column[0] + ramp * (column[-1] - column[0])
+        padded = (column - line)[mirrored] * signs
+        result[:] = np.fft.irfft(np.fft.rfft(padded) * gain, length)[margin : margin + count] + line
+    return smooth
 
 
 def _fast_length(count: int) -> int:

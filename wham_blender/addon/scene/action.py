@@ -85,9 +85,11 @@ class ActionKeys:
 
         frames: scene frames (F,); None for ``self.frames``.
         """
+        points = np.empty((len(values), 2), np.float32)
+        points[:, 0] = self.frames if frames is None else frames
         for index, column in enumerate(values.T):
-            curve = self._curve(data_path, index, group)
-            _set_points(curve, np.stack([self.frames if frames is None else frames, column], 1), interpolation)
+            points[:, 1] = column
+            _set_points(self._curve(data_path, index, group), points, interpolation)
 
     def change(self, data_path: str, before: np.ndarray, after: np.ndarray, group: str) -> None:
         """Key a property that has the values ``before`` (F, n) at ``self.frames`` with others (F, n).
@@ -108,17 +110,18 @@ class ActionKeys:
         for index, column in enumerate(values.T):
             curve = self._curve(data_path, index, group)
             keys = curve.keyframe_points
-            changed, row = False, -1
+            changed, row, count = False, -1, len(keys)
             for frame, value in zip(frames.tolist(), column.tolist(), strict=True):
                 row += 1  # mostly it is the next one, and looking for it takes longer than all the rest
-                if not 0 < row < len(keys) or abs(keys[row].co[0] - frame) > _SAME_FRAME:
+                key = keys[row] if 0 < row < count else None
+                if key is None or abs(key.co[0] - frame) > _SAME_FRAME:
                     row = bisect_left(keys, frame - _SAME_FRAME, key=_frame_of)
-                if row == len(keys) or keys[row].co[0] > frame + _SAME_FRAME:  # the user has deleted that keyframe
+                    key = keys[row] if row < count else None
+                if key is None or key.co[0] > frame + _SAME_FRAME:  # the user has deleted that keyframe
                     keys.insert(frame, value, options={"FAST"}).interpolation = "LINEAR"
-                    changed = True
-                elif abs(moved := value - keys[row].co[1]) > _SAME_VALUE:
-                    for part in (keys[row].co, keys[row].handle_left, keys[row].handle_right):
-                        part[1] += moved
+                    changed, count = True, count + 1
+                elif abs(value - key.co[1]) > _SAME_VALUE:
+                    key.co_ui[1] = value  # its handles move with it
                     changed = True
             if changed:
                 curve.update()
@@ -255,7 +258,7 @@ def _set_points(curve: bpy.types.FCurve, points: np.ndarray, interpolation: int)
     if changed:
         keys.clear()
         keys.add(count)
-    keys.foreach_set("co", points.astype(np.float32).ravel())
+    keys.foreach_set("co", points.astype(np.float32, copy=False).ravel())
     if changed:
         keys.foreach_set("interpolation", np.full(count, interpolation, np.int32))
         for side in ("handle_left_type", "handle_right_type"):
