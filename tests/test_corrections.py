@@ -78,5 +78,7 @@ def test_there_is_an_end_to_corrections(tmp_path: Path) -> None:
         full.with_change(Distrusted(HERE, 3, 999))
     assert caught.value.code == "correction-invalid"
     assert full.with_change(CHANGES[0]) == full  # it is there already
+    twice = Corrections().with_change(CHANGES[1]).with_change(CHANGES[1])
+    assert twice.swapped == CHANGES[1:2] * 2  # the second swap restores the sides
     with pytest.raises(CorrectionsError, match="cannot be read"):
         corrections.load(tmp_path)

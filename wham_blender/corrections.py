@@ -131,9 +131,12 @@ class Corrections:
         return json.dumps(values, indent=1, default=lambda value: value.name)
 
     def with_change(self, change: Change) -> Corrections:
-        """The document with one more correction, if it lacks it. Raises CorrectionsError as `parse`, of that one."""
+        """The document with one more correction. One that it has already is not added, except for swapped sides,
+
+        which a second swap restores. Raises CorrectionsError as `parse`, of that one.
+        """
         name = KINDS[type(change)]
-        if change in getattr(self, name):
+        if change in getattr(self, name) and not isinstance(change, Swapped):
             return self
         changed = replace(self, **{name: (*getattr(self, name), change)})  # type: ignore[arg-type]
         try:
