@@ -211,25 +211,30 @@ def scale_time(curve: bpy.types.FCurve, origin: float, factor: float) -> None:
 def trim_curve(curve: bpy.types.FCurve, first: float, last: float) -> None:
     """Remove the keyframes outside the scene frames first to last; the others keep interpolation and handles."""
     keys = curve.keyframe_points
-    value_at_first = curve.evaluate(first)
-    points = {part: _points(curve, part) for part in ("co", "handle_left", "handle_right")}
-    types = {}
-    for part in ("interpolation", "handle_left_type", "handle_right_type"):
-        types[part] = np.empty(len(keys), np.int32)
-        keys.foreach_get(part, types[part])
-    inside = (points["co"][:, 0] >= first - 1e-3) & (points["co"][:, 0] <= last + 1e-3)
+    frames = _points(curve)[:, 0]
+    inside = (frames >= first - 1e-3) & (frames <= last + 1e-3)
     if inside.all():
         return
-    keys.clear()
     if not inside.any():  # a constant curve, or a range between two keyframes: keep the value
+        value = curve.evaluate(first)
+        keys.clear()
         keys.add(1)
-        keys.foreach_set("co", [first, value_at_first])
-    else:
-        keys.add(int(inside.sum()))
-        for part, values in points.items():
-            keys.foreach_set(part, values[inside].astype(np.float32).ravel())
-        for part, values in types.items():
-            keys.foreach_set(part, values[inside])
+        keys.foreach_set("co", [first, value])
+        curve.update()
+        return
+    interpolation = _integers(curve, "interpolation")
+    parts, types = {"co": _points(curve)}, {"interpolation": interpolation}
+    if (interpolation == _BEZIER).any():  # handles of other keyframes are Blender's own, and take most of the time
+        parts |= {part: _points(curve, part) for part in ("handle_left", "handle_right")}
+        types |= {part: _integers(curve, part) for part in ("handle_left_type", "handle_right_type")}
+    keys.clear()
+    keys.add(int(inside.sum()))
+    for part, values in parts.items():
+        keys.foreach_set(part, values[inside].astype(np.float32).ravel())
+    for part, kinds in types.items():
+        keys.foreach_set(part, kinds[inside])
+    if "handle_left" not in parts:
+        _set_automatic_handles(keys)
     curve.update()
 
 
@@ -239,9 +244,14 @@ def _frame_of(key: bpy.types.Keyframe) -> float:
 
 def _is_stepped(curve: bpy.types.FCurve) -> bool:
     """Whether an F-curve holds each value until the next keyframe, so that it needs no evaluation frame by frame."""
-    types = np.empty(len(curve.keyframe_points), np.int32)
-    curve.keyframe_points.foreach_get("interpolation", types)
-    return not curve.modifiers and not (types != CONSTANT).any()
+    return not curve.modifiers and not (_integers(curve, "interpolation") != CONSTANT).any()
+
+
+def _integers(curve: bpy.types.FCurve, part: str) -> np.ndarray:
+    """An enumeration of an F-curve's keyframes, (F,) int32."""
+    values = np.empty(len(curve.keyframe_points), np.int32)
+    curve.keyframe_points.foreach_get(part, values)
+    return values
 
 
 def _points(curve: bpy.types.FCurve, part: str = "co") -> np.ndarray:
@@ -261,9 +271,14 @@ def _set_points(curve: bpy.types.FCurve, points: np.ndarray, interpolation: int)
     keys.foreach_set("co", points.astype(np.float32, copy=False).ravel())
     if changed:
         keys.foreach_set("interpolation", np.full(count, interpolation, np.int32))
-        for side in ("handle_left_type", "handle_right_type"):
-            keys.foreach_set(side, np.full(count, _AUTO_CLAMPED, np.int32))
+        _set_automatic_handles(keys)
     curve.update()
+
+
+def _set_automatic_handles(keys: bpy.types.FCurveKeyframePoints) -> None:
+    """Give keyframes the handles that Blender gives those it makes itself."""
+    for side in ("handle_left_type", "handle_right_type"):
+        keys.foreach_set(side, np.full(len(keys), _AUTO_CLAMPED, np.int32))
 
 
 def write_pose(writer: ActionKeys, armature: bpy.types.Object, motion: Motion, unit: float = 1.0) -> None:
