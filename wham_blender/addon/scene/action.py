@@ -18,7 +18,7 @@ CONSTANT, LINEAR, _BEZIER = 0, 1, 2  # values of Keyframe.interpolation, as fore
 _SAME_FRAME = 1e-3  # frames
 _SAME_VALUE = 1e-6  # of locations and quaternions: smaller differences are rounding to float32
 _FEW = 1 / 16  # of the rows: up to here it takes less time to key them one by one than to key all; measured
-_FREE, _ALIGNED, _AUTO_CLAMPED = 0, 3, 4  # values of Keyframe.handle_left_type
+_FREE, _ALIGNED = 0, 3  # values of Keyframe.handle_left_type
 
 
 class ActionKeys:
@@ -211,8 +211,8 @@ def scale_time(curve: bpy.types.FCurve, origin: float, factor: float) -> None:
 def trim_curve(curve: bpy.types.FCurve, first: float, last: float) -> None:
     """Remove the keyframes outside the scene frames first to last; the others keep interpolation and handles."""
     keys = curve.keyframe_points
-    frames = _points(curve)[:, 0]
-    inside = (frames >= first - 1e-3) & (frames <= last + 1e-3)
+    parts = {"co": _points(curve)}
+    inside = (parts["co"][:, 0] >= first - 1e-3) & (parts["co"][:, 0] <= last + 1e-3)
     if inside.all():
         return
     if not inside.any():  # a constant curve, or a range between two keyframes: keep the value
@@ -223,8 +223,8 @@ def trim_curve(curve: bpy.types.FCurve, first: float, last: float) -> None:
         curve.update()
         return
     interpolation = _integers(curve, "interpolation")
-    parts, types = {"co": _points(curve)}, {"interpolation": interpolation}
-    if (interpolation == _BEZIER).any():  # handles of other keyframes are Blender's own, and take most of the time
+    types = {"interpolation": interpolation}
+    if (interpolation == _BEZIER).any():  # others keep those that new keyframes have, automatic ones
         parts |= {part: _points(curve, part) for part in ("handle_left", "handle_right")}
         types |= {part: _integers(curve, part) for part in ("handle_left_type", "handle_right_type")}
     keys.clear()
@@ -233,8 +233,6 @@ def trim_curve(curve: bpy.types.FCurve, first: float, last: float) -> None:
         keys.foreach_set(part, values[inside].astype(np.float32).ravel())
     for part, kinds in types.items():
         keys.foreach_set(part, kinds[inside])
-    if "handle_left" not in parts:
-        _set_automatic_handles(keys)
     curve.update()
 
 
@@ -262,7 +260,10 @@ def _points(curve: bpy.types.FCurve, part: str = "co") -> np.ndarray:
 
 
 def _set_points(curve: bpy.types.FCurve, points: np.ndarray, interpolation: int) -> None:
-    """Set an F-curve's keyframes (F, 2); if their number is unchanged, interpolation and handle types stay."""
+    """Set an F-curve's keyframes (F, 2); if their number is unchanged, interpolation and handle types stay.
+
+    New keyframes have automatic, clamped handles in every Blender, whatever its preferences say.
+    """
     keys, count = curve.keyframe_points, len(points)
     changed = len(keys) != count
     if changed:
@@ -271,14 +272,7 @@ def _set_points(curve: bpy.types.FCurve, points: np.ndarray, interpolation: int)
     keys.foreach_set("co", points.astype(np.float32, copy=False).ravel())
     if changed:
         keys.foreach_set("interpolation", np.full(count, interpolation, np.int32))
-        _set_automatic_handles(keys)
     curve.update()
-
-
-def _set_automatic_handles(keys: bpy.types.FCurveKeyframePoints) -> None:
-    """Give keyframes the handles that Blender gives those it makes itself."""
-    for side in ("handle_left_type", "handle_right_type"):
-        keys.foreach_set(side, np.full(len(keys), _AUTO_CLAMPED, np.int32))
 
 
 def write_pose(writer: ActionKeys, armature: bpy.types.Object, motion: Motion, unit: float = 1.0) -> None:
