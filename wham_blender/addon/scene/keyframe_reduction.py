@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 
+_COARSE = 8  # of so many rows one is looked at first; set by hand
+
+
 @dataclass(frozen=True)
 class Channel:
     """The components of one property, keyed at every frame, and the error that reduction may make."""
@@ -46,22 +49,24 @@ def reduce_keyframes(channel: Channel, frames: np.ndarray) -> ReducedCurves:
     before, after = _slopes(values, frames, channel.required)
     keyed = channel.required.copy()
     keyed[[0, -1]] = True
-    full, error, unsure = values.copy(), np.zeros(len(values)), np.arange(len(values))
-    while True:
-        rows = np.flatnonzero(keyed)
-        full[unsure] = _evaluated(values, before, after, frames, rows, unsure)
-        error[unsure] = channel.error(full[unsure], values[unsure])
-        excess = np.where(keyed[unsure], 0.0, error[unsure] / channel.tolerance[unsure])
-        spans = np.searchsorted(rows, unsure, side="right")  # between two keyframes each
-        starts = np.flatnonzero(np.diff(spans, prepend=-1))
-        largest = np.repeat(np.maximum.reduceat(excess, starts), np.diff(starts, append=len(spans)))
-        wrong = largest > 1.0
-        if not wrong.any():
-            return ReducedCurves(rows, values[rows], before[rows], after[rows], full, float(error.max()))
-        worst = np.flatnonzero(wrong & (excess == largest))
-        worst = worst[np.unique(spans[worst], return_index=True)[1]]  # one of each span
-        keyed[unsure[worst]] = True
-        unsure = unsure[wrong]  # curves of the other spans stay as they are
+    full, error = values.copy(), np.zeros(len(values))
+    for step in (_COARSE, 1):  # most keyframes are found by looking at some rows only, which takes less time
+        unsure = np.arange(0, len(values), step)
+        while len(unsure):
+            rows = np.flatnonzero(keyed)
+            full[unsure] = _evaluated(values, before, after, frames, rows, unsure)
+            error[unsure] = channel.error(full[unsure], values[unsure])
+            excess = np.where(keyed[unsure], 0.0, error[unsure] / channel.tolerance[unsure])
+            spans = np.searchsorted(rows, unsure, side="right")  # between two keyframes each
+            starts = np.flatnonzero(np.diff(spans, prepend=-1))
+            largest = np.repeat(np.maximum.reduceat(excess, starts), np.diff(starts, append=len(spans)))
+            wrong = largest > 1.0
+            worst = np.flatnonzero(wrong & (excess == largest))
+            worst = worst[np.unique(spans[worst], return_index=True)[1]]  # one of each span
+            keyed[unsure[worst]] = True
+            unsure = unsure[wrong]  # curves of the other spans stay as they are
+    rows = np.flatnonzero(keyed)
+    return ReducedCurves(rows, values[rows], before[rows], after[rows], full, float(error.max()))
 
 
 def _slopes(values: np.ndarray, frames: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
