@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
 _COARSE = 8  # of so many rows one is looked at first; set by hand
 
 
