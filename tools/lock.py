@@ -53,7 +53,7 @@ def compile_lock(target: Path, sources: Sequence[str], *options: str | Path) -> 
 
 
 def full_packages(lock: Path) -> list[str]:
-    """The packages of a lock that only full quality needs: all without those that requirements.in brings along."""
+    """The packages of a lock that only Full quality needs: all without those that requirements.in brings along."""
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder, "draft.txt")
         compile_lock(draft, [_DRAFT], "--constraint", lock)

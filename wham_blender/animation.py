@@ -400,14 +400,27 @@ def without_travel(cycle: Animation) -> Animation:
 def planted_cycle(cycle: Animation, rate: float) -> Animation:
     """A cycle of `looped` that moves over the floor, with planted feet held in place, also where it starts anew.
 
-    ``rate``: keys a second. The cycle is planted between two others, so that contacts across its ends are whole.
+    ``rate``: keys a second. The cycle is planted between parts of two others, so that contacts across its ends are
+    whole.
     """
     period, step = len(cycle) - 1, cycle.root[-1] - cycle.root[0]
-    planted = planted_again(repeated(cycle, 3), rate)
-    middle = slice(period, 2 * period + 1)
+    reach = int(np.ceil(3 * EASE * rate)) + 1  # see `planted_again`
+    before, behind = (
+        min(max(_rows_planted(rows[:, leg.points].any(1)) for leg in LEGS) + reach, period)
+        for rows in (cycle.contacts[::-1], cycle.contacts)
+    )
+    three = repeated(cycle, 3)
+    near = np.arange(period - before, 2 * period + 1 + behind)
+    planted = planted_again(selected(three, near), rate)
+    middle = slice(before, before + period + 1)
     root, rotations = planted.root[middle] - step, planted.rotations[middle]
     root[-1], rotations[-1] = root[0] + step, rotations[0]
     return replace(cycle, root=root, rotations=quaternions.without_jumps(rotations))
+
+
+def _rows_planted(planted: np.ndarray) -> int:
+    """How many rows from the first on are planted (F,), without a gap."""
+    return len(planted) if planted.all() else int(np.argmin(planted))
 
 
 def repeated(cycle: Animation, times: int) -> Animation:

@@ -44,7 +44,7 @@ NETWORK_REPEATS = 1_000  # of all layers in it together; YOLOv8x has 36
 NETWORK_ACTIVATIONS = 256_000_000  # numbers, of all layers for 256 x 256 pixels; YOLOv8x has 67 million
 
 # Downloads and looking through weight files.
-DOWNLOAD_BYTES = 12 * GB  # of a file whose size is not known; four times the largest of full quality, HMR2.0's 2.7 GB
+DOWNLOAD_BYTES = 12 * GB  # of a file whose size is not known; four times the largest of Full quality, HMR2.0's 2.7 GB
 MEMBER_BYTES = 1 * GB  # of a file unpacked from a downloaded archive; SMPL with 300 shapes has 250 MB
 DISK_RESERVE_BYTES = 200 * MB  # stay free, so that Blender, its log and its autosaves can still be written
 SEARCHED_FILES = 20_000  # files and folders below the folder that is searched for weights

@@ -1,4 +1,4 @@
-"""A motion of full quality moves the user's SMPL mesh, its shapes as keys; on a small body of that format."""
+"""A motion of Full quality moves the user's SMPL mesh, its shapes as keys; on a small body of that format."""
 
 import pickle
 

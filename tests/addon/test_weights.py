@@ -1,4 +1,4 @@
-"""The files of full quality in the preferences: choose, look for, forget and download them, by operators."""
+"""The files of Full quality in the preferences: choose, look for, forget and download them, by operators."""
 
 import json
 import pickle
@@ -111,7 +111,7 @@ def test_the_panel_names_what_is_missing(monkeypatch):
     button = f"wham.install_worker Install Packages for Full Quality ({python_environment.full_download()} MB)"
     assert button in drawn(weights_box.draw_weights)
     monkeypatch.setattr(Library, "missing", lambda self: [each for each in weights.published() if each.role in NEEDED])
-    assert button not in drawn(weights_box.draw_weights), "as long as there is no file of full quality"
+    assert button not in drawn(weights_box.draw_weights), "as long as there is no file of Full quality"
 
 
 def test_nothing_is_downloaded_without_consent(monkeypatch):

@@ -1,4 +1,4 @@
-"""Joint errors of draft and fast quality against motion capture, beside those of the landmark network's 3D.
+"""Joint errors of draft and Fast quality against motion capture, beside those of the landmark network's 3D.
 
 ``build.py bench accuracy --clips FOLDER [--no-refine] [--quality fast]``: the folder holds clips, one ``.trc`` of
 markers triangulated at the clips' frames (metres, y up) and one calibration ``.toml`` (camera matrix, Rodrigues
@@ -48,7 +48,7 @@ JOINT_GROUPS = {
     "knees": [8, 9],
     "ankles": [10, 11],
 }
-LARGEST_ERROR = 70.0  # mm, limit of draft quality's mean PA-MPJPE
+LARGEST_ERROR = 70.0  # mm, limit of Draft quality's mean PA-MPJPE
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv")
 TRACKS_FILE = "tracks-*.npz"  # the stage file of a job with the people's landmarks
 

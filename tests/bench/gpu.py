@@ -134,7 +134,7 @@ def recurrence(bench: Bench, library: Library) -> None:
 
 
 def whole_jobs(bench: Bench, library: Library) -> None:
-    """A clip in full quality, and in draft quality with its networks on the device."""
+    """A clip in Full quality, and in Draft quality with its networks on the device."""
     stages: list[list[Cell]] = []
 
     def full() -> None:
@@ -145,8 +145,8 @@ def whole_jobs(bench: Bench, library: Library) -> None:
         stages.extend(of_stages)
         bench.table(f"Draft quality, {bench.size.clip_frames} frames", jobs.DRAFT_COLUMNS, rows)
 
-    bench.attempt("full quality", full)
-    bench.attempt("draft quality", draft)
+    bench.attempt("Full quality", full)
+    bench.attempt("Draft quality", draft)
     bench.table(f"Stages, {bench.size.clip_frames} frames of {jobs.CLIP.name}", jobs.STAGE_COLUMNS, stages)
 
 

@@ -2,7 +2,7 @@
 
 ``build.py bench held_out [--mocap FOLDERS]``: every validation clip, observed by a static camera, one that pans to
 follow and one that travels along; the landmark network's errors are sampled from its error model
-(tools/training/simulate.py). From the landmarks on all of draft quality runs: lifter, WHAM, placement. The true camera
+(tools/training/simulate.py). From the landmarks on all of Draft quality runs: lifter, WHAM, placement. The true camera
 rotation is given. RTE is the published one, over the full clip, of clips in which the person moves farther than two
 metres.
 """

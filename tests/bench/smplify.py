@@ -54,7 +54,7 @@ class Take:
 
 @dataclass
 class Draft:
-    """The networks of draft quality."""
+    """The networks of Draft quality."""
 
     body: Body
     lifter: lifter_features.PoseNetworks

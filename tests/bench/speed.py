@@ -1,4 +1,4 @@
-"""Speed of draft and fast quality on people who move in front of a standing camera, by stage.
+"""Speed of draft and Fast quality on people who move in front of a standing camera, by stage.
 
 ``build.py bench speed``: the clip of a man on a balance beam, without the edge where a second person stands, played
 forwards and backwards until it is ten seconds long, in frames a second. Frames are counted at the networks' 30 a

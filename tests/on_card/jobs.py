@@ -57,7 +57,7 @@ class Stages:
 
 
 def full(folder: Path, library: Path, device: torch.device, size: Size) -> list[list[Cell]]:
-    """Rows of STAGE_COLUMNS of a job in full quality. Raises RuntimeError if its motion is not finite.
+    """Rows of STAGE_COLUMNS of a job in Full quality. Raises RuntimeError if its motion is not finite.
 
     The drawn YOLO detects nothing, so MoveNet's boxes are taken after it has run.
     """

@@ -181,7 +181,7 @@ def wham_start(model: WHAM, frames: WhamFrames) -> Any:
 
 
 class _Pair(nn.Module):
-    """Both networks of the open lifter, as draft quality runs them one after the other."""
+    """Both networks of the open lifter, as Draft quality runs them one after the other."""
 
     def __init__(self, networks: lifter_features.PoseNetworks) -> None:
         super().__init__()

@@ -93,7 +93,7 @@ def test_without_the_packages_of_full_quality(there: set[str], monkeypatch: pyte
     assert automatic.quality == "draft"
     assert "click Install Packages for Full Quality" in automatic.reason
     for quality in ("mixed", "full"):
-        with pytest.raises(PipelineError, match=r"lacks the packages of full quality.*Or choose draft") as error:
+        with pytest.raises(PipelineError, match=r"lacks the packages of Full quality.*Or choose Draft") as error:
             backends.choose(quality, CARD)
         assert error.value.code == "full-packages-missing"
 

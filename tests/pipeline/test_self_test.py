@@ -65,7 +65,7 @@ def test_the_report_says_what_is_wrong(tmp_path, monkeypatch, capsys, breaks, se
     report = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert not report["whole"]
     if breaks == "package":
-        assert ["not-there-either", "not installed: only full quality needs it"] in report["details"]
+        assert ["not-there-either", "not installed: only Full quality needs it"] in report["details"]
     assert re.search(sentence, last.text)
 
 

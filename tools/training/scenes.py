@@ -124,7 +124,7 @@ def place(
     camera_stays: bool = True,
     contact_model: placement.ContactModel | None = None,
 ) -> placement.Placed:
-    """Place one person who is always visible, as in draft quality; arguments as of `placement.place_together`."""
+    """Place one person who is always visible, as in Draft quality; arguments as of `placement.place_together`."""
     calibration = calibration_for(weights.find("wham"), weights.folder()) or UNCALIBRATED
     (placed,) = placement.place_together(
         [placement.PlacementInput(lifted)], body, calibration, placement.FilmCamera(camera_R, camera_stays),

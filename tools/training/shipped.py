@@ -16,7 +16,7 @@ _CALIBRATIONS = (
     "# wham_blender/pipeline/world/calibration.py says what they mean, `build.py train contacts` writes them.\n"
 )
 _HEADER = "# Every weight file: its role, licence, where it is from and how it is checked.\n"
-_PUBLISHED = "\n# Files of full quality."  # the manifest's part on published files begins here and is left unchanged
+_PUBLISHED = "\n# Files of Full quality."  # the manifest's part on published files begins here and is left unchanged
 
 
 def write_arrays(

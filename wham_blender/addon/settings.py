@@ -29,7 +29,7 @@ def worker_python() -> Path:
 
 
 def lacks_full_packages() -> bool:
-    """Whether the worker that jobs use was installed without the packages that only full quality needs."""
+    """Whether the worker that jobs use was installed without the packages that only Full quality needs."""
     return not worker_path() and python_environment.lacks_full_packages()
 
 

@@ -86,7 +86,7 @@ def add_job_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         help="auto (the default: the best supported card, else the processor), cpu, cuda (the best card) or cuda:N",
     )  # fmt: skip
     parser.add_argument("--quality", choices=("auto", "fast", "draft", "mixed", "full"), default="auto")
-    parser.add_argument("--weights", type=path_of, metavar="DIR", help="the library of full quality's files")
+    parser.add_argument("--weights", type=path_of, metavar="DIR", help="the library of Full quality's files")
     parser.add_argument("--camera", choices=("auto", "static", "moving"), default="auto")
     parser.add_argument(
         "--focal-length", type=number(*_FOCAL_LENGTHS), metavar="MM", help="focal length, 35 mm equivalent"
@@ -98,7 +98,7 @@ def add_job_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         "--anchor", action=argparse.BooleanOptionalAction, default=True,
         help="with a static camera, keep people where the picture shows them, else use the network's velocity alone",
     )  # fmt: skip
-    parser.add_argument("--gender", choices=tuple(BODIES), default="neutral", help="of SMPL's body, in full quality")
+    parser.add_argument("--gender", choices=tuple(BODIES), default="neutral", help="of SMPL's body, in Full quality")
     parser.add_argument(
         "--refine", action=argparse.BooleanOptionalAction, default=True,
         help="fit the bodies to the keypoints (SMPLify)",

@@ -117,7 +117,7 @@ def _check_packages(report: Report) -> None:
             installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             if (name, tested) in full:
-                report.add(name, "not installed: only full quality needs it")
+                report.add(name, "not installed: only Full quality needs it")
             else:
                 missing.append(name)
             continue

@@ -35,7 +35,7 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class Published:
-    """A file of full quality, which users bring themselves: its licence forbids to ship it, or it is too large."""
+    """A file of Full quality, which users bring themselves: its licence forbids to ship it, or it is too large."""
 
     role: str  # yolo, vitpose, hmr2, wham, smpl, smpl_male, smpl_female
     name: str  # as its authors call it
@@ -91,7 +91,7 @@ def manifest(base: Path | None = None) -> dict[str, WeightFile]:
 
 
 def published(base: Path | None = None) -> list[Published]:
-    """The files of full quality, in the manifest's order. Raises WeightsError as `manifest` does."""
+    """The files of Full quality, in the manifest's order. Raises WeightsError as `manifest` does."""
     base = base or folder()
     try:
         return [Published(**entry) for entry in _entries(base, "published")]

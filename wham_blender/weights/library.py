@@ -1,4 +1,4 @@
-"""The user's weight files for full quality (networks and SMPL bodies): their paths, and whether they have changed.
+"""The user's weight files for Full quality (networks and SMPL bodies): their paths, and whether they have changed.
 
 Stored in ``library.json`` in the weights folder, where downloads go too; a file chosen elsewhere is not copied.
 Standard library only.
@@ -20,7 +20,7 @@ from ..folders import data_folder
 from ..records import AtMost, Within
 from . import Published, WeightFile, WeightsError, contents, published, published_for
 
-NEEDED = ("yolo", "vitpose", "hmr2", "wham")  # for full quality; WHAM's file holds SMPL's body
+NEEDED = ("yolo", "vitpose", "hmr2", "wham")  # for Full quality; WHAM's file holds SMPL's body
 BODIES = {"neutral": "smpl", "male": "smpl_male", "female": "smpl_female"}  # roles of SMPL's bodies by gender
 Look = Callable[[Path, int, int], contents.Contents]  # of a file, the number of files before it, and of all
 _GENDERS = {"neutral": "neutral", "male": "male", "m": "male", "female": "female", "f": "female"}
@@ -81,7 +81,7 @@ class Library:
         return {role: self.folder / record.path for role, record in self._read().items()}
 
     def missing(self) -> list[Published]:
-        """The entries of the files that full quality needs and the library lacks."""
+        """The entries of the files that Full quality needs and the library lacks."""
         return [entry for entry in published() if entry.role in NEEDED and self.path(entry.role) is None]
 
     def choose(self, path: Path, role: str | None = None) -> Published:

@@ -32,7 +32,7 @@ def results_key(clip_state: list[int], options: Mapping[str, Any], library: Libr
 
 
 def _weights_state(library: Library) -> list[Any]:
-    """The files of full quality as they are now, and what the lists of the shipped weights and calibrations hold."""
+    """The files of Full quality as they are now, and what the lists of the shipped weights and calibrations hold."""
     chosen = [[role, str(path), file_state(path)] for role, path in sorted(library.paths().items())]
     lists = [
         weights.folder() / "manifest.toml",

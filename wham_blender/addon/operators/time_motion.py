@@ -190,8 +190,8 @@ class WHAM_OT_loop_motion(RangeEdit, bpy.types.Operator):
         if self.in_place:
             cycle = animation.without_travel(cycle)
         character.check(armature, cycle)
-        character.trim(armature, cycle.frames[0], cycle.frames[-1])
         character.write(armature, cycle)
+        character.trim(armature, cycle.frames[0], cycle.frames[-1])  # what other curves it has
         action = armature.animation_data.action
         action.use_frame_range = action.use_cyclic = True
         action.frame_start, action.frame_end = cycle.frames[0], cycle.frames[-1]

@@ -18,7 +18,7 @@ CONSTANT, LINEAR, _BEZIER = 0, 1, 2  # values of Keyframe.interpolation, as fore
 _SAME_FRAME = 1e-3  # frames
 _SAME_VALUE = 1e-6  # of locations and quaternions: smaller differences are rounding to float32
 _FEW = 1 / 16  # of the rows: up to here it takes less time to key them one by one than to key all; measured
-_FREE, _ALIGNED, _AUTO_CLAMPED = 0, 3, 4  # values of Keyframe.handle_left_type
+_FREE, _ALIGNED = 0, 3  # values of Keyframe.handle_left_type
 
 
 class ActionKeys:
@@ -211,25 +211,28 @@ def scale_time(curve: bpy.types.FCurve, origin: float, factor: float) -> None:
 def trim_curve(curve: bpy.types.FCurve, first: float, last: float) -> None:
     """Remove the keyframes outside the scene frames first to last; the others keep interpolation and handles."""
     keys = curve.keyframe_points
-    value_at_first = curve.evaluate(first)
-    points = {part: _points(curve, part) for part in ("co", "handle_left", "handle_right")}
-    types = {}
-    for part in ("interpolation", "handle_left_type", "handle_right_type"):
-        types[part] = np.empty(len(keys), np.int32)
-        keys.foreach_get(part, types[part])
-    inside = (points["co"][:, 0] >= first - 1e-3) & (points["co"][:, 0] <= last + 1e-3)
+    parts = {"co": _points(curve)}
+    inside = (parts["co"][:, 0] >= first - 1e-3) & (parts["co"][:, 0] <= last + 1e-3)
     if inside.all():
         return
-    keys.clear()
     if not inside.any():  # a constant curve, or a range between two keyframes: keep the value
+        value = curve.evaluate(first)
+        keys.clear()
         keys.add(1)
-        keys.foreach_set("co", [first, value_at_first])
-    else:
-        keys.add(int(inside.sum()))
-        for part, values in points.items():
-            keys.foreach_set(part, values[inside].astype(np.float32).ravel())
-        for part, values in types.items():
-            keys.foreach_set(part, values[inside])
+        keys.foreach_set("co", [first, value])
+        curve.update()
+        return
+    interpolation = _integers(curve, "interpolation")
+    types = {"interpolation": interpolation}
+    if (interpolation == _BEZIER).any():  # others keep those that new keyframes have, automatic ones
+        parts |= {part: _points(curve, part) for part in ("handle_left", "handle_right")}
+        types |= {part: _integers(curve, part) for part in ("handle_left_type", "handle_right_type")}
+    keys.clear()
+    keys.add(int(inside.sum()))
+    for part, values in parts.items():
+        keys.foreach_set(part, values[inside].astype(np.float32).ravel())
+    for part, kinds in types.items():
+        keys.foreach_set(part, kinds[inside])
     curve.update()
 
 
@@ -239,9 +242,14 @@ def _frame_of(key: bpy.types.Keyframe) -> float:
 
 def _is_stepped(curve: bpy.types.FCurve) -> bool:
     """Whether an F-curve holds each value until the next keyframe, so that it needs no evaluation frame by frame."""
-    types = np.empty(len(curve.keyframe_points), np.int32)
-    curve.keyframe_points.foreach_get("interpolation", types)
-    return not curve.modifiers and not (types != CONSTANT).any()
+    return not curve.modifiers and not (_integers(curve, "interpolation") != CONSTANT).any()
+
+
+def _integers(curve: bpy.types.FCurve, part: str) -> np.ndarray:
+    """An enumeration of an F-curve's keyframes, (F,) int32."""
+    values = np.empty(len(curve.keyframe_points), np.int32)
+    curve.keyframe_points.foreach_get(part, values)
+    return values
 
 
 def _points(curve: bpy.types.FCurve, part: str = "co") -> np.ndarray:
@@ -252,7 +260,10 @@ def _points(curve: bpy.types.FCurve, part: str = "co") -> np.ndarray:
 
 
 def _set_points(curve: bpy.types.FCurve, points: np.ndarray, interpolation: int) -> None:
-    """Set an F-curve's keyframes (F, 2); if their number is unchanged, interpolation and handle types stay."""
+    """Set an F-curve's keyframes (F, 2); if their number is unchanged, interpolation and handle types stay.
+
+    New keyframes have automatic, clamped handles in every Blender, whatever its preferences say.
+    """
     keys, count = curve.keyframe_points, len(points)
     changed = len(keys) != count
     if changed:
@@ -261,8 +272,6 @@ def _set_points(curve: bpy.types.FCurve, points: np.ndarray, interpolation: int)
     keys.foreach_set("co", points.astype(np.float32, copy=False).ravel())
     if changed:
         keys.foreach_set("interpolation", np.full(count, interpolation, np.int32))
-        for side in ("handle_left_type", "handle_right_type"):
-            keys.foreach_set(side, np.full(count, _AUTO_CLAMPED, np.int32))
     curve.update()
 
 

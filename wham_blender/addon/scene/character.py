@@ -329,10 +329,8 @@ def trim(armature: bpy.types.Object, first: float, last: float) -> None:
         write(armature, before)
     for curve in keys.curves():
         trim_curve(curve, first, last)
-    trimmed = read(armature)
     # Properties with keyframes at their changes only: the value at the first frame may have its key before it.
-    rows = np.searchsorted(before.frames, trimmed.frames + _SAME_FRAME, "right").clip(1) - 1
-    trimmed = replace(trimmed, contacts=before.contacts[rows], visible=before.visible[rows])
+    trimmed = animation.between(before, first, last)
     keys.frames = trimmed.frames
     write_contacts(keys, armature, trimmed.contacts)
     key_property(keys, armature, _VISIBLE, trimmed.visible)
@@ -385,10 +383,10 @@ def transform(objects: list[bpy.types.Object], rotation: np.ndarray, offset: np.
     """
     # A linked duplicate has the original's action or armature data: each is changed once.
     characters = {obj.animation_data and obj.animation_data.action: obj for obj in objects if is_character(obj)}
+    before = {obj: read(obj) for obj in characters.values()}
     after = {}
-    for obj in characters.values():
-        before = read(obj)
-        scaled = replace(before, root=scale * before.root, heads=scale * before.heads, feet=scale * before.feet)
+    for obj, now in before.items():
+        scaled = replace(now, root=scale * now.root, heads=scale * now.heads, feet=scale * now.feet)
         after[obj] = animation.moved(scaled, rotation, offset)
         check(obj, after[obj])
     cameras = [CameraPath.of(obj).moved(rotation, offset, scale) for obj in objects if obj.type == "CAMERA"]
@@ -399,7 +397,7 @@ def transform(objects: list[bpy.types.Object], rotation: np.ndarray, offset: np.
         for obj in of_data.values():
             scale_data(obj, scale)
     for obj, changed in after.items():
-        write(obj, changed)
+        write(obj, changed, before[obj] if scale == 1.0 else None)
     for path in cameras:
         path.write()
         record = path.camera.wham_motion

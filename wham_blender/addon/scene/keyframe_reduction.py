@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
+
+_COARSE = 8  # of so many rows one is looked at first; set by hand
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,24 @@ def reduce_keyframes(channel: Channel, frames: np.ndarray) -> ReducedCurves:
     before, after = _slopes(values, frames, channel.required)
     keyed = channel.required.copy()
     keyed[[0, -1]] = True
-    while True:
-        rows = np.flatnonzero(keyed)
-        full = _evaluated(values, before, after, frames, rows)
-        error = channel.error(full, values)
-        excess = np.where(keyed, 0.0, error / channel.tolerance)
-        if excess.max() <= 1.0:
-            return ReducedCurves(rows, values[rows], before[rows], after[rows], full, float(error.max()))
-        for start, stop in pairwise(rows):
-            worst = start + int(np.argmax(excess[start:stop]))
-            keyed[worst] |= excess[worst] > 1.0
+    full, error = values.copy(), np.zeros(len(values))
+    for step in (_COARSE, 1):  # most keyframes are found by looking at some rows only, which takes less time
+        unsure = np.arange(0, len(values), step)
+        while len(unsure):
+            rows = np.flatnonzero(keyed)
+            full[unsure] = _evaluated(values, before, after, frames, rows, unsure)
+            error[unsure] = channel.error(full[unsure], values[unsure])
+            excess = np.where(keyed[unsure], 0.0, error[unsure] / channel.tolerance[unsure])
+            spans = np.searchsorted(rows, unsure, side="right")  # between two keyframes each
+            starts = np.flatnonzero(np.diff(spans, prepend=-1))
+            largest = np.repeat(np.maximum.reduceat(excess, starts), np.diff(starts, append=len(spans)))
+            wrong = largest > 1.0
+            worst = np.flatnonzero(wrong & (excess == largest))
+            worst = worst[np.unique(spans[worst], return_index=True)[1]]  # one of each span
+            keyed[unsure[worst]] = True
+            unsure = unsure[wrong]  # curves of the other spans stay as they are
+    rows = np.flatnonzero(keyed)
+    return ReducedCurves(rows, values[rows], before[rows], after[rows], full, float(error.max()))
 
 
 def _slopes(values: np.ndarray, frames: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,15 +79,15 @@ def _slopes(values: np.ndarray, frames: np.ndarray, corners: np.ndarray) -> tupl
 
 
 def _evaluated(
-    values: np.ndarray, before: np.ndarray, after: np.ndarray, frames: np.ndarray, rows: np.ndarray
+    values: np.ndarray, before: np.ndarray, after: np.ndarray, frames: np.ndarray, rows: np.ndarray, wanted: np.ndarray
 ) -> np.ndarray:
-    """The cubic Hermite curves through some rows, at all frames (F, n); Bezier handles can represent them exactly."""
+    """The cubic Hermite curves through some rows at the wanted ones (n,); Bezier handles can represent them exactly."""
     if len(rows) < 2:
-        return values
-    span = np.clip(np.searchsorted(rows, np.arange(len(frames)), side="right") - 1, 0, len(rows) - 2)
+        return values[wanted]
+    span = np.clip(np.searchsorted(rows, wanted, side="right") - 1, 0, len(rows) - 2)
     start, stop = rows[span], rows[span + 1]
     length = (frames[stop] - frames[start])[:, None]
-    t = (frames - frames[start])[:, None] / length
+    t = (frames[wanted] - frames[start])[:, None] / length
     return (
         (1 + 2 * t) * (1 - t) ** 2 * values[start]
         + t**2 * (3 - 2 * t) * values[stop]

@@ -6,7 +6,7 @@
     installer move FOLDER
 
 Installing does the same work from nothing, after an interruption, over an older version, and to repair: complete
-packages stay, the rest is downloaded. Packages that only full quality needs (``pipeline/full_packages.txt``) are left
+packages stay, the rest is downloaded. Packages that only Full quality needs (``pipeline/full_packages.txt``) are left
 out until ``--full`` asks for them; from then on they are part of the worker.
 
 Every package must have one of the hashes in ``pipeline/requirements.txt``. The
@@ -55,7 +55,7 @@ def install(
     """Install the worker into python_environment.worker_folder() and return its interpreter.
 
     ``larger``: where PyTorch's index cannot be used, take PyPI's build, which is much larger than was announced.
-    ``full``: also the packages that only full quality needs; a worker that has them keeps them. Raises
+    ``full``: also the packages that only Full quality needs; a worker that has them keeps them. Raises
     WorkerError or BuildError; the next attempt uses what was done by then.
     """
     folder = python_environment.worker_folder()
@@ -235,7 +235,7 @@ def _install_packages(fetch: _Fetch, build: pytorch.Build, larger: bool, full: b
 
 
 def _lock(name: str, full: bool) -> str:
-    """A lock file; without ``full`` its entries of packages that only full quality needs are left out."""
+    """A lock file; without ``full`` its entries of packages that only Full quality needs are left out."""
     left_out = frozenset() if full else python_environment.full_packages()
     entries = _entries((python_environment.PIPELINE / name).read_text("utf-8"))
     return "".join(entry for entry in entries if entry.partition("==")[0] not in left_out)

@@ -240,7 +240,7 @@ def install_command(
     """The command that installs, updates or repairs the worker's environment; Blender's interpreter runs it.
 
     ``build`` is one of pytorch.WISHES; ``wheels`` a folder that has all packages, for computers without a network;
-    ``larger`` accepts a larger download than `download_text` announces; ``full`` adds what only full quality needs.
+    ``larger`` accepts a larger download than `download_text` announces; ``full`` adds what only Full quality needs.
     """
     options = ["--base", str(base), "--build", build]
     if wheels:
@@ -290,7 +290,7 @@ def download_text(wish: str, nvidia_cards: list[pytorch.Card]) -> str:
 def download_size(build: pytorch.Build, full: bool = False) -> int | None:
     """Megabytes that an installation downloads here; None if only PyTorch's index knows.
 
-    ``full``: with the packages that only full quality needs.
+    ``full``: with the packages that only Full quality needs.
     """
     sizes = download_sizes()
     torch = {"pypi": sizes.get("torch"), "cpu": _TORCH_CPU}.get(build.name)
@@ -305,17 +305,17 @@ def larger_download() -> int:
 
 
 def full_download() -> int:
-    """Megabytes of the packages that only full quality needs."""
+    """Megabytes of the packages that only Full quality needs."""
     return download_sizes().get("full", 0)
 
 
 def lacks_full_packages() -> bool:
-    """Whether the installed worker is complete, but without the packages that only full quality needs."""
+    """Whether the installed worker is complete, but without the packages that only Full quality needs."""
     return not os.environ.get("WHAM_WORKER_PYTHON") and read_marker(worker_folder(), MARKER).get("full") == "no"
 
 
 def full_packages() -> frozenset[str]:
-    """Names of the packages that only full quality needs."""
+    """Names of the packages that only Full quality needs."""
     return frozenset((PIPELINE / "full_packages.txt").read_text("utf-8").split())
 
 

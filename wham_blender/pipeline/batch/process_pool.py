@@ -21,9 +21,9 @@ from ..job_process import Tell
 from .clip_worker import FAILED, Outcome, Task, decode
 
 _MODULE = "wham_blender.pipeline.batch.clip_worker"
-# Bytes that a process of draft quality needs, with room for a clip of 4K: it has 1.1 to 1.3 GB with one of 1080 x 1920.
+# Bytes that a process of Draft quality needs, with room for a clip of 4K: it has 1.1 to 1.3 GB with one of 1080 x 1920.
 _PROCESS_BYTES = 2 * limits.GB
-_CARD_BYTES = 8 * limits.GB  # that the networks of full quality take on a card, half of it for a batch of crops
+_CARD_BYTES = 8 * limits.GB  # that the networks of Full quality take on a card, half of it for a batch of crops
 _MOST_ON_A_CARD = 3  # decoding and detection keep three processes' cores busy while the card works; set by hand
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _END_TIMEOUT = 0.5  # seconds between asking processes to end and killing them: a cancel must take below a second

@@ -1,4 +1,4 @@
-"""A tracker that runs a detector in every frame, with ByteTrack's track ids. Needs the packages of full quality."""
+"""A tracker that runs a detector in every frame, with ByteTrack's track ids. Needs the packages of Full quality."""
 
 from __future__ import annotations
 

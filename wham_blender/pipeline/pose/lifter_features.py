@@ -1,7 +1,7 @@
 """WHAM's image features and first pose of a track, and a pose of each frame, from the open lifter on landmarks.
 
-In draft quality it replaces HMR2.0. Its smoothed poses are nearer to held-out motion than those that the open WHAM
-weights regress from its features, so draft quality takes the body's pose from the lifter, and contacts, world
+In Draft quality it replaces HMR2.0. Its smoothed poses are nearer to held-out motion than those that the open WHAM
+weights regress from its features, so Draft quality takes the body's pose from the lifter, and contacts, world
 orientation and path from WHAM.
 """
 

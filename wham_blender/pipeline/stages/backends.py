@@ -11,7 +11,7 @@ from ...weights.library import NEEDED, Library
 from ..errors import PipelineError
 
 _LACKS_PACKAGES = (
-    "The worker lacks the packages of full quality: click Install Packages for Full Quality in the preferences."
+    "The worker lacks the packages of Full quality: click Install Packages for Full Quality in the preferences."
 )
 QUALITIES = ("auto", "fast", "draft", "mixed", "full")
 
@@ -104,7 +104,7 @@ def _lacks_packages(roles: set[str]) -> bool:
 
 def _check_packages(roles: set[str]) -> None:
     if _lacks_packages(roles):
-        raise PipelineError(f"{_LACKS_PACKAGES} Or choose draft quality.", code="full-packages-missing")
+        raise PipelineError(f"{_LACKS_PACKAGES} Or choose Draft quality.", code="full-packages-missing")
 
 
 def _draft(reason: str) -> Backend:

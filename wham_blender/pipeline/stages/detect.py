@@ -83,14 +83,14 @@ def build_people_source(context: JobContext, write_crops: Append | None) -> Peop
     """Detector, tracker and keypoint networks for the job's quality.
 
     ``write_crops``: takes the crops for HMR2.0. Raises WeightsError if a weight file is not the expected one. PyTorch,
-    which takes seconds to load, is imported only for full quality's networks.
+    which takes seconds to load, is imported only for Full quality's networks.
     """
     files = context.backend.files
     detect: Detector
     if "yolo" in files:
         import torch
 
-        from ..people import yolo  # needs packages that draft quality does without
+        from ..people import yolo  # needs packages that Draft quality does without
 
         device = torch.device(context.device)
         detect = context.network("yolo", lambda: yolo.Yolo(files["yolo"].path, device))

@@ -32,12 +32,12 @@ class Job:
     resume: Path | None = None  # the job folder; None: one of the clip's own in the user's cache
     device: str = "auto"  # one of the texts that devices.choose takes
     quality: str = "auto"  # one of backends.QUALITIES
-    weights: Path | None = None  # the library of full quality's files; None: the user's own
+    weights: Path | None = None  # the library of Full quality's files; None: the user's own
     camera: str = "auto"  # auto, static or moving
     focal_length: float | None = None  # millimetres, 35 mm equivalent
     actor_height: float | None = None  # metres, of the first of the people asked for; it scales the world
     anchor: bool = True  # for a static camera: use its constant position when people are placed
-    gender: str = "neutral"  # neutral, male or female: of the body in full quality
+    gender: str = "neutral"  # neutral, male or female: of the body in Full quality
     refine: bool = True  # fit the bodies to the keypoints (SMPLify)
     hands: bool = True  # see hands, for fingers and wrists
     world: str = "placed"  # placed (from the picture, WHAM and planted feet), or wham (the network's own rollout)
