@@ -1,10 +1,10 @@
 """Hands of real clips, which have no truth: how calm they are, whether limits are kept, and pictures to look at.
 
 ``build.py bench hand_clips CLIP ... [--start FRAME] [--end FRAME] [--folder FOLDER] [--json FILE]``. Of each clip's
-main person, by side: % of the frames in which the hand is seen; the largest rotation of a finger joint against its parent,
-and of the wrist against the forearm, from one frame to the next, degrees, and what 95 of 100 frames are below; the most
-by which an angle of a finger is beyond its limits, degrees. The folder, out/hand_clips unless another is named, gets a
-picture of each clip: eight frames of the film around each hand, beside the body in the same view.
+main person, by side: % of the frames in which the hand is seen; the largest rotation of a finger joint against its
+parent, and of the wrist against the forearm, from one frame to the next, degrees, and what 95 of 100 frames are below;
+the most by which an angle of a finger is beyond its limits, degrees. The folder, out/hand_clips unless another is
+named, gets a picture of each clip: eight frames of the film around each hand, beside the body in the same view.
 """
 
 from __future__ import annotations

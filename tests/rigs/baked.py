@@ -102,10 +102,10 @@ def finger_angle(source: bpy.types.Object, rig: bpy.types.Object, fingers: Mappi
     for side, finger in product(("left", "right"), HAND_FINGERS):
         joints = [f"{side}_{finger}{number}" for number in (1, 2, 3)]
         chain = [joint for joint in joints if joint in fingers]
-        for joint, following in pairwise([*chain, None]):
+        for joint, following in zip(chain, [*chain[1:], ""], strict=True):
             ours, theirs = source.pose.bones[joint], rig.pose.bones[fingers[joint]]
             ends = source.pose.bones[joints[-1]].tail, theirs.tail
-            if following is not None:
+            if following:
                 ends = source.pose.bones[following].head, rig.pose.bones[fingers[following]].head
             one = source.matrix_world.to_3x3() @ (ends[0] - ours.head)
             other = rig.matrix_world.to_3x3() @ (ends[1] - theirs.head)
