@@ -102,10 +102,11 @@ def finger_angle(source: bpy.types.Object, rig: bpy.types.Object, fingers: Mappi
     for side, finger in product(("left", "right"), HAND_FINGERS):
         joints = [f"{side}_{finger}{number}" for number in (1, 2, 3)]
         chain = [joint for joint in joints if joint in fingers]
-        for joint, following in zip(chain, [*chain[1:], ""], strict=True):
+        for number, joint in enumerate(chain):
             ours, theirs = source.pose.bones[joint], rig.pose.bones[fingers[joint]]
             ends = source.pose.bones[joints[-1]].tail, theirs.tail
-            if following:
+            if number + 1 < len(chain):
+                following = chain[number + 1]
                 ends = source.pose.bones[following].head, rig.pose.bones[fingers[following]].head
             one = source.matrix_world.to_3x3() @ (ends[0] - ours.head)
             other = rig.matrix_world.to_3x3() @ (ends[1] - theirs.head)
