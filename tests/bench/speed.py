@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="lines of the clips")
     parser.add_argument("--people", type=int, nargs="+", default=PEOPLE, help="people in the clips")
     parser.add_argument("--qualities", nargs="+", choices=QUALITIES, default=QUALITIES)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="length of the clips of the other modes")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="length of the clips of --profile and --hands")
     parser.add_argument("--hands", type=int, nargs="?", const=3, help="runs with and without hands instead, in turn")
     arguments = parser.parse_args()
     processors = os.cpu_count()
