@@ -191,7 +191,7 @@ def measure(name: str, keypoints: str, body: Body, folder: Path) -> tuple[list[C
     for variant, settings in VARIANTS.items():
         with true_people if keypoints == "truth" else mock.patch.dict({}):
             job = Job(clip, folder / "motion.npz", "ALL", resume=folder, quality="draft",
-                          focal_length=millimetres, **settings)  # fmt: skip
+                      focal_length=millimetres, hands=False, **settings)  # fmt: skip
             run(job, lambda message: None)
         people = motion.load(job.output)
         order = [_true_person(person, known) for person in people]

@@ -13,8 +13,10 @@ from smplx.lbs import lbs
 from smplx.utils import Struct
 from torch import Tensor
 
+from tests.parity import synthetic
 from wham_blender import weights
 from wham_blender.body.body import Body
+from wham_blender.body.kinematics import PointKinematics, rotation_vector_jacobian
 from wham_blender.body.rotations import closest_rotation, matrix_from_r6d, mirror_pose, r6d_from_matrix
 from wham_blender.motion import forward_kinematics, rotation_matrices
 from wham_blender.skeleton import FINGERTIP_NAMES, HAND_JOINT_NAMES, JOINT_MIRROR, JOINT_NAMES
@@ -155,3 +157,44 @@ def test_bodies_without_fingers_say_so(open_body: Body) -> None:
     assert not body.has_hands
     with pytest.raises(ValueError, match="no finger joints"):
         body.rest_hands(torch.zeros(1, 10))
+
+
+@pytest.mark.parametrize("corrected", [False, True], ids=["open", "with pose corrections"])
+def test_points_without_pytorch_are_the_landmarks(
+    corrected: bool, open_body: Body, posed: tuple[Tensor, Tensor]
+) -> None:
+    body, (poses, betas) = Body(synthetic.body_model(0)) if corrected else open_body, posed
+    matrices = poses.numpy().astype(float)
+    landmarks = body.landmarks(poses, betas[:1].expand(len(poses), -1))
+    expected = torch.cat([landmarks.joints[:, :17], landmarks.feet], 1) + landmarks.offset[:, None]
+    pelvis = body.rest_joints(betas[0]).numpy()[:1].repeat(len(poses), 0)
+    found = PointKinematics(body, matrices, [0]).pose(matrices, pelvis, betas[0].numpy())
+    np.testing.assert_allclose(found.points, expected.numpy(), rtol=0, atol=2e-5)
+
+
+def test_derivatives_of_points_are_differences(open_body: Body, posed: tuple[Tensor, Tensor]) -> None:
+    matrices, betas = posed[0].numpy().astype(float), posed[1][0].numpy().astype(float)
+    moving, rng = [0, 3, 16, 18, 4], np.random.default_rng(1)
+    kinematics = PointKinematics(open_body, matrices, moving)
+    vectors, change = rng.normal(0, 0.5, (2, len(matrices), len(moving), 3))
+    shape_change = rng.standard_normal(10)
+
+    def points(size: float) -> np.ndarray:
+        local = matrices.copy()
+        local[:, moving] @= rotation_matrices(vectors + size * change)
+        return kinematics.pose(local, np.zeros((len(matrices), 3)), betas + size * shape_change).points
+
+    local = matrices.copy()
+    local[:, moving] @= rotation_matrices(vectors)
+    at = kinematics.pose(local, np.zeros((len(matrices), 3)), betas)
+    by_rotations = kinematics.by_rotations(at, rotation_vector_jacobian(vectors))
+    found = np.einsum("nrikc,nkc->nri", by_rotations, change) + kinematics.by_betas(at) @ shape_change
+    np.testing.assert_allclose(found, (points(1e-6) - points(-1e-6)) / 2e-6, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-5, 2.0])
+def test_rotation_vector_jacobian_is_a_difference(size: float) -> None:
+    vector, change = size * np.array([0.6, 0.0, -0.8]), 1e-6 * np.array([0.3, -0.5, 0.2])
+    ends = Rotation.from_rotvec(vector - change), Rotation.from_rotvec(vector + change)
+    expected = (ends[0].inv() * ends[1]).as_rotvec() / 2
+    np.testing.assert_allclose(rotation_vector_jacobian(vector) @ change, expected, rtol=0, atol=1e-13)

@@ -174,14 +174,49 @@ def test_without_keypoints_or_finite_intrinsics_the_motion_stays(body: Body) -> 
     assert np.allclose(points(result, body)[0], points(start, body)[0], atol=1e-4)
 
 
-def test_the_objective_never_increases(body: Body) -> None:
-    true = standing(body)
-    start, target = disturbed(true, 0.4), keypoints_of(true, body)
+def test_the_gradient_is_that_of_the_objective(body: Body) -> None:
+    """All terms, beyond their outliers' thresholds too."""
+    start, target = disturbed(standing(body), 0.4), keypoints_of(standing(body), body)
+    start.contacts[10:20, :2] = 0
     window = smplify._Window(start, target, body, np.arange(FRAMES), smplify.Terms())
-    before = float(window.loss(window.no_correction()))
-    correction = window.fit(torch.zeros(10), lambda fraction: None)
-    assert correction is not None
-    assert float(window.loss(correction)) < before
+    rng = np.random.default_rng(0)
+    changes, direction = rng.normal(0, 0.05, (2, FRAMES, 19, 3))
+
+    def objective(size: float) -> float:
+        return window.evaluate(smplify._Correction(changes + size * direction, np.zeros(10))).value
+
+    at = window.evaluate(smplify._Correction(changes, np.zeros(10)))
+    _, half_gradient = window._normal_equations(at, window._jacobian(at))
+    along = 2 * (half_gradient * direction.reshape(FRAMES, -1)).sum()
+    assert along == pytest.approx((objective(1e-5) - objective(-1e-5)) / 2e-5, rel=1e-5)
+
+
+def test_a_known_motion_is_recovered_from_its_projected_joints(body: Body) -> None:
+    """The body's path and orientation are unknown, and nothing but the keypoints tells them."""
+    true = standing(body)
+    target, start = keypoints_of(true, body), disturbed(true)
+    start.poses[:, 3:] = true.poses[:, 3:]
+    terms = smplify.Terms(
+        keypoint=0.0005, outlier=1e4, translation=10, pose_change=10, translation_change=10, acceleration=10, slide=10,
+        height=10, shape=0.001, stature=0.001,
+    )  # fmt: skip
+    result = smplify.fit_to_keypoints(start, target, body, terms=terms)
+    assert distance(points(start, body)[0], points(true, body)[0]) > 0.05
+    assert distance(points(result, body)[0], points(true, body)[0]) < 0.005
+    assert distance(project(result, body), target.keypoints[..., :2]) < 0.5
+
+
+@pytest.mark.parametrize("frames", [1, 3, 60])
+def test_the_banded_solution_is_the_dense_one(frames: int) -> None:
+    size, rng = 4, np.random.default_rng(0)
+    factor = np.tril(rng.standard_normal((frames * size, frames * size)))
+    factor[np.subtract.outer(np.arange(len(factor)), np.arange(len(factor))) >= 2 * size] = 0
+    dense = factor @ factor.T + 0.1 * np.eye(len(factor))
+    tiles = dense.reshape(frames, size, frames, size).swapaxes(1, 2)
+    blocks = [tiles[np.arange(frames - apart), np.arange(apart, frames)] for apart in range(min(frames, 3))]
+    right = rng.standard_normal((frames, size, 2))
+    expected = np.linalg.solve(dense, right.reshape(-1, 2)).reshape(right.shape)
+    np.testing.assert_allclose(smplify._solve_banded(blocks, right), expected, rtol=1e-6, atol=1e-9)
 
 
 def test_fast_arms_keep_their_path(body: Body) -> None:

@@ -37,6 +37,20 @@ class Landmarks(NamedTuple):
     offset: Tensor  # (N, 3): the midpoint of the hips in SMPL's output without a translation
 
 
+class PointRegressor(NamedTuple):
+    """What poses COCO's 17 points and the four foot points without PyTorch, near n poses; float64, metres.
+
+    A point is a sum over the joints: of a joint's transform from the rest pose, applied to the homogeneous vector of
+    (``templates`` + ``directions`` @ betas) and the weight.
+    """
+
+    rest: np.ndarray  # (24, 3) joints of the mean body
+    rest_directions: np.ndarray  # (24, 3, 10)
+    templates: np.ndarray  # (n, 21, 24, 3); (1, 21, 24, 3) if the body has no pose corrections
+    directions: np.ndarray  # (21, 24, 3, 10)
+    weights: np.ndarray  # (21, 24)
+
+
 class Body(nn.Module):
     """SMPL or a body of its format. Takes (N, 24, 3, 3) rotation matrices and (N, 10) betas.
 
@@ -129,13 +143,13 @@ class Body(nn.Module):
 
     def height(self, betas: np.ndarray) -> float:
         """Height in metres, soles to crown, of the shape (10,) in the rest pose."""
-        return float(self._height_and_slope(betas)[0])
+        return float(self.height_and_slope(betas)[0])
 
     def of_height(self, betas: np.ndarray, metres: float) -> np.ndarray:
         """The shape (10,) nearest to ``betas`` with that height, or with the nearest height that _MAX_SHAPE allows."""
         shape = np.asarray(betas, np.float64)
         for _ in range(8):  # the lowest and highest vertex hardly change with the shape
-            height, slope = self._height_and_slope(shape)
+            height, slope = self.height_and_slope(shape)
             shape = shape + slope * (metres - height) / (slope @ slope)
             shape *= min(1.0, _MAX_SHAPE / np.linalg.norm(shape))
         return shape.astype(np.float32)
@@ -154,7 +168,7 @@ class Body(nn.Module):
         off, directions = off - off.mean(0), directions - directions.mean(0)
         return np.linalg.lstsq(directions.reshape(-1, 10), off.ravel(), rcond=None)[0].astype(np.float32)
 
-    def _height_and_slope(self, betas: np.ndarray) -> tuple[float, np.ndarray]:
+    def height_and_slope(self, betas: np.ndarray) -> tuple[float, np.ndarray]:
         """Height in the rest pose, metres, and its derivative (10,) by the betas."""
         directions = self.smpl.shapedirs[:, 1].cpu().numpy().astype(np.float64)
         up = self.smpl.v_template[:, 1].cpu().numpy() + directions @ betas
@@ -192,6 +206,23 @@ class Body(nn.Module):
         offset = points[:, _HIPS].mean(1)
         joints, feet = (points - offset[:, None]).split([points.shape[1] - 4, 4], 1)
         return Landmarks(joints, feet, offset)
+
+    def point_regressor(self, poses: np.ndarray) -> PointRegressor:
+        """The regressor with the pose corrections of poses (n, 24, 3, 3)."""
+
+        def array(values: Tensor) -> np.ndarray:
+            return values.cpu().numpy().astype(np.float64)
+
+        rows = [*range(len(COCO_NAMES)), *range(len(self._landmark_weights) - 4, len(self._landmark_weights))]
+        basis = array(self._landmark_basis).reshape(len(self._landmark_basis), -1, 24, 3)[:, rows]
+        templates, shapes, corrections = np.split(basis, [1, 1 + self._rest_directions.shape[-1]])
+        if corrections.any():
+            feature = (poses[:, 1:] - np.eye(3)).reshape(len(poses), -1)
+            templates = templates + np.tensordot(feature, corrections, 1)
+        return PointRegressor(
+            array(self._rest_template), array(self._rest_directions), templates, np.moveaxis(shapes, 0, -1),
+            array(self._landmark_weights)[rows],
+        )  # fmt: skip
 
     def _regressor_basis(self, rows: Tensor) -> Tensor:
         """Regressors (R, V) applied to template, shapes and pose corrections, for each bone: (218, R * 24 * 3).

@@ -24,7 +24,7 @@ _SECONDS_PER_FRAME = {
     "features": 0.001,
     "wham": 0.006,
     "placement": 0.0015,
-    "smplify": 0.015,
+    "smplify": 0.003,
     "hands": 0.005,
     "write": 0.0005,
     "film": 0.01,
