@@ -1,8 +1,9 @@
 """The worker's command on a render farm, ``launch.py wham_blender.pipeline.farm_job CLIP FOLDER OPTIONS``: one clip.
 
 FOLDER, on the shared storage, gets motion.npz, the stages, so that a second attempt goes on from there, and
-status.json, which the add-on reads (farm_status.py). A corrections.json that lies there is applied. Progress and failure are printed as Open Job Description's lines,
-``openjd_progress: 41.5``, which Deadline Cloud understands and which are plain words in the log of any other farm.
+status.json, which the add-on reads (farm_status.py). A corrections.json that lies there is applied. Progress and
+failure are printed as Open Job Description's lines, ``openjd_progress: 41.5``, which Deadline Cloud understands and
+which are plain words in the log of any other farm.
 OPTIONS are those of `pipeline.options`; ``--end 0`` stands for the clip's last frame, as farms have no empty numbers.
 """
 
