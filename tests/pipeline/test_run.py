@@ -288,7 +288,7 @@ def test_an_interrupted_stage_leaves_no_file(finished: Path, monkeypatch: pytest
         raise KeyboardInterrupt
 
     before = sorted((finished / "job").iterdir())
-    monkeypatch.setattr(np, "savez", interrupted)
+    monkeypatch.setattr(np.lib.format, "write_array", interrupted)
     with pytest.raises(KeyboardInterrupt):
         kept(finished, monkeypatch, focal_length=28.0)
     assert sorted((finished / "job").iterdir()) == before
