@@ -141,6 +141,24 @@ def test_a_pose_that_is_keyed_already_is_pinned_too(walker):
         bpy.ops.wham.pin_pose()
 
 
+def test_what_is_not_the_action_s_own_pose_is_not_pinned(walker):
+    before = keys(walker)
+    turn(walker, 20)
+    walker.data.pose_position = "REST"
+    with pytest.raises(RuntimeError, match="is in Rest Position, and shows no pose"):
+        bpy.ops.wham.pin_pose()
+    walker.data.pose_position = "POSE"
+    walker.animation_data.nla_tracks.new().strips.new("below", 1, walker.animation_data.action.copy())
+    walker.animation_data.action_blend_type = "ADD"
+    with pytest.raises(RuntimeError, match="mixed with NLA tracks"):
+        bpy.ops.wham.pin_pose()
+    after = keys(walker)
+    assert all((points == before[path]).all() for path, points in after.items())
+    walker.animation_data.action_blend_type = "REPLACE"
+    turn(walker, 20)
+    assert bpy.ops.wham.pin_pose() == {"FINISHED"}
+
+
 def test_distrusted_frames_are_bridged_and_recorded(walker):
     before = character.read(walker)
     spoilt = replace(before, rotations=before.rotations.copy(), root=before.root.copy())

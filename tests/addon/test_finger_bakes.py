@@ -3,7 +3,6 @@
 import math
 import re
 from dataclasses import replace
-from itertools import pairwise
 
 import bpy
 import pytest
@@ -13,13 +12,12 @@ from tests.addon.conftest import make_motion
 from tests.addon.test_bake import PLACED, TURNED, UNEVEN, bake
 from tests.addon.test_fingers import with_hands
 from tests.addon.test_import_motion import curves
-from tests.rigs import make
+from tests.rigs import baked, make
+from tests.rigs.baked import finger_angle
 from wham_blender import motion as motion_file
-from wham_blender.addon.retarget import armature as armatures
-from wham_blender.addon.retarget import finger_bones, maps, rig_map_state
-from wham_blender.skeleton import HAND_FINGERS
+from wham_blender.addon.retarget import maps, rig_map_state
 
-FRAMES, SIDES = (1, 14, 27, 40), ("left", "right")
+FRAMES = (1, 14, 27, 40)
 # With hands of five fingers, and those of which the test skeletons have three or two.
 KINDS = (
     "mixamo", "unreal_ue4", "unreal_ue5", "unity_humanoid", "vroid", "rigify", "rigify_metarig", "daz_genesis_8",
@@ -37,29 +35,12 @@ def source(body, tmp_path):
 
 
 def fingers_of(rig):
-    return finger_bones.complete(rig_map_state.map_of(rig), armatures.rest_skeleton(rig)).fingers
+    return baked.fingers_of(rig, rig_map_state.map_of(rig))
 
 
 def other_side(joint):
     side, _, name = joint.partition("_")
     return f"{'right' if side == 'left' else 'left'}_{name}"
-
-
-def worst_direction(source, rig, fingers):
-    """The largest angle in degrees between finger bones of source and rig, in the frame that is shown."""
-    angles = []
-    chains = [[f"{side}_{finger}{number}" for number in (1, 2, 3)] for side in SIDES for finger in HAND_FINGERS]
-    for joints in chains:
-        chain = [joint for joint in joints if joint in fingers]
-        for joint, following in pairwise([*chain, None]):
-            ours, theirs = source.pose.bones[joint], rig.pose.bones[fingers[joint]]
-            ends = source.pose.bones[joints[-1]].tail, theirs.tail
-            if following is not None:
-                ends = source.pose.bones[following].head, rig.pose.bones[fingers[following]].head
-            one = source.matrix_world.to_3x3() @ (ends[0] - ours.head)
-            other = rig.matrix_world.to_3x3() @ (ends[1] - theirs.head)
-            angles.append(math.degrees(one.angle(other)))
-    return max(angles)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +61,7 @@ def test_fingers_point_where_the_sources_do(source, kind, options):
     bake(source, rig, plant_feet=False)
     for frame in FRAMES:
         bpy.context.scene.frame_set(frame)
-        assert worst_direction(source, rig, fingers) < 1.0, frame
+        assert finger_angle(source, rig, fingers) < 1.0, frame
 
 
 @pytest.mark.parametrize("kind", ["mixamo", "unreal_ue4", "makehuman_default", "rigify_metarig"])
@@ -94,7 +75,7 @@ def test_fingers_of_bones_without_telling_names_are_found_by_place(source, kind)
     assert found == named
     bake(source, rig, plant_feet=False)
     bpy.context.scene.frame_set(27)
-    assert worst_direction(source, rig, fingers_of(rig)) < 1.0
+    assert finger_angle(source, rig, fingers_of(rig)) < 1.0
 
 
 def without_bones(rig, *endings):
@@ -122,7 +103,7 @@ def test_fingers_of_fewer_bones_point_from_their_joint_to_the_next_or_to_the_tip
     bake(source, rig, plant_feet=False)
     for frame in FRAMES:
         bpy.context.scene.frame_set(frame)
-        assert worst_direction(source, rig, fingers) < 1.0
+        assert finger_angle(source, rig, fingers) < 1.0
 
 
 def test_fingers_that_are_bent_at_rest_point_where_the_sources_do(source):
@@ -138,7 +119,7 @@ def test_fingers_that_are_bent_at_rest_point_where_the_sources_do(source):
     bake(source, rig, plant_feet=False)
     for frame in FRAMES:
         bpy.context.scene.frame_set(frame)
-        assert worst_direction(source, rig, fingers_of(rig)) < 1.0
+        assert finger_angle(source, rig, fingers_of(rig)) < 1.0
 
 
 @pytest.mark.parametrize("kind", ["mixamo", "rigify"])
@@ -150,7 +131,7 @@ def test_reduced_keys_keep_finger_directions_within_their_tolerance(source, kind
     assert sum(len(curve.keyframe_points) for curve in few) < 0.8 * len(few) * 40
     for frame in range(1, 41):
         bpy.context.scene.frame_set(frame)
-        assert worst_direction(source, rig, fingers_of(rig)) < 5.0
+        assert finger_angle(source, rig, fingers_of(rig)) < 5.0
 
 
 @pytest.mark.parametrize("kind", ["mixamo", "rigify"])

@@ -6,11 +6,12 @@ as it is. A table by kind of motion, and one by film. ``--ablate``: what each st
 keypoints to the fit. ``--clips``: real clips without truth instead, against the keypoints that the network saw; with
 ``--moving-crops``, against the same clips filmed again by a camera that moves (`moving_crops`).
 
-Columns. PA, MPJPE: 12 joints, millimetres. off: distance of projected joints from the true ones, % of the true box's
-longer side. kept: share of the true speed, relative to the hips, in 3D and in the picture (`following.speed_products`).
-lag: milliseconds. way: length of the hips' horizontal path, % of the true one (films with more than a metre). climb:
-height gained over the film by the hips' trend, against the truth. hips: slope of their height over the true one.
-lost: % of the frames in which half of a person is in view and nobody follows. taken: changes of identity.
+Columns. PA, MPJPE: 12 joints, millimetres. head: its orientation to the camera, degrees off. off: distance of projected
+joints from the true ones, % of the true box's longer side. kept: share of the true speed, relative to the hips, in 3D
+and in the picture (`following.speed_products`). lag: milliseconds. way: length of the hips' horizontal path, % of the
+true one (films with more than a metre). climb: height gained over the film by the hips' trend, against the truth. hips:
+slope of their height over the true one. lost: % of the frames in which half of a person is in view and nobody follows.
+taken: changes of identity.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import cv2
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation
 
 from tests.bench import moving_crops
 from tests.bench.accuracy import LIMBS, VIDEOS
@@ -48,9 +50,10 @@ from wham_blender.pipeline.errors import PipelineError
 from wham_blender.pipeline.people import track_cleanup
 from wham_blender.pipeline.people.landmarks import COCO_LANDMARKS
 from wham_blender.pipeline.pose import lifter_features
-from wham_blender.pipeline.stages import run as stages
+from wham_blender.pipeline.stages import motions, run
 from wham_blender.pipeline.stages.job import Job
 from wham_blender.pipeline.world import placement
+from wham_blender.skeleton import JOINT_NAMES
 
 FOLDER = Path(__file__).parents[2] / "out" / "follow"
 HIPS = [6, 7]  # among LIMBS
@@ -72,6 +75,7 @@ class Result:
     hips: np.ndarray | None = None  # (N, 3) metres, world
     up: np.ndarray | None = None  # (N, 3) the world's z in the camera's axes
     contacts: np.ndarray | None = None  # (N, 4) bool
+    head: np.ndarray | None = None  # (N, 3, 3) rotation from rest to the camera's axes
 
     def visible(self, flags: np.ndarray) -> Result:
         """The rows (N,) alone that are marked."""
@@ -86,14 +90,19 @@ def of_motion(person: Motion, body: Body) -> Result:
     pixels = points @ person.camera_K.T
     return Result(
         person.frame - 1, pixels[..., :2] / pixels[..., 2:], points, joints[:, HIPS].mean(1), person.camera_R[..., 2],
-        planted(person.contacts),
+        planted(person.contacts), person.camera_R @ _head(person.poses, person.rest_joints),
     ).visible(person.visible)  # fmt: skip
+
+
+def _head(poses: np.ndarray, rest_joints: np.ndarray) -> np.ndarray:
+    """Rotations (F, 3, 3) of the head in the world, of poses (F, 72)."""
+    return motion.forward_kinematics(poses, np.zeros(3), rest_joints)[1][:, JOINT_NAMES.index("head")]
 
 
 # ---------------------------------------------------------------- figures
 
 Figures = dict[str, np.ndarray]  # samples (n,), or sums that are added: see `merged`
-_SAMPLES = ("PA", "MPJPE", "off", "climb", "tilt")
+_SAMPLES = ("PA", "MPJPE", "head", "off", "climb", "tilt")
 
 
 def figures(results: Sequence[Result], true: Truth) -> Figures:
@@ -117,6 +126,10 @@ def figures(results: Sequence[Result], true: Truth) -> Figures:
             made.append(_of_picture(result, pixels[person, frames], sides[person, frames], true))
             if result.points is not None:
                 made.append(_of_pose(result.points, points[person, frames], true.fps))
+            if result.head is not None:
+                head = true.camera_R[frames] @ _head(true.poses[person, frames], true.joints[person, 0])
+                relative = Rotation.from_matrix(head.swapaxes(1, 2) @ result.head)
+                made.append({"head": np.degrees(relative.magnitude())})
             if result.hips is not None:
                 made.append(_of_world(result, person, frames, true))
     return merged(made)
@@ -191,7 +204,8 @@ def cells(made: Figures) -> dict[str, Cell]:
     hits, predicted, actual = made.get("contacts", np.zeros(3))
     lags = {name: following.best_lag(made[f"{name} lag"]) if f"{name} lag" in made else None for name in GROUPS}
     return {
-        "PA": _mean(made.get("PA")), "MPJPE": _mean(made.get("MPJPE")), "off median": _mean(made.get("off"), np.median),
+        "PA": _mean(made.get("PA")), "MPJPE": _mean(made.get("MPJPE")), "head deg": _mean(made.get("head")),
+        "off median": _mean(made.get("off"), np.median),
         "worst tenth": _mean(made.get("off"), lambda samples: np.quantile(samples, 0.9)),
         "wrists kept": _share(made.get("wrists kept")), "in picture": _share(made.get("wrists kept in picture")),
         "ankles kept": _share(made.get("ankles kept")), "in picture ": _share(made.get("ankles kept in picture")),
@@ -222,10 +236,10 @@ class Runner:
         self.returned = {}
         with ExitStack() as patches, tempfile.TemporaryDirectory() as folder:
             for name in self._STAGES:
-                patches.enter_context(mock.patch.object(stages, name, self._keeping(name, getattr(stages, name))))
+                patches.enter_context(mock.patch.object(motions, name, self._keeping(name, getattr(motions, name))))
             options: dict[str, Any] = {"person": "ALL", "quality": "draft", "resume": job_folder} | settings
             try:
-                return motion.load(stages.run(Job(clip, Path(folder) / "motion.npz", **options), lambda message: None))
+                return motion.load(run.run(Job(clip, Path(folder) / "motion.npz", **options), lambda message: None))
             except PipelineError as error:
                 print(f"{clip.name}: {error}")
                 return []

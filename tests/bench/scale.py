@@ -250,16 +250,7 @@ def main() -> None:
          100 * batch.rate / one / batch.processes, round(batch.memory / 1e6)]
         for batch in batches
     ]  # fmt: skip
-    columns = [
-        "engine",
-        "number",
-        "seconds",
-        "loading",
-        "clips a second",
-        "times one",
-        "efficiency %",
-        "memory MB each",
-    ]
+    columns = ["engine", "number", "seconds", "loading", "clips a second", "times one", "efficiency %", "MB each"]
     report(f"{arguments.clips} clips of {arguments.frames} frames, {processor_cores()} cores", columns, rows)
     _report_model(lengths, batches, arguments.clips, arguments.rate)
 

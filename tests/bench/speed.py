@@ -6,6 +6,8 @@ second. A short run before the measurement loads all libraries. If other program
 reliable than wall time: the networks and the background's corners use two processors at once. Fast quality runs without
 the fit to 2D keypoints.
 
+``--hands [RUNS]``: instead the processor time with and without hands, in turn, and the medians' ratio.
+
 ``--profile``: where the time goes. For each clip (540, 1080 and 2160 lines with one person; 1080 lines with up to six,
 who are the same man beside himself, each a second later than the one before), quality and run (the first and the
 second in one process): wall seconds of each stage, processor seconds of the job's own thread and of all others, and
@@ -78,9 +80,9 @@ def job(clip: Path, quality: str, folder: Path) -> Job:
     return Job(clip, output, person="ALL", quality=quality, refine=quality != "fast", resume=resume)
 
 
-def measure(clip: Path, quality: str, folder: Path) -> tuple[dict[str, float], float]:
+def measure(clip: Path, quality: str, folder: Path, *, hands: bool = True) -> tuple[dict[str, float], float]:
     """Seconds of each stage of one run, and total processor seconds. Raises SystemExit if not one person is found."""
-    settings = job(clip, quality, folder)
+    settings = replace(job(clip, quality, folder), hands=hands)
     run(replace(settings, end=60, resume=folder / "short"), lambda message: None)
     before = time.process_time()
     people = motion.load(run(settings, lambda message: None))
@@ -150,6 +152,18 @@ def start(clip: Path, quality: str, prepared: bool) -> list[list[Cell]]:
     return [[quality, run_name, stage, seconds, None, None, None] for stage, seconds in reached.items()]
 
 
+def cost_of_hands(quality: str, seconds: float, runs: int) -> list[list[Cell]]:
+    """Rows of the processor seconds with and without hands, in turn, and of the medians' ratio."""
+    spent: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(runs):
+        for hands, times in spent.items():
+            with tempfile.TemporaryDirectory() as folder:
+                clip = write_clip(Path(folder), seconds=seconds)
+                times.append(measure(clip, quality, Path(folder), hands=hands)[1])
+    ratio = float(np.median(spent[True]) / np.median(spent[False]))
+    return [[quality, *pair, None] for pair in zip(*spent.values(), strict=True)] + [[quality, None, None, ratio]]
+
+
 def clips(sizes: Sequence[int], people: Sequence[int]) -> list[tuple[int, int]]:
     """Lines and people of the clips that are profiled: one person in all sizes, more in the size nearest to LINES."""
     usual = min(sizes, key=lambda lines: abs(lines - LINES))
@@ -179,13 +193,20 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="lines of the clips")
     parser.add_argument("--people", type=int, nargs="+", default=PEOPLE, help="people in the clips")
     parser.add_argument("--qualities", nargs="+", choices=QUALITIES, default=QUALITIES)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="length of the profiled clips")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="length of the clips of the other modes")
+    parser.add_argument("--hands", type=int, nargs="?", const=3, help="runs with and without hands instead, in turn")
     arguments = parser.parse_args()
     processors = os.cpu_count()
     if arguments.profile:
         report(f"Where the time goes, {processors} processors", COLUMNS, profile_all(arguments), arguments.json)
         return
     rows: list[list[Cell]] = []
+    if arguments.hands:
+        for quality in arguments.qualities:
+            rows += cost_of_hands(quality, arguments.seconds, arguments.hands)
+        columns = ["quality", "with hands, s", "without, s", "ratio"]
+        report(f"Processor time, {processors} processors", columns, rows, arguments.json)
+        return
     for quality in arguments.qualities:
         with tempfile.TemporaryDirectory() as folder:
             seconds, processor_time = measure(write_clip(Path(folder)), quality, Path(folder))

@@ -18,7 +18,7 @@ from wham_blender.pipeline.stages.job import Job
 from wham_blender.pipeline.stages.run import run
 
 CLIP = Path(__file__).parents[1] / "clips" / "walk_and_jump.mp4"
-START, END = 71, 110  # where she walks across the picture
+START, END = 71, 98  # where she walks across the picture
 HIDDEN = 5  # frames before that the edit list hides
 
 

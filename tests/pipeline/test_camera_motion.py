@@ -1,4 +1,4 @@
-"""The camera's turn, on clips made in Blender whose camera is known, and on what breaks it."""
+"""The camera's rotation, on clips made in Blender whose camera is known, and on what breaks it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def degrees(rotations: np.ndarray) -> np.ndarray:
     ("name", "kind"),
     [("room_pan", ROTATING), ("lawn_dolly", MOVING), ("lawn_pair", MOVING), ("long_handheld", MOVING)],
 )
-def test_the_turn_is_found(name: str, kind: int) -> None:
+def test_the_rotation_is_found(name: str, kind: int) -> None:
     known = truth.load(name)
     view = solved(corners(name), known.camera_K[0, 0])
     true = known.camera_R @ known.camera_R[0].T
@@ -95,7 +95,7 @@ def test_a_setting_overrules_the_picture() -> None:
 
 
 def walls(count: int) -> list[np.ndarray]:
-    """A wall with posters, seen by a camera that turns 0.6 degrees to the right a look, f = 400 pixels."""
+    """A wall with posters, seen by a camera that rotates 0.6 degrees to the right a frame, f = 400 pixels."""
     rng = np.random.default_rng(1)
     wall = np.full((540, 1400, 3), 128, np.uint8)
     for _ in range(700):
@@ -103,8 +103,9 @@ def walls(count: int) -> list[np.ndarray]:
         wall[y : y + h, x : x + w] = rng.integers(0, 255, 3)
     camera_K = np.array([[400.0, 0, 240], [0, 400, 135], [0, 0, 1]])
     first = camera_K @ np.array([[1 / 400, 0, -700 / 400], [0, 1 / 400, -270 / 400], [0, 0, 1]])
-    turns = [Rotation.from_euler("y", -0.6 * number, degrees=True).as_matrix() for number in range(count)]
-    return [cv2.warpPerspective(wall, camera_K @ turn @ np.linalg.inv(camera_K) @ first, (480, 270)) for turn in turns]
+    rotations = [Rotation.from_euler("y", -0.6 * number, degrees=True).as_matrix() for number in range(count)]
+    homographies = (camera_K @ rotation @ np.linalg.inv(camera_K) @ first for rotation in rotations)
+    return [cv2.warpPerspective(wall, homography, (480, 270)) for homography in homographies]
 
 
 @pytest.mark.parametrize("blind", [0, 128], ids=["black", "an empty wall"])
@@ -115,11 +116,11 @@ def test_where_nothing_is_seen_the_last_good_motion_goes_on(blind: int) -> None:
     view = solved(seen, 400)
     assert not cuts
     assert np.flatnonzero(~view.is_estimated).tolist() == list(range(20, 26))
-    turned = Rotation.from_matrix(view.rotations).as_rotvec(degrees=True)
-    assert np.abs(turned - np.outer(np.arange(40), [0, -0.6, 0])).max() < 0.15
+    found = Rotation.from_matrix(view.rotations).as_rotvec(degrees=True)
+    assert np.abs(found - np.outer(np.arange(40), [0, -0.6, 0])).max() < 0.15
 
 
-def test_a_zoom_is_found_and_is_no_turn() -> None:
+def test_a_zoom_is_found_and_is_no_rotation() -> None:
     wall = walls(1)[0]
     zooms = np.linspace(1, 1.3, 30)
     views = [cv2.warpAffine(wall, cv2.getRotationMatrix2D((240, 135), 0, zoom), (480, 270)) for zoom in zooms]

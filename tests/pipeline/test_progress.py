@@ -38,6 +38,20 @@ def work(
 STAGES = {"detect": 0.05, "tracks": 0.0002, "wham": 0.03, "placement": 0.004}
 
 
+def test_a_stage_that_begins_twice_takes_its_time_once(tmp_path: Path) -> None:
+    """A job tells its first stage before its cache begins it."""
+    told: list[Message] = []
+    progress = JobProgress(StageRates(tmp_path / "rates.json", "cpu draft"), told.append, lambda: 0.0)
+    progress.expect(STAGES, 300)
+    progress.begin("detect")
+    progress.begin("detect")
+    progress.finish()
+    (message,) = told
+    assert isinstance(message, Progress)
+    shipped = {stage: StageRates(tmp_path / "none.json", "")[stage] for stage in STAGES}
+    assert message.fraction == pytest.approx(shipped["detect"] / sum(shipped.values()))
+
+
 def test_on_a_known_machine_the_bar_goes_evenly_and_the_time_left_is_right(tmp_path: Path) -> None:
     for _ in range(2):
         told = work(tmp_path / "rates.json", STAGES)

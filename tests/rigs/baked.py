@@ -6,17 +6,20 @@ Lengths are in metres of a person of the motion's size: a giant's are scaled by 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product, zip_longest
 
 import bpy
 import numpy as np
 from mathutils import Quaternion, Vector
 
 from tests.rigs import files
+from wham_blender.addon.retarget import armature as armatures
+from wham_blender.addon.retarget import finger_bones
 from wham_blender.addon.retarget.maps import LIMBS, RigMap
 from wham_blender.animation import Animation
-from wham_blender.skeleton import JOINT_NAMES
+from wham_blender.skeleton import HAND_FINGERS, JOINT_NAMES
 
 _FADE = 12  # frames around a contact in which foot locking may turn a leg
 _TOUCHES = 0.005  # metres over the floor: a vertex touches it
@@ -82,6 +85,32 @@ def measure(source: bpy.types.Object, rig: bpy.types.Object, rig_map: RigMap, an
         measured.lowest = 100 * lowest / scale
         _measure_contacts(measured, feet, [np.array(each) for each in skins], animation)
     return measured
+
+
+def fingers_of(rig: bpy.types.Object, rig_map: RigMap) -> dict[str, str]:
+    """The finger bones of a rig that a bake moves, by their joints."""
+    return dict(finger_bones.complete(rig_map, armatures.rest_skeleton(rig)).fingers)
+
+
+def finger_angle(source: bpy.types.Object, rig: bpy.types.Object, fingers: Mapping[str, str]) -> float:
+    """The largest angle in degrees between finger bones of source and rig, in the frame that is shown.
+
+    ``fingers``: as of `fingers_of`. Bones of fingers that have fewer are compared from their joint to the next or to
+    the tip.
+    """
+    largest = 0.0
+    for side, finger in product(("left", "right"), HAND_FINGERS):
+        joints = [f"{side}_{finger}{number}" for number in (1, 2, 3)]
+        chain = [joint for joint in joints if joint in fingers]
+        for joint, following in zip_longest(chain, chain[1:]):
+            ours, theirs = source.pose.bones[joint], rig.pose.bones[fingers[joint]]
+            ends = source.pose.bones[joints[-1]].tail, theirs.tail
+            if following is not None:
+                ends = source.pose.bones[following].head, rig.pose.bones[fingers[following]].head
+            one = source.matrix_world.to_3x3() @ (ends[0] - ours.head)
+            other = rig.matrix_world.to_3x3() @ (ends[1] - theirs.head)
+            largest = max(largest, math.degrees(one.angle(other)))
+    return largest
 
 
 def leg_length(rig: bpy.types.Object, rig_map: RigMap) -> float:

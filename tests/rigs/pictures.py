@@ -17,10 +17,13 @@ _VIEWS = (Vector((0, -1, 0)), Vector((1, 0, 0)))  # from where: the front of who
 _COLOURS = ((0.35, 0.5, 0.75, 1.0), (0.85, 0.55, 0.3, 1.0))
 
 
-def draw(path: Path, things: Sequence[tuple[bpy.types.Object, str, float]], frames: Sequence[int]) -> None:
+def draw(
+    path: Path, things: Sequence[tuple[bpy.types.Object, str, float]], frames: Sequence[int], *, close: bool = False
+) -> None:
     """Write a picture: a row for each view of each armature, a column a frame.
 
-    ``things``: an armature, the bone that the camera follows, and the armature's height in the world.
+    ``things``: an armature, the bone that the camera follows, and the armature's height in the world; ``close``: it
+    shows a sixth of the height, around that bone.
     """
     scene = bpy.context.scene
     scene.render.engine = "BLENDER_WORKBENCH"
@@ -43,7 +46,7 @@ def draw(path: Path, things: Sequence[tuple[bpy.types.Object, str, float]], fram
             for body in [*bodies, *([sticks] if sticks else [])]:
                 body.color = _COLOURS[number % len(_COLOURS)]
                 body.hide_render = False
-            camera.data.ortho_scale, camera.data.clip_end = 1.45 * height, 100 * height
+            camera.data.ortho_scale, camera.data.clip_end = (0.16 if close else 1.45) * height, 100 * height
             camera.data.clip_start = 0.001 * height
             for view in _VIEWS:
                 row = []
@@ -52,7 +55,7 @@ def draw(path: Path, things: Sequence[tuple[bpy.types.Object, str, float]], fram
                     if sticks:
                         _pose_sticks(sticks, armature)
                     at = armature.matrix_world @ armature.pose.bones[bone].head
-                    target = Vector((at.x, at.y, 0.52 * height))
+                    target = at if close else Vector((at.x, at.y, 0.52 * height))
                     camera.location = target + 10 * height * view + Vector((0, 0, 1.2 * height))
                     camera.rotation_euler = (target - camera.location).to_track_quat("-Z", "Y").to_euler()
                     floor.matrix_world = Matrix.Translation((at.x, at.y, 0)) @ Matrix.Scale(height, 4)

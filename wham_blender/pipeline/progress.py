@@ -90,7 +90,12 @@ class JobProgress:
             self._expected[stage] = self._not_begun[stage] = self._rates[stage] * frames
 
     def begin(self, stage: str, weight: float = 1.0) -> None:
-        """Begin a stage; ``weight`` is this call's fraction of it if it runs once for each of several people."""
+        """Begin a stage; ``weight`` is this call's fraction of it if it runs once for each of several people.
+
+        The stage that has not finished is taken for not begun: one that is begun twice would have no time left.
+        """
+        if self._stage_expected:
+            self._not_begun[self._stage] += self._stage_expected
         self._stage, self._stage_expected, self._stage_frames = stage, self._expected.get(stage, 0.0) * weight, 1
         self._not_begun[stage] = self._not_begun.get(stage, 0.0) - self._stage_expected
         self._stage_begin = self._clock()

@@ -25,7 +25,7 @@ _MARK = "RIG "  # begins the line with the child's result
 _WALK_STEPS, _POSES = 5, 24
 _COLUMNS = (
     "file", "bones", "map", "verdict", "limbs", "slip", "skin slip", "typical slip", "ends slip", "free slip", "sole",
-    "floats", "toes", "guess", "bake",
+    "floats", "toes", "fingers", "few keys", "guess", "bake",
 )  # fmt: skip
 
 
@@ -54,7 +54,8 @@ def main() -> int:
     report(
         "Characters: limbs in degrees; of a person's size, slip in mm a frame of what touches the floor (of vertices "
         "that nothing stretches or creases, of all, and the median of all), of the sole's ends, and without Plant Feet "
-        "(median), lowest sole and highest planted sole in cm; toes in degrees a frame, guess and bake in seconds",
+        "(median), lowest sole and highest planted sole in cm; toes in degrees a frame; finger bones in degrees, keyed "
+        "in all frames and with few keys; guess and bake in seconds",
         _COLUMNS,
         [[row.get(column) for column in _COLUMNS] for row in found],
         asked.json,
@@ -146,6 +147,7 @@ def _bake(rig: Any, rig_map: Any, folder: Path, picture: Path, row: dict[str, An
 
     baked.keep_vertex_counts(rig)
     source = _source(folder)
+    fingers = baked.fingers_of(rig, rig_map)
     for name, plant in (("walk", False), ("walk", True), ("poses", False)):
         _animate(source, name)
         animation = character.read(source)
@@ -167,11 +169,33 @@ def _bake(rig: Any, rig_map: Any, folder: Path, picture: Path, row: dict[str, An
         things = [(source, "pelvis", 1.7), (rig, rig_map.bones["left_hip"], baked.height(rig))]
         chosen = frames[:: max(1, len(frames) // 6)][:6]
         pictures.draw(picture.with_stem(f"{picture.stem}-{name}"), things, chosen)
+    if fingers:
+        middle = fingers.get("left_middle1") or next(iter(fingers.values()))
+        things = [(source, "left_middle1", 1.7), (rig, middle, baked.height(rig))]
+        pictures.draw(picture.with_stem(f"{picture.stem}-hands"), things, chosen, close=True)
+        row["fingers"] = _largest_finger_angle(source, rig, fingers, frames)
+        bake.bake(source, rig, rig_map, Options(plant_feet=False, reduce_keys=True))
+        row["few keys"] = _largest_finger_angle(source, rig, fingers, frames)
+        row["bones_text"] += f"\n    {len(fingers)} finger bones"
     row["bones_text"] += f"\n    Largest limb angle: {row['limbs']:.2f} degrees, {row['limb']}"
 
 
+def _largest_finger_angle(source: Any, rig: Any, fingers: dict[str, str], frames: list[int]) -> float:
+    import bpy
+
+    from tests.rigs import baked
+
+    largest = 0.0
+    for frame in frames:
+        bpy.context.scene.frame_set(frame)
+        largest = max(largest, baked.finger_angle(source, rig, fingers))
+    return largest
+
+
 def _source(folder: Path) -> Any:
-    """An imported character."""
+    """An imported character with fingers."""
+    from dataclasses import replace
+
     import bpy
     import numpy as np
 
@@ -181,7 +205,8 @@ def _source(folder: Path) -> Any:
 
     with np.load(weights.find("body").path, allow_pickle=False) as model:
         body = {name: model[name] for name in model.files}
-    motion_file.save(folder / "walk.npz", [make_motion(body, 2)])
+    motion = replace(make_motion(body, 2), hand_poses=np.zeros((2, 30, 3)), hand_confidence=np.ones((2, 2)))
+    motion_file.save(folder / "walk.npz", [motion])
     for thing in bpy.context.selected_objects:
         thing.select_set(False)
     bpy.ops.wham.import_motion(filepath=str(folder / "walk.npz"), fps="CLIP")
@@ -189,7 +214,7 @@ def _source(folder: Path) -> Any:
 
 
 def _animate(source: Any, name: str) -> None:
-    """Give the character a walk, or poses in which all limbs turn and nothing is planted."""
+    """Give the character a walk, or poses in which all limbs and fingers turn and nothing is planted."""
     from dataclasses import replace
 
     import numpy as np
@@ -200,14 +225,14 @@ def _animate(source: Any, name: str) -> None:
     from wham_blender.skeleton import JOINT_NAMES
 
     found = character.read(source)
-    walk = walks.walk(found.heads, found.feet * [1.0, 1.0, 0.0], _WALK_STEPS, sway=0.04)
+    walk = walks.walk(found.heads[:24], found.feet * [1.0, 1.0, 0.0], _WALK_STEPS, sway=0.04)
     if name == "walk":
         swing = np.sin(np.pi * np.arange(len(walk.frames)) / walks.ROWS)
         for joint, angle in (("left_shoulder", -1.2), ("right_shoulder", 1.2)):
             arms = np.zeros((len(swing), 3))
             arms[:, 1], arms[:, 0] = -angle, 0.4 * swing
             walk.rotations[:, JOINT_NAMES.index(joint)] = quaternions.of_axis_angle(arms)
-        character.write(source, walk)
+        character.write(source, _with_fingers(walk, found, np.zeros(len(swing))))
         return
     phase = 2 * np.pi * np.arange(_POSES) / _POSES
     rng = np.random.default_rng(3)
@@ -230,12 +255,32 @@ def _animate(source: Any, name: str) -> None:
             0.3 * np.sin(phase[:, None] + rng.uniform(0, 6, 3))
         )
     still = np.zeros((_POSES, 4), bool)
-    character.write(
-        source,
-        replace(
-            walk, frames=np.arange(1.0, _POSES + 1), root=np.repeat(walk.root[:1], _POSES, 0), rotations=rotations,
-            contacts=still, probabilities=still * 0.0, confidence=np.ones(_POSES), visible=np.ones(_POSES, bool),
-        ),
+    posed = replace(
+        walk, frames=np.arange(1.0, _POSES + 1), root=np.repeat(walk.root[:1], _POSES, 0), rotations=rotations,
+        contacts=still, probabilities=still * 0.0, confidence=np.ones(_POSES), visible=np.ones(_POSES, bool),
+    )  # fmt: skip
+    character.write(source, _with_fingers(posed, found, phase))
+
+
+def _with_fingers(motion: Any, found: Any, phase: Any) -> Any:
+    """The motion (F rows) with fingers that bend, one after the other, by up to 80 degrees a joint, thumbs by 30.
+
+    ``phase``: (F,) radians; ``found``: the character's animation, with its joints and fingertips at rest.
+    """
+    from dataclasses import replace
+
+    import numpy as np
+
+    from wham_blender import fingers, quaternions
+
+    upright = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]])  # Blender's axes to SMPL's
+    axes = fingers.flexion_axes(found.heads[24:] @ upright.T, found.fingertips @ upright.T) @ upright
+    largest = np.radians(np.repeat([80, 80, 80, 80, 30] * 2, 3))
+    bend = largest * np.sin((phase[:, None] + 0.5 * (np.arange(30) // 3)) / 2) ** 2
+    hands = quaternions.of_axis_angle(bend[..., None] * axes)
+    return replace(
+        motion, heads=found.heads, fingertips=found.fingertips, hand_confidence=np.ones((len(phase), 2)),
+        rotations=np.concatenate([motion.rotations, hands], 1),
     )  # fmt: skip
 
 

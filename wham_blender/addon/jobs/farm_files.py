@@ -60,7 +60,7 @@ def write_flamenco_job(record: JobRecord, farm: Farm) -> Path:
 
 
 def _settings(record: JobRecord, farm: Farm) -> dict[str, Any]:
-    """The settings of a farm's job named as in Flamenco's job type; the template spells them ``AddonFolder``."""
+    """The settings of a farm's job by their names in Flamenco's job type; the template has ``AddonFolder``."""
     options = record.options
     return {
         "clip": record.clip,

@@ -38,6 +38,7 @@ class WHAM_OT_pin_pose(CharacterEdit, bpy.types.Operator):
 
     def edit(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         """Pin the pose that Blender shows at the current frame."""
+        _check_shows_its_action(armature)
         frame = context.scene.frame_current_final
         before = character.read(armature)
         if not before.frames[0] <= frame <= before.frames[-1]:
@@ -59,6 +60,24 @@ class WHAM_OT_pin_pose(CharacterEdit, bpy.types.Operator):
         context.scene.frame_set(context.scene.frame_current, subframe=context.scene.frame_subframe)
         said = recorded(armature, pin)
         return f"Pinned at frame {frame:g}; the motion is blended into it over {self.falloff:g} frames. {said}"
+
+
+def _check_shows_its_action(armature: bpy.types.Object) -> None:
+    """Raise CharacterError if Blender shows another pose than that of the action, which would be pinned."""
+    if armature.data.pose_position == "REST":
+        raise CharacterError(
+            f"{armature.name} is in Rest Position, and shows no pose. Choose Pose Position in the properties of the "
+            "armature.",
+            code="pin-rest-position",
+        )
+    animation = armature.animation_data
+    alone = animation.action_blend_type == "REPLACE" and animation.action_influence == 1
+    if not alone and any(track.strips and not track.mute for track in animation.nla_tracks):
+        raise CharacterError(
+            f"{armature.name} shows its action mixed with NLA tracks, and their sum cannot be pinned. Mute the tracks in "
+            "the NLA editor, and pose it again.",
+            code="pin-mixed-action",
+        )
 
 
 def _without_key(before: Animation, now: Animation, pose: Animation) -> tuple[Animation, Animation]:

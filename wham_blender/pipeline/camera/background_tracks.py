@@ -71,8 +71,8 @@ class BackgroundTracker:
     def track_frame(self, image: np.ndarray) -> bool:
         """Track the corners into the next frame, (H, W, 3) uint8 RGB; returns whether a new shot begins with it."""
         scale = LONG_SIDE / max(image.shape[:2])
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
-        self._image = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)  # first: reducing three channels takes three times as long
+        self._image = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else grey
         self._scale = self._image.shape[1] / image.shape[1]
         self._tracked = self._track_corners()
         self._compare_frames()

@@ -15,16 +15,14 @@ import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
 from .background_tracks import LONG_SIDE, BackgroundTracks
+from .bundle_adjustment import NOISE_PIXELS, OUTLIER_PIXELS, TRANSLATION_SD, Fit, KeyFrameTracks, Model, Pose, adjust
 
 # Set by hand, judged on the synthetic clips of the tests.
-_NOISE_PIXELS = 0.35  # standard deviation of a corner's position
-_OUTLIER_PIXELS = 1.5  # scale of the robust cost
 _STATIC_DISPLACEMENT = 0.0016  # of the picture's longer side: corners move less in clips from a tripod
 _MAX_BUNDLE_FRAMES = 30  # frames of one key frame in its bundle adjustment; the others are fitted to its depths
-_INVERSE_DEPTH_SD = 0.8  # standard deviation of the corners' inverse depths, whose mean is 1
-_TRANSLATION_SD = 0.5  # standard deviation of the camera's translation from its key frame, in mean depths
 _MIN_PARALLAX = 1.5  # pixels, 0.9 quantile over corners and frames: with less, the camera only rotates
 _CALIBRATION_KEY_FRAMES = 4  # key frames from which the focal length is estimated
+_CALIBRATION_FRAMES = 8  # of each of them
 _MAX_ROTATION_COST = 4.0  # per coordinate: up to it, rotations explain the tracks at some focal length
 _MIN_COST_RATIO = 1.05  # of a guessed focal length's cost to the least cost, from which the guess is rejected
 _MAX_DEPTH_ERROR = 0.1  # standard deviation of a corner's depth, of the depth: others say nothing about the ground
@@ -58,28 +56,6 @@ class CameraMotion:
 
 
 STATIC, ROTATING, MOVING = 0, 1, 2
-
-
-@dataclass
-class _KeyFrameTracks:
-    """One key frame's corners in the m frames that share them."""
-
-    frames: np.ndarray  # (m,) network frames
-    points: np.ndarray  # (n, 2) pixels from the picture's centre, in the key frame
-    observations: np.ndarray  # (m, n, 2) pixels from the centre
-    observed: np.ndarray  # (m, n) bool
-
-
-@dataclass
-class _Fit:
-    """The camera's motion relative to a key frame."""
-
-    rotation: np.ndarray  # (m, 3, 3)
-    translation: np.ndarray  # (m, 3) mean depths
-    zoom: np.ndarray  # (m,)
-    inverse_depths: np.ndarray  # (n,)
-    cost: float  # robust, of residuals in standard deviations
-    parameters: int  # number of fitted parameters
 
 
 def solve_camera_motion(
@@ -116,7 +92,7 @@ def solve_camera_motion(
     return motion
 
 
-def _key_frame_tracks(tracks: BackgroundTracks, number: int, centre: np.ndarray, scale: float) -> _KeyFrameTracks:
+def _key_frame_tracks(tracks: BackgroundTracks, number: int, centre: np.ndarray, scale: float) -> KeyFrameTracks:
     """The tracks of one key frame's corners, in pixels of the tracked images from the centre (2,) of the picture."""
     points = np.flatnonzero(tracks.point_key_frame == number)
     first = points[0]
@@ -126,10 +102,10 @@ def _key_frame_tracks(tracks: BackgroundTracks, number: int, centre: np.ndarray,
     observed = np.zeros(observations.shape[:2], bool)
     observations[rows_of_frames, tracks.observation_point[rows] - first] = (tracks.observations[rows] - centre) * scale
     observed[rows_of_frames, tracks.observation_point[rows] - first] = True
-    return _KeyFrameTracks(frames, (tracks.points[points].astype(np.float64) - centre) * scale, observations, observed)
+    return KeyFrameTracks(frames, (tracks.points[points].astype(np.float64) - centre) * scale, observations, observed)
 
 
-def _is_static(key_frames: list[_KeyFrameTracks], tracks: BackgroundTracks, shot: int) -> bool:
+def _is_static(key_frames: list[KeyFrameTracks], tracks: BackgroundTracks, shot: int) -> bool:
     """Whether the background of a shot does not move."""
     displacements = [
         np.median(np.linalg.norm(key_frame.observations[row] - key_frame.points, axis=1)[key_frame.observed[row]])
@@ -141,7 +117,7 @@ def _is_static(key_frames: list[_KeyFrameTracks], tracks: BackgroundTracks, shot
 
 
 def _solve_shot(
-    motion: CameraMotion, tracks: BackgroundTracks, key_frames: list[_KeyFrameTracks], shot: int, focal: float
+    motion: CameraMotion, tracks: BackgroundTracks, key_frames: list[KeyFrameTracks], shot: int, focal: float
 ) -> None:
     """Fit each key frame of a shot, and chain their motions into ``motion``."""
     kinds = []
@@ -154,29 +130,29 @@ def _solve_shot(
         _extrapolate(motion, done, frames, int(key))
         if not len(key_frame.frames):
             continue
-        kind, fit = _choose_model(key_frame, focal * motion.zoom[key])
+        kind, pose = _choose_model(key_frame, focal * motion.zoom[key])
         kinds += [kind] * len(key_frame.frames)
-        motion.rotations[key_frame.frames] = fit.rotation @ motion.rotations[key]
-        motion.zoom[key_frame.frames] = fit.zoom * motion.zoom[key]
+        motion.rotations[key_frame.frames] = pose.rotation @ motion.rotations[key]
+        motion.zoom[key_frame.frames] = pose.zoom * motion.zoom[key]
         motion.key_frame[key_frame.frames] = key
-        motion.centre[key_frame.frames] = -np.einsum("mji,mj->mi", motion.rotations[key_frame.frames], fit.translation)
+        motion.centre[key_frame.frames] = -np.einsum("mji,mj->mi", motion.rotations[key_frame.frames], pose.translation)
         if kind == MOVING:
-            _keep_corners(motion, key_frame, fit, int(key), focal * motion.zoom[key])
+            _keep_corners(motion, key_frame, pose, int(key), focal * motion.zoom[key])
         done[key_frame.frames] = True
     _extrapolate(motion, done, frames, int(frames[-1]))
     motion.kind[frames] = MOVING if np.mean(np.equal(kinds, MOVING)) > _MOVING_FRACTION else ROTATING
 
 
-def _keep_corners(motion: CameraMotion, key_frame: _KeyFrameTracks, fit: _Fit, key: int, focal: float) -> None:
+def _keep_corners(motion: CameraMotion, key_frame: KeyFrameTracks, pose: Pose, key: int, focal: float) -> None:
     """Add to ``motion`` the corners of a key frame whose inverse depth the camera's path determines."""
     rays = np.column_stack([key_frame.points / focal, np.ones(len(key_frame.points))])
     # Pixels by which a corner moves in the frames that show it, for a unit of inverse depth.
-    shift = focal * (fit.translation[:, None, :2] - rays[:, :2] * fit.translation[:, None, 2:])
-    information = ((shift**2).sum(-1) * key_frame.observed).sum(0) / _NOISE_PIXELS**2
-    determined = fit.inverse_depths * np.sqrt(information) > 1 / _MAX_DEPTH_ERROR
+    shift = focal * (pose.translation[:, None, :2] - rays[:, :2] * pose.translation[:, None, 2:])
+    information = ((shift**2).sum(-1) * key_frame.observed).sum(0) / NOISE_PIXELS**2
+    determined = pose.inverse_depths * np.sqrt(information) > 1 / _MAX_DEPTH_ERROR
     motion.corner_key_frame = np.append(motion.corner_key_frame, np.full(determined.sum(), key))
     motion.corner_rays = np.concatenate([motion.corner_rays, rays[determined] @ motion.rotations[key]])
-    motion.corner_inverse_depths = np.append(motion.corner_inverse_depths, fit.inverse_depths[determined])
+    motion.corner_inverse_depths = np.append(motion.corner_inverse_depths, pose.inverse_depths[determined])
 
 
 def _extrapolate(motion: CameraMotion, done: np.ndarray, frames: np.ndarray, until: int) -> None:
@@ -191,43 +167,37 @@ def _extrapolate(motion: CameraMotion, done: np.ndarray, frames: np.ndarray, unt
             done[frame] = True
 
 
-def _choose_model(key_frame: _KeyFrameTracks, focal: float) -> tuple[int, _Fit]:
+def _choose_model(key_frame: KeyFrameTracks, focal: float) -> tuple[int, Pose]:
     """The model of least penalised cost (BIC) for a key frame: rotation, rotation and zoom, rotation and translation.
 
-    Returns ROTATING or MOVING, and the fit over all of its frames.
+    Returns ROTATING or MOVING, and the pose in all of its frames.
     """
-    part = np.unique(np.linspace(0, len(key_frame.frames) - 1, _MAX_BUNDLE_FRAMES).round().astype(int))
-    sample = _KeyFrameTracks(
-        key_frame.frames[part], key_frame.points, key_frame.observations[part], key_frame.observed[part]
-    )
-    rotating = _fit(sample, focal)
-    candidates = [(ROTATING, rotating)]
-    zoomed = _fit(sample, focal, start=rotating, fit_zoom=True)
-    if np.abs(np.log(zoomed.zoom)).max() > ZOOM_THRESHOLD:
-        candidates.append((ROTATING, zoomed))
-    moving_fit = _fit_moving(sample, focal, rotating)
+    sample = key_frame.spread(_MAX_BUNDLE_FRAMES)
+    rotating = adjust(sample, focal)
+    candidates = [(Model.ROTATION, rotating)]
+    zoomed = adjust(sample, focal, Model.ZOOM, rotating.pose)
+    if np.abs(zoomed.pose.log_zoom).max() > ZOOM_THRESHOLD:
+        candidates.append((Model.ZOOM, zoomed))
+    moving = _fit_moving(sample, focal, rotating.pose)
     # Depths can overfit the noise of corners, so translation is accepted only with enough parallax.
-    displacement = moving_fit.translation[:, None, :2] - sample.points / focal * moving_fit.translation[:, None, 2:]
-    parallax = np.linalg.norm(displacement, axis=2) * np.abs(
-        moving_fit.inverse_depths - np.median(moving_fit.inverse_depths)
-    )
+    translation, depths = moving.pose.translation[:, None], moving.pose.inverse_depths
+    displacement = translation[..., :2] - sample.points / focal * translation[..., 2:]
+    parallax = np.linalg.norm(displacement, axis=2) * np.abs(depths - np.median(depths))
     if focal * np.quantile(parallax, 0.9) > _MIN_PARALLAX:
-        candidates.append((MOVING, moving_fit))
+        candidates.append((Model.TRANSLATION, moving))
     coordinates = 2 * sample.observed.sum()
-    kind, best = min(candidates, key=lambda each: each[1].cost + each[1].parameters * np.log(max(coordinates, 2)))
-    fit = _fit(key_frame, focal, rotating, kind == MOVING, best is zoomed, best.inverse_depths)
-    return kind, fit
+    model, best = min(candidates, key=lambda each: each[1].cost + each[1].parameters * np.log(max(coordinates, 2)))
+    whole = adjust(key_frame, focal, model, rotating.pose, best.pose.inverse_depths)
+    return MOVING if model is Model.TRANSLATION else ROTATING, whole.pose
 
 
-def _fit_moving(key_frame: _KeyFrameTracks, focal: float, rotating: _Fit) -> _Fit:
+def _fit_moving(key_frame: KeyFrameTracks, focal: float, rotating: Pose) -> Fit:
     """The better fit of a moving camera of two: started from the rotation, and from the essential matrix."""
     starts = rotating, _start_from_essential_matrix(key_frame, focal, rotating)
-    return min(
-        (_fit(key_frame, focal, start=start, fit_translation=True) for start in starts), key=lambda fit: fit.cost
-    )
+    return min((adjust(key_frame, focal, Model.TRANSLATION, start) for start in starts), key=lambda fit: fit.cost)
 
 
-def _start_from_essential_matrix(key_frame: _KeyFrameTracks, focal: float, rotating: _Fit) -> _Fit:
+def _start_from_essential_matrix(key_frame: KeyFrameTracks, focal: float, rotating: Pose) -> Pose:
     """A start for a moving camera: the pose of the frame with the widest displacement, interpolated up to it."""
     wide = int(
         np.argmax((np.linalg.norm(key_frame.observations - key_frame.points, axis=2) * key_frame.observed).sum(1))
@@ -235,7 +205,7 @@ def _start_from_essential_matrix(key_frame: _KeyFrameTracks, focal: float, rotat
     first, last = (
         points[key_frame.observed[wide]] / focal for points in (key_frame.points, key_frame.observations[wide])
     )
-    matrix, inliers = cv2.findEssentialMat(first, last, np.eye(3), cv2.USAC_MAGSAC, 0.999, _OUTLIER_PIXELS / focal)
+    matrix, inliers = cv2.findEssentialMat(first, last, np.eye(3), cv2.USAC_MAGSAC, 0.999, OUTLIER_PIXELS / focal)
     if matrix is None or matrix.shape != (3, 3):
         return rotating
     _, rotation, translation, _ = cv2.recoverPose(matrix, first, last, np.eye(3), mask=inliers)
@@ -245,124 +215,23 @@ def _start_from_essential_matrix(key_frame: _KeyFrameTracks, focal: float, rotat
     # The translation's length is the median displacement that rotation does not explain.
     rotated = key_frame.points[key_frame.observed[wide]] / focal @ rotation[:2, :2].T + rotation[:2, 2]
     length = np.median(np.linalg.norm(last - rotated, axis=1)) / max(np.linalg.norm(translation[:2]), 0.2)
-    translations = np.outer(fraction, translation[:, 0]) * min(length, _TRANSLATION_SD)
+    translations = np.outer(fraction, translation[:, 0]) * min(length, TRANSLATION_SD)
     return replace(rotating, rotation=rotations, translation=translations)
 
 
-def _fit(
-    key_frame: _KeyFrameTracks,
-    focal: float,
-    start: _Fit | None = None,
-    fit_translation: bool = False,
-    fit_zoom: bool = False,
-    inverse_depths: np.ndarray | None = None,
-) -> _Fit:
-    """Bundle adjustment of one key frame with the frames that share its corners, with a robust (Cauchy) cost.
-
-    A corner on the key frame's ray b, of inverse depth d, is observed in a frame along R b + d t. Levenberg-Marquardt
-    with the depths eliminated (Schur complement); ``inverse_depths`` (n,): fixed values, else they are fitted.
-    """
-    count, points = key_frame.observed.shape
-    rays = np.column_stack([key_frame.points / focal, np.ones(points)])
-    rotation, translation, zoom = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3)), np.zeros(count)
-    if start is not None and len(start.rotation) == count:
-        rotation, translation = start.rotation, start.translation * fit_translation
-    inverse_depth = np.ones(points) if inverse_depths is None else inverse_depths
-    fit_depths = fit_translation and inverse_depths is None
-    size = 6 if fit_translation else 4 if fit_zoom else 3
-    damping, best = 1e-3, np.inf
-    state = rotation, translation, zoom, inverse_depth
-    for _ in range(40):
-        rotation, translation, zoom, inverse_depth = state
-        rotated = np.einsum("mij,nj->mni", rotation, rays)
-        point = rotated + inverse_depth[:, None] * translation[:, None]
-        z = np.maximum(point[..., 2:], 0.05)
-        projected = point[..., :2] / z
-        focals = focal * np.exp(zoom)[:, None, None]
-        residual = (key_frame.observations - focals * projected) / _NOISE_PIXELS
-        squared = (residual**2).sum(-1) / (_OUTLIER_PIXELS / _NOISE_PIXELS) ** 2
-        cost = (_OUTLIER_PIXELS / _NOISE_PIXELS) ** 2 * np.log1p(squared)[key_frame.observed].sum()
-        if fit_translation:
-            cost += (((inverse_depth - 1) / _INVERSE_DEPTH_SD) ** 2).sum() + (
-                (translation / _TRANSLATION_SD) ** 2
-            ).sum()
-        if cost < best:
-            gain = best - cost
-            best, best_state, damping = cost, state, damping / 4
-            weight = key_frame.observed / (1 + squared)
-            projection_jacobian = np.zeros((count, points, 2, 3))
-            projection_jacobian[..., 0, 0] = projection_jacobian[..., 1, 1] = 1
-            projection_jacobian[..., 2] = -projected
-            projection_jacobian *= (focals / z / _NOISE_PIXELS)[..., None]
-            jacobian = np.empty((count, points, 2, size))
-            jacobian[..., :3] = np.cross(rotated[:, :, None], projection_jacobian)
-            if fit_translation:
-                jacobian[..., 3:] = projection_jacobian * inverse_depth[:, None, None]
-            elif fit_zoom:
-                jacobian[..., 3] = focals * projected / _NOISE_PIXELS
-            weighted = jacobian * weight[..., None, None]
-            normal = np.einsum("mnki,mnkj->mij", weighted, jacobian)
-            right_side = np.einsum("mnki,mnk->mi", weighted, residual)
-            if fit_translation:
-                normal[:, [3, 4, 5], [3, 4, 5]] += _TRANSLATION_SD**-2
-                right_side[:, 3:] -= translation / _TRANSLATION_SD**2
-            if fit_depths:
-                depth_jacobian = np.einsum("mnkj,mj->mnk", projection_jacobian, translation)
-                cross = np.einsum("mnki,mnk->min", weighted, depth_jacobian).reshape(-1, points)
-                depth_normal = (weight[..., None] * depth_jacobian**2).sum((0, 2)) + _INVERSE_DEPTH_SD**-2
-                depth_right_side = (weight[..., None] * depth_jacobian * residual).sum((0, 2)) - (
-                    inverse_depth - 1
-                ) / _INVERSE_DEPTH_SD**2
-            if gain < 1e-4 * best:
-                break
-        else:
-            damping *= 8
-            if damping > 1e6:
-                break
-        damped = normal + damping * np.einsum("mii->mi", normal)[:, :, None] * np.eye(size)
-        if fit_depths:
-            blocks = np.zeros((count, size, count, size))
-            blocks[np.arange(count), :, np.arange(count)] = damped
-            full_normal = blocks.reshape(count * size, -1)
-            eliminated = cross / (depth_normal * (1 + damping))
-            step = np.linalg.solve(
-                full_normal - eliminated @ cross.T, right_side.ravel() - eliminated @ depth_right_side
-            )
-            depth_step = (depth_right_side - cross.T @ step) / (depth_normal * (1 + damping))
-            step = step.reshape(count, size)
-        else:
-            step = np.linalg.solve(damped, right_side[..., None])[..., 0]
-            depth_step = 0
-        rotation, translation, zoom, inverse_depth = best_state
-        state = (
-            Rotation.from_rotvec(step[:, :3]).as_matrix() @ rotation,
-            translation + step[:, 3:] if fit_translation else translation,
-            zoom + step[:, 3] if fit_zoom and not fit_translation else zoom,
-            np.clip(inverse_depth + depth_step, 0, 20),
-        )
-    rotation, translation, zoom, inverse_depth = best_state
-    return _Fit(
-        rotation, translation, np.exp(zoom), inverse_depth, float(best), count * size + (points if fit_depths else 0)
-    )
-
-
-def _estimate_focal(key_frames: list[_KeyFrameTracks], guess: float) -> float:
+def _estimate_focal(key_frames: list[KeyFrameTracks], guess: float) -> float:
     """The focal length of least cost, pixels; the guess, if the tracks do not determine it."""
     long_tracks = (key_frame for key_frame in key_frames if len(key_frame.frames) > 1)
-    samples = []
-    for key_frame in sorted(long_tracks, key=_displacement)[-_CALIBRATION_KEY_FRAMES:]:
-        part = np.unique(np.linspace(0, len(key_frame.frames) - 1, 8).round().astype(int))
-        samples.append(
-            _KeyFrameTracks(
-                key_frame.frames[part], key_frame.points, key_frame.observations[part], key_frame.observed[part]
-            )
-        )
+    samples = [
+        key_frame.spread(_CALIBRATION_FRAMES)
+        for key_frame in sorted(long_tracks, key=_displacement)[-_CALIBRATION_KEY_FRAMES:]
+    ]
 
     def cost(focal: float) -> float:
-        rotating = [_fit(sample, focal) for sample in samples]
+        rotating = [adjust(sample, focal) for sample in samples]
         if rotation_only:
             return sum(fit.cost for fit in rotating)
-        return sum(_fit_moving(sample, focal, fit).cost for sample, fit in zip(samples, rotating, strict=True))
+        return sum(_fit_moving(sample, focal, fit.pose).cost for sample, fit in zip(samples, rotating, strict=True))
 
     focals = LONG_SIDE * np.geomspace(0.5, 2.4, 9)
     rotation_only = True
@@ -381,6 +250,6 @@ def _estimate_focal(key_frames: list[_KeyFrameTracks], guess: float) -> float:
     return float(np.exp(np.clip(-b / (2 * a), *np.log(closer[[0, 2]])))) if a > 0 else guess
 
 
-def _displacement(key_frame: _KeyFrameTracks) -> float:
+def _displacement(key_frame: KeyFrameTracks) -> float:
     """Mean displacement of a key frame's corners up to its last frame, pixels."""
     return float(np.linalg.norm(key_frame.observations[-1] - key_frame.points, axis=1)[key_frame.observed[-1]].mean())

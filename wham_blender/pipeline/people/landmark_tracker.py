@@ -214,7 +214,7 @@ class LandmarkTracker:
         look, mirrored, weak = self._look(self._frame, image), self._look(self._frame, image, other=True), 0
         for index in np.argsort(-scores):
             tracked = np.array([each.box for each in seen.values()]).reshape(-1, 4)
-            if scores[index] < _WEAK_SCORE or (_iou(boxes[index], tracked) > _SAME_PERSON_IOU).any():
+            if scores[index] < _WEAK_SCORE or (iou(boxes[index], tracked) > _SAME_PERSON_IOU).any():
                 continue
             refused = self._refused_at(boxes[index])
             if self._frame < refused.next_look:
@@ -237,7 +237,7 @@ class LandmarkTracker:
     def _refused_at(self, box: np.ndarray) -> _Refused:
         """The thing in a box (4,) at which the landmark net has looked in vain, or a new entry for it."""
         for each in self._refused:
-            if _iou(box, each.box) > _SAME_THING_IOU:
+            if iou(box, each.box) > _SAME_THING_IOU:
                 return each
         return _Refused(box)
 
@@ -388,7 +388,7 @@ def _quality(observation: Observation) -> float:
     return observation.quality
 
 
-def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+def iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Intersection over union (...) of a box (4,) and others (..., 4)."""
     sides = np.minimum(box[2:], others[..., 2:]) - np.maximum(box[:2], others[..., :2])
     shared = sides.clip(0).prod(-1)

@@ -45,11 +45,19 @@ class Crop:
 
         The matrix is for points relative to the middles of both.
         """
+        matrix = self._to_picture(side)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(image, matrix, (side, side), flags=flags), matrix[:, :2]
+
+    def placed(self, values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+        """Values (S, S) of the crop's pixels where they are in a picture of a size, width and height; elsewhere 0."""
+        return cv2.warpAffine(values, self._to_picture(len(values)), size)
+
+    def _to_picture(self, side: int) -> np.ndarray:
+        """The matrix (2, 3) from the pixels of the crop, as a square of ``side`` pixels, to those of the picture."""
         linear = self.rotation * (self.side / side)
         # The nets measure coordinates from the input's edge, OpenCV from the first pixel's centre.
-        origin = self.center - linear @ np.full(2, (side - 1) / 2)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(image, np.column_stack([linear, origin]), (side, side), flags=flags), linear
+        return np.column_stack([linear, self.center - linear @ np.full(2, (side - 1) / 2)])
 
 
 @dataclass(frozen=True)
@@ -159,6 +167,12 @@ class Landmarker:
         inside = ((keypoints >= 0) & (keypoints < image.shape[1::-1])).all(1)
         quality = float(peaks[COCO_LANDMARKS][inside].mean()) if inside.sum() >= MIN_KEYPOINTS else 0.0
         return Observation(points, metres, float(score), quality)
+
+    def mask(self, image: np.ndarray, crop: Crop) -> np.ndarray:
+        """Where the person of a crop is in a frame (H, W, 3) uint8 RGB: (H, W) float32, 0..1, 0 outside of the crop."""
+        pixels, _ = crop.resampled(image, _INPUT)
+        _, _, mask, _, _ = self._network(pixels[None].astype(np.float32) / 255)
+        return crop.placed(expit(mask[0, ..., 0].astype(np.float32)), image.shape[1::-1])
 
     def _infer(self, pixels: np.ndarray, mirrored: bool) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
         """Points (33, 3) in pixels of the input with visibility, metres (33, 3) in the crop's axes, score, peaks (33,).

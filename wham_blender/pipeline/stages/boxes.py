@@ -66,7 +66,8 @@ def _looked_at(context: JobContext, detections: Detections, boxes: tuple[Box, ..
             continue
         drawn = int(np.abs(detections.frame_numbers[detections.network_frames[frames]] - box.frame).argmin())
         corners = np.array([box.x1, box.y1, box.x2, box.y2]) * np.tile(detections.size, 2)
-        for frame, row in follow_from_box(corners, drawn, buffer, landmarker, hands):
+        seen = {index: detections.keypoints[detections.row_frame == frame] for index, frame in enumerate(frames)}
+        for frame, row in follow_from_box(corners, drawn, buffer, landmarker, hands, seen):
             rows.append(replace(row, frame=int(frames[frame]), track=-1 - number))
     like = {name: getattr(detections, name) for name in _OF_ROWS}
     found = {
