@@ -156,30 +156,34 @@ def _over_time(
     networks: PoseNetworks, observed: LifterInput, poses: Tensor, betas: Tensor, to_track: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The lifter's poses (F, 24, 3, 3) and betas (F, 10) corrected by the temporal network, in overlapping batches."""
-    parts = []
+    corrected_poses, corrected_betas = torch.empty_like(poses), torch.empty_like(betas)
     for begin in range(0, len(poses), _BATCH):
         first, last = max(0, begin - REACH), begin + _BATCH + REACH
         estimate = networks.lifter.estimate_of(poses[first:last], betas[first:last])
         part = LifterInput(*(values[first:last] for values in observed))
         corrected = networks.temporal(networks.lifter, part, estimate, to_track[first:last])
         rows = slice(begin - first, begin - first + _BATCH)
-        parts.append((corrected.rotations[rows], corrected.betas[rows]))
-    corrected_poses, corrected_betas = (torch.cat(values) for values in zip(*parts, strict=True))
+        corrected_poses[begin : begin + _BATCH] = corrected.rotations[rows]
+        corrected_betas[begin : begin + _BATCH] = corrected.betas[rows]
     return corrected_poses, corrected_betas
 
 
 def _in_batches(function: Callable[..., Tensor], *values: Tensor) -> Tensor:
     """The function of tensors of F frames each, frame by frame."""
-    return torch.cat(
-        [function(*(each[at : at + _BATCH] for each in values)) for at in range(0, len(values[0]), _BATCH)]
-    )
+    found: Tensor | None = None
+    for at in range(0, len(values[0]), _BATCH):
+        part = function(*(each[at : at + _BATCH] for each in values))
+        found = part.new_empty(len(values[0]), *part.shape[1:]) if found is None else found
+        found[at : at + _BATCH] = part
+    assert found is not None
+    return found
 
 
 def _run(lifter: Lifter, observed: LifterInput) -> tuple[Tensor, Tensor]:
     """The lifter's poses (F, 24, 3, 3) and betas (F, 10) of all frames, in batches."""
-    parts = [
-        lifter(LifterInput(*(values[at : at + _BATCH] for values in observed)))
-        for at in range(0, len(observed.mask), _BATCH)
-    ]
-    poses, betas = (torch.cat(values) for values in zip(*parts, strict=True))
+    count = len(observed.mask)
+    poses, betas = torch.empty(count, 24, 3, 3), torch.empty(count, 10)
+    for at in range(0, count, _BATCH):
+        part = slice(at, at + _BATCH)
+        poses[part], betas[part] = lifter(LifterInput(*(values[part] for values in observed)))
     return poses, betas

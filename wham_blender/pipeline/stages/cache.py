@@ -25,6 +25,7 @@ from ... import archives, limits, protocol
 from ...files import open_regular, replaced
 from ..array_file import ArrayFile, mapped, release_pages
 from ..errors import folder_not_writable, write_failed
+from ..processors import trim_heap
 from ..progress import JobProgress, Progress
 from .import_closure import import_closure
 
@@ -120,6 +121,7 @@ class StageCache:
     ) -> Arrays:
         path = self.folder / f"{stage}-{key}.npz"
         release_pages()
+        trim_heap()
         self.progress.begin(stage, weight)
         arrays = _load(path, key) if side is None or side.is_complete() else None
         kept = arrays is not None
