@@ -147,6 +147,35 @@ def arrays(path: Path, wanted: Iterable[str] | None = None, most: int = limits.A
         return found
 
 
+def stored(path: Path, least: int, most: int = limits.ARRAYS_BYTES) -> dict[str, tuple[ArrayHeader, int]]:
+    """The arrays of an ``.npz`` that can be mapped: those that are not compressed and have ``least`` bytes or more.
+
+    Their headers, and where in the file the numbers begin. They are read through, block by block, so that damaged ones
+    are refused. Raises as `arrays` does.
+    """
+    with opened(path) as archive, open_regular(path) as file:
+        entries = {
+            name: entry
+            for name, entry in _entries(archive, None).items()
+            if entry.compress_type == zipfile.ZIP_STORED and entry.file_size >= least
+        }
+        if (total := sum(entry.file_size for entry in entries.values())) > most:
+            raise UnreadableArchive(f"its arrays have {total} bytes, more than {most}")
+        found = {}
+        for name, entry in entries.items():
+            with archive.open(entry) as stream:
+                header = _header(stream)
+                begin = stream.tell()
+                while stream.read(_BLOCK):  # its checksum is compared at the end
+                    pass
+                if stream.tell() - begin != header.bytes:
+                    raise UnreadableArchive("an array has another size than its header says")
+            file.seek(entry.header_offset + 26)  # behind 30 bytes and two texts of these lengths, the numbers begin
+            lengths = struct.unpack("<HH", file.read(4))
+            found[name] = header, entry.header_offset + 30 + sum(lengths) + begin
+        return found
+
+
 def array_file(path: Path, most: int = limits.ARRAYS_BYTES) -> np.ndarray:
     """The array of an ``.npy``. Raises as `arrays` does."""
     with open_regular(path) as stream:

@@ -16,6 +16,7 @@ import numpy as np
 from . import archives, limits, records
 from .errors import CodedError, reason
 from .files import replaced
+from .quaternions import in_parts
 from .skeleton import HAND_JOINT_NAMES, PARENTS
 
 FORMAT_VERSION = 1
@@ -219,6 +220,10 @@ def true_intervals(flags: np.ndarray) -> np.ndarray:
 
 def rotation_matrices(axis_angle: np.ndarray) -> np.ndarray:
     """Rodrigues' formula: (..., 3) axis-angle in radians to (..., 3, 3) matrices, float64."""
+    return in_parts(_rodrigues, np.asarray(axis_angle), 1)
+
+
+def _rodrigues(axis_angle: np.ndarray) -> np.ndarray:
     vector = np.asarray(axis_angle, np.float64)
     angle = np.linalg.norm(vector, axis=-1)[..., None, None]
     x, y, z = np.moveaxis(vector, -1, 0)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 _TINY = 1e-12
+_PART = 1 << 14  # rotations that are converted at once: on the way each takes ten times the memory of its result
 _LEAST_SINE = 1e-6  # of half an angle: the axis of a smaller rotation is not known
 
 
@@ -95,6 +98,23 @@ def of_matrices(matrices: np.ndarray) -> np.ndarray:
     All four rows of Bar-Itzhack's (2000) symmetric matrix are multiples of the quaternion; the longest is the most
     accurate.
     """
+    return in_parts(_of_matrices, matrices, 2)
+
+
+def in_parts(convert: Callable[[np.ndarray], np.ndarray], values: np.ndarray, axes: int) -> np.ndarray:
+    """``convert`` of values (..., *shape), where ``axes`` is the length of shape, a part of many of them at a time."""
+    flat = values.reshape(-1, *values.shape[values.ndim - axes :])
+    if len(flat) <= _PART:
+        return convert(values)
+    first = convert(flat[:_PART])
+    converted = np.empty((len(flat), *first.shape[1:]), first.dtype)
+    converted[:_PART] = first
+    for at in range(_PART, len(flat), _PART):
+        converted[at : at + _PART] = convert(flat[at : at + _PART])
+    return converted.reshape(*values.shape[: values.ndim - axes], *converted.shape[1:])
+
+
+def _of_matrices(matrices: np.ndarray) -> np.ndarray:
     m = np.asarray(matrices, np.float64)
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
     xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]

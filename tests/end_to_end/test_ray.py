@@ -20,6 +20,8 @@ def test_a_lost_node_loses_nothing_and_a_lost_head_is_a_sentence(tmp_path: Path)
     )  # fmt: skip
     results, sentence = [line for line in ended.stdout.splitlines() if line.startswith(("[", "The Ray"))]
     assert results == str([f"{number} done {number}" for number in range(CLIPS)])  # none is lost, none is there twice
+    written = [path.read_text("utf-8") for path in sorted(tmp_path.glob("*.npz"), key=lambda path: int(path.stem))]
+    assert written == [f"motion {number}" for number in range(CLIPS)]  # the same as alone
     assert sentence.startswith("The Ray cluster ")
     assert "cannot be reached: " in sentence
     assert len(processes(tmp_path)) > 1

@@ -159,6 +159,17 @@ def test_one_process_runs_many_clips(tmp_path: Path, batch: Batch) -> None:
     assert len({(tmp_path / f"out/{number}.npz").read_text().split()[0] for number in range(4)}) == 1
 
 
+def test_damaged_clips_cost_their_own_results_only(tmp_path: Path, batch: Batch) -> None:
+    names = [f"{number:02}{'_damaged' if number % 10 == 3 else ''}.mp4" for number in range(100)]
+    code, messages, rows = batch(tmp_path / "out", str(touch(tmp_path / "in", *names)), "--processes=2")
+    assert code == 1
+    assert [row["status"] for row in rows] == ["failed" if "damaged" in name else "done" for name in names]
+    assert len(list((tmp_path / "out").glob("*.npz"))) == 90
+    sentences = [f"{name} is no video." for name in names if "damaged" in name]
+    assert [row["sentence"] for row in rows if row["sentence"]] == sentences
+    assert sorted(message.text for message in messages if isinstance(message, protocol.Warn)) == sentences
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_a_cancelled_batch_ends_its_processes_and_keeps_what_is_finished(tmp_path: Path, batch: Batch) -> None:
     clips = touch(tmp_path / "in", "a.mp4", "b_slow.mp4")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from wham_blender.files import sha256_of
-from wham_blender.pipeline.array_file import ArrayFile
+from wham_blender.pipeline.array_file import ArrayFile, release_pages
 from wham_blender.pipeline.clip import video_reader
 from wham_blender.pipeline.errors import PipelineError
 from wham_blender.pipeline.progress import JobProgress, StageRates
@@ -42,6 +42,37 @@ def test_a_result_renamed_to_another_key_is_refused(tmp_path: Path) -> None:
     shutil.copy(tmp_path / f"detect-{key}.npz", tmp_path / f"detect-{other}.npz")
     third, _ = stage_cache(tmp_path).run("detect", ["b"], make)
     assert int(third["value"]) == 3
+
+
+def test_large_arrays_stay_in_their_file_and_damaged_ones_are_made_again(tmp_path: Path) -> None:
+    calls: list[int] = []
+    large = np.random.default_rng(0).normal(size=(50_000, 3, 2)).astype(np.float32)
+
+    def make(_progress: object) -> Arrays:
+        calls.append(1)
+        return {"odd": np.zeros(7, np.uint8), "large": large, "by columns": np.asfortranarray(large[..., 0])}
+
+    def check(arrays: Arrays) -> None:
+        assert np.array_equal(arrays["odd"], np.zeros(7))
+        for name, value in (("large", large), ("by columns", large[..., 0])):
+            release_pages()
+            assert np.array_equal(arrays[name], value)
+            assert arrays[name].strides == make(0)[name].strides
+            assert (arrays[name].flags.aligned, arrays[name].flags.writeable) == (True, name == "by columns")
+
+    found, key = stage_cache(tmp_path).run("detect", [], make)
+    check(found)
+    calls.clear()
+    check(stage_cache(tmp_path).run("detect", [], make)[0])
+    assert len(calls) == 2  # of check
+    path = tmp_path / f"detect-{key}.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    del found
+    path.write_bytes(content)
+    calls.clear()
+    stage_cache(tmp_path).run("detect", [], make)
+    assert len(calls) == 1
 
 
 def test_a_side_file_of_another_key_is_refused(tmp_path: Path) -> None:

@@ -1,18 +1,27 @@
 """Arrays too large for memory: appended row by row to a file in the job folder, and read back memory-mapped.
 
-The file begins with a header of 64 bytes that holds the key of the stage that wrote it, and the CRC-32 and size of what
-follows it.
+Pages of mapped files that were read count as memory of the process until `release_pages` is called; between stages that
+keeps a long clip in the memory of a short one.
+
+The file of an `ArrayFile` begins with a header of 64 bytes that holds the key of the stage that wrote it, and the
+CRC-32 and size of what follows it.
 """
 
 from __future__ import annotations
 
+import math
+import mmap
+import tempfile
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..files import open_regular, replaced
 from .errors import write_failed
@@ -22,6 +31,57 @@ _BLOCK = 1 << 20  # bytes read at once
 
 Shape = tuple[int, ...]
 Append = Callable[[np.ndarray], None]  # takes rows (n, *shape)
+
+_MAPPINGS: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+
+def mapped(
+    stream: IO[bytes], offset: int, dtype: DTypeLike, shape: Shape, order: Literal["C", "F"] = "C"
+) -> np.ndarray:
+    """The array in a file, from ``offset`` on, memory-mapped and read only. The file stays open with the array."""
+    if not math.prod(shape):  # nothing can be mapped
+        return np.empty(shape, dtype, order)
+    mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    _MAPPINGS.add(mapping)
+    return np.frombuffer(mapping, dtype, math.prod(shape), offset).reshape(shape, order=order)
+
+
+def release_pages() -> None:
+    """Let the pages of all mapped files leave this process's memory; they are read again where they are used."""
+    if hasattr(mmap, "MADV_DONTNEED"):  # Windows has no such advice, and takes pages back by itself
+        for mapping in list(_MAPPINGS):
+            mapping.madvise(mmap.MADV_DONTNEED)
+
+
+class RowFile:
+    """Rows of one shape, appended to a file that disappears with this object, and read back memory-mapped."""
+
+    def __init__(self, folder: Path | None, dtype: DTypeLike) -> None:
+        """``folder``: where the file is made; None: the system's folder of temporary files. Raises PipelineError."""
+        self._folder, self._dtype = folder or Path(tempfile.gettempdir()), dtype
+        self._shape: Shape | None = None
+        self._count = 0
+        try:
+            self._stream = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - it ends with this object
+        except OSError as error:
+            raise write_failed(self._folder, error) from error
+
+    def append(self, rows: np.ndarray) -> None:
+        """Add rows (n, ...), all of one shape. Raises PipelineError if they cannot be written."""
+        assert self._shape in (None, rows.shape[1:])
+        self._shape, self._count = rows.shape[1:], self._count + len(rows)
+        try:
+            self._stream.write(np.ascontiguousarray(rows, self._dtype).data)
+        except OSError as error:
+            raise write_failed(self._folder, error) from error
+
+    def rows(self, shape: Shape = ()) -> np.ndarray:
+        """All rows (N, ...), read only; ``shape``: of a row if there is none. Raises PipelineError."""
+        try:
+            self._stream.flush()
+            return mapped(self._stream, 0, self._dtype, (self._count, *(shape if self._shape is None else self._shape)))
+        except OSError as error:
+            raise write_failed(self._folder, error) from error
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
 
@@ -34,6 +35,12 @@ def peak_memory() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def trim_heap() -> None:
+    """Give free memory back to the system, where that is possible: glibc keeps what lies below memory in use."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # other systems and other C libraries
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def free_card_memory() -> list[int]:

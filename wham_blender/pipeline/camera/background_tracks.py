@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
+
+from ..array_file import RowFile
 
 # Constants without a source are set by hand, judged on the synthetic clips of the tests.
 LONG_SIDE = 640  # pixels of the images in which corners are tracked
@@ -43,7 +46,8 @@ class BackgroundTracks:
 class BackgroundTracker:
     """Tracks the background's corners while a clip is decoded; holds few small images at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        """``folder``: for temporary files, as of `RowFile`."""
         self._key_frame: _KeyFrame | None = None
         self._image: np.ndarray = np.empty((0, 0), np.uint8)  # the current frame, grey
         self._scale = 1.0  # of its pixels over the clip's
@@ -54,10 +58,15 @@ class BackgroundTracker:
         self._frame_shots: list[int] = []
         self._key_frames: list[int] = []
         self._points: list[np.ndarray] = []
-        self._observations: list[tuple[int, np.ndarray, np.ndarray]] = []  # network frame, corner numbers, pixels
+        # Of the observed corners: network frame, corner number, pixels.
+        self._observation_frames, self._observation_points = (
+            RowFile(folder, np.int64),
+            RowFile(folder, np.int64),
+        )
+        self._observations = RowFile(folder, np.float32)
         self._small = np.empty((0, 0), np.float32)  # the current frame, grey, for the change to the next
         self._changes: list[float] = []
-        self._thumbnails: list[np.ndarray] = []
+        self._thumbnails = RowFile(folder, np.uint8)
 
     def track_frame(self, image: np.ndarray) -> bool:
         """Track the corners into the next frame, (H, W, 3) uint8 RGB; returns whether a new shot begins with it."""
@@ -81,7 +90,10 @@ class BackgroundTracker:
             self._tracked[self._tracked] = mask[row, column] > 0
             if self._tracked.sum() >= _MIN_CORNERS:
                 positions = self._key_frame.positions[self._tracked] / self._scale
-                self._observations.append((number, self._key_frame.first + np.flatnonzero(self._tracked), positions))
+                points = self._key_frame.first + np.flatnonzero(self._tracked)
+                self._observation_frames.append(np.full(len(points), number))
+                self._observation_points.append(points)
+                self._observations.append(positions)
         if self._key_frame is None or (
             self._tracked is not None and self._key_frame.needs_new_key_frame(self._tracked)
         ):
@@ -90,8 +102,7 @@ class BackgroundTracker:
         self._frame_shots.append(self._shot)
 
     def result(self) -> BackgroundTracks:
-        """The tracks of all frames so far."""
-        frames = [np.full(len(points), frame) for frame, points, _ in self._observations]
+        """The tracks of all frames so far; the arrays of observations and thumbnails are memory-mapped."""
         return BackgroundTracks(
             shot=np.array(self._frame_shots, np.int64),
             key_frames=np.array(self._key_frames, np.int64),
@@ -99,15 +110,11 @@ class BackgroundTracker:
                 np.arange(len(self._key_frames)), [len(points) for points in self._points]
             ).astype(np.int64),
             points=np.concatenate([*self._points, np.empty((0, 2))]).astype(np.float32),
-            observation_frame=np.concatenate([*frames, np.empty(0)]).astype(np.int64),
-            observation_point=np.concatenate([*(points for _, points, _ in self._observations), np.empty(0)]).astype(
-                np.int64
-            ),
-            observations=np.concatenate(
-                [*(positions for _, _, positions in self._observations), np.empty((0, 2))]
-            ).astype(np.float32),
+            observation_frame=self._observation_frames.rows(),
+            observation_point=self._observation_points.rows(),
+            observations=self._observations.rows((2,)),
             change=np.array(self._changes, np.float32),
-            thumbnails=np.array(self._thumbnails, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL),
+            thumbnails=self._thumbnails.rows((THUMBNAIL, THUMBNAIL)),
         )
 
     def _compare_frames(self) -> None:
@@ -116,7 +123,7 @@ class BackgroundTracker:
         size = [max(1, round(side * scale)) for side in self._image.shape[::-1]]
         self._small = cv2.resize(self._image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
         self._changes.append(float(np.abs(self._small - before).mean()) if before.shape == self._small.shape else 0.0)
-        self._thumbnails.append(cv2.resize(self._image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA))
+        self._thumbnails.append(cv2.resize(self._image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)[None])
 
     def _track_corners(self) -> np.ndarray | None:
         """Which corners of the key frame, or of a new one at the frame before, are in this frame; None if too few."""

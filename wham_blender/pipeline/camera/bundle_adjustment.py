@@ -8,7 +8,7 @@ tracked images, from the picture's centre.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -43,13 +43,6 @@ class KeyFrameTracks:
     points: np.ndarray  # (n, 2) pixels, in the key frame
     observations: np.ndarray  # (m, n, 2) pixels
     observed: np.ndarray  # (m, n) bool
-
-    def spread(self, count: int) -> KeyFrameTracks:
-        """At most ``count`` of its frames, at equal distances."""
-        part = np.unique(np.linspace(0, len(self.frames) - 1, count).round().astype(int))
-        return replace(
-            self, frames=self.frames[part], observations=self.observations[part], observed=self.observed[part]
-        )
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from .bundle_adjustment import NOISE_PIXELS, OUTLIER_PIXELS, TRANSLATION_SD, Fit
 
 # Set by hand, judged on the synthetic clips of the tests.
 _STATIC_DISPLACEMENT = 0.0016  # of the picture's longer side: corners move less in clips from a tripod
+_PART = 1024  # frames of one key frame whose tracks are in memory at once: 7 MB, and ten times that to fit them
+_BLOCK = 1 << 18  # observations that are read at once
 _MAX_BUNDLE_FRAMES = 30  # frames of one key frame in its bundle adjustment; the others are fitted to its depths
 _MIN_PARALLAX = 1.5  # pixels, 0.9 quantile over corners and frames: with less, the camera only rotates
 _CALIBRATION_KEY_FRAMES = 4  # key frames from which the focal length is estimated
@@ -75,16 +77,18 @@ def solve_camera_motion(
         np.array(camera_K[0, 0]),
     )  # fmt: skip
     motion.key_frame, motion.centre = np.full(count, -1), np.zeros((count, 3))
-    motion.is_estimated[:] = np.isin(np.arange(count), np.concatenate([tracks.key_frames, tracks.observation_frame]))
+    key_frames = _KeyFrames(tracks, camera_K[:2, 2], scale)
+    motion.is_estimated[:] = False
+    for frames in (tracks.key_frames, *key_frames.frames):
+        motion.is_estimated[frames] = True
     if camera == "static":
         return motion
-    key_frames = [_key_frame_tracks(tracks, number, camera_K[:2, 2], scale) for number in range(len(tracks.key_frames))]
     shots = range(int(tracks.shot.max()) + 1)
     moving = [camera == "moving" or not _is_static(key_frames, tracks, shot) for shot in shots]
     focal = float(motion.focal) * scale
     if guessed and any(moving):
-        pairs = zip(key_frames, tracks.key_frames, strict=True)
-        focal = _estimate_focal([key_frame for key_frame, frame in pairs if moving[tracks.shot[frame]]], focal)
+        numbers = [number for number, frame in enumerate(tracks.key_frames) if moving[tracks.shot[frame]]]
+        focal = _estimate_focal(key_frames, numbers, focal)
         motion.focal = np.array(focal / scale)
     for shot, moves in enumerate(moving):
         if moves:
@@ -92,63 +96,100 @@ def solve_camera_motion(
     return motion
 
 
-def _key_frame_tracks(tracks: BackgroundTracks, number: int, centre: np.ndarray, scale: float) -> KeyFrameTracks:
-    """The tracks of one key frame's corners, in pixels of the tracked images from the centre (2,) of the picture."""
-    points = np.flatnonzero(tracks.point_key_frame == number)
-    first = points[0]
-    rows = np.flatnonzero((tracks.observation_point >= first) & (tracks.observation_point <= points[-1]))
-    frames, rows_of_frames = np.unique(tracks.observation_frame[rows], return_inverse=True)
-    observations = np.zeros((len(frames), len(points), 2))
-    observed = np.zeros(observations.shape[:2], bool)
-    observations[rows_of_frames, tracks.observation_point[rows] - first] = (tracks.observations[rows] - centre) * scale
-    observed[rows_of_frames, tracks.observation_point[rows] - first] = True
-    return KeyFrameTracks(frames, (tracks.points[points].astype(np.float64) - centre) * scale, observations, observed)
+class _KeyFrames:
+    """The tracks of each key frame's corners, of which some frames are in memory at a time.
+
+    A key frame of a camera that stands still has all frames of a clip: 4 kB each.
+    """
+
+    def __init__(self, tracks: BackgroundTracks, centre: np.ndarray, scale: float) -> None:
+        """centre (2,): of the picture, pixels; scale: of the tracked images over the clip's."""
+        self._tracks, self._centre, self._scale = tracks, centre, scale
+        parts: list[list[np.ndarray]] = [[np.zeros(0, np.int64)] for _ in tracks.key_frames]
+        for begin in range(0, len(tracks.observation_point), _BLOCK):
+            rows = slice(begin, begin + _BLOCK)
+            numbers = tracks.point_key_frame[tracks.observation_point[rows]]
+            for number in np.unique(numbers):
+                parts[number].append(np.unique(tracks.observation_frame[rows][numbers == number]))
+        self.frames = [np.unique(np.concatenate(each)) for each in parts]  # (m,) of each key frame
+
+    def parts(self, number: int) -> list[np.ndarray]:
+        """The frames (m,) of a key frame, in equal parts of at most _PART; no part of a key frame without frames."""
+        frames = self.frames[number]
+        return np.array_split(frames, -(-len(frames) // _PART)) if len(frames) else []
+
+    def tracks(self, number: int, frames: np.ndarray) -> KeyFrameTracks:
+        """One key frame's corners in some of its frames (m,), in pixels of the tracked images from the centre."""
+        tracks = self._tracks
+        first, last = np.searchsorted(tracks.point_key_frame, [number, number + 1])
+        begin, end = (np.searchsorted(tracks.observation_frame, frames, side) for side in ("left", "right"))
+        rows = np.concatenate([np.arange(*each) for each in zip(begin, end, strict=True)])
+        rows_of_frames, points = np.repeat(np.arange(len(frames)), end - begin), tracks.observation_point[rows]
+        kept = (points >= first) & (points < last)
+        place = rows_of_frames[kept], points[kept] - first
+        observations = np.zeros((len(frames), last - first, 2))
+        observed = np.zeros(observations.shape[:2], bool)
+        observations[place] = (tracks.observations[rows[kept]] - self._centre) * self._scale
+        observed[place] = True
+        points_of_key = (tracks.points[first:last].astype(np.float64) - self._centre) * self._scale
+        return KeyFrameTracks(frames, points_of_key, observations, observed)
+
+    def spread(self, number: int, count: int) -> KeyFrameTracks:
+        """The corners in at most ``count`` of a key frame's frames, at equal distances."""
+        frames = self.frames[number]
+        return self.tracks(number, frames[np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))])
 
 
-def _is_static(key_frames: list[KeyFrameTracks], tracks: BackgroundTracks, shot: int) -> bool:
+def _is_static(key_frames: _KeyFrames, tracks: BackgroundTracks, shot: int) -> bool:
     """Whether the background of a shot does not move."""
     displacements = [
-        np.median(np.linalg.norm(key_frame.observations[row] - key_frame.points, axis=1)[key_frame.observed[row]])
-        for key_frame, key in zip(key_frames, tracks.key_frames, strict=True)
-        if tracks.shot[key] == shot
-        for row in range(len(key_frame.frames))
+        np.median(np.linalg.norm(seen.observations[row] - seen.points, axis=1)[seen.observed[row]])
+        for number in np.flatnonzero(tracks.shot[tracks.key_frames] == shot).tolist()
+        for seen in (key_frames.tracks(number, frames) for frames in key_frames.parts(number))
+        for row in range(len(seen.frames))
     ]
     return not displacements or float(np.quantile(displacements, 0.95)) < _STATIC_DISPLACEMENT * LONG_SIDE
 
 
 def _solve_shot(
-    motion: CameraMotion, tracks: BackgroundTracks, key_frames: list[KeyFrameTracks], shot: int, focal: float
+    motion: CameraMotion, tracks: BackgroundTracks, key_frames: _KeyFrames, shot: int, focal: float
 ) -> None:
     """Fit each key frame of a shot, and chain their motions into ``motion``."""
     kinds = []
     frames = np.flatnonzero(tracks.shot == shot)
     done = np.zeros(len(motion.rotations), bool)
     done[frames[0]] = True
-    for key_frame, key in zip(key_frames, tracks.key_frames, strict=True):
+    for number, (key, seen) in enumerate(zip(tracks.key_frames, key_frames.frames, strict=True)):
         if tracks.shot[key] != shot:
             continue
         _extrapolate(motion, done, frames, int(key))
-        if not len(key_frame.frames):
+        if not len(seen):
             continue
-        kind, pose = _choose_model(key_frame, focal * motion.zoom[key])
-        kinds += [kind] * len(key_frame.frames)
-        motion.rotations[key_frame.frames] = pose.rotation @ motion.rotations[key]
-        motion.zoom[key_frame.frames] = pose.zoom * motion.zoom[key]
-        motion.key_frame[key_frame.frames] = key
-        motion.centre[key_frame.frames] = -np.einsum("mji,mj->mi", motion.rotations[key_frame.frames], pose.translation)
+        kind, pose = _choose_model(key_frames, number, focal * motion.zoom[key])
+        kinds += [kind] * len(seen)
+        motion.rotations[seen] = pose.rotation @ motion.rotations[key]
+        motion.zoom[seen] = pose.zoom * motion.zoom[key]
+        motion.key_frame[seen] = key
+        motion.centre[seen] = -np.einsum("mji,mj->mi", motion.rotations[seen], pose.translation)
         if kind == MOVING:
-            _keep_corners(motion, key_frame, pose, int(key), focal * motion.zoom[key])
-        done[key_frame.frames] = True
+            _keep_corners(motion, key_frames, number, pose, int(key), focal * motion.zoom[key])
+        done[seen] = True
     _extrapolate(motion, done, frames, int(frames[-1]))
     motion.kind[frames] = MOVING if np.mean(np.equal(kinds, MOVING)) > _MOVING_FRACTION else ROTATING
 
 
-def _keep_corners(motion: CameraMotion, key_frame: KeyFrameTracks, pose: Pose, key: int, focal: float) -> None:
+def _keep_corners(
+    motion: CameraMotion, key_frames: _KeyFrames, number: int, pose: Pose, key: int, focal: float
+) -> None:
     """Add to ``motion`` the corners of a key frame whose inverse depth the camera's path determines."""
-    rays = np.column_stack([key_frame.points / focal, np.ones(len(key_frame.points))])
-    # Pixels by which a corner moves in the frames that show it, for a unit of inverse depth.
-    shift = focal * (pose.translation[:, None, :2] - rays[:, :2] * pose.translation[:, None, 2:])
-    information = ((shift**2).sum(-1) * key_frame.observed).sum(0) / NOISE_PIXELS**2
+    information, begin = 0.0, 0
+    for seen in (key_frames.tracks(number, frames) for frames in key_frames.parts(number)):
+        rays = np.column_stack([seen.points / focal, np.ones(len(seen.points))])
+        translation = pose.translation[begin : begin + len(seen.frames)]
+        # Pixels by which a corner moves in the frames that show it, for a unit of inverse depth.
+        shift = focal * (translation[:, None, :2] - rays[:, :2] * translation[:, None, 2:])
+        information = information + ((shift**2).sum(-1) * seen.observed).sum(0) / NOISE_PIXELS**2
+        begin += len(seen.frames)
     determined = pose.inverse_depths * np.sqrt(information) > 1 / _MAX_DEPTH_ERROR
     motion.corner_key_frame = np.append(motion.corner_key_frame, np.full(determined.sum(), key))
     motion.corner_rays = np.concatenate([motion.corner_rays, rays[determined] @ motion.rotations[key]])
@@ -167,12 +208,12 @@ def _extrapolate(motion: CameraMotion, done: np.ndarray, frames: np.ndarray, unt
             done[frame] = True
 
 
-def _choose_model(key_frame: KeyFrameTracks, focal: float) -> tuple[int, Pose]:
+def _choose_model(key_frames: _KeyFrames, number: int, focal: float) -> tuple[int, Pose]:
     """The model of least penalised cost (BIC) for a key frame: rotation, rotation and zoom, rotation and translation.
 
     Returns ROTATING or MOVING, and the pose in all of its frames.
     """
-    sample = key_frame.spread(_MAX_BUNDLE_FRAMES)
+    sample = key_frames.spread(number, _MAX_BUNDLE_FRAMES)
     rotating = adjust(sample, focal)
     candidates = [(Model.ROTATION, rotating)]
     zoomed = adjust(sample, focal, Model.ZOOM, rotating.pose)
@@ -187,8 +228,16 @@ def _choose_model(key_frame: KeyFrameTracks, focal: float) -> tuple[int, Pose]:
         candidates.append((Model.TRANSLATION, moving))
     coordinates = 2 * sample.observed.sum()
     model, best = min(candidates, key=lambda each: each[1].cost + each[1].parameters * np.log(max(coordinates, 2)))
-    whole = adjust(key_frame, focal, model, rotating.pose, best.pose.inverse_depths)
-    return MOVING if model is Model.TRANSLATION else ROTATING, whole.pose
+    # With the depths known, each frame has a pose of its own.
+    poses = [
+        adjust(key_frames.tracks(number, frames), focal, model, rotating.pose, best.pose.inverse_depths).pose
+        for frames in key_frames.parts(number)
+    ]
+    rotations, translations, zooms = (
+        np.concatenate([getattr(pose, name) for pose in poses]) for name in ("rotation", "translation", "log_zoom")
+    )
+    pose = replace(poses[0], rotation=rotations, translation=translations, log_zoom=zooms)
+    return MOVING if model is Model.TRANSLATION else ROTATING, pose
 
 
 def _fit_moving(key_frame: KeyFrameTracks, focal: float, rotating: Pose) -> Fit:
@@ -219,13 +268,11 @@ def _start_from_essential_matrix(key_frame: KeyFrameTracks, focal: float, rotati
     return replace(rotating, rotation=rotations, translation=translations)
 
 
-def _estimate_focal(key_frames: list[KeyFrameTracks], guess: float) -> float:
-    """The focal length of least cost, pixels; the guess, if the tracks do not determine it."""
-    long_tracks = (key_frame for key_frame in key_frames if len(key_frame.frames) > 1)
-    samples = [
-        key_frame.spread(_CALIBRATION_FRAMES)
-        for key_frame in sorted(long_tracks, key=_displacement)[-_CALIBRATION_KEY_FRAMES:]
-    ]
+def _estimate_focal(key_frames: _KeyFrames, numbers: list[int], guess: float) -> float:
+    """The focal length of least cost for the key frames of these numbers, pixels; the guess, if it is undetermined."""
+    ends = {number: key_frames.frames[number][-1:] for number in numbers if len(key_frames.frames[number]) > 1}
+    farthest = sorted(ends, key=lambda number: _displacement(key_frames.tracks(number, ends[number])))
+    samples = [key_frames.spread(number, _CALIBRATION_FRAMES) for number in farthest[-_CALIBRATION_KEY_FRAMES:]]
 
     def cost(focal: float) -> float:
         rotating = [adjust(sample, focal) for sample in samples]

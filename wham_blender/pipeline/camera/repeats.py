@@ -12,6 +12,7 @@ _MOST_DIFFERENCE = 0.4
 _STEP = 8  # network frames
 _LEAST_MOVEMENT = 0.4  # mean grey levels within _STEP frames: in a picture that stands still, everything is alike
 _SHORTEST = 15  # network frames of a repetition
+_PART = 1024  # pictures that are compared at once: 8 MB
 _CANDIDATES = 3  # earlier starts, those whose first pictures are most alike
 
 
@@ -65,5 +66,7 @@ def _end(thumbnails: np.ndarray, first: int, original: int, ends: np.ndarray) ->
 
 
 def _differences(pictures: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Mean absolute difference (n,) of grey pictures (n, S, S) from others."""
-    return np.abs(pictures.astype(np.int16) - others).mean((1, 2))
+    """Mean absolute difference (n,) of grey pictures (n, S, S) from others, (n, S, S) or (S, S)."""
+    others = np.broadcast_to(others, pictures.shape)
+    parts = (slice(at, at + _PART) for at in range(0, max(len(pictures), 1), _PART))
+    return np.concatenate([np.abs(pictures[part].astype(np.int16) - others[part]).mean((1, 2)) for part in parts])

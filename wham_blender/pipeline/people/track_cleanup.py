@@ -21,6 +21,7 @@ from .types import Detections, Person, wham_boxes
 _MIN_SECONDS = 1.0  # of a track; shorter ones are dropped, as in WHAM
 _EDGE = 0.03  # of the box's side: a point nearer to the picture's edge may be outside; set by hand
 _GAP = 1.5  # times the usual time between two frames: frames are missing there
+_COLUMNS = 12  # that are resampled at once: splines take ten times the memory of their values
 BOX_MEDIAN_FRAMES = 15  # frames; WHAM's median filter of the box at 30 fps
 
 
@@ -172,12 +173,17 @@ def _resample(time: np.ndarray, known: np.ndarray, values: np.ndarray, *, curved
     of 5 hertz between two frames. Across gaps, and if not ``curved``, linearly. The first and last of the other times
     may lie outside of the known ones: values are extrapolated.
     """
-    straight = make_interp_spline(known, values, k=1)(time)
-    if not curved or len(known) < 3:
-        return straight.astype(np.float32)
-    slopes = np.gradient(values.astype(np.float64), known, axis=0)
-    cubic = CubicHermiteSpline(known, values, slopes)(time)
     steps = np.diff(known)
     step = steps[(np.searchsorted(known, time, "right") - 1).clip(0, len(steps) - 1)]
     between = (time > known[0]) & (time < known[-1]) & (step < _GAP * np.median(steps))
-    return np.where(between.reshape(-1, *[1] * (values.ndim - 1)), cubic, straight).astype(np.float32)
+    flat = values.reshape(len(values), -1)
+    resampled = np.empty((len(time), flat.shape[1]), np.float32)
+    for column in range(0, flat.shape[1], _COLUMNS):
+        columns = slice(column, column + _COLUMNS)
+        part = flat[:, columns]
+        straight = make_interp_spline(known, part, k=1)(time)
+        if curved and len(known) > 2:
+            slopes = np.gradient(part.astype(np.float64), known, axis=0)
+            straight = np.where(between[:, None], CubicHermiteSpline(known, part, slopes)(time), straight)
+        resampled[:, columns] = straight
+    return resampled.reshape(len(time), *values.shape[1:])

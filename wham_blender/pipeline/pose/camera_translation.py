@@ -57,6 +57,7 @@ def _points(track: WhamTrack, body: Body) -> np.ndarray:
     betas = torch.from_numpy(np.median(track.betas, 0)).to(device)
     parts = []
     for begin in range(0, len(track.poses), CHUNK):
-        poses = torch.from_numpy(track.poses[begin : begin + CHUNK]).to(device)
+        # A copy: in a long clip they are in a file and read only, which PyTorch warns of.
+        poses = torch.from_numpy(track.poses[begin : begin + CHUNK].copy()).to(device)
         parts.append(body.landmarks(poses, betas.expand(len(poses), -1)).joints[:, :17].cpu().numpy())
     return np.concatenate(parts)

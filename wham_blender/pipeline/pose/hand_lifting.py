@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from ...models.lifter import rotation_to_optical_axis, rotation_to_upright
 from .hand_skeleton import ANGLES, HandSkeleton
 from .lifter_features import load_network
 
+_BATCH = 1024  # frames
 _MIRROR = np.array([-1.0, 1, 1])
 _KNUCKLES = [5, 9, 9, 13]  # points above the wrist in the input's axes, as in `people.hands.crop_around_hand`
 _FOREARM = (-1.0, 0.0, 0.0)  # from the right elbow to the wrist in the rest pose
@@ -27,7 +28,7 @@ class SeenArm:
     wrist: np.ndarray  # (F, 3, 3)
     size: np.ndarray  # (F,) length of the hand over its distance along the optical axis
 
-    def at(self, frames: np.ndarray) -> SeenArm:
+    def at(self, frames: np.ndarray | slice) -> SeenArm:
         """The same of some frames only."""
         return SeenArm(self.elbow[frames], self.wrist[frames], self.size[frames])
 
@@ -53,6 +54,17 @@ def lift(
     """The hand (F, 21, 5) of one person and side, as in `Person.hands`, with scores (F,)."""
     if not len(hands):
         return LiftedHand(np.zeros((0, ANGLES)), np.zeros((0, 3, 3)), np.zeros((0, ANGLES + 1)))
+    parts = []
+    for at in range(0, len(hands), _BATCH):
+        part = slice(at, at + _BATCH)
+        parts.append(_lift(lifter, hands[part], scores[part], arm.at(part), camera_K, side))
+    names = [each.name for each in fields(LiftedHand)]
+    return LiftedHand(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _lift(
+    lifter: HandLifter, hands: np.ndarray, scores: np.ndarray, arm: SeenArm, camera_K: np.ndarray, side: int
+) -> LiftedHand:
     count = len(hands)
     cameras, sides = np.broadcast_to(camera_K, (count, 3, 3)), np.full(count, side)
     seen, to_input = hand_input(hands, scores, arm, cameras, sides)

@@ -32,7 +32,7 @@ from .types import View
 # The landmarks that the lifter takes: COCO's, then heels, toes, index and little fingers, left first.
 LIFTER_LANDMARKS = np.array([*COCO_LANDMARKS, 29, 30, 31, 32, 19, 20, 17, 18])
 _ENDS = [JOINT_NAMES.index(f"{side}_{part}") for side in ("left", "right") for part in ("foot", "hand")]  # not trained
-_BATCH = 4096  # frames
+_BATCH = 1024  # frames; each takes about 50 kB in the networks
 # The depth of unobserved points is hallucinated: the landmark net folds legs that are behind a table. With up to the
 # first number of the 25 points hidden, the lifter uses the net's 3D; with the second number or more, the mean of its
 # poses with and without is taken. On rendered pictures cut by the edge, or hidden from the hips down, the mean is
@@ -99,7 +99,7 @@ def extract_features(
     mirrored, mirrored_poses, mirrored_betas = _view(
         networks, *lifter_input(_mirrored_person(person, size[0]), mirrored_K)
     )
-    mean = closest_rotation((poses + mirror_pose(mirrored_poses)) / 2)
+    mean = _in_batches(lambda a, b: closest_rotation((a + mirror_pose(b)) / 2), poses, mirrored_poses)
     return filmed, mirrored, LifterPoses(mean.numpy(), ((betas + mirrored_betas) / 2).numpy())
 
 
@@ -141,7 +141,9 @@ def _view(networks: PoseNetworks, observed: LifterInput, rotation: Tensor) -> tu
     weight = torch.from_numpy(gaussian_filter1d(hidden, _TRANSITION, mode="nearest")).float() / 2
     if weight.any():
         poses_2d, betas_2d = _run(lifter, observed._replace(has_landmarks=torch.zeros_like(observed.has_landmarks)))
-        poses = closest_rotation(torch.lerp(poses, poses_2d, weight[:, None, None, None]))
+        poses = _in_batches(
+            lambda *each: closest_rotation(torch.lerp(*each)), poses, poses_2d, weight[:, None, None, None]
+        )
         betas = torch.lerp(betas, betas_2d, weight[:, None])
     poses, betas = _over_time(networks, observed, poses, betas, track_axes(rotation[:, 2]) @ rotation.mT)
     poses[:, 0] = rotation.mT @ poses[:, 0]
@@ -154,23 +156,34 @@ def _over_time(
     networks: PoseNetworks, observed: LifterInput, poses: Tensor, betas: Tensor, to_track: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The lifter's poses (F, 24, 3, 3) and betas (F, 10) corrected by the temporal network, in overlapping batches."""
-    parts = []
+    corrected_poses, corrected_betas = torch.empty_like(poses), torch.empty_like(betas)
     for begin in range(0, len(poses), _BATCH):
         first, last = max(0, begin - REACH), begin + _BATCH + REACH
         estimate = networks.lifter.estimate_of(poses[first:last], betas[first:last])
         part = LifterInput(*(values[first:last] for values in observed))
         corrected = networks.temporal(networks.lifter, part, estimate, to_track[first:last])
         rows = slice(begin - first, begin - first + _BATCH)
-        parts.append((corrected.rotations[rows], corrected.betas[rows]))
-    corrected_poses, corrected_betas = (torch.cat(values) for values in zip(*parts, strict=True))
+        corrected_poses[begin : begin + _BATCH] = corrected.rotations[rows]
+        corrected_betas[begin : begin + _BATCH] = corrected.betas[rows]
     return corrected_poses, corrected_betas
+
+
+def _in_batches(function: Callable[..., Tensor], *values: Tensor) -> Tensor:
+    """The function of tensors of F frames each, frame by frame."""
+    found: Tensor | None = None
+    for at in range(0, len(values[0]), _BATCH):
+        part = function(*(each[at : at + _BATCH] for each in values))
+        found = part.new_empty(len(values[0]), *part.shape[1:]) if found is None else found
+        found[at : at + _BATCH] = part
+    assert found is not None
+    return found
 
 
 def _run(lifter: Lifter, observed: LifterInput) -> tuple[Tensor, Tensor]:
     """The lifter's poses (F, 24, 3, 3) and betas (F, 10) of all frames, in batches."""
-    parts = [
-        lifter(LifterInput(*(values[at : at + _BATCH] for values in observed)))
-        for at in range(0, len(observed.mask), _BATCH)
-    ]
-    poses, betas = (torch.cat(values) for values in zip(*parts, strict=True))
+    count = len(observed.mask)
+    poses, betas = torch.empty(count, 24, 3, 3), torch.empty(count, 10)
+    for at in range(0, count, _BATCH):
+        part = slice(at, at + _BATCH)
+        poses[part], betas[part] = lifter(LifterInput(*(values[part] for values in observed)))
     return poses, betas

@@ -10,19 +10,22 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import struct
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ... import archives, limits, protocol
-from ...files import replaced
-from ..array_file import ArrayFile
+from ...files import open_regular, replaced
+from ..array_file import ArrayFile, mapped, release_pages
 from ..errors import folder_not_writable, write_failed
+from ..processors import trim_heap
 from ..progress import JobProgress, Progress
 from .import_closure import import_closure
 
@@ -31,6 +34,9 @@ Arrays = dict[str, np.ndarray]
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 _KEY = "stage_key"  # name of the array with a file's key
+_MAPPED_BYTES = 1 << 20  # of arrays that are mapped, not read: of stages that take minutes; set by hand
+_ALIGNMENT = 64  # bytes, of arrays in a file: NumPy's own in memory, so that sums round alike
+_PADDING = 0xFFFF  # a number of zip's extra fields that no program uses; PKWARE's APPNOTE.TXT 4.5
 _ABANDONED = 3600.0  # seconds since its last change after which a temporary file belongs to no running job
 
 
@@ -66,7 +72,11 @@ def source_digest(module: Path, package: Path = _PACKAGE) -> str:
 
 
 class StageCache:
-    """Runs stages, or loads the results of an earlier run."""
+    """Runs stages, or loads the results of an earlier run.
+
+    Large arrays of results are memory-mapped from the stages' files and read only. At the begin of each stage what was
+    read of them leaves memory.
+    """
 
     def __init__(self, folder: Path, tell: Tell, progress: JobProgress) -> None:
         """Raises PipelineError if the folder cannot be written to."""
@@ -110,14 +120,19 @@ class StageCache:
         self, stage: str, key: str, make: Callable[[Progress], Arrays], weight: float, side: ArrayFile | None
     ) -> Arrays:
         path = self.folder / f"{stage}-{key}.npz"
+        release_pages()
+        trim_heap()
         self.progress.begin(stage, weight)
         arrays = _load(path, key) if side is None or side.is_complete() else None
         kept = arrays is not None
         if arrays is None:
             begun = time.monotonic()
             self.progress.update(0, 1)
-            arrays = make(self.progress.update)
-            save(path, arrays | {_KEY: np.array(key)})
+            made = make(self.progress.update)
+            save(path, made | {_KEY: np.array(key)})
+            if (arrays := _load(path, key)) is None:  # another process has exchanged the file
+                arrays = made
+            del made
             self.timings[stage] = round(self.timings.get(stage, 0.0) + time.monotonic() - begun, 3)
         else:
             self._tell(kept_message(stage))
@@ -140,16 +155,31 @@ def _key(stage: str, settings: list[Any], make: Callable[..., Arrays]) -> str:
 def _load(path: Path, key: str) -> Arrays | None:
     """The arrays of a key; None if there are none, the file is damaged, or it belongs to another key."""
     try:
-        arrays = archives.arrays(path, most=limits.STAGE_BYTES)
-        return arrays if str(arrays.pop(_KEY)) == key else None
+        large = archives.stored(path, _MAPPED_BYTES, limits.STAGE_BYTES)
+        arrays = archives.arrays(path, archives.names(path) - large.keys(), limits.STAGE_BYTES)
+        if str(arrays.pop(_KEY)) != key:
+            return None
+        with open_regular(path) as stream:
+            for name, (header, offset) in large.items():
+                order: Literal["C", "F"] = "F" if header.fortran_order else "C"
+                arrays[name] = mapped(stream, offset, header.dtype, header.shape, order)
+        return arrays
     except (OSError, KeyError, archives.UnreadableArchive):
         return None
 
 
 def save(path: Path, arrays: Arrays) -> None:
-    """Write arrays to a file atomically. Raises PipelineError if it cannot be written."""
+    """Write arrays to an ``.npz`` atomically, aligned so that they can be mapped. Raises PipelineError if not."""
     try:
-        with replaced(path) as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
+        with replaced(path) as stream, zipfile.ZipFile(stream, "w") as archive:
+            for name, array in arrays.items():
+                entry = zipfile.ZipInfo(f"{name}.npy")
+                # Before the array are 30 bytes, the name and its own extra field of 20, and NumPy's header of 64 n.
+                begin = stream.tell() + 30 + len(entry.filename.encode()) + 20 + 4
+                padding = -begin % _ALIGNMENT
+                entry.extra = struct.pack("<HH", _PADDING, padding) + bytes(padding)
+                with archive.open(entry, "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+                release_pages()
     except OSError as error:
         raise write_failed(path.parent, error) from error

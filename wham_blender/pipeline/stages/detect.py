@@ -66,7 +66,7 @@ def _process(context: JobContext, progress: Progress, write_crops: Append | None
     people_source = build_people_source(context, write_crops)
     results = process_clip(
         context.info, people_source, job.start, job.end,
-        lambda done, total: progress(done, total if length_known else 0),
+        lambda done, total: progress(done, total if length_known else 0), context.cache.folder,
     )  # fmt: skip
     del people_source
     context.free_memory()

@@ -31,6 +31,7 @@ _BEYOND = 0.3  # radians beyond the wrist's limits at which a frame has lost hal
 # were wrong by more than 45 degrees.
 _LEAST_WEIGHT = 0.15
 _REWEIGHTINGS = 4
+_PART = 1024  # frames of which all joints are in memory at once
 _SHORTEST = 5  # frames: a hand seen for less is none
 _TWIST_OF_ELBOW = 0.5  # share of the forearm's twist that the elbow takes
 
@@ -47,11 +48,22 @@ class SeenHand:
 
 def arm_of(placed: Placed, skeleton: HandSkeleton, side: int) -> SeenArm:
     """The arm of a side (0 left, 1 right) before the camera, in all frames."""
-    positions, rotations = forward_kinematics(placed.poses, placed.trans, placed.rest_joints)
     elbow, wrist = (JOINT_NAMES.index(f"{('left', 'right')[side]}_{joint}") for joint in ("elbow", "wrist"))
-    depth = np.einsum("fj,fj->f", placed.camera_R[:, 2], positions[:, wrist]) + placed.camera_t[:, 2]
+    positions, rotations = _in_world(placed, [elbow, wrist])
+    depth = np.einsum("fj,fj->f", placed.camera_R[:, 2], positions[:, 1]) + placed.camera_t[:, 2]
     size = hand_length(skeleton) / np.maximum(depth, 0.1)
-    return SeenArm(placed.camera_R @ rotations[:, elbow], placed.camera_R @ rotations[:, wrist], size)
+    return SeenArm(placed.camera_R @ rotations[:, 0], placed.camera_R @ rotations[:, 1], size)
+
+
+def _in_world(placed: Placed, joints: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (F, n, 3) and rotations (F, n, 3, 3) of n joints; of all joints, only some frames are in memory."""
+    parts = []
+    for at in range(0, len(placed.poses), _PART):
+        part = slice(at, at + _PART)
+        found = forward_kinematics(placed.poses[part], placed.trans[part], placed.rest_joints)
+        parts.append([each[:, joints] for each in found])
+    positions, rotations = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return positions, rotations
 
 
 def with_hands(placed: Placed, hands: list[SeenHand], skeletons: list[HandSkeleton], seconds: float = 0.0) -> Placed:
@@ -99,11 +111,10 @@ class _Arm:
         ahead = np.array([0, 0, 1]) - along * along[2]
         ahead /= np.linalg.norm(ahead)
         self._axes = np.stack([along, ahead, np.cross(ahead, along)])  # of twist, flexion and deviation
-        rotations = Rotation.from_rotvec(placed.poses.reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3)
-        _, rotations_in_world = forward_kinematics(placed.poses, placed.trans, placed.rest_joints)
-        self._twist, self._elbow = self._without_twist(rotations[:, elbow])
-        self._elbow_in_world = rotations_in_world[:, elbow]
-        self._wrist = rotations[:, wrist]
+        poses = placed.poses.reshape(-1, 24, 3)
+        self._twist, self._elbow = self._without_twist(Rotation.from_rotvec(poses[:, elbow]).as_matrix())
+        self._elbow_in_world = _in_world(placed, [elbow])[1][:, 0]
+        self._wrist = Rotation.from_rotvec(poses[:, wrist]).as_matrix()
 
     def own_angles(self) -> np.ndarray:
         """The angles (F, 3) of the body as it is."""

@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from ...body.body import Body
 from ...motion import LIFTED_BELOW, PLANTED_ABOVE, forward_kinematics, planted, rotation_matrices
+from ...quaternions import in_parts
 from ..pose.types import WhamTrack
 from ..pose.wham_inference import CHUNK, FPS
 from .calibration import Calibration
@@ -334,7 +335,8 @@ def penetration_correction(lowest: np.ndarray) -> np.ndarray:
 
 def rotation_vectors(poses: np.ndarray) -> np.ndarray:
     """Matrices (F, 24, 3, 3) to axis-angle (F, 72)."""
-    return Rotation.from_matrix(poses.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 72)
+    vectors = in_parts(lambda matrices: Rotation.from_matrix(matrices).as_rotvec(), poses.reshape(-1, 3, 3), 2)
+    return vectors.reshape(-1, 72)
 
 
 def _rotate(rotations: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -542,7 +544,11 @@ def _solve(
                     (sparse.diags_array(weight) @ (pelvis[3 * rows + 2] - floor), -weight * points[rows, foot, 2])
                 )
         matrix = sparse.vstack([rows for rows, _ in system], "csc")
-        solution, height = _least_squares(matrix, np.concatenate([right for _, right in system]), 3 * unknowns.block)
+        target = np.concatenate([right for _, right in system])
+        del system  # a frame has 1 kB in each of these, and 2 in the normal equations
+        normal, right = (matrix.T @ matrix).tocsr(), matrix.T @ target
+        del matrix
+        solution, height = _solved(normal, right, 3 * unknowns.block)
         frames = solution.reshape(count, -1, 3)
         positions = [frames[person.rows, camera_moves + row] for row, person in enumerate(people)]
         world_feet = [position[:, None] + relative for position, relative in zip(positions, feet, strict=True)]
@@ -639,13 +645,11 @@ def _floor_weight(heights: np.ndarray, planted: np.ndarray, off_floor: float) ->
     return weight / (1 + (heights / off_floor) ** 2) ** 2
 
 
-def _least_squares(matrix: sparse.csc_array, target: np.ndarray, bandwidth: int) -> tuple[np.ndarray, float]:
-    """Frames (n,) and the floor's height that bring ``matrix @ (frames, height)`` nearest to ``target``.
+def _solved(normal: sparse.csr_array, right: np.ndarray, bandwidth: int) -> tuple[np.ndarray, float]:
+    """Frames (n,) and the floor's height that solve the normal equations ``normal @ (frames, height) = right``.
 
-    A row touches columns less than ``bandwidth`` apart, so the normal equations are a band bordered by the height's
-    column.
+    No equation touches columns ``bandwidth`` or more apart, so the matrix is a band bordered by the height's column.
     """
-    normal, right = (matrix.T @ matrix).tocsr(), matrix.T @ target
     core, border = normal[:-1, :-1], normal[:-1, -1:].toarray()
     size = core.shape[0]
     band = np.zeros((min(bandwidth, size), size))
