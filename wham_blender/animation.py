@@ -406,7 +406,7 @@ def planted_cycle(cycle: Animation, rate: float) -> Animation:
     period, step = len(cycle) - 1, cycle.root[-1] - cycle.root[0]
     reach = int(np.ceil(3 * EASE * rate)) + 1  # see `planted_again`
     before, behind = (
-        min(max(_rows_planted(rows[:, leg.points].any(1)) for leg in LEGS) + reach, period)
+        min(max(_rows_planted(np.any(rows[:, leg.points], 1)) for leg in LEGS) + reach, period)
         for rows in (cycle.contacts[::-1], cycle.contacts)
     )
     three = repeated(cycle, 3)

@@ -131,9 +131,9 @@ class Corrections:
         return json.dumps(values, indent=1, default=lambda value: value.name)
 
     def with_change(self, change: Change) -> Corrections:
-        """The document with one more correction. One that it has already is not added, except for swapped sides,
+        """The document with one more correction. Raises CorrectionsError as `parse`, of that one.
 
-        which a second swap restores. Raises CorrectionsError as `parse`, of that one.
+        One that it has already is not added, except for swapped sides, which a second swap restores.
         """
         name = KINDS[type(change)]
         if change in getattr(self, name) and not isinstance(change, Swapped):
