@@ -95,6 +95,7 @@ def _placed(
                 first=int(clock[0] - first),
                 visible=people[row].visible,
                 feet_visible=is_confident(people[row].keypoints)[:, _ANKLES],
+                ankles=_ankle_directions(people[row], camera.camera_K),
             )
             for row, clock in zip(rows, clocks, strict=True)
         ]
@@ -107,6 +108,13 @@ def _placed(
         together = placement.place_together(inputs, lifted.body, calibration, camera_of_shot)
         placed |= dict(zip(rows, together, strict=True))
     return [placed[row] for row in range(len(people))]
+
+
+def _ankle_directions(person: Person, camera_K: np.ndarray) -> np.ndarray:
+    """Directions (F, 2, 3) to the ankles in camera axes; nan where they are not seen."""
+    ankles = person.keypoints[:, _ANKLES].astype(np.float64)
+    pixels = np.where(is_confident(ankles)[..., None], ankles[..., :2], np.nan)
+    return np.insert(pixels, 2, 1, axis=-1) @ np.linalg.inv(camera_K).T
 
 
 def _fitted(

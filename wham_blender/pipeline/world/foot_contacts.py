@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
+from ...motion import PLANTED_ABOVE, true_intervals
+from ...planted_feet import LEGS
 from ..pose.wham_inference import FPS
 
 _SMOOTHING = 1.0  # frames, standard deviation; set by hand
@@ -21,6 +23,11 @@ _FREE_FALL = 1.2  # of gravity: a stronger acceleration is noise
 # Speed of a hidden foot over the speed of the pelvis. A walking foot is planted for 60 % of the cycle, so in the other
 # 40 % it moves 2.5 times as fast as the body.
 _SWING_SPEED = 2.5
+# Set by hand: an ankle is seen to step in a contact if it moves by this many metres across the line of sight, between
+# the medians of two spans of frames, a gap apart. The ankle of a planted foot moves by 0.02 where the shank swings.
+_SEEN_STEP, _SEEN_SPAN, _SEEN_GAP = 0.045, 6, 5
+_ANKLE_HEIGHT = 0.08  # metres: an ankle's height over the sole of a planted foot, of the open body
+_LEAST_SLOPE = 0.1  # of a line of sight to the floor, sine: on a flatter one the floor is too far away to be measured
 
 
 def contact_probability(
@@ -78,6 +85,56 @@ def contact_evidence(
     ]  # fmt: skip
     stacked = np.stack([np.broadcast_to(feature, speed.shape) for feature in features], -1)
     return gaussian_filter1d(stacked, _SMOOTHING, axis=0, mode="nearest")
+
+
+def without_seen_steps(
+    contacts: np.ndarray, ankles: np.ndarray, to_camera: np.ndarray, centre: np.ndarray
+) -> np.ndarray:
+    """Contacts (F, 4), set to 0 in frames in which the ankle of a planted heel is seen to step.
+
+    Somebody who sits shuffles the feet over the floor: the network sees a contact all the time, and the estimated leg
+    follows less than the picture shows. Without this, the foot would be held where it was at first.
+
+    contacts: probabilities; ankles (F, 2, 3): directions to the left and the right ankle in camera axes, nan where they
+    are not seen; to_camera (F, 3, 3): from a world with z up, and the floor at 0; centre (F, 3): the camera's position
+    there, metres.
+    """
+    result = contacts.copy()
+    for leg, direction in zip(LEGS, ankles.swapaxes(0, 1), strict=True):
+        ray = np.einsum("nji,nj->ni", to_camera, direction)
+        slope = -ray[:, 2] / np.linalg.norm(ray, axis=1)
+        seen = slope > _LEAST_SLOPE  # false for nan
+        distance = (centre[:, 2] - _ANKLE_HEIGHT) / np.where(seen, -ray[:, 2], 1)
+        place = np.where(seen[:, None], centre + ray * distance[:, None], np.nan)[:, :2]
+        for start, stop in true_intervals(contacts[:, leg.points.start + 1] > PLANTED_ABOVE):
+            rows = np.arange(start, stop)[seen[start:stop]]
+            for first, last in _steps(place[rows], ray[rows, :2], slope[rows]):
+                result[rows[first] : rows[last - 1] + 1, leg.points] = 0
+    return result
+
+
+def _steps(place: np.ndarray, ray: np.ndarray, slope: np.ndarray) -> list[tuple[int, int]]:
+    """Half-open spans of rows in which a point of the floor (n, 2), metres, steps, as it is seen.
+
+    ray (n, 2): the line of sight, level; slope (n,): the sine of its angle with the floor. What is along the line of
+    sight is measured ``slope`` times as well as what is across it.
+    """
+    reach = _SEEN_SPAN + _SEEN_GAP // 2
+    middles = np.arange(reach, len(place) - reach)
+    if not len(middles):
+        return []
+    spans = np.arange(_SEEN_SPAN)[:, None] + middles
+    after, before = (np.median(place[spans + begin], 0) for begin in (_SEEN_GAP // 2 + 1, -reach))
+    along = ray[middles] / np.linalg.norm(ray[middles], axis=1, keepdims=True)
+    moved = after - before
+    deep = (moved * along).sum(1)
+    across = np.linalg.norm(moved - deep[:, None] * along, axis=1)
+    seen = np.hypot(across, slope[middles] * deep)
+    found = []
+    for first, last in true_intervals(seen > _SEEN_STEP):
+        middle = middles[first + int(seen[first:last].argmax())]
+        found.append((middle - _SEEN_GAP // 2, middle + _SEEN_GAP // 2 + 1))
+    return found
 
 
 def relative_to_support_foot(feet: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from ..pose.wham_inference import CHUNK, FPS
 from .calibration import Calibration
 from .camera_path import Background, FeetInCamera
 from .floor import evidence_of_steps, level_of, slope_of_steps, steps
-from .foot_contacts import contact_probability, relative_to_support_foot
+from .foot_contacts import contact_probability, relative_to_support_foot, without_seen_steps
 from .foot_locking import lock_feet
 from .gravity import UpEvidence, estimate_up, evidence_of_body, evidence_of_ground, up_from_balance
 
@@ -97,6 +97,8 @@ class PlacementInput:
     first: int = 0
     visible: np.ndarray | None = None  # (F,) bool: frames in which the person was detected; None: all
     feet_visible: np.ndarray | None = None  # (F, 2) bool: the left and the right foot; None: in all frames
+    # (F, 2, 3) directions to the left and the right ankle in camera axes, nan where they are not seen; None: nowhere
+    ankles: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,9 @@ def place_together(
                 feet = relative_to_support_foot(feet)
             figure.contacts = contact_model(figure.track.contacts, feet, position, figure.hidden)
     positions, centre, height = _solve(figures, to_camera, centre, camera_steps.rotated(axes), _off_floor(climbs))
+    seen_from = centre - [0, 0, height]
+    if any([figure.release_seen_steps(to_camera, seen_from) for figure in figures]):
+        positions, centre, height = _solve(figures, to_camera, centre, camera_steps.rotated(axes), _off_floor(climbs))
 
     origin = np.array([*positions[0][0, :2], height])
     to_world = to_camera.mT
@@ -203,6 +208,7 @@ class _Figure:
         self.visible = np.ones(len(hips), bool) if person.visible is None else person.visible
         feet_visible = np.ones((len(hips), 2), bool) if person.feet_visible is None else person.feet_visible
         self.hidden = np.repeat(median_filter(~feet_visible, (_OCCLUSION_WINDOW, 1), mode="nearest"), 2, axis=1)
+        self.ankles = person.ankles
         self._hips = hips
         # How much farther the person gets along the line of sight than WHAM's velocity and the swing of the legs say.
         self.velocity_gain, self.swing_gain = 1.0, 1.0
@@ -235,6 +241,15 @@ class _Figure:
         self.swing_gain = _gain(moved * supported, (swing * rests).sum(1) / np.maximum(rests.sum(1), 1))
         # What needed much correction is believed less.
         self.velocity_gain_std, self.swing_gain_std = self.velocity_gain - 1, self.swing_gain - 1
+
+    def release_seen_steps(self, to_camera: np.ndarray, centre: np.ndarray) -> bool:
+        """Lift feet that are seen to step, see `without_seen_steps`; whether there are any. Arrays of all T frames."""
+        if self.ankles is None:
+            return False
+        contacts = without_seen_steps(self.contacts, self.ankles, to_camera[self.rows], centre[self.rows])
+        changed = not np.array_equal(contacts, self.contacts)
+        self.contacts = contacts
+        return changed
 
     @property
     def planted(self) -> np.ndarray:
