@@ -161,7 +161,8 @@ def place_together(
             figure.contacts = contact_model(figure.track.contacts, feet, position, figure.hidden)
     positions, centre, height = _solve(figures, to_camera, centre, camera_steps.rotated(axes), _off_floor(climbs))
     seen_from = centre - [0, 0, height]
-    if any([figure.release_seen_steps(to_camera, seen_from) for figure in figures]):
+    stepped = [figure.release_seen_steps(to_camera, seen_from) for figure in figures]
+    if any(stepped):
         positions, centre, height = _solve(figures, to_camera, centre, camera_steps.rotated(axes), _off_floor(climbs))
 
     origin = np.array([*positions[0][0, :2], height])
