@@ -265,6 +265,16 @@ def test_few_keys_keep_the_motion_and_an_edit_keys_every_frame_again(two):
     assert character.ActionKeys(armature).frames_of(character.LOCATION).tolist() == list(range(5, 31))
 
 
+def test_a_motion_of_one_frame_can_be_edited_with_few_keys(two):
+    armature = two[0]
+    assert bpy.ops.wham.trim_motion(first=5, last=5) == {"FINISHED"}
+    assert bpy.ops.wham.reduce_keys() == {"FINISHED"}
+    assert character.read(armature).frames.tolist() == [5]
+    shown = joints(armature, [5])
+    assert bpy.ops.wham.move_motion(offset=(1, 0, 0)) == {"FINISHED"}
+    assert np.abs(joints(armature, [5]) - shown - [1, 0, 0]).max() < 1e-5
+
+
 def test_actions_become_assets_with_tags_and_a_picture(two):
     bpy.ops.wham.loop_motion(first=5, last=34, blend=6)
     assert bpy.ops.wham.mark_asset(tags="dance, wild") == {"FINISHED"}

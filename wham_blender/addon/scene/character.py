@@ -99,7 +99,9 @@ def read(armature: bpy.types.Object) -> Animation:
         keys = ActionKeys(armature)
         frames = keys.frames_of(LOCATION)
         if armature.wham_motion.reduced:  # smooth curves between few keyframes, read at as many frames as it had
-            frames = np.linspace(frames[0], frames[-1], max(armature.wham_motion.frames, 2))
+            # Of one keyframe there is one: a second row on the same frame could not be written back.
+            count = max(armature.wham_motion.frames, 2) if frames[-1] > frames[0] else 1
+            frames = np.linspace(frames[0], frames[-1], count)
         check_frames(frames, armature.name)
         rest = _rest(armature)
         root = keys.read(LOCATION, 3, frames) @ rest[0, :3, :3].T + rest[0, :3, 3]
