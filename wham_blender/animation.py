@@ -404,7 +404,8 @@ def planted_cycle(cycle: Animation, rate: float) -> Animation:
     whole.
     """
     period, step = len(cycle) - 1, cycle.root[-1] - cycle.root[0]
-    reach = int(np.ceil(3 * EASE * rate)) + 1  # see `planted_again`
+    # Twice the reach of one pass of `planted_again`: the body follows its feet from pass to pass.
+    reach = int(np.ceil(6 * EASE * rate)) + 1
     before, behind = (
         min(max(_rows_planted(np.any(rows[:, leg.points], 1)) for leg in LEGS) + reach, period)
         for rows in (cycle.contacts[::-1], cycle.contacts)

@@ -142,3 +142,16 @@ def test_a_stage_is_made_again_whatever_is_damaged(tmp_path: Path) -> None:
         calls.clear()
         stage_cache(tmp_path).run_with_file("detect", ["a"], "crops", make)
         assert calls
+
+
+def test_a_file_that_another_job_has_mapped_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where such a file cannot be replaced; where there is none, the sentence says what failed."""
+    refuse = lambda *_: (_ for _ in ()).throw(PipelineError("no", code="write-failed"))  # noqa: E731
+
+    monkeypatch.setattr("wham_blender.pipeline.stages.cache.save", refuse)
+    with pytest.raises(PipelineError, match="no"):
+        stage_cache(tmp_path).run("wham", ["a"], lambda _: {"value": np.arange(3)})
+    found = iter([None, {"value": np.arange(3)}, {"value": np.arange(3)}])
+    monkeypatch.setattr("wham_blender.pipeline.stages.cache._load", lambda *_: next(found))
+    arrays, _ = stage_cache(tmp_path).run("wham", ["b"], lambda _: {"value": np.arange(3)})
+    assert np.array_equal(arrays["value"], np.arange(3))

@@ -24,7 +24,7 @@ import numpy as np
 from ... import archives, limits, protocol
 from ...files import open_regular, replaced
 from ..array_file import ArrayFile, mapped, release_pages
-from ..errors import folder_not_writable, write_failed
+from ..errors import PipelineError, folder_not_writable, write_failed
 from ..processors import trim_heap
 from ..progress import JobProgress, Progress
 from .import_closure import import_closure
@@ -129,7 +129,12 @@ class StageCache:
             begun = time.monotonic()
             self.progress.update(0, 1)
             made = make(self.progress.update)
-            save(path, made | {_KEY: np.array(key)})
+            try:
+                save(path, made | {_KEY: np.array(key)})
+            except PipelineError:
+                # Windows does not replace a file that another job has mapped; what that has is the same result.
+                if _load(path, key) is None:
+                    raise
             if (arrays := _load(path, key)) is None:  # another process has exchanged the file
                 arrays = made
             del made
